@@ -1,0 +1,64 @@
+"""LangChain on Databricks: models, a driver server, and evaluation that runs anywhere.
+
+The public names are resolved when they are first used (PEP 562), so importing this package
+costs next to nothing, and MLflow, pandas, Flask or Delta load only where they are needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from langchain_dbx_eval._version import __version__
+
+if TYPE_CHECKING:
+    from langchain_dbx_eval import errors
+    from langchain_dbx_eval.chat_models import ChatDatabricks
+    from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
+    from langchain_dbx_eval.embeddings import DatabricksEmbeddings
+    from langchain_dbx_eval.evaluation import (
+        EvaluationCallbackHandler,
+        EvaluationResult,
+        evaluate,
+    )
+    from langchain_dbx_eval.llms import Databricks
+    from langchain_dbx_eval.reporting import compare
+
+__all__ = [
+    "ChatDatabricks",
+    "Databricks",
+    "DatabricksEmbeddings",
+    "EvalDataset",
+    "EvalRecord",
+    "EvaluationCallbackHandler",
+    "EvaluationResult",
+    "__version__",
+    "compare",
+    "errors",
+    "evaluate",
+]
+
+_HOMES = {
+    "ChatDatabricks": "chat_models",
+    "Databricks": "llms",
+    "DatabricksEmbeddings": "embeddings",
+    "EvalDataset": "datasets",
+    "EvalRecord": "datasets",
+    "EvaluationCallbackHandler": "evaluation",
+    "EvaluationResult": "evaluation",
+    "compare": "reporting",
+    "evaluate": "evaluation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "errors":
+        return importlib.import_module(f"{__name__}.errors")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
