@@ -68,6 +68,7 @@ class DatabricksError(Exception):
         request_id: The ``x-request-id`` of the answer, to quote to support.
         target: What was called, in words (such as ``serving endpoint 'my-chat'``).
         retryable: Whether the same call may succeed later. The default is the class's own.
+        retry_after: Seconds that the answer asks to wait (its `Retry-After`), where it does.
     """
 
     retryable: bool = False
@@ -81,20 +82,26 @@ class DatabricksError(Exception):
         request_id: str | None = None,
         target: str | None = None,
         retryable: bool | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.error_code = error_code
         self.request_id = request_id
         self.target = target
+        self.retry_after = retry_after
         if retryable is not None:
             self.retryable = retryable
         # LangChain's classes call the same fact `is_retryable`, and its middleware reads that.
         self.is_retryable = self.retryable
 
 
-class ConfigurationError(DatabricksError, ValueError):
-    """What you asked for cannot be done as it is set up."""
+class ConfigurationError(DatabricksError):
+    """What you asked for cannot be done as it is set up.
+
+    Not a `ValueError`, on purpose: pydantic would wrap that in a `ValidationError`, and the
+    constructor of a component would raise something else than its first call.
+    """
 
 
 class MissingDependencyError(ConfigurationError, ImportError):

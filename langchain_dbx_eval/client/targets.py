@@ -1,0 +1,199 @@
+"""What is called, and at which URL: a serving endpoint or an app behind the driver proxy.
+
+Every part of a URL that a caller gives is checked or quoted here, because a stray ``../`` would
+carry the token to another API of the workspace.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote
+
+from typing_extensions import override
+
+from langchain_dbx_eval.errors import ConfigurationError
+
+__all__ = [
+    "LOCAL",
+    "DriverNodeApp",
+    "DriverProxyApp",
+    "ServingEndpoint",
+    "Target",
+    "parse_port",
+]
+
+LOCAL = "local"
+"""The `host` that means: the driver node that this code itself runs on."""
+
+_DOCUMENTED_PORTS = range(3000, 8001)
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9-]+")
+_ORG_ID = re.compile(r"[0-9]+")
+
+
+class Target(Protocol):
+    """Something that answers JSON to a POST."""
+
+    @property
+    def is_app(self) -> bool:
+        """Whether an app answers, which has its own key, rather than Databricks itself."""
+        ...
+
+    def url(self, host: str) -> str:
+        """Where to send it, given the workspace's host."""
+        ...
+
+    def advice(self, status: int) -> str:
+        """What to do about an answer of this status, or an empty string."""
+        ...
+
+    def __str__(self) -> str:
+        """The target in words, for messages."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServingEndpoint(Target):
+    """A model serving endpoint.
+
+    Protocol: ``POST /serving-endpoints/{name}/invocations`` (Databricks REST API, "Query a
+    serving endpoint").
+    """
+
+    name: str
+
+    is_app = False
+
+    def __post_init__(self) -> None:
+        if self.name in {"", ".", ".."}:
+            msg = f"{self.name!r} is not the name of a serving endpoint."
+            raise ConfigurationError(msg)
+
+    @override
+    def url(self, host: str) -> str:
+        return f"{host}/serving-endpoints/{quote(self.name, safe='')}/invocations"
+
+    def description_url(self, host: str) -> str:
+        """Where the endpoint says what it is (Databricks REST API, "Get a serving endpoint")."""
+        return f"{host}/api/2.0/serving-endpoints/{quote(self.name, safe='')}"
+
+    @override
+    def advice(self, status: int) -> str:
+        return {
+            401: "Check DATABRICKS_TOKEN (or api_token=), and that it belongs to this workspace.",
+            403: f"Ask for CAN QUERY on {self.name!r}.",
+            404: "It does not exist here, or you lack CAN QUERY on it. "
+            "List yours with `databricks serving-endpoints list`.",
+            413: "The request is larger than the endpoint takes. Send fewer or shorter texts.",
+        }.get(status, "")
+
+    @override
+    def __str__(self) -> str:
+        return f"serving endpoint {self.name!r}"
+
+
+@dataclass(frozen=True)
+class DriverProxyApp(Target):
+    """An HTTP app on a cluster's driver node, reached through the workspace.
+
+    Protocol: ``POST /driver-proxy-api/o/{org_id}/{cluster_id}/{port}/{path}``. The proxy strips
+    the prefix and does not forward ``Authorization``.
+    """
+
+    cluster_id: str
+    port: int
+    path: str = ""
+    org_id: str = "0"
+
+    is_app = True
+
+    def __post_init__(self) -> None:
+        if not _CLUSTER_ID.fullmatch(self.cluster_id):
+            msg = (
+                f"cluster_id={self.cluster_id!r} is not a cluster id (letters, digits and "
+                "hyphens, such as '0927-034054-wqx8yh0g'). Copy it from the cluster's page."
+            )
+            raise ConfigurationError(msg)
+        if not _ORG_ID.fullmatch(self.org_id):
+            msg = f"org_id={self.org_id!r} is not a workspace id: it has digits only."
+            raise ConfigurationError(msg)
+
+    @override
+    def url(self, host: str) -> str:
+        prefix = f"{host}/driver-proxy-api/o/{self.org_id}/{self.cluster_id}/{self.port}/"
+        return prefix + _safe_path(self.path)
+
+    @override
+    def advice(self, status: int) -> str:
+        return {
+            400: f"If the cluster is off, start {self.cluster_id!r} and the app on it.",
+            401: "Either the workspace refused DATABRICKS_TOKEN, or the app refused its key: "
+            "pass driver_api_key= or set DBX_EVAL_DRIVER_API_KEY.",
+            403: "You need CAN ATTACH TO on the cluster, a token with the scope 'clusters', and on "
+            "a dedicated cluster to be its user.",
+            404: "The app has no such path, or the cluster does not exist in this workspace.",
+            502: f"Nothing answers on port {self.port} of the driver: start the app there, and let "
+            "it listen on 0.0.0.0, not on localhost.",
+        }.get(status, "")
+
+    @override
+    def __str__(self) -> str:
+        return f"driver-proxy app on cluster {self.cluster_id!r}, port {self.port}"
+
+
+@dataclass(frozen=True)
+class DriverNodeApp(Target):
+    """The same app called from the driver node itself, without the workspace in between."""
+
+    port: int
+    path: str = ""
+
+    is_app = True
+
+    @override
+    def url(self, host: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{_safe_path(self.path)}"
+
+    @override
+    def advice(self, status: int) -> str:
+        if status == 401:
+            return "The app refused its key: pass driver_api_key= or set DBX_EVAL_DRIVER_API_KEY."
+        return ""
+
+    @override
+    def __str__(self) -> str:
+        return f"app on this driver node, port {self.port}"
+
+
+def parse_port(port: int | str) -> int:
+    """Read a driver port, as a number or as digits.
+
+    Raises:
+        ConfigurationError: It is not a port number.
+
+    Warns:
+        UserWarning: It is outside 3000-8000, the range that Databricks documents for the proxy.
+    """
+    text = str(port)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+    if isinstance(port, bool) or not 1 <= number <= 65535:
+        msg = f"cluster_driver_port={port!r} is not a port number (1 to 65535)."
+        raise ConfigurationError(msg)
+    if number not in _DOCUMENTED_PORTS:
+        warnings.warn(
+            f"cluster_driver_port={number} is outside 3000-8000, the range that Databricks "
+            "documents for driver-proxy apps.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return number
+
+
+def _safe_path(path: str) -> str:
+    parts = [part for part in path.split("/") if part]
+    if any(part in {".", ".."} for part in parts):
+        msg = f"path={path!r} has '.' or '..' in it, which would leave the app."
+        raise ConfigurationError(msg)
+    return "/".join(quote(part, safe="") for part in parts)

@@ -1,0 +1,213 @@
+"""Who am I: one workspace identity for everything that is sent.
+
+A personal access token is used as it is. Every other way to log in (OAuth, Azure, profiles,
+notebooks) is databricks-sdk's: its `Config` is asked for the headers of each request, so a token
+that expires is refreshed by the library that knows how.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from typing_extensions import override
+
+from langchain_dbx_eval.errors import AuthenticationError, ConfigurationError
+
+if TYPE_CHECKING:
+    from databricks.sdk.core import Config
+
+__all__ = ["Workspace", "connect", "current_cluster_id", "normalise_host", "profile_of"]
+
+
+class Workspace(Protocol):
+    """A host, and the headers that log in there."""
+
+    @property
+    def host(self) -> str:
+        """The workspace's URL: scheme and host, without a trailing slash."""
+        ...
+
+    def headers(self) -> dict[str, str]:
+        """Headers that authenticate one request, made anew for each."""
+        ...
+
+
+@dataclass(frozen=True)
+class TokenWorkspace:
+    """A workspace entered with a personal access token."""
+
+    host: str
+    token: str = field(repr=False)
+
+    def headers(self) -> dict[str, str]:
+        """See `Workspace`."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+@dataclass(frozen=True)
+class SdkWorkspace(Workspace):
+    """A workspace entered by whatever login databricks-sdk was configured with."""
+
+    config: Config = field(repr=False)
+
+    @property
+    @override
+    def host(self) -> str:
+        return normalise_host(self.config.host or "")
+
+    @override
+    def headers(self) -> dict[str, str]:
+        try:
+            # All of them: an Azure service principal needs more than `Authorization`.
+            return dict(self.config.authenticate())
+        except ValueError as error:
+            raise _login_error(error) from error
+
+
+def connect(
+    *,
+    host: str | None = None,
+    api_token: str | None = None,
+    profile: str | None = None,
+    workspace_client: Any = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Workspace:
+    """Find the workspace to talk to.
+
+    The first of these that is given decides: `workspace_client`, `host` with `api_token`,
+    `profile`, the environment, and last the SDK's default chain (its configuration file and the
+    notebook's own login included).
+
+    Args:
+        host: The workspace's host name or URL.
+        api_token: A personal access token.
+        profile: A profile of ``~/.databrickscfg``.
+        workspace_client: A `databricks.sdk.WorkspaceClient` whose login is used.
+        environment: Where ``DATABRICKS_HOST`` and ``DATABRICKS_TOKEN`` are looked up.
+
+    Returns:
+        The identity. No request has been made with it yet.
+
+    Raises:
+        ConfigurationError: The host is not usable.
+        AuthenticationError: No credentials were found.
+    """
+    if workspace_client is not None:
+        return SdkWorkspace(workspace_client.config)
+    if profile is None:
+        host = host or environment.get("DATABRICKS_HOST")
+        api_token = api_token or _environment_token(environment)
+        if host and api_token:
+            return TokenWorkspace(normalise_host(host), api_token)
+    return _sdk_workspace(host=host, token=api_token, profile=profile)
+
+
+def normalise_host(raw: str) -> str:
+    """Bring a host to the form ``https://name[:port]``.
+
+    Args:
+        raw: A host name or URL; a path, query or trailing slash is dropped.
+
+    Returns:
+        Scheme and host. ``http`` is kept for loopback addresses only, where no network sees it.
+
+    Raises:
+        ConfigurationError: There is no host in it, or it hides credentials or another host.
+    """
+    text = raw.strip()
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        name, port = parts.hostname, parts.port
+    except ValueError as error:
+        msg = f"The workspace host {raw!r} is not a URL: {error}."
+        raise ConfigurationError(msg) from error
+    if not name or parts.scheme not in {"http", "https"} or any(c.isspace() for c in name):
+        msg = (
+            f"The workspace host {raw!r} is not usable. Give it as in your browser's address bar, "
+            "such as 'https://my-workspace.cloud.databricks.com'."
+        )
+        raise ConfigurationError(msg)
+    if parts.username is not None or parts.password is not None:
+        # The part after '@' is the real host: such a URL sends the token elsewhere.
+        msg = (
+            "The workspace host has a user name or password in it ('…@host'). Give the host alone."
+        )
+        raise ConfigurationError(msg)
+    if parts.scheme == "http" and not _is_loopback(name):
+        msg = f"The workspace host {raw!r} is http, which would show the token. Use https."
+        raise ConfigurationError(msg)
+    address = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{address}" + (f":{port}" if port else "")
+
+
+def profile_of(uri: str | None) -> str | None:
+    """The profile that a ``databricks://profile`` URI names, or None for plain ``databricks``.
+
+    Raises:
+        ConfigurationError: The URI is neither.
+    """
+    if uri is None or uri == "databricks":
+        return None
+    scheme, _, profile = uri.partition("://")
+    if scheme != "databricks" or not profile:
+        msg = f"The URI {uri!r} is not usable. Give 'databricks' or 'databricks://<profile>'."
+        raise ConfigurationError(msg)
+    return profile
+
+
+def current_cluster_id(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The id of the cluster that this notebook or job runs on, or None elsewhere.
+
+    ``DATABRICKS_CLUSTER_ID`` is databricks-sdk's own setting for it; on a cluster, the notebook's
+    context knows it.
+    """
+    if cluster_id := environment.get("DATABRICKS_CLUSTER_ID"):
+        return cluster_id
+    # Only Databricks' runtime has this module, and a notebook has always loaded it already.
+    context = sys.modules.get("dbruntime.databricks_repl_context")
+    if context is None:
+        return None
+    cluster_id = getattr(context.get_context(), "clusterId", None)
+    return str(cluster_id) if cluster_id else None
+
+
+def _environment_token(environment: Mapping[str, str]) -> str | None:
+    """The token of the environment, unless it also names a login that the SDK must arbitrate."""
+    rivals = ("DATABRICKS_CONFIG_PROFILE", "DATABRICKS_CLIENT_ID", "DATABRICKS_AUTH_TYPE")
+    if any(environment.get(name) for name in rivals):
+        return None
+    return environment.get("DATABRICKS_TOKEN")
+
+
+def _sdk_workspace(*, host: str | None, token: str | None, profile: str | None) -> SdkWorkspace:
+    from databricks.sdk.core import Config
+
+    try:
+        config = Config(host=normalise_host(host) if host else None, token=token, profile=profile)
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        raise _login_error(error) from error
+    return SdkWorkspace(config)
+
+
+def _login_error(error: ValueError) -> AuthenticationError:
+    return AuthenticationError(
+        f"No Databricks login was found. Set DATABRICKS_HOST and DATABRICKS_TOKEN, run "
+        f"`databricks auth login`, or pass host= and api_token=. The SDK says: {error}"
+    )
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

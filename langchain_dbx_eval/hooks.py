@@ -1,0 +1,92 @@
+"""`transform_input_fn` and `transform_output_fn`: found by name, called, and blamed by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from langchain_dbx_eval.errors import ConfigurationError, TransformError
+
+__all__ = ["Hook", "apply_input_hook", "apply_output_hook", "load_hook"]
+
+Hook = Callable[..., Any] | str
+"""A function, or where to import it from: ``"package.module:function"``."""
+
+
+def load_hook(hook: Hook) -> Callable[..., Any]:
+    """Find a hook.
+
+    Args:
+        hook: The function itself, or its import string.
+
+    Raises:
+        ConfigurationError: There is no such function.
+    """
+    if not isinstance(hook, str):
+        return hook
+    module_name, colon, attribute = hook.partition(":")
+    if not (module_name and colon and attribute):
+        msg = f"The hook {hook!r} is not an import string. Give 'package.module:function'."
+        raise ConfigurationError(msg)
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        msg = f"The hook {hook!r} cannot be imported: {error}."
+        raise ConfigurationError(msg) from error
+    if not callable(found):
+        msg = f"The hook {hook!r} is not a function but a {type(found).__name__}."
+        raise ConfigurationError(msg)
+    return found
+
+
+def apply_input_hook(hook: Hook | None, request: dict[str, Any]) -> dict[str, Any]:
+    """Let a `transform_input_fn` change a request.
+
+    Args:
+        hook: Called as ``hook(**request)``; None changes nothing.
+        request: The JSON body that is about to be sent.
+
+    Returns:
+        What is sent instead.
+
+    Raises:
+        TransformError: The hook raised, or returned something else than a dict.
+    """
+    if hook is None:
+        return request
+    changed = _call("transform_input_fn", load_hook(hook), **request)
+    if not isinstance(changed, dict):
+        msg = (
+            f"transform_input_fn {_name(hook)} returned {type(changed).__name__}, not a dict. "
+            "It must return the request to send."
+        )
+        raise TransformError(msg)
+    return changed
+
+
+def apply_output_hook(hook: Hook | None, response: Any) -> Any:
+    """Let a `transform_output_fn` read an answer.
+
+    Args:
+        hook: Called as ``hook(response)``; None changes nothing.
+        response: The decoded JSON of the answer, or one prediction of an MLflow model.
+
+    Raises:
+        TransformError: The hook raised.
+    """
+    return response if hook is None else _call("transform_output_fn", load_hook(hook), response)
+
+
+def _call(role: str, hook: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return hook(*args, **kwargs)
+    except Exception as error:
+        msg = f"{role} {_name(hook)} raised {type(error).__name__}: {error}"
+        raise TransformError(msg) from error
+
+
+def _name(hook: Hook) -> str:
+    return repr(hook if isinstance(hook, str) else getattr(hook, "__qualname__", hook))

@@ -1,0 +1,273 @@
+"""Chat completions: LangChain messages to OpenAI's JSON and back.
+
+Protocol: OpenAI's "Chat Completions" API, as Databricks' chat endpoints speak it
+(``llm/v1/chat``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    InvalidToolCall,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from langchain_dbx_eval.errors import InvalidRequestError, StreamInterruptedError
+from langchain_dbx_eval.wire.shape import expect_dict, expect_list, wrong_shape
+from langchain_dbx_eval.wire.usage import decode_usage
+
+__all__ = ["ChatStream", "decode", "decode_answer", "encode", "encode_message"]
+
+_DONE = "[DONE]"
+
+
+def encode(messages: Sequence[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:
+    """Make the body of a chat request.
+
+    Args:
+        messages: The conversation so far.
+        params: Everything else of the body (``temperature``, ``stop``, …).
+
+    Returns:
+        ``{"messages": [...], **params}``.
+
+    Raises:
+        InvalidRequestError: A message is of a kind that the wire format has no role for.
+    """
+    return {"messages": [encode_message(message) for message in messages], **params}
+
+
+def encode_message(message: BaseMessage) -> dict[str, Any]:
+    """Make one message of the wire: ``{"role", "content", …}``."""
+    encoded: dict[str, Any] = {"role": _role(message), "content": message.content}
+    if isinstance(message, ToolMessage):
+        encoded["tool_call_id"] = message.tool_call_id
+    if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+        encoded["tool_calls"] = [
+            *(_encode_tool_call(call, json.dumps(call["args"])) for call in message.tool_calls),
+            *(_encode_tool_call(bad, bad["args"] or "") for bad in message.invalid_tool_calls),
+        ]
+    if message.name and not isinstance(message, ToolMessage):
+        encoded["name"] = message.name
+    return encoded
+
+
+def decode(payload: Any) -> ChatResult:
+    """Read the answer to a chat request.
+
+    Args:
+        payload: The decoded JSON.
+
+    Returns:
+        One generation a choice; the usage is on the first one's message.
+
+    Raises:
+        InvalidResponseError: The payload is not a chat completion.
+    """
+    answer = expect_dict(payload)
+    choices = expect_list(answer, "choices")
+    if not choices:
+        raise wrong_shape("at least one of 'choices'", payload)
+    usage = decode_usage(answer.get("usage"))
+    metadata = {
+        "model_provider": "databricks",
+        **{name: answer[key] for key, name in _METADATA if answer.get(key) is not None},
+    }
+    generations = [
+        # Usage is the request's, not a choice's: on each of n messages it would sum to n times.
+        _decode_choice(choice, usage if number == 0 else None, metadata)
+        for number, choice in enumerate(choices)
+    ]
+    return ChatResult(
+        generations=generations,
+        llm_output={**metadata, **({"usage": answer["usage"]} if usage else {})},
+    )
+
+
+def decode_answer(answer: Any) -> ChatResult:
+    """Read what a custom chat app or a `transform_output_fn` gives.
+
+    Args:
+        answer: The text, a message (``{"role", "content"}``), or a whole chat completion.
+
+    Raises:
+        InvalidResponseError: It is none of these.
+    """
+    if isinstance(answer, dict) and "choices" in answer:
+        return decode(answer)
+    if isinstance(answer, str):
+        answer = {"content": answer}
+    if isinstance(answer, dict) and "content" in answer:
+        return decode({"choices": [{"message": answer}]})
+    raise wrong_shape(
+        "a text, a message with 'content', or a chat completion with 'choices'", answer
+    )
+
+
+class ChatStream:
+    """Reads the events of one streamed chat completion.
+
+    Usage comes in three ways (cumulative on each chunk, on a last chunk without choices, not at
+    all): the last that was seen is handed on once, at the end.
+    """
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._usage: UsageMetadata | None = None
+        self._model_name: str | None = None
+        self._started = False
+        self._finished = False
+
+    def feed(self, data: str) -> ChatGenerationChunk | None:
+        """Take one event.
+
+        Args:
+            data: The event's payload: JSON, or ``[DONE]``.
+
+        Returns:
+            What it adds to the message, or None where it adds nothing.
+
+        Raises:
+            StreamInterruptedError: The event says that the model failed; the text so far is in
+                it.
+            InvalidResponseError: The event is not a chunk of a chat completion.
+        """
+        if data == _DONE:
+            self._finished = True
+            return None
+        try:
+            event = expect_dict(json.loads(data))
+        except ValueError:
+            raise wrong_shape("JSON in its events", data) from None
+        if "error" in event or "error_code" in event:
+            raise self._interrupted(f"The model failed in the middle of its answer: {data[:200]}")
+        self._usage = decode_usage(event.get("usage")) or self._usage
+        choices = expect_list(event, "choices")
+        if not choices:
+            return None
+        self._started = True
+        choice = expect_dict(choices[0], "objects in 'choices'")
+        delta = expect_dict(choice.get("delta") or {}, "an object under 'delta'")
+        finish_reason = choice.get("finish_reason")
+        content = delta.get("content") or ""
+        if isinstance(content, str):
+            self._text.append(content)
+        info: dict[str, Any] = {}
+        if finish_reason:
+            self._finished = True
+            info["finish_reason"] = finish_reason
+        if self._model_name is None and event.get("model"):
+            self._model_name = info["model_name"] = str(event["model"])
+        message = AIMessageChunk(
+            content=content,
+            tool_call_chunks=[_decode_call_chunk(c) for c in delta.get("tool_calls") or []],
+            id=event.get("id"),
+            response_metadata={"model_provider": "databricks"} if "model_name" in info else {},
+        )
+        return ChatGenerationChunk(message=message, generation_info=info or None)
+
+    @property
+    def started(self) -> bool:
+        """Whether an event with a choice has been read, so that the call cannot begin anew."""
+        return self._started
+
+    def finish(self) -> ChatGenerationChunk:
+        """Close the stream.
+
+        Returns:
+            The last chunk, which carries the usage.
+
+        Raises:
+            StreamInterruptedError: The stream ended without the model having said so.
+        """
+        if not self._finished:
+            raise self.cut("it ended before the model had finished")
+        last = AIMessageChunk(content="", usage_metadata=self._usage, chunk_position="last")
+        return ChatGenerationChunk(message=last)
+
+    def cut(self, reason: str) -> StreamInterruptedError:
+        """The error for a stream that was lost here, with the text so far."""
+        return self._interrupted(f"The stream was cut: {reason}.")
+
+    def _interrupted(self, message: str) -> StreamInterruptedError:
+        return StreamInterruptedError(message, partial_text="".join(self._text))
+
+
+_METADATA = (("id", "id"), ("model", "model_name"), ("system_fingerprint", "system_fingerprint"))
+
+
+def _role(message: BaseMessage) -> str:
+    if isinstance(message, ChatMessage):
+        return message.role
+    roles: tuple[tuple[type[BaseMessage], Literal["user", "assistant", "system", "tool"]], ...] = (
+        (HumanMessage, "user"),
+        (AIMessage, "assistant"),
+        (SystemMessage, "system"),
+        (ToolMessage, "tool"),
+    )
+    for kind, role in roles:
+        if isinstance(message, kind):
+            return role
+    msg = f"A {type(message).__name__} cannot be sent to a chat endpoint: it has no role for it."
+    raise InvalidRequestError(msg)
+
+
+def _encode_tool_call(call: ToolCall | InvalidToolCall, arguments: str) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "id": call["id"],
+        "function": {"name": call["name"], "arguments": arguments},
+    }
+
+
+def _decode_choice(
+    choice: Any, usage: UsageMetadata | None, metadata: dict[str, Any]
+) -> ChatGeneration:
+    choice = expect_dict(choice, "objects in 'choices'")
+    message = expect_dict(choice.get("message"), "an object under 'message'")
+    calls: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for raw in message.get("tool_calls") or []:
+        try:
+            parsed = parse_tool_call(raw, return_id=True)
+        except Exception as error:  # core raises many kinds; all mean: no call
+            invalid.append(make_invalid_tool_call(raw, str(error)))
+        else:
+            calls += [ToolCall(**parsed)] if parsed else []
+    info = {"finish_reason": choice.get("finish_reason")}
+    return ChatGeneration(
+        message=AIMessage(
+            content=message.get("content") or "",
+            tool_calls=calls,
+            invalid_tool_calls=invalid,
+            usage_metadata=usage,
+            response_metadata={**metadata, **info},
+            id=metadata.get("id"),
+        ),
+        generation_info=info,
+    )
+
+
+def _decode_call_chunk(raw: Any) -> Any:
+    raw = expect_dict(raw, "objects in 'tool_calls'")
+    function = raw.get("function") or {}
+    return tool_call_chunk(
+        name=function.get("name"),
+        args=function.get("arguments"),
+        id=raw.get("id"),
+        index=raw.get("index"),
+    )

@@ -1,0 +1,70 @@
+"""Embeddings: texts to OpenAI's JSON and back.
+
+Protocol: OpenAI's "Embeddings" API, as Databricks' embedding endpoints speak it
+(``llm/v1/embeddings``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_dbx_eval.wire.shape import expect_dict, expect_list, wrong_shape
+
+__all__ = ["decode", "decode_vectors", "encode"]
+
+
+def encode(texts: Sequence[str], params: dict[str, Any]) -> dict[str, Any]:
+    """Make the body of an embeddings request: ``{"input": [...], **params}``."""
+    return {"input": list(texts), **params}
+
+
+def decode(payload: Any, count: int) -> list[list[float]]:
+    """Read the answer to an embeddings request.
+
+    Args:
+        payload: The decoded JSON.
+        count: How many texts were sent.
+
+    Returns:
+        One vector a text, in the order of the texts (the answer's ``index`` decides).
+
+    Raises:
+        InvalidResponseError: The payload is not an embeddings answer, or not of ``count`` vectors.
+    """
+    items = expect_list(expect_dict(payload), "data")
+    vectors: dict[int, Any] = {}
+    for position, raw in enumerate(items):
+        item = expect_dict(raw, "objects in 'data'")
+        index = item.get("index", position)
+        if not isinstance(index, int) or index in vectors:
+            raise wrong_shape("a distinct number under each 'index'", payload)
+        vectors[index] = item.get("embedding")
+    if sorted(vectors) != list(range(count)):
+        raise wrong_shape(f"{count} vectors, one for each text,", payload)
+    return decode_vectors([vectors[index] for index in range(count)], count)
+
+
+def decode_vectors(vectors: Any, count: int) -> list[list[float]]:
+    """Check what an answer or a `transform_output_fn` gives as vectors.
+
+    Args:
+        vectors: A list of lists of numbers.
+        count: How many texts were sent.
+
+    Returns:
+        The vectors, of one dimension, as floats.
+
+    Raises:
+        InvalidResponseError: They are not ``count`` lists of numbers of one length.
+    """
+    if not isinstance(vectors, list) or len(vectors) != count:
+        raise wrong_shape(f"a list of {count} vectors, one for each text,", vectors)
+    if not all(isinstance(vector, list) and vector for vector in vectors):
+        raise wrong_shape("a list of numbers for each text", vectors)
+    if len({len(vector) for vector in vectors}) > 1:
+        raise wrong_shape("vectors of one dimension", vectors)
+    try:
+        return [[float(number) for number in vector] for vector in vectors]
+    except (TypeError, ValueError):
+        raise wrong_shape("numbers in its vectors", vectors) from None
