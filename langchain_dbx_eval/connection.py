@@ -99,31 +99,33 @@ class DatabricksConnection(BaseModel):
         raise NotImplementedError
 
     @model_validator(mode="after")
-    def _check_target(self) -> Self:
-        app = self.cluster_driver_port is not None
-        if app and self._endpoint():
+    def _check_connection(self) -> Self:
+        if self.host and self.host != LOCAL:
+            normalise_host(self.host)
+        profile_of(self._login_uri())
+        self._target = self._find_target()
+        return self
+
+    def _find_target(self) -> Target:
+        endpoint, port = self._endpoint(), self.cluster_driver_port
+        if endpoint and port is not None:
             msg = (
-                f"Both a serving endpoint ({self._endpoint()!r}) and cluster_driver_port="
-                f"{self.cluster_driver_port!r} are given. Give the one to call."
+                f"Both a serving endpoint ({endpoint!r}) and cluster_driver_port={port!r} are "
+                "given. Give the one to call."
             )
             raise ConfigurationError(msg)
-        if not app and not self._endpoint():
+        if port is not None:
+            return self._driver_app(parse_port(port))
+        if self.cluster_id or self.host == LOCAL:
+            msg = "cluster_id= and host='local' go with cluster_driver_port=, which is missing."
+            raise ConfigurationError(msg)
+        if not endpoint:
             msg = (
                 "Nothing to call is given. Name a serving endpoint, or give "
                 "cluster_driver_port= for an app on a cluster's driver node."
             )
             raise ConfigurationError(msg)
-        if not app and (self.cluster_id or self.host == LOCAL):
-            msg = "cluster_id= and host='local' go with cluster_driver_port=, which is missing."
-            raise ConfigurationError(msg)
-        if self.host and self.host != LOCAL:
-            normalise_host(self.host)
-        profile_of(self._login_uri())
-        if app:
-            self._target = self._driver_app(parse_port(self.cluster_driver_port or ""))
-        else:
-            self._target = ServingEndpoint(self._endpoint() or "")
-        return self
+        return ServingEndpoint(endpoint)
 
     def _driver_app(self, port: int) -> Target:
         if self.host == LOCAL:
@@ -144,10 +146,8 @@ class DatabricksConnection(BaseModel):
 
     @property
     def _called(self) -> Target:
-        # Set by the validator; a copy made by `model_copy(update=…)` was not validated again.
         if self._target is None:
-            self._check_target()
-        assert self._target is not None  # noqa: S101 - for the type checker
+            self._target = self._find_target()
         return self._target
 
     def _host(self) -> str:

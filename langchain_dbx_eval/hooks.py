@@ -30,7 +30,7 @@ def load_hook(hook: Hook) -> Callable[..., Any]:
         msg = f"The hook {hook!r} is not an import string. Give 'package.module:function'."
         raise ConfigurationError(msg)
     try:
-        found: Any = importlib.import_module(module_name)
+        found: object = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:

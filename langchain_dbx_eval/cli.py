@@ -1,0 +1,99 @@
+"""The command line: a thin shell over the package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from langchain_dbx_eval._version import __version__
+from langchain_dbx_eval.errors import DatabricksError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The words after the command's name; default: those of this process.
+
+    Returns:
+        The exit status: 0, or 1 after an error, which has been told on standard error.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DatabricksError as error:
+        print(f"langchain-dbx-eval: {error}", file=sys.stderr)  # noqa: T201 - this is a terminal
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="langchain-dbx-eval",
+        description="LangChain on Databricks: serve a model from a driver node, evaluate a chain.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="serve a Python function over HTTP, for Databricks(cluster_driver_port=…)",
+        description="Serve a Python function over HTTP. Run it on the driver node of a cluster, "
+        "and call it from LangChain with Databricks(cluster_driver_port=…).",
+        epilog="Example: langchain-dbx-eval serve langchain_dbx_eval.demo.answerer:answer",
+    )
+    serve.add_argument(
+        "target",
+        metavar="PACKAGE.MODULE:FUNCTION",
+        help="the function to serve: takes a prompt (and, if it likes, stop and named parameters), "
+        "returns the completion",
+    )
+    serve.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104 - the proxy reaches the driver by its network address
+    serve.add_argument(
+        "--port", default="7777", help="port, 3000-8000 as Databricks documents (%(default)s)"
+    )
+    serve.add_argument(
+        "--no-api-key",
+        action="store_true",
+        help="serve everybody who reaches the port; otherwise the key is DBX_EVAL_DRIVER_API_KEY, "
+        "or a new one that is printed",
+    )
+    serve.set_defaults(run=_serve)
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="see it all at work on this machine, without a workspace",
+        description="Ask a chain 48 questions through an emulated workspace and a real driver "
+        "server, score its answers, and log them to MLflow.",
+    )
+    demo.add_argument(
+        "--variant",
+        choices=["baseline", "better"],
+        default="baseline",
+        help="which retriever to use; 'better' shows what changed against the baseline",
+    )
+    demo.set_defaults(run=_demo)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from langchain_dbx_eval.driver import serve
+
+    api_key: Literal[False] | None = False if options.no_api_key else None
+    serve(options.target, host=options.host, port=options.port, api_key=api_key)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from langchain_dbx_eval.demo.show import show
+
+    show(options.variant)

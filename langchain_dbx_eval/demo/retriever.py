@@ -1,0 +1,100 @@
+"""The demonstration's two retrievers: an honest first attempt, and what one does next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import Field, PrivateAttr
+
+from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.demo.corpus import load_corpus
+
+__all__ = ["BM25Retriever", "retriever_for"]
+
+Tokenizer = Callable[[str], list[str]]
+
+
+class BM25Retriever(BaseRetriever):
+    """Finds documents by the words that they share with the query.
+
+    Attributes:
+        documents: What is searched.
+        tokenizer: Turns a text into the words that are compared, for documents and queries alike.
+        k: How many documents are returned, fewer where fewer share a word with the query.
+    """
+
+    documents: list[Document] = Field(min_length=1)
+    tokenizer: Tokenizer
+    k: int = Field(default=4, ge=1)
+
+    _index: Any = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Index the documents once, when the retriever is made."""
+        super().model_post_init(context)
+        self._index = require("bm25s", extra="demo").BM25()
+        self._index.index(
+            [self.tokenizer(document.page_content) for document in self.documents],
+            show_progress=False,
+        )
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the signature of BaseRetriever
+    ) -> list[Document]:
+        found, scores = self._index.retrieve(
+            [self.tokenizer(query)],
+            k=min(self.k, len(self.documents)),
+            show_progress=False,
+            backend_selection="numpy",
+        )
+        return [
+            self.documents[position]
+            for position, score in zip(found[0], scores[0], strict=True)
+            if score > 0
+        ]
+
+
+def retriever_for(variant: Literal["baseline", "better"]) -> BaseRetriever:
+    """Make the retriever of one variant of the demonstration over its handbook.
+
+    Args:
+        variant: ``"baseline"`` compares whole documents word by word; ``"better"`` compares
+            paragraphs under their document's title, by the stems of the words that carry meaning.
+
+    Returns:
+        The retriever. Each document that it finds has the ``doc_uri`` of its page in its metadata.
+    """
+    if variant == "baseline":
+        return BM25Retriever(documents=load_corpus(), tokenizer=_words, k=2)
+    return BM25Retriever(documents=_paragraphs(load_corpus()), tokenizer=_stems, k=4)
+
+
+def _paragraphs(pages: list[Document]) -> list[Document]:
+    chunks = []
+    for page in pages:
+        title, *paragraphs = page.page_content.strip().split("\n\n")
+        chunks += [
+            Document(page_content=f"{title}\n\n{paragraph}", metadata=page.metadata)
+            for paragraph in paragraphs
+        ]
+    return chunks
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _stems(text: str) -> list[str]:
+    stop_words = require("bm25s.stopwords", extra="demo").STOPWORDS_EN
+    # One per call: a stemmer keeps the word at hand in itself (snowballstemmer 3.1.1), so threads
+    # that share one mix up their words.
+    stemmer = require("snowballstemmer", extra="demo").stemmer("english")
+    return [stemmer.stemWord(word) for word in _words(text) if word not in stop_words]

@@ -1,0 +1,35 @@
+"""The reference driver server: any model on a cluster's driver node, behind an HTTP port.
+
+It speaks the protocol that the LangChain documentation gives for a "cluster driver proxy app":
+``POST /`` takes ``{"prompt": str, "stop"?: [str], ...}`` and answers with a JSON string.
+
+In a notebook cell::
+
+    from langchain_dbx_eval.driver import DriverServer
+
+    def answer(prompt: str, stop: list[str] | None = None, temperature: float = 0.0) -> str:
+        return my_model(prompt, temperature)
+
+    server = DriverServer(answer, port=7777).start()
+
+Flask and waitress (``pip install 'langchain-dbx-eval[driver]'``) load when a server is made.
+"""
+
+from __future__ import annotations
+
+from langchain_dbx_eval.driver.app import create_app
+from langchain_dbx_eval.driver.callable_engine import STANDARD_PARAMETERS, CallableEngine
+from langchain_dbx_eval.driver.engine import Engine, FinishReason, Generation, GenerationRequest
+from langchain_dbx_eval.driver.server import DriverServer, serve
+
+__all__ = [
+    "STANDARD_PARAMETERS",
+    "CallableEngine",
+    "DriverServer",
+    "Engine",
+    "FinishReason",
+    "Generation",
+    "GenerationRequest",
+    "create_app",
+    "serve",
+]

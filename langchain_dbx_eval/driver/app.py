@@ -1,0 +1,59 @@
+"""The Flask app that a driver server runs. Flask itself loads only when one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.driver.callable_engine import CallableEngine
+from langchain_dbx_eval.driver.engine import Engine
+from langchain_dbx_eval.driver.keys import ApiKey, resolve_key
+from langchain_dbx_eval.driver.proxy_paths import ProxyPaths
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+__all__ = ["MAX_REQUEST_BYTES", "create_app"]
+
+MAX_REQUEST_BYTES = 1 << 20
+"""About 250,000 tokens of English: more than the models that fit on a driver node read."""
+
+
+def create_app(
+    engine: Engine | Callable[..., str],
+    *,
+    api_key: ApiKey = None,
+    max_request_bytes: int = MAX_REQUEST_BYTES,
+) -> Flask:
+    """Make the driver server's WSGI app, to be run by any WSGI server.
+
+    ``POST /`` completes a prompt, ``GET /health`` answers ``{"status": "ok"}`` without a key.
+    Every error is ``{"error_code": ..., "message": ...}``, and every answer carries an
+    ``X-Request-Id`` under which the server's log has the details.
+
+    Args:
+        engine: The model, or a function as `CallableEngine` takes it.
+        api_key: What a request must carry as ``X-Api-Key``. ``None`` takes the variable
+            ``DBX_EVAL_DRIVER_API_KEY`` or makes a key, prints it and sets that variable;
+            ``False`` asks for no key.
+        max_request_bytes: A longer body is answered with 413.
+
+    Returns:
+        The app.
+
+    Raises:
+        ConfigurationError: The key or the function cannot be used.
+        MissingDependencyError: Flask is not installed.
+    """
+    flask = require("flask", extra="driver")
+    from langchain_dbx_eval.driver import routes  # imports Flask
+
+    app: Flask = flask.Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = max_request_bytes
+    app.wsgi_app = ProxyPaths(app.wsgi_app)  # type: ignore[method-assign]
+    routes.add_request_ids(app)
+    routes.add_key_check(app, resolve_key(api_key))
+    routes.add_error_form(app)
+    routes.add_routes(app, engine if isinstance(engine, Engine) else CallableEngine(engine))
+    return app

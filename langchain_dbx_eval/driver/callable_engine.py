@@ -1,0 +1,174 @@
+"""Any Python function as an engine."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import operator
+import os
+import sys
+from collections.abc import Callable
+from inspect import Parameter
+from types import ModuleType
+from typing import Any
+
+from langchain_dbx_eval.driver.engine import Generation, GenerationRequest
+from langchain_dbx_eval.driver.stops import cut_at_stop
+from langchain_dbx_eval.errors import ConfigurationError, InvalidResponseError
+
+__all__ = ["STANDARD_PARAMETERS", "CallableEngine"]
+
+STANDARD_PARAMETERS = frozenset(
+    {
+        "frequency_penalty",
+        "max_new_tokens",
+        "max_tokens",
+        "min_p",
+        "presence_penalty",
+        "repetition_penalty",
+        "seed",
+        "temperature",
+        "top_k",
+        "top_p",
+    }
+)
+"""What a function with ``**kwargs`` is passed: sampling, and nothing that could load code.
+
+A function that hands its ``**kwargs`` to ``transformers`` would run whatever
+``{"trust_remote_code": true, "custom_generate": ...}`` names, so "everything" is never allowed.
+"""
+
+_KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+_POSITIONAL = (
+    Parameter.POSITIONAL_ONLY,
+    Parameter.POSITIONAL_OR_KEYWORD,
+    Parameter.VAR_POSITIONAL,
+)
+
+
+class CallableEngine:
+    """Serves a function ``fn(prompt, stop=None, **params) -> str``.
+
+    The prompt is the first positional argument, whatever its name. A parameter called ``stop``
+    is given the request's stop strings (a list, or ``None``); with or without it the completion
+    is cut before the first of them. The other keyword parameters are what a request may set; a
+    function with ``**kwargs`` takes `STANDARD_PARAMETERS` besides.
+
+    The server calls the function from several threads at once.
+
+    Args:
+        function: The function, or any other callable of that shape.
+
+    Raises:
+        ConfigurationError: The callable has another shape: it takes no positional argument, or
+            needs an argument that a request may leave out.
+    """
+
+    def __init__(self, function: Callable[..., str]) -> None:
+        self._function = function
+        self._name: str = getattr(function, "__qualname__", type(function).__qualname__)
+        _, *others = _parameters_of(function, self._name)
+        self._refuse_more_required(others)
+        keywords = {other.name for other in others if other.kind in _KEYWORD}
+        self._takes_stop = "stop" in keywords
+        takes_any = any(other.kind is Parameter.VAR_KEYWORD for other in others)
+        named = frozenset(keywords - {"prompt", "stop"})
+        self._parameters = named | STANDARD_PARAMETERS if takes_any else named
+
+    @classmethod
+    def load(cls, target: str) -> CallableEngine:
+        """Import a function by its name; the current directory counts, as for ``python -m``.
+
+        Args:
+            target: ``"package.module:function"``.
+
+        Returns:
+            The engine that serves it.
+
+        Raises:
+            ConfigurationError: The name has no colon, the module or the function is not there,
+                the module fails when imported, or what is named cannot be called.
+        """
+        module_name, colon, attribute = target.partition(":")
+        if not (module_name and colon and attribute):
+            msg = f"{target!r} does not name a function: write it as 'package.module:function'."
+            raise ConfigurationError(msg)
+        module = _import(module_name)
+        try:
+            function = operator.attrgetter(attribute)(module)
+        except AttributeError as error:
+            msg = f"{module!r} has no {attribute!r}."
+            raise ConfigurationError(msg) from error
+        return cls(function)
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The names that a request may set, beside ``prompt`` and ``stop``."""
+        return self._parameters
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        """Call the function, and cut what it returns before the first completed stop string.
+
+        Args:
+            request: The prompt, its stop strings, and parameters of allowed names.
+
+        Returns:
+            The completion; a function counts no tokens, so neither is any counted here.
+
+        Raises:
+            InvalidResponseError: The function returned something else than a string.
+        """
+        keywords: dict[str, Any] = dict(request.params)
+        if self._takes_stop:
+            keywords["stop"] = list(request.stop) or None
+        text: object = self._function(request.prompt, **keywords)
+        if not isinstance(text, str):
+            msg = f"{self._name} returned {type(text).__name__}, not str: return the completion."
+            raise InvalidResponseError(msg)
+        return Generation(cut_at_stop(text, request.stop))
+
+    def __repr__(self) -> str:
+        return f"CallableEngine({self._name})"
+
+    def _refuse_more_required(self, others: list[Parameter]) -> None:
+        for other in others:
+            variadic = other.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+            given = variadic or (other.name == "stop" and other.kind in _KEYWORD)
+            if other.default is Parameter.empty and not given:
+                msg = (
+                    f"{self._name} needs {other.name!r}, which a request may leave out: "
+                    "give that parameter a default."
+                )
+                raise ConfigurationError(msg)
+
+
+def _parameters_of(function: Callable[..., str], name: str) -> list[Parameter]:
+    if not callable(function):
+        msg = f"{function!r} cannot be called: pass a function fn(prompt, stop=None) -> str."
+        raise ConfigurationError(msg)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        msg = f"{name} does not tell its parameters: wrap it in fn(prompt, stop=None) -> str."
+        raise ConfigurationError(msg) from error
+    if not parameters or parameters[0].kind not in _POSITIONAL:
+        msg = f"{name} takes no positional argument: its first one is to be the prompt."
+        raise ConfigurationError(msg)
+    return parameters
+
+
+def _import(name: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            msg = f"Module {name!r} could not be imported: it needs {error.name!r}. Install that."
+            raise ConfigurationError(msg) from error
+        msg = f"There is no module {name!r}: looked in {here} and in the installed packages."
+        raise ConfigurationError(msg) from error
+    except Exception as error:
+        msg = f"Module {name!r} failed when it was imported: {type(error).__name__}: {error}"
+        raise ConfigurationError(msg) from error

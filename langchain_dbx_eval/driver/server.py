@@ -1,0 +1,227 @@
+"""The driver server as an object: started in a notebook cell or from the command line."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import signal
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from langchain_dbx_eval.driver.app import MAX_REQUEST_BYTES, create_app
+from langchain_dbx_eval.driver.callable_engine import CallableEngine
+from langchain_dbx_eval.driver.engine import Engine
+from langchain_dbx_eval.driver.keys import ApiKey
+from langchain_dbx_eval.driver.waitress_loop import WaitressLoop
+from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
+
+__all__ = ["DriverServer", "serve"]
+
+_DOCUMENTED_PORTS = range(3000, 8001)
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - Databricks' proxy connects to the node's own address
+_LOCAL_ADDRESS_OF = {"": "127.0.0.1", _EVERY_ADDRESS: "127.0.0.1", "::": "::1"}
+_BACKLOG = 1024  # waitress's own
+_SIGNAL_POLL_S = 0.2
+# The app answers a body over its limit in our form of error. waitress drops the connection of
+# one that is longer still, and a client that is sending sees a reset: so not at the same size.
+_MAX_BODY_BYTES = 4 * MAX_REQUEST_BYTES
+
+
+class DriverServer:
+    """Serves a model on this machine's port, for LangChain's ``cluster_driver_port``.
+
+    A server can be started again after it was stopped, and is a context manager::
+
+        with DriverServer(answer, host="127.0.0.1", port=0) as server:
+            requests.get(f"{server.url}/health")
+
+    Args:
+        engine: The model, or a function as `CallableEngine` takes it.
+        host: The address to listen on. Databricks' driver proxy reaches the driver node by its
+            own address, so ``127.0.0.1`` gives a 502 there.
+        port: The port, or 0 for a free one. The documentation asks for 3000 to 8000; another one
+            warns.
+        api_key: What a request must carry as ``X-Api-Key``. ``None`` takes the variable
+            ``DBX_EVAL_DRIVER_API_KEY`` or makes a key, prints it and sets that variable;
+            ``False`` asks for no key, and warns unless `host` is a loopback address.
+
+    Raises:
+        ConfigurationError: The port, the key or the function cannot be used.
+        MissingDependencyError: The extra ``driver`` is not installed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | Callable[..., str],
+        host: str = _EVERY_ADDRESS,
+        port: int | str = 7777,
+        api_key: ApiKey = None,
+    ) -> None:
+        self._host = host
+        self._asked_port = self._port = _checked_port(port)
+        self._app = create_app(engine, api_key=api_key)
+        self._loop: WaitressLoop | None = None
+        self._lock = threading.Lock()
+        if api_key is False and not _is_loopback(host):
+            msg = f"Without an API key, everyone who reaches {host} can use this driver server."
+            warnings.warn(msg, stacklevel=2)
+        if self._port and self._port not in _DOCUMENTED_PORTS:
+            msg = f"Port {self._port} is outside 3000-8000, which Databricks documents for apps."
+            warnings.warn(msg, stacklevel=2)
+
+    @property
+    def port(self) -> int:
+        """The port; the real one, once started, when 0 was asked for."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The address of the server on this machine, such as ``"http://127.0.0.1:7777"``."""
+        host = _LOCAL_ADDRESS_OF.get(self._host, self._host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    def start(self) -> DriverServer:
+        """Serve in the background, and print where. Does nothing when it already serves.
+
+        Returns:
+            The server itself.
+
+        Raises:
+            DriverServerError: The port is in use, or the address is not this machine's.
+        """
+        with self._lock:
+            if self._loop is None:
+                listener = _listen(self._host, self._asked_port)
+                self._port = listener.getsockname()[1]
+                self._loop = WaitressLoop(self._app, listener, _MAX_BODY_BYTES)
+                self._announce()
+        return self
+
+    def stop(self, grace: float = 30.0) -> None:
+        """Stop serving: the port is free, and the requests in flight are answered, on return.
+
+        Args:
+            grace: How long, in seconds, to wait for those requests.
+        """
+        with self._lock:
+            if self._loop is not None:
+                self._loop.close(grace)
+                self._loop = None
+
+    def serve_forever(self) -> None:
+        """Serve until SIGTERM, Ctrl-C or a `stop` from another thread; then stop as `stop` does.
+
+        A second signal does not wait for the requests in flight.
+
+        Raises:
+            DriverServerError: The port is in use, or the address is not this machine's.
+        """
+        with _stop_signals() as received:
+            self.start()
+            while self._loop is not None and not received:
+                time.sleep(_SIGNAL_POLL_S)
+        self.stop()
+
+    def __enter__(self) -> DriverServer:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"DriverServer({self.url}, {'stopped' if self._loop is None else 'serving'})"
+
+    def _announce(self) -> None:
+        cluster = os.environ.get("DATABRICKS_CLUSTER_ID")
+        place = f'cluster_id="{cluster}", ' if cluster else ""
+        # The answer to the cell or command that was just run, which a log would hide.
+        print(  # noqa: T201
+            f"Serving on {self.url}",
+            f'From LangChain: Databricks({place}cluster_driver_port="{self._port}")',
+            sep="\n",
+            flush=True,
+        )
+
+
+def serve(
+    target: str,
+    *,
+    host: str = _EVERY_ADDRESS,
+    port: int | str = 7777,
+    api_key: ApiKey = None,
+) -> None:
+    """Serve a function, named by its import path, until SIGTERM or Ctrl-C.
+
+    Args:
+        target: ``"package.module:function"``; the current directory counts.
+        host: As for `DriverServer`.
+        port: As for `DriverServer`.
+        api_key: As for `DriverServer`.
+
+    Raises:
+        ConfigurationError: The function cannot be loaded, or the port or the key not be used.
+        DriverServerError: The port is in use, or the address is not this machine's.
+        MissingDependencyError: The extra ``driver`` is not installed.
+    """
+    engine = CallableEngine.load(target)
+    DriverServer(engine, host=host, port=port, api_key=api_key).serve_forever()
+
+
+def _checked_port(port: int | str) -> int:
+    # The documentation's own snippets write ports as strings.
+    number = int(port) if isinstance(port, str) and port.isdecimal() else port
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 65535:
+        msg = f"{port!r} is no port: use a number from 3000 to 8000, or 0 for any free one."
+        raise ConfigurationError(msg)
+    return number
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        msg = f"Cannot listen on port {port} of {host!r}: {error.strerror}."
+        if error.errno == errno.EADDRINUSE:
+            msg = (
+                f"Port {port} is in use, by another program or by a DriverServer of an earlier "
+                "cell: call stop() on that one, or choose another port (0 is any free one)."
+            )
+        raise DriverServerError(msg) from error
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of ending by them; only the main thread can."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    # No Event: set() takes a lock that the interrupted thread may hold.
+    previous = {
+        number: signal.signal(number, lambda number, _frame: received.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,98 @@
+"""waitress inside this process, with an end: it is started and drained like any other object.
+
+`waitress.serve` has neither: it runs until the process ends, and drops what is in flight.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from langchain_dbx_eval._extras import require
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+__all__ = ["WaitressLoop"]
+
+_log = logging.getLogger(__name__)
+
+_SETTINGS = {
+    # Each request in flight holds one.
+    "threads": 16,
+    # The default of 100 is used up by 100 slow connections, and select() ends at 1,024 files;
+    # with these, 700 slow connections left normal requests at 1-12 ms (waitress 3.0.2).
+    "connection_limit": 1000,
+    "asyncore_use_poll": True,
+    "channel_timeout": 30,
+    # Keeps reading while a request runs, without which a client that hung up is never noticed.
+    "channel_request_lookahead": 1,
+}
+_POLL_S = 0.02
+_LOOP_END_S = 5.0
+
+
+class WaitressLoop:
+    """Serves an app on a listening socket, from a thread, until it is closed.
+
+    Args:
+        app: The WSGI app.
+        listener: A socket that listens. It is the loop's from now on.
+        max_body_bytes: A longer body is not even read.
+    """
+
+    def __init__(self, app: WSGIApplication, listener: socket.socket, max_body_bytes: int) -> None:
+        waitress = require("waitress.server", extra="driver")
+        self._server: Any = waitress.create_server(
+            app, sockets=[listener], max_request_body_size=max_body_bytes, **_SETTINGS
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, name="dbx-eval-driver-server", daemon=True
+        )
+        self._thread.start()
+
+    def close(self, grace: float) -> None:
+        """Free the port, let the requests in flight finish, and end all threads.
+
+        Args:
+            grace: How long, in seconds, to wait for those requests. What takes longer is cut
+                off; its thread, which Python cannot stop, is left to end by itself.
+        """
+        deadline = time.monotonic() + grace
+        self._run_in_loop(self._stop_listening)
+        while self._busy() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        if self._busy():
+            _log.warning("Requests still ran after %.0f s and were cut off", grace)
+        self._server.task_dispatcher.shutdown(timeout=max(0.0, deadline - time.monotonic()))
+        self._run_in_loop(self._close_all)
+        self._thread.join(_LOOP_END_S)
+
+    def _run_in_loop(self, action: Callable[[], None]) -> None:
+        # Sockets are closed by the thread that polls them: closed under it, a file descriptor
+        # may already be another file's when poll() returns.
+        done = threading.Event()
+
+        def act() -> None:
+            action()
+            done.set()
+
+        self._server.trigger.pull_trigger(act)
+        done.wait(_LOOP_END_S)
+
+    def _busy(self) -> bool:
+        channels = list(self._server.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+    def _stop_listening(self) -> None:
+        # The server's own close() would also close the trigger, by which answers get out.
+        require("waitress.wasyncore", extra="driver").dispatcher.close(self._server)
+
+    def _close_all(self) -> None:
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
+        self._server.close()

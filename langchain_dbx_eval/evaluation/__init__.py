@@ -1,0 +1,16 @@
+"""Runs an evaluation: what the chain did is captured, scored, and told to MLflow.
+
+- `capture`: the runs that a chain reports, put together by their ids.
+- `callback`: `EvaluationCallbackHandler`, which listens to any chain.
+- `models`: whatever can be evaluated, as a Runnable with its input.
+- `session`: the rows of one evaluation, from captured run to scores.
+- `runner`: `evaluate()`, which asks the chain itself.
+- `results`: `EvaluationResult`, which is what users look at.
+- `tracking`: writes an evaluation to MLflow.
+"""
+
+from langchain_dbx_eval.evaluation.callback import EvaluationCallbackHandler
+from langchain_dbx_eval.evaluation.results import EvaluationResult
+from langchain_dbx_eval.evaluation.runner import evaluate
+
+__all__ = ["EvaluationCallbackHandler", "EvaluationResult", "evaluate"]

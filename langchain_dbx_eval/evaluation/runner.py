@@ -1,0 +1,138 @@
+"""`evaluate()`: asks a chain each question of a dataset, and scores the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from langchain_dbx_eval.datasets import EvalDataset
+from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.evaluation.callback import CaptureHandler
+from langchain_dbx_eval.evaluation.capture import RunCapture
+from langchain_dbx_eval.evaluation.models import as_runnable, input_for
+from langchain_dbx_eval.evaluation.results import EvaluationResult
+from langchain_dbx_eval.evaluation.session import ROW_KEY, EvaluationSession
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Outcome, Scorer
+
+__all__ = ["evaluate"]
+
+_MODEL_TYPE = "databricks-agent"
+_MOST_THREADS = 512
+
+
+def evaluate(
+    data: Any,
+    model: Any = None,
+    *,
+    model_type: str = _MODEL_TYPE,
+    scorers: Iterable[Scorer] = DEFAULT_SCORERS,
+    input_fn: Callable[[Any], Any] | None = None,
+    max_concurrency: int = 32,
+    run_name: str | None = None,
+    experiment: str | None = None,
+) -> EvaluationResult:
+    """Evaluate a chain on a dataset, and log it to MLflow as one run.
+
+    Args:
+        data: Whatever `EvalDataset.load` takes: a three-level name, a list of dicts, a DataFrame.
+        model: A Runnable or a function; None scores the responses that the data carries.
+        model_type: ``"databricks-agent"``, as in the call that this one replaces.
+        scorers: What to score with.
+        input_fn: Makes the model's input of a record's request; default: a Runnable gets the
+            request as it stands (messages where its input schema asks for them), a function gets
+            ``{"messages": […]}`` for a text.
+        max_concurrency: How many rows are in flight at once.
+        run_name: The name of the MLflow run, where none is active.
+        experiment: The MLflow experiment; default: MLflow's current one.
+
+    Returns:
+        The result: as many rows as the data has, those that failed included.
+
+    Raises:
+        ConfigurationError: The data, the model or an option cannot be used.
+        NotFoundError: There is no such dataset.
+        SchemaError: No row of the data is a record.
+    """
+    if model_type != _MODEL_TYPE:
+        msg = f"model_type={model_type!r} is not known. The one that is: {_MODEL_TYPE!r}."
+        raise ConfigurationError(msg)
+    if max_concurrency < 1:
+        msg = f"max_concurrency={max_concurrency} would run nothing. Give 1 or more."
+        raise ConfigurationError(msg)
+    dataset = EvalDataset.load(data)
+    session = EvaluationSession(dataset, tuple(scorers), run_name=run_name, experiment=experiment)
+    if not session.records and dataset.errors:
+        raise dataset.errors[0]
+    if model is None:
+        _take_responses(session)
+    else:
+        runnable = as_runnable(model)
+        to_input = input_fn or (lambda request: input_for(model, request))
+        _on_loop(_ask_all(runnable, to_input, session, max_concurrency))
+    return session.finish()
+
+
+def _take_responses(session: EvaluationSession) -> None:
+    for number, record in enumerate(session.records):
+        missing = "The data has no response for this row, and no model was given to ask."
+        outcome = Outcome(
+            response=record.response,
+            retrieved_context=record.retrieved_context,
+            error=missing if record.response is None else None,
+        )
+        session.add_outcome(number, outcome)
+
+
+async def _ask_all(
+    runnable: Runnable[Any, Any],
+    to_input: Callable[[Any], Any],
+    session: EvaluationSession,
+    max_concurrency: int,
+) -> None:
+    handler = CaptureHandler(RunCapture(session.add))
+    slots = asyncio.Semaphore(max_concurrency)
+
+    async def ask(number: int) -> None:
+        record = session.records[number]
+        metadata = {"request_id": record.request_id, ROW_KEY: number}
+        async with slots:
+            try:
+                await runnable.ainvoke(
+                    to_input(record.request), {"callbacks": [handler], "metadata": metadata}
+                )
+            except Exception as error:
+                # The callback has taken the failure, unless it came before the chain began.
+                if not session.has(number):
+                    reason = f"{type(error).__name__}: {error}"
+                    session.add_outcome(number, Outcome(error=reason))
+
+    await asyncio.gather(*(ask(number) for number in range(len(session.records))))
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """One event loop for the life of the process, in a thread of its own.
+
+    Async clients keep connections to the loop they were first used in, and fail in another one
+    (langchain-ai/langchain#35783); and a notebook's own loop is busy running the cell.
+    """
+    loop = asyncio.new_event_loop()
+    # A synchronous chain runs in this pool; the rows in flight bound it, not the CPU count.
+    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, "dbx-eval-chain"))
+    threading.Thread(target=loop.run_forever, name="dbx-eval-loop", daemon=True).start()
+    return loop
+
+
+def _on_loop(coroutine: Any) -> None:
+    future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
+    try:
+        future.result()
+    except KeyboardInterrupt:
+        future.cancel()
+        raise

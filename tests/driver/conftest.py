@@ -1,0 +1,32 @@
+"""Driver servers on real sockets, and an environment that they may change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from unittest import mock
+
+import pytest
+
+from langchain_dbx_eval.driver import DriverServer, Engine
+from langchain_dbx_eval.driver.keys import KEY_VARIABLE, ApiKey
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    with mock.patch.dict(os.environ):
+        os.environ.pop(KEY_VARIABLE, None)
+        os.environ.pop("DATABRICKS_CLUSTER_ID", None)
+        yield
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., DriverServer]]:
+    """Start a server on a free loopback port, without a key unless one is given."""
+    with ExitStack() as servers:
+
+        def start(engine: Engine | Callable[..., str], api_key: ApiKey = False) -> DriverServer:
+            return servers.enter_context(DriverServer(engine, "127.0.0.1", 0, api_key))
+
+        yield start

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langchain_dbx_eval.driver import STANDARD_PARAMETERS, CallableEngine, GenerationRequest
+from langchain_dbx_eval.errors import ConfigurationError, InvalidResponseError
+
+
+def complete(function: Callable[..., str], request: GenerationRequest) -> str:
+    return CallableEngine(function).generate(request).text
+
+
+def test_the_prompt_is_the_first_argument_whatever_its_name() -> None:
+    assert complete(lambda text: text.upper(), GenerationRequest("hi")) == "HI"
+
+
+def test_a_function_allows_its_own_keyword_parameters() -> None:
+    def answer(prompt: str, stop: Any = None, top_k: int = 1, *, style: str = "") -> str:
+        return prompt
+
+    assert CallableEngine(answer).parameters == {"top_k", "style"}
+
+
+def test_a_function_with_kwargs_allows_the_standard_parameters_besides_its_own() -> None:
+    def answer(prompt: str, style: str = "", **params: Any) -> str:
+        return prompt
+
+    assert CallableEngine(answer).parameters == STANDARD_PARAMETERS | {"style"}
+
+
+def test_no_standard_parameter_can_load_code() -> None:
+    assert not STANDARD_PARAMETERS & {"trust_remote_code", "custom_generate", "model"}
+
+
+def test_parameters_reach_the_function() -> None:
+    def answer(prompt: str, temperature: float = 0.0) -> str:
+        return f"{prompt} at {temperature}"
+
+    assert complete(answer, GenerationRequest("hi", params={"temperature": 0.5})) == "hi at 0.5"
+
+
+@pytest.mark.parametrize(("stop", "given"), [(("x", "y"), "['x', 'y']"), ((), "None")])
+def test_a_function_that_takes_stop_is_given_it(stop: tuple[str, ...], given: str) -> None:
+    def answer(prompt: str, stop: list[str] | None) -> str:
+        return repr(stop).replace("x", "X").replace("y", "Y")
+
+    assert complete(answer, GenerationRequest("hi", stop)).lower() == given.lower()
+
+
+def test_a_completion_is_cut_when_the_function_takes_no_stop() -> None:
+    request = GenerationRequest("banana\nHuman: hi", ("\nHuman:",))
+    assert complete(lambda prompt: prompt, request) == "banana"
+
+
+def test_a_completion_is_cut_when_the_function_ignores_its_stop() -> None:
+    assert complete(lambda prompt, stop=None: prompt, GenerationRequest("a.b", (".",))) == "a"
+
+
+@pytest.mark.parametrize("answer", [None, 5, b"bytes", {"text": "hi"}, ["hi"]])
+def test_an_answer_that_is_no_text_names_the_function_and_the_type(answer: Any) -> None:
+    def broken(prompt: str) -> Any:
+        return answer
+
+    with pytest.raises(InvalidResponseError, match=rf"broken returned {type(answer).__name__}"):
+        complete(broken, GenerationRequest("hi"))
+
+
+class Answerer:
+    def __call__(self, prompt: str) -> str:
+        return f"called with {prompt}"
+
+    def answer(self, prompt: str) -> str:
+        return f"asked {prompt}"
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (Answerer(), "called with hi"),
+        (Answerer().answer, "asked hi"),
+        (partial(lambda prefix, prompt: prefix + prompt, "> "), "> hi"),
+        (lambda *args: args[0], "hi"),
+        (str.upper, "HI"),
+    ],
+)
+def test_any_callable_of_the_right_shape_is_served(
+    function: Callable[..., str], expected: str
+) -> None:
+    assert complete(function, GenerationRequest("hi")) == expected
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda: "", "no positional argument"),
+        (lambda *, prompt: prompt, "no positional argument"),
+        (lambda **kwargs: "", "no positional argument"),
+        (lambda prompt, history: prompt, "'history'"),
+        (lambda prompt, *, key: prompt, "'key'"),
+        ("a string", "cannot be called"),
+        (dict, "does not tell its parameters"),
+    ],
+)
+def test_a_callable_of_another_shape_is_refused_at_once(function: Any, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        CallableEngine(function)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with nothing importable from it left behind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    (tmp_path / "dbx_app.py").write_text("NUMBER = 5\ndef answer(prompt):\n    return prompt * 2\n")
+    return tmp_path
+
+
+def test_a_function_is_loaded_from_the_current_directory(project: Path) -> None:
+    engine = CallableEngine.load("dbx_app:answer")
+    assert engine.generate(GenerationRequest("ab")).text == "abab"
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("dbx_app", "package.module:function"),
+        ("dbx_app:", "package.module:function"),
+        (":answer", "package.module:function"),
+        ("dbx_missing:answer", "no module 'dbx_missing'"),
+        ("dbx_app.sub:answer", r"no module 'dbx_app\.sub'"),
+        ("dbx_app:missing", "has no 'missing'"),
+        ("dbx_app:NUMBER", "cannot be called"),
+        ("..relative:answer", "failed when it was imported"),
+    ],
+)
+def test_each_way_in_which_loading_fails_says_so(project: Path, target: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        CallableEngine.load(target)
+
+
+def test_a_module_that_fails_when_imported_is_told_with_its_error(project: Path) -> None:
+    (project / "dbx_broken.py").write_text("1 / 0\n")
+    with pytest.raises(ConfigurationError, match="ZeroDivisionError: division by zero"):
+        CallableEngine.load("dbx_broken:answer")
+
+
+def test_a_module_whose_own_import_is_missing_names_that_one(project: Path) -> None:
+    (project / "dbx_needy.py").write_text("import dbx_not_installed\n")
+    with pytest.raises(ConfigurationError, match="it needs 'dbx_not_installed'"):
+        CallableEngine.load("dbx_needy:answer")

@@ -1,0 +1,193 @@
+"""What the app answers, over a real socket."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from langchain_dbx_eval.driver import DriverServer, create_app
+
+StartServer = Callable[..., DriverServer]
+JSON = {"Content-Type": "application/json"}
+
+
+def echo(prompt: str, temperature: float = 0.0) -> str:
+    return prompt
+
+
+def raw(server: DriverServer, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Send a path as it stands, which requests would tidy up first."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    try:
+        connection.request(method, path, body, JSON)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def assert_error(response: requests.Response, status: int, error_code: str) -> None:
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json().keys() == {"error_code", "message"}
+    assert response.json()["error_code"] == error_code
+    assert response.headers["X-Request-Id"]
+
+
+@pytest.fixture
+def url(start_server: StartServer) -> str:
+    return start_server(echo).url
+
+
+def test_a_prompt_is_answered_with_a_json_string(url: str) -> None:
+    response = requests.post(url, json={"prompt": "안녕 \N{GRINNING FACE}"})
+    assert response.json() == "안녕 \N{GRINNING FACE}"
+
+
+def test_a_completion_ends_before_its_stop(url: str) -> None:
+    body = {"prompt": "The answer is banana\nHuman: why?", "stop": ["\nHuman:"]}
+    assert requests.post(url, json=body).json() == "The answer is banana"
+
+
+def test_a_charset_beside_the_content_type_is_fine(url: str) -> None:
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    assert requests.post(url, data=b'{"prompt": "hi"}', headers=headers).json() == "hi"
+
+
+def test_half_a_surrogate_pair_from_the_model_is_still_an_answer(start_server: StartServer) -> None:
+    server = start_server(lambda prompt: "\ud800")
+    assert requests.post(server.url, json={"prompt": "hi"}).json() == "\ud800"
+
+
+@pytest.mark.parametrize("path", ["//", "///", "/driver-proxy-http/", "//driver-proxy-http//"])
+def test_paths_of_the_driver_proxy_reach_the_app(start_server: StartServer, path: str) -> None:
+    assert raw(start_server(echo), "POST", path, b'{"prompt": "hi"}') == (200, b'"hi"\n')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"{}", id="no prompt"),
+        pytest.param(b"[1]", id="no object"),
+        pytest.param(b'{"prompt": 5}', id="prompt a number"),
+        pytest.param(b'{"prompt": ["a", "b"]}', id="prompt a list"),
+        pytest.param(b'{"prompt": "a", "nonsense": 1}', id="unknown parameter"),
+        pytest.param(
+            b'{"prompt": "a", "custom_generate": "/tmp/x", "trust_remote_code": true}',
+            id="remote code",
+        ),
+        pytest.param(b'{"prompt": "a", "stopping_criteria": []}', id="colliding parameter"),
+        pytest.param(b'{"prompt": "a", "num_beams": 400}', id="costly parameter"),
+        pytest.param(b'{"prompt": "a", "num_return_sequences": 2000}', id="many answers"),
+        pytest.param(b'{"prompt": "a", "stop": "ab"}', id="stop a string"),
+        pytest.param(b'{"prompt": "a", "stop": [""]}', id="empty stop"),
+        pytest.param(b'{"prompt": "a", "temperature": NaN}', id="NaN"),
+        pytest.param(b'{"prompt": "\\ud800"}', id="lone surrogate"),
+        pytest.param(b'{"prompt": "a", "prompt": "b"}', id="key twice"),
+        pytest.param(b'{"prompt": "a", "temperature": ' + b"9" * 9999 + b"}", id="huge integer"),
+        pytest.param(b"[" * 200_000, id="deep nesting"),
+        pytest.param(b'{"prompt": ', id="cut off"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+def test_bad_input_is_a_400_and_the_server_lives(url: str, body: bytes) -> None:
+    response = requests.post(url, data=body, headers=JSON)
+    assert response.status_code == 400
+    assert response.json().keys() == {"error_code", "message"}
+    assert requests.post(url, json={"prompt": "alive"}).json() == "alive"
+
+
+def test_an_unknown_parameter_is_named(url: str) -> None:
+    response = requests.post(url, json={"prompt": "a", "top_k": 5})
+    assert_error(response, 400, "INVALID_PARAMETER_VALUE")
+    assert "'top_k'" in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", None]
+)
+def test_another_content_type_is_a_415(url: str, content_type: str | None) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    response = requests.post(url, data=b'{"prompt": "hi"}', headers=headers)
+    assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+def test_an_unknown_path_is_a_404(url: str) -> None:
+    assert_error(requests.get(f"{url}/static/x"), 404, "ENDPOINT_NOT_FOUND")
+
+
+def test_another_method_is_a_405_with_those_allowed(url: str) -> None:
+    response = requests.get(url)
+    assert_error(response, 405, "METHOD_NOT_ALLOWED")
+    assert "POST" in response.headers["Allow"]
+
+
+def chunks() -> Any:
+    for _ in range(20):
+        yield b" " * 100_000
+
+
+@pytest.mark.parametrize("body", [b" " * 2_000_000, chunks()], ids=["in one", "chunked"])
+def test_a_body_over_the_limit_is_a_413(url: str, body: Any) -> None:
+    assert_error(requests.post(url, data=body, headers=JSON), 413, "REQUEST_TOO_LARGE")
+
+
+def test_a_body_far_over_the_limit_is_refused_before_it_is_sent(start_server: StartServer) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", start_server(echo).port)
+    connection.putrequest("POST", "/")
+    connection.putheader("Content-Length", str(30_000_000))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_the_limit_of_the_body_can_be_set() -> None:
+    client = create_app(echo, api_key=False, max_request_bytes=100).test_client()
+    assert client.post("/", json={"prompt": "x" * 100}).status_code == 413
+
+
+def failing(prompt: str) -> str:
+    message = f"secret path, and {prompt}"
+    raise ValueError(message)
+
+
+def test_a_failure_tells_the_client_an_id_and_nothing_else(start_server: StartServer) -> None:
+    response = requests.post(start_server(failing).url, json={"prompt": "hi"})
+    assert_error(response, 500, "INTERNAL_ERROR")
+    assert response.headers["X-Request-Id"] in response.json()["message"]
+    assert "secret" not in response.text
+
+
+def test_a_failure_is_logged_with_its_id_and_traceback(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = requests.post(start_server(failing).url, json={"prompt": "hi"})
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert response.headers["X-Request-Id"] in record.getMessage()
+    assert record.exc_info is not None
+
+
+def test_a_function_that_returns_no_text_is_a_500(start_server: StartServer) -> None:
+    response = requests.post(start_server(lambda prompt: 5).url, json={"prompt": "hi"})
+    assert_error(response, 500, "INTERNAL_ERROR")
+
+
+def test_each_answer_has_its_own_id(url: str) -> None:
+    ids = {requests.get(f"{url}/health").headers["X-Request-Id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_importing_the_package_loads_no_web_framework() -> None:
+    code = (
+        "import sys, langchain_dbx_eval.driver; "
+        "print(sys.modules.keys() & {'flask', 'werkzeug', 'waitress'})"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert output.stdout == "set()\n"
