@@ -34,6 +34,9 @@ _CLASS_OF_STATUS: dict[int, type[DatabricksError]] = {
     429: RateLimitError,
     504: ServerError,
 }
+# Databricks answers a token that it does not know with 403, as it does a missing permission
+# (databricks/databricks-sdk-go#873).
+_WORDS_OF_A_REFUSED_LOGIN = "Invalid access token"
 # A 500 may be a model that fails on this very input; these say that the way there was blocked.
 _RETRYABLE_STATUS = frozenset({408, 429, 502, 503, 504})
 
@@ -56,12 +59,15 @@ def error_of_answer(
     code, reason = _read_error(body)
     if 300 <= status < 400:
         reason = "a redirect, which is not followed, so that no token goes to another host"
-    told = " ".join(str(part) for part in (status, code) if part)
+    told = f"{status} {code}" if code and code != str(status) else str(status)
+    kind = _class_of(status)
+    if kind is PermissionDeniedError and reason.startswith(_WORDS_OF_A_REFUSED_LOGIN):
+        kind = AuthenticationError
     message = f"{str(target)[0].upper()}{str(target)[1:]} at {host} answered {told}"
     message += f": {reason.rstrip('.')}." if reason else "."
-    if advice := target.advice(status):
+    if advice := target.advice(401 if kind is AuthenticationError else status):
         message += f" {advice}"
-    return _class_of(status)(
+    return kind(
         message,
         status_code=status,
         error_code=code,

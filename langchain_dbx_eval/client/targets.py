@@ -119,6 +119,7 @@ class DriverProxyApp(Target):
         if not _ORG_ID.fullmatch(self.org_id):
             msg = f"org_id={self.org_id!r} is not a workspace id: it has digits only."
             raise ConfigurationError(msg)
+        _safe_path(self.path)
 
     @override
     def url(self, host: str) -> str:
@@ -151,6 +152,9 @@ class DriverNodeApp(Target):
     path: str = ""
 
     is_app = True
+
+    def __post_init__(self) -> None:
+        _safe_path(self.path)
 
     @override
     def url(self, host: str) -> str:

@@ -150,8 +150,8 @@ def _route_to(host: str) -> _Route:
     key = (os.getpid(), host)
     with _routes_lock:
         if key not in _routes:
-            settings = requests.Session().merge_environment_settings(host, {}, None, None, None)
-            settings.pop("stream")
+            found = requests.Session().merge_environment_settings(host, {}, None, None, None)
+            settings = {name: found[name] for name in ("proxies", "verify", "cert")}
             adapter = HTTPAdapter(pool_connections=1, pool_maxsize=POOL_SIZE, max_retries=0)
             _routes[key] = _Route(adapter, settings)
         return _routes[key]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shlex
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -53,10 +55,11 @@ def show(variant: Variant = "baseline") -> EvaluationResult:
     store = _use_local_mlflow()
     dataset = _dataset()
     console.print(f"Dataset {dataset}")
-    with LocalWorkspace(), DriverServer(answer, host="127.0.0.1", port=0) as server:
-        results = {
-            name: _evaluate(name, dataset, server.port, console) for name in _variants(variant)
-        }
+    key = secrets.token_urlsafe()
+    server = DriverServer(answer, host="127.0.0.1", port=_free_port(), api_key=key)
+    with LocalWorkspace(), server:
+        llm = Databricks(cluster_driver_port=server.port, driver_api_key=key)
+        results = {name: _evaluate(name, dataset, llm, console) for name in _variants(variant)}
     result = results[variant]
     comparison = compare(result, results["baseline"]) if variant != "baseline" else None
     print_result(result, console)
@@ -75,6 +78,15 @@ def show(variant: Variant = "baseline") -> EvaluationResult:
 
 def _variants(variant: Variant) -> tuple[Variant, ...]:
     return ("baseline",) if variant == "baseline" else ("baseline", variant)
+
+
+def _free_port() -> int:
+    """The first port from 7777 on that is free, in the range that Databricks documents."""
+    for port in range(7777, 8001):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    return 0
 
 
 def _use_local_mlflow() -> str:
@@ -107,9 +119,8 @@ def _dataset() -> EvalDataset:
 
 
 def _evaluate(
-    variant: Variant, dataset: EvalDataset, port: int, console: Console
+    variant: Variant, dataset: EvalDataset, llm: Databricks, console: Console
 ) -> EvaluationResult:
-    llm = Databricks(cluster_driver_port=port)
     chain = build_chain(retriever_for(variant), llm)
     handler = EvaluationCallbackHandler(dataset, run_name=variant, experiment=_EXPERIMENT)
     with console.status(f"Asking {len(dataset)} questions ({variant}) …"):

@@ -56,6 +56,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for row in comparison.rows:
         rows.add_row(row.column, str(row.higher), str(row.lower), str(row.equal))
     for table in (metrics, rows):
+        # A cut name names nothing.
+        table.columns[0].overflow = "fold"
         for column in table.columns[1:]:
             column.justify = "right"
         console.print(table)

@@ -7,8 +7,9 @@ Protocol: OpenAI's "Chat Completions" API, as Databricks' chat endpoints speak i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -19,12 +20,14 @@ from langchain_core.messages import (
     InvalidToolCall,
     SystemMessage,
     ToolCall,
+    ToolCallChunk,
     ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import ValidationError
 
 from langchain_dbx_eval.errors import InvalidRequestError, StreamInterruptedError
 from langchain_dbx_eval.wire.shape import expect_dict, expect_list, wrong_shape
@@ -172,12 +175,13 @@ class ChatStream:
             info["finish_reason"] = finish_reason
         if self._model_name is None and event.get("model"):
             self._model_name = info["model_name"] = str(event["model"])
-        message = AIMessageChunk(
-            content=content,
-            tool_call_chunks=[_decode_call_chunk(c) for c in delta.get("tool_calls") or []],
-            id=event.get("id"),
-            response_metadata={"model_provider": "databricks"} if "model_name" in info else {},
-        )
+        with _checking_types(event):
+            message = AIMessageChunk(
+                content=content,
+                tool_call_chunks=[_decode_call_chunk(call) for call in _tool_calls(delta)],
+                id=event.get("id"),
+                response_metadata={"model_provider": "databricks"} if "model_name" in info else {},
+            )
         return ChatGenerationChunk(message=message, generation_info=info or None)
 
     @property
@@ -241,30 +245,48 @@ def _decode_choice(
     message = expect_dict(choice.get("message"), "an object under 'message'")
     calls: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
-    for raw in message.get("tool_calls") or []:
+    for raw in _tool_calls(message):
         try:
             parsed = parse_tool_call(raw, return_id=True)
         except Exception as error:  # core raises many kinds; all mean: no call
             invalid.append(make_invalid_tool_call(raw, str(error)))
         else:
-            calls += [ToolCall(**parsed)] if parsed else []
+            calls += [cast("ToolCall", parsed)] if parsed else []
     info = {"finish_reason": choice.get("finish_reason")}
-    return ChatGeneration(
-        message=AIMessage(
+    with _checking_types(choice):
+        answer = AIMessage(
             content=message.get("content") or "",
             tool_calls=calls,
             invalid_tool_calls=invalid,
             usage_metadata=usage,
             response_metadata={**metadata, **info},
             id=metadata.get("id"),
-        ),
-        generation_info=info,
-    )
+        )
+    return ChatGeneration(message=answer, generation_info=info)
 
 
-def _decode_call_chunk(raw: Any) -> Any:
-    raw = expect_dict(raw, "objects in 'tool_calls'")
-    function = raw.get("function") or {}
+@contextmanager
+def _checking_types(payload: Any) -> Iterator[None]:
+    """Refuse a payload in which LangChain's own message class finds a value of a wrong type."""
+    try:
+        yield
+    except (ValidationError, TypeError) as error:
+        expected = "the types of a chat message in its places"
+        raise wrong_shape(expected, payload) from error
+
+
+def _tool_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The message's tool calls, each with an object under ``function``."""
+    if not message.get("tool_calls"):
+        return []
+    calls = [expect_dict(c, "objects in 'tool_calls'") for c in expect_list(message, "tool_calls")]
+    return [
+        {**c, "function": expect_dict(c.get("function"), "a 'function' to call")} for c in calls
+    ]
+
+
+def _decode_call_chunk(raw: dict[str, Any]) -> ToolCallChunk:
+    function = raw["function"]
     return tool_call_chunk(
         name=function.get("name"),
         args=function.get("arguments"),

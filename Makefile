@@ -1,0 +1,39 @@
+# Each target is the only command that it needs: it makes .venv and installs what is missing.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# What follows `langchain-dbx-eval demo`, such as: make demo ARGS="--variant better"
+ARGS :=
+
+.PHONY: help demo test check format clean
+
+help:
+	@echo "make demo    see it all at work on this machine (ARGS='--variant better' for more)"
+	@echo "make test    run the tests"
+	@echo "make check   format, lint, types, architecture and tests"
+	@echo "make format  put the code into its format"
+	@echo "make clean   remove what make made"
+
+demo: $(VENV)/installed-demo
+	@$(BIN)/langchain-dbx-eval demo $(ARGS)
+
+test: $(VENV)/installed-dev
+	@$(BIN)/pytest -n 2 $(ARGS)
+
+check: $(VENV)/installed-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -n 2
+
+format: $(VENV)/installed-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/installed-%: pyproject.toml scripts/install
+	@scripts/install $(VENV) $*
+	@touch $@

@@ -1,0 +1,105 @@
+"""`ChatDatabricks`: invoke, stream, and what happens when the other side fails."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+
+from langchain_dbx_eval import ChatDatabricks, errors
+from langchain_dbx_eval.testing import LocalWorkspace
+
+
+@pytest.fixture
+def my_chat(workspace: LocalWorkspace) -> LocalWorkspace:
+    workspace.add_endpoint("my-chat", lambda messages, **p: "one two three four", kind="chat")
+    return workspace
+
+
+def test_messages_keep_their_roles(my_chat: LocalWorkspace) -> None:
+    ChatDatabricks(model="my-chat").invoke(
+        [SystemMessage("be brief"), HumanMessage("hi"), AIMessage("yes?"), HumanMessage("go")]
+    )
+    roles = [m["role"] for m in my_chat.requests[-1].body["messages"]]
+    assert roles == ["system", "user", "assistant", "user"]
+
+
+def test_an_answer_tells_usage_model_and_end(my_chat: LocalWorkspace) -> None:
+    answer = ChatDatabricks(model="my-chat").invoke("hi")
+    assert answer.usage_metadata["output_tokens"] == 4
+    assert answer.response_metadata["model_name"] == "my-chat"
+    assert answer.response_metadata["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_usage_is_counted_once_however_the_stream_tells_it(
+    workspace: LocalWorkspace, external: bool
+) -> None:
+    workspace.add_endpoint(
+        "m", lambda messages, **p: "one two three four", kind="chat", external=external
+    )
+    chat = ChatDatabricks(model="m")
+    whole = None
+    chunks = list(chat.stream("hi"))
+    for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    assert len(chunks) > 2
+    assert whole.text == "one two three four"
+    assert whole.usage_metadata == chat.invoke("hi").usage_metadata
+    assert whole.response_metadata["finish_reason"] == "stop"
+    assert whole.response_metadata["model_name"] == "m"
+
+
+def test_a_stream_that_is_cut_raises_with_the_text_so_far(my_chat: LocalWorkspace) -> None:
+    my_chat.cut_stream("my-chat", after=2)
+    received = []
+    with pytest.raises(errors.StreamInterruptedError) as raised:
+        received.extend(c.text for c in ChatDatabricks(model="my-chat", max_retries=0).stream("hi"))
+    assert received
+    assert raised.value.partial_text == "".join(received)
+
+
+def test_a_stream_is_opened_again_when_it_fails_before_its_first_chunk(
+    my_chat: LocalWorkspace,
+) -> None:
+    my_chat.fail("my-chat", status=503, times=1)
+    text = "".join(c.text for c in ChatDatabricks(model="my-chat").stream("hi"))
+    assert text == "one two three four"
+
+
+def test_a_tool_call_is_read(workspace: LocalWorkspace) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    bad = {"id": "c2", "type": "function", "function": {"name": "add", "arguments": "{oops"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call, bad]}
+    workspace.add_endpoint("m", lambda messages: message, kind="chat")
+    answer = ChatDatabricks(model="m").invoke("hi")
+    assert answer.tool_calls == [{"name": "add", "args": {"a": 1}, "id": "c1", "type": "tool_call"}]
+    assert answer.invalid_tool_calls[0]["args"] == "{oops"
+
+
+def test_hooks_change_both_ways(my_chat: LocalWorkspace) -> None:
+    chat = ChatDatabricks(
+        model="my-chat",
+        transform_input_fn=lambda **request: {**request, "max_tokens": 3},
+        transform_output_fn=lambda response: response["choices"][0]["message"]["content"].upper(),
+    )
+    assert chat.invoke("hi").text == "ONE TWO THREE FOUR"
+    assert my_chat.requests[-1].body["max_tokens"] == 3
+    assert "".join(c.text for c in chat.stream("hi")) == "ONE TWO THREE FOUR"
+
+
+def test_a_role_that_the_wire_does_not_have_is_refused(my_chat: LocalWorkspace) -> None:
+    from langchain_core.messages import RemoveMessage
+
+    with pytest.raises(errors.InvalidRequestError, match="RemoveMessage"):
+        ChatDatabricks(model="my-chat").invoke([RemoveMessage(id="1")])
+
+
+@pytest.mark.parametrize(
+    "answer", [{"choices": []}, {"choices": [{}]}, {"choices": "none"}, {"choices": [None]}]
+)
+def test_an_answer_of_another_shape_is_one_typed_error(
+    workspace: LocalWorkspace, answer: dict
+) -> None:
+    workspace.add_endpoint("m", lambda messages: answer, kind="chat")
+    with pytest.raises(errors.InvalidResponseError, match="'m'"):
+        ChatDatabricks(model="m").invoke("hi")

@@ -1,0 +1,59 @@
+"""The package as a whole: what importing it costs, and who may import whom."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import langchain_dbx_eval
+from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.errors import MissingDependencyError
+
+HEAVY = ("mlflow", "pandas", "flask", "deltalake", "pyarrow", "databricks.sdk", "waitress")
+CLIENTS = "from langchain_dbx_eval import Databricks, ChatDatabricks, DatabricksEmbeddings"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import langchain_dbx_eval",
+        CLIENTS,
+        f"{CLIENTS}; Databricks(endpoint_name='dolly')",
+        "import langchain_dbx_eval.driver",
+        "import langchain_dbx_eval.testing",
+        "import langchain_dbx_eval.datasets",
+        "import langchain_dbx_eval.evaluation",
+        "import langchain_dbx_eval.reporting",
+        "import langchain_dbx_eval.cli",
+    ],
+)
+def test_importing_it_loads_nothing_heavy(statement: str) -> None:
+    program = f"import sys; {statement}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == "[]"
+
+
+def test_every_public_name_can_be_imported() -> None:
+    for name in langchain_dbx_eval.__all__:
+        assert getattr(langchain_dbx_eval, name) is not None
+
+
+def test_a_name_that_it_does_not_have_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = langchain_dbx_eval.no_such_name
+
+
+def test_an_import_only_goes_down_the_floors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert lint_imports(cache_dir=None) == 0
+
+
+def test_a_missing_extra_is_one_error_that_names_the_command() -> None:
+    with pytest.raises(MissingDependencyError, match=r"pip install 'langchain-dbx-eval\[delta\]'"):
+        require("no_such_module_anywhere", extra="delta")

@@ -1,0 +1,200 @@
+import os
+import re
+import subprocess
+import sys
+from contextlib import closing
+from http.client import HTTPConnection
+
+import pytest
+import requests
+
+from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
+from langchain_dbx_eval.testing import LocalWorkspace
+
+OURS = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CLUSTER_ID")
+OTHERS = (
+    "DATABRICKS_CONFIG_PROFILE",
+    "DATABRICKS_CLIENT_ID",
+    "DATABRICKS_CLIENT_SECRET",
+    "DATABRICKS_AUTH_TYPE",
+)
+
+
+def test_the_environment_points_to_the_running_workspace():
+    with LocalWorkspace(cluster_id="c1") as workspace:
+        found = [os.environ[name] for name in OURS]
+
+        assert found == [workspace.url, workspace.token, "c1"]
+
+
+def test_variables_that_were_set_come_back(monkeypatch):
+    for name in (*OURS, *OTHERS):
+        monkeypatch.setenv(name, f"before {name}")
+
+    with LocalWorkspace():
+        pass
+
+    assert [os.environ[name] for name in (*OURS, *OTHERS)] == [
+        f"before {name}" for name in (*OURS, *OTHERS)
+    ]
+
+
+def test_variables_that_were_unset_are_unset_again(monkeypatch):
+    for name in (*OURS, *OTHERS):
+        monkeypatch.delenv(name, raising=False)
+
+    with LocalWorkspace():
+        pass
+
+    assert not {*OURS, *OTHERS} & set(os.environ)
+
+
+def test_variables_of_other_logins_are_out_of_the_way(monkeypatch):
+    for name in OTHERS:
+        monkeypatch.setenv(name, "confusing")
+
+    with LocalWorkspace():
+        assert not set(OTHERS) & set(os.environ)
+
+
+def test_the_environment_comes_back_after_an_exception(monkeypatch):
+    monkeypatch.setenv("DATABRICKS_HOST", "https://real.example")
+
+    with pytest.raises(ZeroDivisionError), LocalWorkspace():
+        raise ZeroDivisionError
+
+    assert os.environ["DATABRICKS_HOST"] == "https://real.example"
+
+
+def test_the_environment_is_left_alone_when_asked(monkeypatch):
+    monkeypatch.setenv("DATABRICKS_HOST", "https://real.example")
+
+    with LocalWorkspace(set_environment=False):
+        assert os.environ["DATABRICKS_HOST"] == "https://real.example"
+
+
+def test_two_workspaces_run_side_by_side_each_with_its_own_endpoints(workspace, session):
+    workspace.add_endpoint("mine", lambda prompt: prompt, kind="custom")
+
+    with LocalWorkspace(set_environment=False, token=workspace.token) as other:
+        headers = {"Authorization": f"Bearer {other.token}"}
+        path = "/api/2.0/serving-endpoints/mine"
+        there = requests.get(other.url + path, headers=headers, timeout=10)
+
+        assert (session.get(path).status_code, there.status_code) == (200, 404)
+
+
+def test_a_connection_is_kept_for_the_next_request(workspace):
+    connection = HTTPConnection(workspace.url.removeprefix("http://"), timeout=10)
+    with closing(connection):
+        connection.request("GET", "/.well-known/databricks-config")
+        connection.getresponse().read()
+
+        assert connection.sock is not None
+
+
+def test_a_stopped_workspace_hangs_up_on_connections_that_were_kept():
+    workspace = LocalWorkspace()
+    workspace.start()
+    headers = {"Authorization": f"Bearer {workspace.token}"}
+    url = f"{workspace.url}/api/2.0/serving-endpoints"
+    with requests.Session() as session:
+        session.get(url, headers=headers, timeout=10)
+        workspace.stop()
+
+        with pytest.raises(requests.ConnectionError):
+            session.get(url, headers=headers, timeout=10)
+
+
+def test_a_stopped_workspace_starts_again_with_its_endpoints():
+    workspace = LocalWorkspace()
+    workspace.add_endpoint("dolly", lambda prompt: prompt, kind="custom")
+    for _ in range(2):
+        workspace.start()
+        headers = {"Authorization": f"Bearer {workspace.token}"}
+        path = "/api/2.0/serving-endpoints/dolly"
+        answer = requests.get(workspace.url + path, headers=headers, timeout=10)
+        workspace.stop()
+
+    assert answer.json()["name"] == "dolly"
+
+
+def test_stop_leaves_no_request_waiting_out_a_delay(caplog):
+    workspace = LocalWorkspace()
+    workspace.add_endpoint("dolly", lambda prompt: prompt, kind="custom")
+    workspace.delay("dolly", seconds=3600)
+    with workspace, pytest.raises(requests.Timeout):
+        requests.post(
+            f"{workspace.url}/serving-endpoints/dolly/invocations",
+            json={"inputs": "a"},
+            headers={"Authorization": f"Bearer {workspace.token}"},
+            timeout=(10, 0.05),
+        )
+    # waitress warns of a thread that still runs when it ends.
+    assert caplog.text == ""
+
+
+def test_the_token_shows_in_no_repr(workspace):
+    assert workspace.token not in repr(workspace)
+    assert workspace.token not in repr(workspace.__dict__)
+
+
+def test_each_workspace_makes_its_own_token():
+    assert LocalWorkspace().token != LocalWorkspace().token
+
+
+def test_the_url_of_a_workspace_that_does_not_run_is_an_error():
+    with pytest.raises(ConfigurationError, match="not running"):
+        _ = LocalWorkspace().url
+
+
+def test_importing_the_package_loads_no_web_framework():
+    code = (
+        "import sys, langchain_dbx_eval.testing as t; t.LocalWorkspace(); "
+        "print({'flask', 'waitress', 'werkzeug'} & set(sys.modules))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert output.stdout.strip() == "set()"
+
+
+def test_the_emulator_shares_no_code_with_the_clients():
+    code = (
+        "import sys, langchain_dbx_eval.testing.app; print([m for m in sys.modules if "
+        "m.startswith(('langchain_dbx_eval.client', 'langchain_dbx_eval.wire'))])"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert output.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "../x"])
+def test_a_name_that_no_url_reaches_is_refused(name):
+    with pytest.raises(ConfigurationError, match=re.escape(repr(name))):
+        LocalWorkspace().add_endpoint(name, lambda prompt: prompt, kind="custom")
+
+
+def test_an_endpoint_is_added_once():
+    workspace = LocalWorkspace()
+    workspace.add_endpoint("dolly", lambda prompt: prompt, kind="custom")
+
+    with pytest.raises(AlreadyExistsError, match="dolly"):
+        workspace.add_endpoint("dolly", lambda prompt: prompt, kind="custom")
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "message"),
+    [
+        (lambda prompt: prompt, {"kind": "chats"}, "chat, completions, embeddings"),
+        (lambda prompt: prompt, {"kind": "custom", "external": True}, "not custom"),
+        ("a string", {"kind": "chat"}, "not str"),
+        (lambda: "no argument", {"kind": "chat"}, "at least one argument"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_at_once(backend, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        LocalWorkspace().add_endpoint("x", backend, **options)

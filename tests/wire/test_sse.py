@@ -1,0 +1,39 @@
+"""Server-sent events, cut anywhere."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_dbx_eval.wire.sse import events
+
+STREAM = (
+    ": keep-alive\n\n"
+    'event: message\ndata: {"a": "é한"}\n\n'
+    "data:no space\r\n\r\n"
+    "data: two\ndata: lines\nid: 7\n\n"
+    "data: [DONE]\n\n"
+).encode()
+EVENTS = ['{"a": "é한"}', "no space", "two\nlines", "[DONE]"]
+
+
+def test_comments_and_fields_without_data_are_passed_over() -> None:
+    assert list(events([STREAM])) == EVENTS
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
+def test_it_does_not_matter_where_the_stream_is_cut(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(STREAM)]
+    chunks = [STREAM[a:b] for a, b in pairwise(edges)]
+    assert list(events(chunks)) == EVENTS
+
+
+def test_a_last_event_without_its_blank_line_counts() -> None:
+    assert list(events([b"data: a\n\ndata: b"])) == ["a", "b"]
+
+
+@given(st.lists(st.binary()))
+def test_any_bytes_are_read_without_an_error(chunks: list[bytes]) -> None:
+    assert all(isinstance(event, str) for event in events(chunks))
