@@ -14,7 +14,6 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval._extras import require
-from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.capture import CapturedRun
 from langchain_dbx_eval.evaluation.results import EvaluationResult, Row
 from langchain_dbx_eval.scoring import Assessment
@@ -46,7 +45,7 @@ def log_evaluation(
         run_id = run.info.run_id
         mlflow.set_tags({"mlflow.runType": "genai_evaluate"})
         if result.dataset is not None:
-            mlflow.log_input(_mlflow_dataset(result.dataset), context="evaluation")
+            mlflow.log_input(result.dataset.mlflow_input(), context="evaluation")
         trace_ids = [_log_trace(row, run.info.experiment_id) for row in result.rows]
         # Spans are exported in the background; an assessment needs its trace in the store.
         mlflow.flush_trace_async_logging()
@@ -79,19 +78,6 @@ def _run(run_name: str | None, experiment: str | None) -> Iterator[ActiveRun]:
         experiment_id = mlflow.set_experiment(experiment).experiment_id
     with mlflow.start_run(run_name=run_name, experiment_id=experiment_id) as run:
         yield run
-
-
-def _mlflow_dataset(dataset: EvalDataset) -> Any:
-    import pandas as pd
-    from mlflow.data.delta_dataset_source import DeltaDatasetSource
-    from mlflow.data.pandas_dataset import from_pandas
-
-    # Without a source, MLflow names the script that called it.
-    source: Any = None
-    if dataset.path is not None:
-        source = DeltaDatasetSource(path=str(dataset.path), delta_table_version=dataset.version)
-    frame = pd.DataFrame([_plain(record.to_row()) for record in dataset]).astype(str)
-    return from_pandas(frame, source=source, name=dataset.name or "records", digest=dataset.digest)
 
 
 def _log_trace(row: Row, experiment_id: str) -> str:
