@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from langchain_dbx_eval.datasets.files import DeltaFolderSource, FileSource
 from langchain_dbx_eval.datasets.frames import FrameSource
 from langchain_dbx_eval.datasets.memory import MemorySource
+from langchain_dbx_eval.datasets.mlflow_datasets import MlflowDatasetSource
 from langchain_dbx_eval.datasets.named import NamedSource
 from langchain_dbx_eval.datasets.opened import Opened, Reach
 from langchain_dbx_eval.errors import ConfigurationError
@@ -28,6 +29,7 @@ SOURCES: tuple[_Source, ...] = (
     DeltaFolderSource,
     NamedSource,
     FileSource,
+    MlflowDatasetSource,
     FrameSource,
     MemorySource,
 )

@@ -26,6 +26,7 @@ from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError, Sc
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.data.dataset import Dataset as MlflowDataset
+    from mlflow.genai.datasets import EvaluationDataset as MlflowEvaluationDataset
 
 __all__ = ["EvalDataset"]
 
@@ -157,9 +158,9 @@ class EvalDataset:
         Raises:
             NotFoundError: There is no such experiment.
         """
-        from langchain_dbx_eval.datasets.traces import TracesSource
+        from langchain_dbx_eval.datasets.traces import open_traces
 
-        return cls(TracesSource(experiment, filter_string, limit))
+        return cls(open_traces(experiment, filter_string, limit))
 
     @staticmethod
     def write_template(path: str | Path) -> Path:
@@ -312,6 +313,27 @@ class EvalDataset:
         from langchain_dbx_eval.datasets.mlflow_input import describe
 
         return describe(self.name or "records", self.digest, len(self), self._opened)
+
+    def to_mlflow(self, name: str | None = None) -> MlflowEvaluationDataset:
+        """The records as a dataset of MLflow's own store, for its UI and `mlflow.genai.evaluate`.
+
+        Args:
+            name: Its name there; default: this dataset's. One that is there already is merged
+                into.
+
+        Returns:
+            An `mlflow.genai.datasets.EvaluationDataset`.
+
+        Raises:
+            ConfigurationError: There is no name, or MLflow has several datasets of this name.
+            SchemaError: MLflow refuses a record; none has been added then.
+        """
+        from langchain_dbx_eval.datasets.mlflow_datasets import export
+
+        if (name or self.name) is None:
+            msg = "MLflow's datasets have names, and this one has none: to_mlflow('a name')."
+            raise ConfigurationError(msg)
+        return export(name or self.name or "", self)
 
     def to_pandas(self) -> pd.DataFrame:
         """All records as a pandas frame, in Agent Evaluation's columns."""

@@ -13,14 +13,19 @@ from langchain_dbx_eval.datasets.opened import Opened
 __all__ = ["describe"]
 
 
-class EvaluationInput(Dataset):  # type: ignore[misc] - MLflow has no types
+class EvaluationInput(Dataset):  # type: ignore[misc]
     """An evaluation dataset as an input of a run.
 
     Not MLflow's `PandasDataset`: that would hold all rows in memory to hash them once more.
     """
 
-    def __init__(self, source: Any, name: str, digest: str, facts: dict[str, Any]) -> None:
-        self._facts = facts
+    def __init__(self, source: Any, name: str, digest: str, opened: Opened, count: int) -> None:
+        self._schema = opened.schema()
+        self._profile = {
+            "num_rows": count,
+            "version": opened.version,
+            "source": opened.description,
+        }
         super().__init__(source=source, name=name, digest=digest)
 
     def _compute_digest(self) -> str:
@@ -30,12 +35,12 @@ class EvaluationInput(Dataset):  # type: ignore[misc] - MLflow has no types
     @property
     def schema(self) -> dict[str, str] | None:
         """Columns and types."""
-        return self._facts["schema"]
+        return self._schema
 
     @property
     def profile(self) -> dict[str, Any]:
         """How many records there are, and of which version."""
-        return self._facts["profile"]
+        return self._profile
 
     def to_dict(self) -> dict[str, str]:
         """What is stored: see `mlflow.data.dataset.Dataset.to_dict`."""
@@ -57,5 +62,4 @@ def describe(name: str, digest: str, count: int, opened: Opened) -> Dataset:
         opened: Where they come from. A source that MLflow has no class for is told in words.
     """
     source = opened.mlflow_source() or CodeDatasetSource({"source": opened.description})
-    profile = {"num_rows": count, "version": opened.version, "source": opened.description}
-    return EvaluationInput(source, name, digest, {"schema": opened.schema(), "profile": profile})
+    return EvaluationInput(source, name, digest, opened, count)
