@@ -194,8 +194,9 @@ class WarehouseError(DatabricksError):
         state: str | None = None,
         health: str | None = None,
         statement_id: str | None = None,
+        error_code: str | None = None,
     ) -> None:
-        super().__init__(message, target=f"SQL warehouse '{warehouse_id}'")
+        super().__init__(message, error_code=error_code, target=f"SQL warehouse '{warehouse_id}'")
         self.warehouse_id = warehouse_id
         self.state = state
         self.health = health

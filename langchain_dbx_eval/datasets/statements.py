@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.opened import Reach
-from langchain_dbx_eval.datasets.unity import Deadline, sdk_errors, workspace_client
+from langchain_dbx_eval.datasets.unity import (
+    Deadline,
+    sdk_errors,
+    table_info,
+    workspace_client,
+)
 from langchain_dbx_eval.datasets.warehouse import await_running, warehouse_id_of
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
@@ -25,6 +32,8 @@ from langchain_dbx_eval.errors import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.service.catalog import TableInfo
     from databricks.sdk.service.sql import ExternalLink, StatementResponse
 
 __all__ = ["Warehouse"]
@@ -41,18 +50,36 @@ _BY_SQL_STATE: dict[str, type[DatabricksError]] = {
 _UNFINISHED = frozenset({"PENDING", "RUNNING"})
 
 
-@dataclass(frozen=True)
 class Warehouse:
     """A SQL warehouse that statements are sent to.
 
-    Attributes:
+    Args:
         reach: Which warehouse, by which login, and for how long each statement may take.
+
+    Raises:
+        ConfigurationError: No warehouse was named.
+        AuthenticationError: There is no login.
     """
 
-    reach: Reach
+    via = "warehouse"
 
-    def query(self, sql: str, **parameters: str | None) -> Iterator[pa.RecordBatch]:
-        """Ask, and read the answer's batches as they come.
+    def __init__(self, reach: Reach) -> None:
+        self._target = _Target(workspace_client(reach), warehouse_id_of(reach), reach.timeout)
+        self.where = self._target.words
+
+    def table_info(self, name: TableName) -> TableInfo | None:
+        """What Unity Catalog says of a table, which wakes no warehouse; None where it is not told.
+
+        Raises:
+            NotFoundError: There is no such table.
+        """
+        try:
+            return table_info(self._target.client, name)
+        except PermissionDeniedError:
+            return None
+
+    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
+        """Ask, and read the answer's rows as they come.
 
         Args:
             sql: The statement; values stand in it as ``:name``.
@@ -64,10 +91,11 @@ class Warehouse:
             InvalidResponseError: A part of the answer was lost.
         """
         require("pyarrow", extra="delta")
-        running = _Statement(self.reach)
-        yield from running.batches(running.execute(sql, parameters, arrow=True))
+        running = _Statement(self._target)
+        for batch in running.batches(running.execute(sql, parameters, arrow=True)):
+            yield from batch.to_pylist(maps_as_pydicts="strict")
 
-    def run(self, sql: str, **parameters: str | None) -> None:
+    def run(self, sql: str, /, **parameters: str | None) -> None:
         """Do, and wait until it is done. Only what may be done twice: the SDK repeats a request
         whose answer was lost, and the API has no key to tell the repetition.
 
@@ -75,17 +103,28 @@ class Warehouse:
             WarehouseError: The warehouse did not start, or the statement failed.
             AlreadyExistsError: The table to be created is there.
         """
-        _Statement(self.reach).execute(sql, parameters, arrow=False)
+        _Statement(self._target).execute(sql, parameters, arrow=False)
+
+
+@dataclass(frozen=True)
+class _Target:
+    client: WorkspaceClient
+    warehouse_id: str
+    timeout: float
+
+    @property
+    def words(self) -> str:
+        return f"SQL warehouse '{self.warehouse_id}'"
 
 
 class _Statement:
     """One statement and its deadline."""
 
-    def __init__(self, reach: Reach) -> None:
-        self._deadline = Deadline(reach.timeout)
-        self._client = workspace_client(reach)
-        self._warehouse_id = warehouse_id_of(reach)
-        self._where = f"SQL warehouse '{self._warehouse_id}'"
+    def __init__(self, target: _Target) -> None:
+        self._deadline = Deadline(target.timeout)
+        self._client = target.client
+        self._warehouse_id = target.warehouse_id
+        self._where = target.words
 
     def execute(
         self, sql: str, parameters: Mapping[str, str | None], *, arrow: bool
@@ -162,7 +201,7 @@ class _Statement:
     def _failed(self, response: StatementResponse) -> DatabricksError:
         status: Any = response.status
         words = status.error.message if status and status.error else "without a reason"
-        code = getattr(getattr(status.error, "error_code", None), "value", None)
+        code = _condition(words)
         message = f"{self._where}, statement {response.statement_id}: {words}"
         kind = _BY_SQL_STATE.get(getattr(status, "sql_state", None) or "")
         if kind is not None:
@@ -172,6 +211,7 @@ class _Statement:
             warehouse_id=self._warehouse_id,
             state=_state(response),
             statement_id=response.statement_id,
+            error_code=code,
         )
 
     def _links(self, response: StatementResponse, chunk: int | None) -> list[ExternalLink]:
@@ -202,6 +242,12 @@ class _Statement:
             target=self._where,
             retryable=True,
         )
+
+
+def _condition(message: str | None) -> str | None:
+    """The error condition, which stands in brackets at the head of Databricks' messages."""
+    found = re.match(r"\[([A-Z][A-Z0-9_.]+)\]", message or "")
+    return found.group(1) if found else None
 
 
 def _state(response: StatementResponse) -> str:

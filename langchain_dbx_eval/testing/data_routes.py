@@ -46,7 +46,7 @@ def _add_warehouses(app: Flask, house: Lakehouse, api: SqlApi) -> None:
 def _add_statements(app: Flask, api: SqlApi) -> None:
     base = "/api/2.0/sql/statements"
 
-    @app.post(f"{base}/")
+    @app.post(base, strict_slashes=False)
     def execute_statement() -> dict[str, Any]:
         body = request.get_json(silent=True)
         if not isinstance(body, dict):

@@ -88,7 +88,7 @@ def _create(house: Lakehouse, tree: Any) -> pa.Table:
         comment.parent.pop()
     with duckdb.connect() as connection:
         connection.execute(tree.sql("duckdb"))
-        empty = connection.execute("FROM created").to_arrow_table()
+        empty = connection.sql("FROM created").to_arrow_table()
     house.add_table(name, _in_utc(empty))
     return pa.table({})
 
@@ -107,13 +107,14 @@ def _run(house: Lakehouse, tree: Any, parameters: Mapping[str, str | None]) -> p
             renamed = exp.to_table(local)
             renamed.set("alias", node.args.get("alias"))
             node.replace(renamed)
-        sql = tree.transform(_from_json).sql("duckdb")
+        _translate_json(tree)
+        sql = tree.sql("duckdb")
         used = {name: value for name, value in parameters.items() if f"${name}" in sql}
-        result = connection.execute(sql, used).to_arrow_table()
         if changed is None:
-            return _in_utc(result)
-        changed.write(_in_utc(connection.execute("FROM table_0").to_arrow_table()), "overwrite")
-        return pa.table({"num_affected_rows": result.column(0)})
+            return _in_utc(connection.sql(sql, params=used).to_arrow_table())
+        counts = connection.execute(sql, used).fetchall()
+        changed.write(_in_utc(connection.sql("FROM table_0").to_arrow_table()), "overwrite")
+        return pa.table({"num_affected_rows": [count for count, *_ in counts]})
 
 
 def _load(connection: Any, table: Table, version: Any, local: str) -> None:
@@ -126,18 +127,17 @@ def _load(connection: Any, table: Table, version: Any, local: str) -> None:
     connection.unregister("arriving")
 
 
-def _from_json(node: Any) -> Any:
+def _translate_json(tree: Any) -> None:
     """``inline(from_json(x, 'ARRAY<STRUCT<…>>'))`` and ``explode(…)`` as DuckDB has them."""
     from sqlglot import exp
 
-    if isinstance(node, exp.Inline):
-        recursive = exp.PropertyEQ(this=exp.to_identifier("recursive"), expression=exp.true())
-        return exp.Anonymous(this="UNNEST", expressions=[node.this, recursive])
-    if type(node).__name__ == "FromJson" and node.expression is not None:
+    for node in list(tree.find_all(exp.FromJson)):
         kind = exp.DataType.build(node.expression.this, dialect="databricks")
         structure = exp.Literal.string(json.dumps(_structure(kind)))
-        return exp.Anonymous(this="FROM_JSON", expressions=[node.this, structure])
-    return node
+        node.replace(exp.Anonymous(this="FROM_JSON", expressions=[node.this, structure]))
+    for node in list(tree.find_all(exp.Inline)):
+        recursive = exp.PropertyEQ(this=exp.to_identifier("recursive"), expression=exp.true())
+        node.replace(exp.Anonymous(this="UNNEST", expressions=[node.this, recursive]))
 
 
 def _structure(kind: Any) -> Any:

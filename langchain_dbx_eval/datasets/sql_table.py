@@ -1,16 +1,14 @@
-"""A Unity Catalog table by a SQL warehouse: read at one version, created, and grown by MERGE."""
+"""A table by SQL, of a warehouse or of Spark: read at one version, created, grown by MERGE."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_dbx_eval.datasets.names import TableName
-from langchain_dbx_eval.datasets.opened import Facts, Opened, Reach
+from langchain_dbx_eval.datasets.opened import Facts, Opened
 from langchain_dbx_eval.datasets.records import EvalRecord
 from langchain_dbx_eval.datasets.rows import (
     COLUMNS,
@@ -21,73 +19,82 @@ from langchain_dbx_eval.datasets.rows import (
     encode_all,
     merge_rows,
 )
-from langchain_dbx_eval.datasets.statements import Warehouse
-from langchain_dbx_eval.datasets.unity import facts_of, table_info, workspace_client
-from langchain_dbx_eval.datasets.warehouse import warehouse_id_of
-from langchain_dbx_eval.errors import (
-    DatabricksError,
-    NotFoundError,
-    PermissionDeniedError,
-    SchemaError,
-    WarehouseError,
-)
+from langchain_dbx_eval.datasets.unity import facts_of
+from langchain_dbx_eval.errors import DatabricksError, NotFoundError, SchemaError
 
 if TYPE_CHECKING:
     from databricks.sdk.service.catalog import TableInfo
 
-__all__ = ["WarehouseTable"]
+__all__ = ["SqlEngine", "SqlTable"]
 
 # A statement with its parameters may have 16 MiB; the result of a MERGE is checked per part.
 _PART_BYTES = 4 << 20
 _MERGE_TRIES = 5
+# What Databricks and Spark call the statement on something that is no Delta table.
+_WITHOUT_HISTORY = frozenset(
+    {
+        "DELTA_ONLY_OPERATION",
+        "DELTA_TABLE_ONLY_OPERATION",
+        "DELTA_OPERATION_NOT_ALLOWED",
+        "EXPECT_TABLE_NOT_VIEW",
+        "EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE",
+        "PARSE_SYNTAX_ERROR",
+    }
+)
 _ROW_TYPE = "ARRAY<STRUCT<" + ", ".join(f"{name}: {kind}" for name, kind in COLUMNS.items()) + ">>"
 
 
-class WarehouseTable(Opened):
+class SqlEngine(Protocol):
+    """What runs Databricks' SQL: a warehouse, or a Spark session."""
+
+    via: str
+    where: str
+    """The engine in words."""
+
+    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
+        """Ask, and read the rows as they come; values stand in the SQL as ``:name``."""
+        ...
+
+    def run(self, sql: str, /, **parameters: str | None) -> None:
+        """Do, and wait until it is done. Only what may be done twice."""
+        ...
+
+
+class SqlTable(Opened):
     """One table, pinned to the Delta version that was its newest when it was opened.
 
     Args:
         name: Its name.
-        reach: Which warehouse, by which login, for how long, and which version.
+        engine: What asks for it.
+        version: The version to read, or None for the newest.
         info: What Unity Catalog says of it, where that may be asked.
     """
 
-    via = "warehouse"
-
-    def __init__(self, name: TableName, reach: Reach, info: TableInfo | None) -> None:
+    def __init__(
+        self,
+        name: TableName,
+        engine: SqlEngine,
+        *,
+        version: int | None = None,
+        info: TableInfo | None = None,
+    ) -> None:
         self._name = name
-        self._reach = reach
+        self._engine = engine
         self._info = info
-        self._warehouse = Warehouse(reach)
+        self.via = engine.via
         self.name = str(name)
-        self.version: int | None = self._newest() if reach.version is None else reach.version
-        at = "a view, not pinned" if self.version is None else f"version {self.version}"
-        self.description = f"SQL warehouse '{warehouse_id_of(reach)}', {name} ({at})"
+        self.version: int | None = self._newest() if version is None else version
+        at = "without versions" if self.version is None else f"version {self.version}"
+        self.description = f"{engine.where}, {name} ({at})"
         self._columns = self._read_columns()
 
     @classmethod
-    def open(cls, name: TableName, reach: Reach) -> WarehouseTable:
-        """Open a table.
-
-        Raises:
-            NotFoundError: There is no such table. No warehouse is started to find that out.
-            WarehouseError: The warehouse did not start, or refused to read the table.
-        """
-        warehouse_id_of(reach)
-        info = None
-        with contextlib.suppress(PermissionDeniedError):
-            info = table_info(workspace_client(reach), name)
-        return cls(name, reach, info)
-
-    @classmethod
-    def create(
-        cls, name: TableName, records: Iterable[EvalRecord], reach: Reach
-    ) -> WarehouseTable:
+    def create(cls, name: TableName, records: Iterable[EvalRecord], engine: SqlEngine) -> SqlTable:
         """Create a table with the documented columns of an evaluation dataset, and ours beside.
 
         Raises:
             AlreadyExistsError: There is a table of this name.
-            WarehouseError: The warehouse did not start, or refused the statement.
+            DatabricksError: The engine refused the statement.
         """
         rows = encode_all(records)
         columns = ", ".join(
@@ -95,22 +102,21 @@ class WarehouseTable(Opened):
             for column, kind in COLUMNS.items()
         )
         comment = "Evaluation records (langchain-dbx-eval)"
-        Warehouse(reach).run(f"CREATE TABLE {name.sql} ({columns}) COMMENT '{comment}'")
-        return cls.open(name, reach)._merged(rows)
+        engine.run(f"CREATE TABLE {name.sql} ({columns}) COMMENT '{comment}'")
+        return cls(name, engine)._merged(rows) if rows else cls(name, engine)
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """See `Opened`; our own tables come in the order in which records were added."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
-        for batch in self._warehouse.query(f"SELECT * FROM {self._pinned()}{order}"):
-            for row in batch.to_pylist(maps_as_pydicts="strict"):
-                yield decode(row) if KEY in row else row
+        for row in self._engine.query(f"SELECT * FROM {self._pinned()}{order}"):
+            yield decode(row) if KEY in row else row
 
     def count(self) -> int | None:
         """See `Opened`; only our own tables are known to hold nothing but records."""
         if not self._is_ours():
             return None
-        [batch] = self._warehouse.query(f"SELECT count(*) AS n FROM {self._pinned()}")
-        return int(batch["n"][0].as_py())
+        [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned()}")
+        return int(row["n"])
 
     def facts(self) -> Facts:
         """See `Opened`."""
@@ -130,12 +136,12 @@ class WarehouseTable(Opened):
             delta_table_id=self.facts().dataset_id,
         )
 
-    def merge(self, records: Iterable[EvalRecord]) -> WarehouseTable:
+    def merge(self, records: Iterable[EvalRecord]) -> SqlTable:
         """Merge records into the newest version, keyed by their inputs.
 
         Raises:
             SchemaError: A record cannot be stored, or the table is not one of ours.
-            WarehouseError: The warehouse refused, or others kept changing the same records.
+            DatabricksError: The engine refused, or others kept changing the same records.
         """
         rows = encode_all(records)
         if not self._is_ours():
@@ -148,10 +154,10 @@ class WarehouseTable(Opened):
             raise SchemaError(msg)
         return self._merged(rows)
 
-    def _merged(self, rows: dict[str, Row]) -> WarehouseTable:
+    def _merged(self, rows: dict[str, Row]) -> SqlTable:
         for part in _parts(rows):
             self._merge_part(part)
-        return WarehouseTable(self._name, replace(self._reach, version=None), self._info)
+        return SqlTable(self._name, self._engine, info=self._info)
 
     def _merge_part(self, rows: dict[str, Row]) -> None:
         """Merge until nothing is left to change: so a lost answer, or a race, is no lost record."""
@@ -167,22 +173,19 @@ class WarehouseTable(Opened):
             if not changed:
                 return
             try:
-                self._warehouse.run(_merge_sql(self._name), rows=_to_json(changed, known))
-            except WarehouseError as error:
+                self._engine.run(_merge_sql(self._name), rows=_to_json(changed, known))
+            except DatabricksError as error:
                 # Two MERGEs at once: Delta refuses one of them (ConcurrentAppendException, …).
                 if "Concurrent" not in str(error) and "CONCURRENT" not in str(error):
                     raise
                 refused = error
-        msg = f"Others kept changing the same records of {self._name}. Try again."
-        raise WarehouseError(
-            msg, warehouse_id=warehouse_id_of(self._reach), state=str(refused or "")
-        )
+        msg = f"Others kept changing the same records of {self._name}. Merge them again."
+        raise DatabricksError(msg, retryable=True) from refused
 
     def _known(self, keys: list[str]) -> Iterator[Row]:
         wanted = "SELECT explode(from_json(:keys, 'ARRAY<STRING>'))"
         sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({wanted})"
-        for batch in self._warehouse.query(sql, keys=json.dumps(keys)):
-            yield from batch.to_pylist()
+        return self._engine.query(sql, keys=json.dumps(keys))
 
     def _is_ours(self) -> bool:
         return self._columns.keys() == COLUMNS.keys()
@@ -193,20 +196,28 @@ class WarehouseTable(Opened):
         return f"{self._name.sql} VERSION AS OF {int(self.version)}"
 
     def _newest(self) -> int | None:
-        if self._info is not None and "VIEW" in str(self._info.table_type):
-            return None
-        history = self._warehouse.query(f"DESCRIBE HISTORY {self._name.sql} LIMIT 1")
-        versions = [row["version"] for batch in history for row in batch.to_pylist()]
-        if not versions:
-            msg = f"{self._name} has no Delta history that you may read."
-            raise NotFoundError(msg)
-        return int(versions[0])
+        """The newest version, or None for what has none: a view, or another format."""
+        try:
+            history = list(self._engine.query(f"DESCRIBE HISTORY {self._name.sql} LIMIT 1"))
+        except NotFoundError:
+            raise
+        except DatabricksError as error:
+            if error.error_code in _WITHOUT_HISTORY:
+                return None
+            raise
+        return int(history[0]["version"]) if history else None
 
     def _read_columns(self) -> dict[str, str]:
         if self._info is not None and self._info.columns:
             return {str(c.name): str(c.type_text or "") for c in self._info.columns}
-        batches = list(self._warehouse.query(f"SELECT * FROM {self._pinned()} LIMIT 1"))
-        return {field.name: str(field.type) for batch in batches for field in batch.schema}
+        described = self._engine.query(f"DESCRIBE TABLE {self._name.sql}")
+        columns: dict[str, str] = {}
+        for row in described:
+            # After the columns come an empty line and a section on partitions.
+            if not row["col_name"] or row["col_name"].startswith("#"):
+                break
+            columns[row["col_name"]] = row["data_type"]
+        return columns
 
 
 def _merge_sql(name: TableName) -> str:
@@ -216,7 +227,7 @@ def _merge_sql(name: TableName) -> str:
     other; what is then left is merged in the next round.
     """
     changing = [column for column in COLUMNS if column not in (KEY, "create_time", "created_by")]
-    settings = ", ".join(f"target.`{column}` = source.`{column}`" for column in changing)
+    settings = ", ".join(f"`{column}` = source.`{column}`" for column in changing)
     names = ", ".join(f"`{column}`" for column in COLUMNS)
     values = ", ".join(f"source.`{column}`" for column in COLUMNS)
     content = ("request_id", *JSON_COLUMNS)
