@@ -41,6 +41,8 @@ def open_source(source: Any, reach: Reach) -> Opened:
     Raises:
         ConfigurationError: It is nothing that a dataset can be read from.
     """
+    if reach.via == "mlflow" and isinstance(source, str):
+        return MlflowDatasetSource.open(source, reach)
     for kind in SOURCES:
         if kind.matches(source):
             return kind.open(source, reach)

@@ -64,8 +64,8 @@ class EvalDataset:
                 dataset; the path of a ``.jsonl``, ``.json``, ``.csv``, ``.parquet`` or ``.yaml``
                 file or of a Delta folder; or a dataset, which is returned as it is.
             via: For a name, the route: ``"spark"``, ``"warehouse"``, ``"local"``, ``"delta"``
-                (Unity Catalog's credentials for the table's storage) or ``"mlflow"``; None takes
-                the first that can.
+                (Unity Catalog's credentials for the table's storage); None takes the first that
+                can. For any text, ``"mlflow"``: the name of a dataset in MLflow's own store.
             version: The version to read; default: the newest.
             warehouse_id: The SQL warehouse; default: ``DATABRICKS_WAREHOUSE_ID``.
             workspace_client: A `databricks.sdk.WorkspaceClient`; default: the SDK's own login.
@@ -100,9 +100,8 @@ class EvalDataset:
         Args:
             name: Its three-level name.
             records: Records to begin with.
-            via: ``"warehouse"``, ``"spark"``, ``"local"``, or ``"managed"`` (MLflow's managed
-                datasets, by databricks-agents); None takes a warehouse where one is set, else
-                the local catalog.
+            via: ``"warehouse"``, ``"spark"`` or ``"local"``; None takes a warehouse where one is
+                set, Spark in a notebook or job on Databricks, else the local catalog.
             warehouse_id: As for `load`.
             workspace_client: As for `load`.
             timeout: As for `load`.
@@ -333,7 +332,8 @@ class EvalDataset:
         if (name or self.name) is None:
             msg = "MLflow's datasets have names, and this one has none: to_mlflow('a name')."
             raise ConfigurationError(msg)
-        return export(name or self.name or "", self)
+        exported: MlflowEvaluationDataset = export(name or self.name or "", self)
+        return exported
 
     def to_pandas(self) -> pd.DataFrame:
         """All records as a pandas frame, in Agent Evaluation's columns."""

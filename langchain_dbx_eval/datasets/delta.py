@@ -24,7 +24,7 @@ CREATED_BY = "Evaluation records, created by "
 
 # Rows that are held in memory at once where they are put in order; some 50 MB.
 _WINDOW = 50_000
-_GONE = ("not found", "no such file", "invalid table version", "does not exist")
+_GONE = ("not found", "no such file", "end version", "does not exist")
 
 
 class DeltaSource(Opened):

@@ -79,7 +79,7 @@ class MlflowDatasetSource(Opened):
         """See `Opened`, page by page."""
         from mlflow.tracking._tracking_service.utils import _get_store
 
-        store, token = _get_store(), None
+        store, token = _get_store(), None  # type: ignore[no-untyped-call]
         while True:
             with mlflow_errors(self.description):
                 # `EvaluationDataset.records` would hold all of them: 1.7 GB for 100,000 rows.

@@ -13,7 +13,7 @@ from langchain_dbx_eval.datasets.opened import Opened
 __all__ = ["describe"]
 
 
-class EvaluationInput(Dataset):  # type: ignore[misc]
+class EvaluationInput(Dataset):
     """An evaluation dataset as an input of a run.
 
     Not MLflow's `PandasDataset`: that would hold all rows in memory to hash them once more.

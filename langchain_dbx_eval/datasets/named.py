@@ -110,28 +110,14 @@ def _read_by_warehouse(name: TableName, reach: Reach) -> Opened:
     return SqlTable(name, warehouse, version=reach.version, info=info)
 
 
-def _read_by_mlflow(name: TableName, reach: Reach) -> Opened:
-    from langchain_dbx_eval.datasets.mlflow_datasets import MlflowDatasetSource
-
-    return MlflowDatasetSource.open(str(name), reach)
-
-
-def _create_managed(name: TableName, records: Iterable[EvalRecord], reach: Reach) -> Opened:
-    from langchain_dbx_eval.datasets.managed import ManagedTable
-
-    return ManagedTable.create(name, records, reach)
-
-
 _READERS: dict[str, Callable[[TableName, Reach], Opened]] = {
     "spark": _read_by_spark,
     "warehouse": _read_by_warehouse,
     "local": lambda name, reach: LocalTable.open(name, reach.version),
     "delta": VendedTable.open,
-    "mlflow": _read_by_mlflow,
 }
 _CREATORS: dict[str, Callable[[TableName, Iterable[EvalRecord], Reach], Opened]] = {
     "warehouse": lambda name, records, reach: SqlTable.create(name, records, Warehouse(reach)),
     "spark": lambda name, records, _: SqlTable.create(name, records, SparkEngine()),
     "local": lambda name, records, _: LocalTable.create(name, records),
-    "managed": _create_managed,
 }

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from langchain_dbx_eval.datasets.records import EvalRecord
+from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = ["Facts", "Growable", "Opened", "Reach"]
 
@@ -30,6 +31,14 @@ class Reach:
     warehouse_id: str | None = None
     workspace_client: Any = None
     timeout: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.version is not None and self.version < 0:
+            msg = f"A version is a number from 0, not {self.version}."
+            raise ConfigurationError(msg)
+        if not self.timeout > 0:
+            msg = f"A timeout is a number of seconds above 0, not {self.timeout}."
+            raise ConfigurationError(msg)
 
 
 @dataclass(frozen=True, slots=True)

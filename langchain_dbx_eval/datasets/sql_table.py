@@ -108,14 +108,14 @@ class SqlTable(Opened):
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """See `Opened`; our own tables come in the order in which records were added."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
-        for row in self._engine.query(f"SELECT * FROM {self._pinned()}{order}"):
+        for row in self._engine.query(f"SELECT * FROM {self._pinned()}{order}"):  # noqa: S608
             yield decode(row) if KEY in row else row
 
     def count(self) -> int | None:
         """See `Opened`; only our own tables are known to hold nothing but records."""
         if not self._is_ours():
             return None
-        [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned()}")
+        [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned()}")  # noqa: S608
         return int(row["n"])
 
     def facts(self) -> Facts:
@@ -184,7 +184,7 @@ class SqlTable(Opened):
 
     def _known(self, keys: list[str]) -> Iterator[Row]:
         wanted = "SELECT explode(from_json(:keys, 'ARRAY<STRING>'))"
-        sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({wanted})"
+        sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({wanted})"  # noqa: S608
         return self._engine.query(sql, keys=json.dumps(keys))
 
     def _is_ours(self) -> bool:
@@ -234,13 +234,14 @@ def _merge_sql(name: TableName) -> str:
     seen = ", ".join(f"seen_{column}: STRING" for column in content)
     row_type = _ROW_TYPE.removesuffix(">>") + f", {seen}>>"
     unchanged = " AND ".join(f"target.`{column}` <=> source.`seen_{column}`" for column in content)
-    return (
-        f"MERGE INTO {name.sql} AS target "
-        f"USING (SELECT inline(from_json(:rows, '{row_type}'))) AS source "
-        f"ON target.`{KEY}` = source.`{KEY}` "
-        f"WHEN MATCHED AND {unchanged} THEN UPDATE SET {settings} "
-        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+    parts = (
+        f"MERGE INTO {name.sql} AS target",
+        f"USING (SELECT inline(from_json(:rows, '{row_type}'))) AS source",
+        f"ON target.`{KEY}` = source.`{KEY}`",
+        f"WHEN MATCHED AND {unchanged} THEN UPDATE SET {settings}",
+        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})",  # noqa: S608
     )
+    return " ".join(parts)
 
 
 def _to_json(changed: list[Row], known: Mapping[str, Row]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
+import tenacity
 
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.datasets.names import TableName
@@ -23,6 +24,7 @@ from langchain_dbx_eval.datasets.unity import (
 from langchain_dbx_eval.datasets.warehouse import await_running, warehouse_id_of
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
+    ConnectionFailedError,
     DatabricksError,
     InvalidResponseError,
     NotFoundError,
@@ -40,6 +42,13 @@ __all__ = ["Warehouse"]
 
 _LONGEST_PAUSE = 2.0
 _CHUNK_TRIES = 4
+# The SDK repeats what broke off before the answer began; this, what broke off in its middle.
+_REPEATED = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(ConnectionFailedError),
+    stop=tenacity.stop_after_attempt(3),
+    wait=tenacity.wait_random(0, 0.5),
+    reraise=True,
+)
 # SQLSTATE, as Databricks gives it (Databricks, "SQLSTATE error codes").
 _BY_SQL_STATE: dict[str, type[DatabricksError]] = {
     "42P01": NotFoundError,
@@ -96,8 +105,10 @@ class Warehouse:
             yield from batch.to_pylist(maps_as_pydicts="strict")
 
     def run(self, sql: str, /, **parameters: str | None) -> None:
-        """Do, and wait until it is done. Only what may be done twice: the SDK repeats a request
-        whose answer was lost, and the API has no key to tell the repetition.
+        """Do, and wait until it is done. Only what may be done twice.
+
+        The SDK repeats a request whose answer was lost, and the API has no key to tell the
+        repetition by.
 
         Raises:
             WarehouseError: The warehouse did not start, or the statement failed.
@@ -136,16 +147,19 @@ class _Statement:
             StatementParameterListItem(name=name, value=value, type="STRING")
             for name, value in parameters.items()
         ]
-        with sdk_errors(self._where):
-            response = self._client.statement_execution.execute_statement(
-                sql,
-                self._warehouse_id,
-                parameters=named,
-                disposition=Disposition.EXTERNAL_LINKS if arrow else Disposition.INLINE,
-                format=Format.ARROW_STREAM if arrow else Format.JSON_ARRAY,
-                wait_timeout=self._wait_timeout(),
-            )
-        return self._wait(response)
+
+        def send() -> StatementResponse:
+            with sdk_errors(self._where):
+                return self._client.statement_execution.execute_statement(
+                    sql,
+                    self._warehouse_id,
+                    parameters=named,
+                    disposition=Disposition.EXTERNAL_LINKS if arrow else Disposition.INLINE,
+                    format=Format.ARROW_STREAM if arrow else Format.JSON_ARRAY,
+                    wait_timeout=self._wait_timeout(),
+                )
+
+        return self._wait(_REPEATED(send))
 
     def batches(self, response: StatementResponse) -> Iterator[pa.RecordBatch]:
         """The answer's batches, chunk by chunk; never a part of it for the whole."""

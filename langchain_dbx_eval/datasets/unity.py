@@ -14,6 +14,7 @@ from langchain_dbx_eval.datasets.opened import Facts, Reach
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     AuthenticationError,
+    ConnectionFailedError,
     DatabricksError,
     InvalidRequestError,
     NotFoundError,
@@ -63,7 +64,8 @@ def workspace_client(reach: Reach) -> WorkspaceClient:
 
     try:
         given = reach.workspace_client
-        config = Config() if given is None else given.config.copy()
+        # Not `copy()`, which shares the settings with its original (databricks-sdk 0.156).
+        config = Config() if given is None else given.config.deep_copy()
         if not config.host:
             raise ValueError("no host")
     except ValueError as error:
@@ -107,10 +109,11 @@ def sdk_errors(where: str) -> Iterator[None]:
         where: What was asked, in words.
     """
     from databricks.sdk import errors as sdk
+    from databricks.sdk.errors.base import DatabricksError as SdkError
 
     try:
         yield
-    except sdk.DatabricksError as error:
+    except SdkError as error:
         kinds: tuple[tuple[type[Exception], type[DatabricksError]], ...] = (
             (sdk.NotFound, NotFoundError),
             (sdk.PermissionDenied, PermissionDeniedError),
@@ -122,7 +125,8 @@ def sdk_errors(where: str) -> Iterator[None]:
             (sdk.TemporarilyUnavailable, ServerError),
         )
         ours = next((ours for theirs, ours in kinds if isinstance(error, theirs)), None)
-        words = f"Databricks refused {where}: {error}"
+        # The SDK puts its whole configuration behind the reason.
+        words = f"Databricks refused {where}: {str(error).split(' Config: ')[0]}"
         raise (ours or InvalidRequestError)(words, error_code=error.error_code) from error
     except TimeoutError as error:
         # What the SDK was refused all the time is only in its cause.
@@ -134,4 +138,4 @@ def sdk_errors(where: str) -> Iterator[None]:
         raise AuthenticationError(msg) from error
     except OSError as error:
         msg = f"{where} cannot be reached: {error}"
-        raise ServerError(msg) from error
+        raise ConnectionFailedError(msg) from error

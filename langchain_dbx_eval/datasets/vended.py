@@ -107,7 +107,10 @@ def _storage_options(
     if (azure := credentials.azure_user_delegation_sas) is not None:
         return {"AZURE_STORAGE_SAS_TOKEN": azure.sas_token or ""}
     # A Google token: deltalake 1.6 takes service accounts only.
-    msg = f"{name} lies in a store that deltalake cannot enter with such credentials. Read it by a warehouse: warehouse_id=."
+    msg = (
+        f"{name} lies in a store that deltalake cannot enter with short-lived credentials. "
+        "Read it by a warehouse: warehouse_id=."
+    )
     raise ConfigurationError(msg)
 
 

@@ -124,8 +124,9 @@ def _add_errors(app: Flask) -> None:
 
 
 def _broken_off() -> Iterator[bytes]:
-    yield b"{"
+    # Before the first byte, so not even the headers are sent.
     raise ConnectionResetError
+    yield
 
 
 def _add_discovery(app: Flask, site: Site) -> None:

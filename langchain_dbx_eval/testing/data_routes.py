@@ -1,4 +1,4 @@
-"""The routes of the data side: SQL warehouses, statements, Unity Catalog's tables and credentials."""
+"""The routes of the data side: SQL warehouses and statements, and Unity Catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databricks' SQL over Delta tables, by sqlglot and DuckDB: what a dataset's client sends, and more.
+"""Databricks' SQL over Delta tables, by sqlglot and DuckDB.
 
 It proves that a statement means what it should; what Databricks' optimiser, privileges or types do
 with it, it does not.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SqlError", "execute"]
 
 _HISTORY = re.compile(r"\s*DESCRIBE\s+HISTORY\s+(?P<name>.+?)(?:\s+LIMIT\s+(?P<n>\d+))?\s*", re.I)
+_DESCRIBE = re.compile(r"\s*DESCRIBE\s+TABLE\s+(?P<name>.+?)\s*", re.I)
 _CHANGES = ("Merge", "Insert", "Update", "Delete")
 
 
@@ -46,6 +47,8 @@ def execute(house: Lakehouse, sql: str, parameters: Mapping[str, str | None]) ->
         try:
             if found := _HISTORY.fullmatch(sql):
                 return _history(house, found["name"], int(found["n"] or 1_000))
+            if found := _DESCRIBE.fullmatch(sql):
+                return _columns(house, found["name"])
             tree = sqlglot.parse_one(sql, read="databricks")
             if type(tree).__name__ == "Create":
                 return _create(house, tree)
@@ -68,6 +71,20 @@ def _history(house: Lakehouse, quoted: str, limit: int) -> pa.Table:
     ]
     schema = pa.schema([("version", pa.int64()), ("operation", pa.string())])
     return pa.Table.from_pylist(entries, schema)
+
+
+def _columns(house: Lakehouse, quoted: str) -> pa.Table:
+    import pyarrow as pa
+    import sqlglot
+
+    table = _find(house, sqlglot.to_table(quoted, dialect="databricks"))
+    columns = table.describe()["columns"]
+    return pa.table(
+        {
+            "col_name": [column["name"] for column in columns],
+            "data_type": [column["type_text"] for column in columns],
+        }
+    )
 
 
 def _create(house: Lakehouse, tree: Any) -> pa.Table:
