@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # What follows `langchain-dbx-eval demo`, such as: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format bench-data clean
 
 help:
 	@echo "make demo    see it all at work on this machine (ARGS='--variant better' for more)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, architecture and tests"
+	@echo "make bench-data  a million records, against deltalake and MLflow"
 	@echo "make format  put the code into its format"
 	@echo "make clean   remove what make made"
 
@@ -30,6 +31,9 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+bench-data: $(VENV)/installed-dev
+	@$(BIN)/python benchmarks/data.py
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

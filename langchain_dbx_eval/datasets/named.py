@@ -97,17 +97,16 @@ def _read_by_spark(name: TableName, reach: Reach) -> Opened:
     if not engine.has(name):
         msg = f"{engine.where} sees no table {name}."
         raise NotFoundError(msg)
-    return SqlTable(name, engine, version=reach.version)
+    return SqlTable(name, engine, reach.version)
 
 
 def _read_by_warehouse(name: TableName, reach: Reach) -> Opened:
     warehouse = Warehouse(reach)
     try:
-        info = warehouse.table_info(name)
+        return SqlTable(name, warehouse, reach.version)
     except NotFoundError as error:
         here = " There is one in the local catalog: via='local'." if LocalTable.exists(name) else ""
         raise NotFoundError(f"{error}{here}", error_code=error.error_code) from error
-    return SqlTable(name, warehouse, version=reach.version, info=info)
 
 
 _READERS: dict[str, Callable[[TableName, Reach], Opened]] = {

@@ -65,6 +65,9 @@ class SparkEngine:
             # A catalog that it does not have, for one.
             return False
 
+    def table_info(self, _: TableName) -> None:
+        """See `SqlEngine`; Spark is asked for columns and versions, not for owners."""
+
     def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
         """See `SqlEngine`."""
         with _spark_errors(self.where):

@@ -51,6 +51,10 @@ class SqlEngine(Protocol):
     where: str
     """The engine in words."""
 
+    def table_info(self, name: TableName) -> TableInfo | None:
+        """What Unity Catalog says of a table, where that may be asked."""
+        ...
+
     def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
         """Ask, and read the rows as they come; values stand in the SQL as ``:name``."""
         ...
@@ -67,20 +71,20 @@ class SqlTable(Opened):
         name: Its name.
         engine: What asks for it.
         version: The version to read, or None for the newest.
-        info: What Unity Catalog says of it, where that may be asked.
+
+    Raises:
+        NotFoundError: There is no such table; no warehouse is woken to find that out.
     """
 
     def __init__(
         self,
         name: TableName,
         engine: SqlEngine,
-        *,
         version: int | None = None,
-        info: TableInfo | None = None,
     ) -> None:
         self._name = name
         self._engine = engine
-        self._info = info
+        self._info = engine.table_info(name)
         self.via = engine.via
         self.name = str(name)
         self.version: int | None = self._newest() if version is None else version
@@ -157,7 +161,7 @@ class SqlTable(Opened):
     def _merged(self, rows: dict[str, Row]) -> SqlTable:
         for part in _parts(rows):
             self._merge_part(part)
-        return SqlTable(self._name, self._engine, info=self._info)
+        return SqlTable(self._name, self._engine)
 
     def _merge_part(self, rows: dict[str, Row]) -> None:
         """Merge until nothing is left to change: so a lost answer, or a race, is no lost record."""

@@ -1,0 +1,120 @@
+"""A million records in the local catalog, against plain deltalake and MLflow's own datasets.
+
+Each number is the ratio to its neighbour, measured in one process one after the other; the times
+beside them are this machine's.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MILLION = 1_000_000
+TEN_THOUSAND = 10_000
+
+
+def timed(action: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that an action takes, and what it gives."""
+    began = time.perf_counter()
+    result = action()
+    return time.perf_counter() - began, result
+
+
+def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    """Records of the usual size."""
+    return [
+        {
+            "inputs": {"question": f"What is {n}?"},
+            "expectations": {"expected_response": f"It is {n}, " + "and so on " * 5},
+        }
+        for n in range(start, start + count)
+    ]
+
+
+def peak_megabytes() -> int:
+    """The most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def a_million() -> None:
+    """Load, iterate, digest and merge, in a process of its own, so that its memory is theirs."""
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    from langchain_dbx_eval import EvalDataset
+
+    dataset = EvalDataset.load("main.bench.million")
+    base = peak_megabytes()
+    plain, _ = timed(
+        lambda: sum(
+            len(batch.to_pylist())
+            for batch in pa.RecordBatchReader.from_stream(DeltaTable(dataset.path).scan())
+        )
+    )
+    print(f"plain deltalake, rows as dicts       {plain:6.1f} s   1.00  ({peak_megabytes()} MB)")
+    for name, action in (
+        ("load and len", lambda: len(EvalDataset.load("main.bench.million"))),
+        ("iterate, as EvalRecord", lambda: sum(1 for _ in dataset)),
+        ("digest", lambda: dataset.digest),
+        ("merge 1,000 new", lambda: dataset.merge_records(rows(1_000, MILLION))),
+        ("merge the same 1,000 again", lambda: dataset.merge_records(rows(1_000, MILLION))),
+    ):
+        seconds, _ = timed(action)
+        print(f"{name:36s} {seconds:6.1f} s {seconds / plain:6.2f}  ({peak_megabytes()} MB)")
+    print(f"memory above an idle process: {peak_megabytes() - base} MB")
+    change = [{**row, "expectations": {"expected_response": "new"}} for row in rows(1_000)]
+    seconds, _ = timed(lambda: dataset.merge_records(change))
+    print(
+        f"{'merge 1,000 changed (rewrites file)':36s} {seconds:6.1f} s {seconds / plain:6.2f}"
+        f"  ({peak_megabytes()} MB)"
+    )
+
+
+def against_mlflow() -> None:
+    """10,000 records merged into an empty dataset, here and in MLflow's SQLite store."""
+    import mlflow
+    from mlflow.genai.datasets import create_dataset
+
+    from langchain_dbx_eval import EvalDataset
+
+    mlflow.set_tracking_uri(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+    theirs = create_dataset(name="bench")
+    ours = EvalDataset.create("main.bench.ten_thousand")
+    for what in ("merge 10,000", "merge them again"):
+        their_seconds, _ = timed(lambda: theirs.merge_records(rows(TEN_THOUSAND)))
+        our_seconds, _ = timed(lambda: ours.merge_records(rows(TEN_THOUSAND)))
+        print(
+            f"{what:36s} {our_seconds:6.2f} s, MLflow {their_seconds:6.2f} s: "
+            f"{our_seconds / their_seconds:.3f}"
+        )
+
+
+def main() -> None:
+    """Run all of it in a temporary folder."""
+    if "--million" in sys.argv:
+        a_million()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DBX_EVAL_CATALOG"] = f"{folder}/catalog"
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        os.chdir(folder)
+        from langchain_dbx_eval import EvalDataset
+
+        against_mlflow()
+        seconds, _ = timed(lambda: EvalDataset.create("main.bench.million", rows(MILLION)))
+        print(
+            f"create with 1,000,000                {seconds:6.1f} s         ({peak_megabytes()} MB)"
+        )
+        subprocess.run([sys.executable, str(Path(__file__).absolute()), "--million"], check=True)
+
+
+if __name__ == "__main__":
+    __file__ = str(Path(__file__).absolute())
+    main()

@@ -1,0 +1,63 @@
+"""The dataset tutorial of Databricks' documentation, step by step, in each store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from langchain_dbx_eval import EvalDataset, errors
+from langchain_dbx_eval.testing import LocalWorkspace
+
+NAME = "main.default.dataset_exmaple"
+QUESTIONS = ("What is sound?", "How does string theory work?", "How does a democracy work?")
+EXAMPLES = [
+    {
+        "inputs": {"question": question},
+        "expectations": {"expected_response": f"Okay! Imagine … {question}"},
+    }
+    for question in QUESTIONS
+]
+Open = Callable[[], EvalDataset]
+
+
+@pytest.fixture(params=["local catalog", "OSS MLflow", "emulated workspace"])
+def create_and_load(request: pytest.FixtureRequest) -> Iterator[tuple[Open, Open]]:
+    if request.param == "local catalog":
+        yield lambda: EvalDataset.create(NAME), lambda: EvalDataset.load(NAME)
+    elif request.param == "OSS MLflow":
+        request.getfixturevalue("mlflow_store")
+
+        def create() -> EvalDataset:
+            from mlflow.genai.datasets import create_dataset, search_datasets
+
+            if [found for found in search_datasets() if found.name == NAME]:
+                msg = "MLflow itself would make a second one."
+                raise errors.AlreadyExistsError(msg)
+            return EvalDataset.load(create_dataset(name=NAME))
+
+        yield create, lambda: EvalDataset.load(NAME, via="mlflow")
+    else:
+        with LocalWorkspace() as workspace, pytest.MonkeyPatch.context() as patch:
+            workspace.add_warehouse("serverless", state="STOPPED", start_seconds=0.3)
+            patch.setenv("DATABRICKS_WAREHOUSE_ID", "serverless")
+            yield lambda: EvalDataset.create(NAME), lambda: EvalDataset.load(NAME)
+
+
+def test_the_tutorial_runs_step_by_step(create_and_load: tuple[Open, Open]) -> None:
+    create, load = create_and_load
+    dataset = create()
+    with pytest.raises(errors.AlreadyExistsError):
+        create()
+    assert load().dataset_id == dataset.dataset_id
+
+    dataset = dataset.merge_records(EXAMPLES)
+    dataset = dataset.merge_records(EXAMPLES)
+    assert len(dataset) == 3
+
+    dataset = load()
+    assert dataset.dataset_id
+    assert dataset.created_by
+    assert dataset.last_update_time
+    assert {record.request["question"] for record in dataset} == set(QUESTIONS)
+    assert "What is sound?" in dataset._repr_html_()
