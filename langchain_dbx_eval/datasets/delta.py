@@ -162,7 +162,7 @@ def storage_errors(where: str, version: int | None = None) -> Iterator[None]:
                 f"Load the newest version, or a snapshot(). deltalake says: {_first_line(error)}"
             )
             raise NotFoundError(msg) from error
-        msg = f"Cannot read {at}{where}. deltalake says: {_first_line(error)}"
+        msg = f"{at}{where} cannot be used. deltalake says: {_first_line(error)}"
         raise DatabricksError(msg) from error
 
 

@@ -72,7 +72,7 @@ class EvalRecord:
         Raises:
             SchemaError: A column is missing, given twice, or of another type.
         """
-        values = {str(k): v for k, v in ((k, _plain(v)) for k, v in row.items()) if v is not None}
+        values = {str(k): v for k, v in ((k, _cell(v)) for k, v in row.items()) if v is not None}
         for alias, name in _ALIASES.items():
             if alias in values:
                 if name in values:
@@ -199,10 +199,14 @@ def _dict_or_empty(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _cell(value: Any) -> Any:
+    """A cell of a frame as plain Python: NaN is None, for frames have no other way to say it."""
+    plain = _plain(value)
+    return None if isinstance(plain, float) and math.isnan(plain) else plain
+
+
 def _plain(value: Any) -> Any:
-    """A cell of a frame as plain Python: NaN is None, an array is a list."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
+    """A value as plain Python: an array is a list. NaN inside of something stays what it is."""
     if type(value).__module__.startswith(("numpy", "pandas")):
         if hasattr(value, "tolist"):
             return _plain(value.tolist())

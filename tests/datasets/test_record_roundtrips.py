@@ -141,6 +141,11 @@ def test_what_would_not_come_back_is_refused_by_record_and_column(
         EvalDataset.load("main.default.q")
 
 
+def test_what_is_not_a_number_inside_of_a_row_is_refused_and_not_made_nothing() -> None:
+    with pytest.raises(errors.SchemaError, match="NaN"):
+        EvalDataset.create("main.default.q", [{"request": {"x": [math.nan]}}])
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=20))
 def test_a_name_is_read_back_as_it_is_written_or_refused(text: str) -> None:
