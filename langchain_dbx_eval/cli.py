@@ -97,3 +97,7 @@ def _demo(options: argparse.Namespace) -> None:
     from langchain_dbx_eval.demo.show import show
 
     show(options.variant)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

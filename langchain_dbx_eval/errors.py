@@ -18,6 +18,7 @@
     ├── StreamInterruptedError        a stream that ended before its end
     ├── TransformError                a `transform_input_fn` or `transform_output_fn` failed
     ├── SchemaError                   a record that breaks the evaluation schema
+    ├── TrackingError                 MLflow cannot be written to; the result is in the error
     └── DriverServerError             the driver server cannot start or stop
 
 Where LangChain has a class for the same condition (`langchain_core.exceptions.Model*Error`),
@@ -54,6 +55,7 @@ __all__ = [
     "SchemaError",
     "ServerError",
     "StreamInterruptedError",
+    "TrackingError",
     "TransformError",
 ]
 
@@ -176,6 +178,18 @@ class TransformError(DatabricksError):
 
 class SchemaError(DatabricksError, ValueError):
     """A record breaks the evaluation schema; the message names row, column and expectation."""
+
+
+class TrackingError(DatabricksError):
+    """MLflow cannot be written to.
+
+    Attributes:
+        result: The `EvaluationResult` that could not be logged: the work is done, and not lost.
+    """
+
+    def __init__(self, message: str, *, result: object) -> None:
+        super().__init__(message, retryable=True)
+        self.result = result
 
 
 class DriverServerError(DatabricksError):

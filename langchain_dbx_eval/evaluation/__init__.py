@@ -7,6 +7,7 @@
 - `runner`: `evaluate()`, which asks the chain itself.
 - `results`: `EvaluationResult`, which is what users look at.
 - `tracking`: writes an evaluation to MLflow.
+- `traces`: captured runs as MLflow traces.
 """
 
 from langchain_dbx_eval.evaluation.callback import EvaluationCallbackHandler

@@ -58,7 +58,9 @@ class CaptureHandler(BaseCallbackHandler):
 
     @override
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **event: Any) -> None:
-        self.capture.end(run_id, outputs=outputs)
+        # A streamed chain tells its input at its end: at its start it has not read it yet.
+        inputs = {"inputs": event["inputs"]} if "inputs" in event else {}
+        self.capture.end(run_id, outputs=outputs, **inputs)
 
     @override
     def on_llm_start(
@@ -159,7 +161,7 @@ class EvaluationCallbackHandler(CaptureHandler):
             the same result is returned again.
 
         Raises:
-            DatabricksError: MLflow cannot be written to.
+            TrackingError: MLflow cannot be written to; the error carries the result.
         """
         with self._switching:
             if self._result is not None and not len(self._session):

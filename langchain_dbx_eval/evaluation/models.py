@@ -53,10 +53,12 @@ def input_for(model: Any, request: Any) -> Any:
 
 def _wants_messages(model: Runnable[Any, Any]) -> bool:
     try:
-        properties = model.get_input_jsonschema().get("properties", {})
+        schema = model.get_input_jsonschema()
     except Exception:  # a custom type without a JSON schema; such a model does not say
         return False
-    return "messages" in properties
+    # A type with a name stands among the definitions, and the schema refers to it.
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    return "messages" in schema.get("$defs", {}).get(name, schema).get("properties", {})
 
 
 def _of_one_argument(function: Callable[..., Any]) -> Callable[[Any], Any]:

@@ -58,6 +58,7 @@ def evaluate(
         ConfigurationError: The data, the model or an option cannot be used.
         NotFoundError: There is no such dataset.
         SchemaError: No row of the data is a record.
+        TrackingError: MLflow cannot be written to; the error carries the result.
     """
     if model_type != _MODEL_TYPE:
         msg = f"model_type={model_type!r} is not known. The one that is: {_MODEL_TYPE!r}."

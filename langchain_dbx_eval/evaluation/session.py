@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, record_key
 from langchain_dbx_eval.evaluation.capture import CapturedRun
@@ -103,7 +105,18 @@ class EvaluationSession:
         yield run.metadata.get(ROW_KEY)
         yield self._by_id.get(_hashable(run.metadata.get("request_id")))
         if self.records:
-            yield self._by_key.get(record_key(run.request))
+            for request in _forms(run.request):
+                yield self._by_key.get(record_key(request))
+
+
+def _forms(request: Any) -> Iterator[Any]:
+    """The ways in which a record may hold what a chain was given."""
+    yield request
+    messages = request.get("messages") if isinstance(request, dict) else request
+    if isinstance(messages, list) and all(isinstance(m, BaseMessage) for m in messages):
+        yield {"messages": convert_to_openai_messages(messages)}
+        if len(messages) == 1:
+            yield messages[0].text
 
 
 def _hashable(value: Any) -> Any:
