@@ -116,6 +116,10 @@ class EvaluationCallbackHandler(CaptureHandler):
     Each call finds its record by ``metadata["request_id"]`` of its config, else by its input. It is
     scored in the background: the chain is neither slowed nor broken by it.
 
+    Latency is that of the call as LangChain tells it. In `batch`, LangChain takes a chain's steps
+    for all inputs together, so each call lasts as long as the batch; `invoke` and `evaluate` tell
+    each row's own.
+
     Example:
         ```python
         handler = EvaluationCallbackHandler("main.default.questions")
