@@ -97,6 +97,10 @@ class DatabricksError(Exception):
         # LangChain's classes call the same fact `is_retryable`, and its middleware reads that.
         self.is_retryable = self.retryable
 
+    def add_advice(self, advice: str) -> None:
+        """Say more about what to do, where more is known than where the error was made."""
+        self.args = (f"{self.args[0]} {advice}", *self.args[1:])
+
 
 class ConfigurationError(DatabricksError):
     """What you asked for cannot be done as it is set up.
