@@ -43,6 +43,8 @@ from langchain_dbx_eval.hooks import Hook, apply_input_hook, apply_output_hook, 
 
 __all__ = ["DatabricksConnection"]
 
+_FOUND_OUT = ("_workspace", "_target", "_description")
+
 
 class DatabricksConnection(BaseModel):
     """Where a model is, how to reach it, and what to change on the way there and back.
@@ -54,8 +56,9 @@ class DatabricksConnection(BaseModel):
     """The workspace's host name or URL; default: ``DATABRICKS_HOST``, else the SDK's own search.
     ``"local"`` calls a driver app on this very node, without the workspace in between."""
 
-    api_token: SecretStr | None = None
-    """A personal access token; default: ``DATABRICKS_TOKEN``, else the SDK's other logins."""
+    api_token: SecretStr | None = Field(default=None, alias="api_key")
+    """A personal access token (LangChain's usual name for it, `api_key`, works too); default:
+    ``DATABRICKS_TOKEN``, else the SDK's other logins."""
 
     profile_name: str | None = Field(default=None, alias="profile")
     """A profile of ``~/.databrickscfg`` to log in with."""
@@ -185,17 +188,51 @@ class DatabricksConnection(BaseModel):
             raise ConfigurationError(msg)
         return DriverProxyApp(cluster_id, port, self.path, self.org_id)
 
-    def __getstate__(self) -> dict[Any, Any]:
-        # A login and what it found out belong to this process; another one finds its own.
-        state = super().__getstate__()
-        private = state.get("__pydantic_private__") or {}
-        forgotten = dict.fromkeys(("_workspace", "_target", "_description"))
-        state["__pydantic_private__"] = {**private, **forgotten}
-        return state
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """LangChain may write it as JSON, and read it again with ``allowed_objects=[…]``."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Where the secrets come from when it is read again: they are never written."""
+        return {"api_token": "DATABRICKS_TOKEN", "driver_api_key": "DBX_EVAL_DRIVER_API_KEY"}
+
+    def to_json(self) -> Any:
+        """LangChain's JSON form. A hook survives it as an import string alone."""
+        written: Any = super().to_json()  # type: ignore[misc]
+        kwargs = written.get("kwargs", {})
+        for name in ("transform_input_fn", "transform_output_fn", "workspace_client"):
+            if not isinstance(kwargs.get(name), str):
+                kwargs.pop(name, None)
+        return written
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied._forget()
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        # A deep copy would copy the login's locks, and a workspace client, neither of which can be.
-        return self.model_copy()
+        memo = {} if memo is None else memo
+        # A client holds locks and connections: shared with the copy, for it cannot be copied.
+        memo[id(self.workspace_client)] = self.workspace_client
+        memo[id(self._workspace)] = None
+        copied = super().__deepcopy__(memo)
+        copied._forget()
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # A login belongs to its process; the one that unpickles this finds its own.
+        state = super().__getstate__()
+        state["__dict__"] = {**state["__dict__"], "workspace_client": None}
+        private = state.get("__pydantic_private__") or {}
+        state["__pydantic_private__"] = {**private, **dict.fromkeys(_FOUND_OUT)}
+        return state
+
+    def _forget(self) -> None:
+        """Forget what was found out: a copy may be changed to call something else."""
+        for name in _FOUND_OUT:
+            setattr(self, name, None)
 
     @property
     def _is_app(self) -> bool:
@@ -255,10 +292,16 @@ class DatabricksConnection(BaseModel):
         key = os.environ.get("DBX_EVAL_DRIVER_API_KEY")
         return {"X-Api-Key": key} if key else {}
 
-    def _request(self, body: dict[str, Any]) -> Request:
+    def _request(self, body: dict[str, Any], model: str | None = None) -> Request:
+        """The request that carries a body; a call may name another model than the component's."""
         target, login = self._called, self._login()
         if isinstance(target, Gateway):
-            body = {"model": target.model, **body}
+            body = {"model": model or target.model, **body}
+        elif model is not None:
+            if isinstance(target, ServingEndpoint):
+                target = ServingEndpoint(model)
+            else:
+                body = {"model": model, **body}
         elif self.route_optimized and isinstance(target, ServingEndpoint):
             target, login = self._optimised(target)
         url = target.url(login.host if login else "")
@@ -283,26 +326,28 @@ class DatabricksConnection(BaseModel):
         self._target = target = OptimisedEndpoint(endpoint.name, url)
         return target, self._workspace
 
-    def _post(self, body: dict[str, Any]) -> Any:
+    def _post(self, body: dict[str, Any], model: str | None = None) -> Any:
         """Send a body as it stands, and return the decoded JSON."""
-        return sync_transport.post(self._request(body))
+        return sync_transport.post(self._request(body, model))
 
-    async def _apost(self, body: dict[str, Any]) -> Any:
-        return await async_transport.post(await self._arequest(body))
+    async def _apost(self, body: dict[str, Any], model: str | None = None) -> Any:
+        return await async_transport.post(await self._arequest(body, model))
 
-    def _open_stream(self, body: dict[str, Any]) -> Iterator[bytes]:
+    def _open_stream(self, body: dict[str, Any], model: str | None = None) -> Iterator[bytes]:
         """Send a body as it stands, and return the answer's bytes as they come."""
-        return sync_transport.stream(self._request(body))
+        return sync_transport.stream(self._request(body, model))
 
-    async def _aopen_stream(self, body: dict[str, Any]) -> AsyncIterator[bytes]:
-        async for chunk in async_transport.stream(await self._arequest(body)):
+    async def _aopen_stream(
+        self, body: dict[str, Any], model: str | None = None
+    ) -> AsyncIterator[bytes]:
+        async for chunk in async_transport.stream(await self._arequest(body, model)):
             yield chunk
 
-    async def _arequest(self, body: dict[str, Any]) -> Request:
+    async def _arequest(self, body: dict[str, Any], model: str | None) -> Request:
         if self._workspace is None and self.host != LOCAL:
             # Finding a login may read files, ask the network or run a command.
-            return await asyncio.to_thread(self._request, body)
-        return self._request(body)
+            return await asyncio.to_thread(self._request, body, model)
+        return self._request(body, model)
 
     def _before(self, request: dict[str, Any]) -> dict[str, Any]:
         return apply_input_hook(self.transform_input_fn, request)

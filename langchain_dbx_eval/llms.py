@@ -18,7 +18,6 @@ from typing_extensions import override
 from langchain_dbx_eval.client.targets import Gateway
 from langchain_dbx_eval.connection import DatabricksConnection
 from langchain_dbx_eval.errors import (
-    ConfigurationError,
     ConnectionFailedError,
     InvalidRequestError,
     RequestTimeoutError,
@@ -144,8 +143,8 @@ class Databricks(DatabricksConnection, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        answers = fan_out(self._exchange, self._exchanges(prompts, stop, kwargs, self._kind()))
-        return _result(answers)
+        bodies = self._bodies(prompts, stop, kwargs)
+        return _result(fan_out(self._exchange, self._exchanges(bodies, self._kind())))
 
     @override
     async def _agenerate(
@@ -155,8 +154,8 @@ class Databricks(DatabricksConnection, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        kind = await self._akind()
-        exchanges = self._exchanges(prompts, stop, kwargs, kind)
+        bodies = self._bodies(prompts, stop, kwargs)
+        exchanges = self._exchanges(bodies, await self._akind())
         return _result(await fan_out_async(self._aexchange, exchanges))
 
     @override
@@ -175,9 +174,10 @@ class Databricks(DatabricksConnection, BaseLLM):
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
             return
+        [body] = self._bodies([prompt], stop, kwargs)
         reader = _StreamReader()
         try:
-            for piece in self._open_stream(self._stream_body(prompt, stop, kwargs, kind)):
+            for piece in self._open_stream(self._stream_body(body, kind)):
                 for chunk in self._chunks(reader, piece):
                     if run_manager:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -202,9 +202,10 @@ class Databricks(DatabricksConnection, BaseLLM):
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
             return
+        [body] = self._bodies([prompt], stop, kwargs)
         reader = _StreamReader()
         try:
-            async for piece in self._aopen_stream(self._stream_body(prompt, stop, kwargs, kind)):
+            async for piece in self._aopen_stream(self._stream_body(body, kind)):
                 for chunk in self._chunks(reader, piece):
                     if run_manager:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -224,7 +225,8 @@ class Databricks(DatabricksConnection, BaseLLM):
         return task if task in {_COMPLETIONS, _CHAT} else _CUSTOM
 
     async def _akind(self) -> str:
-        known = self.task or self._is_app or self._description or isinstance(self._called, Gateway)
+        known = self.task or self._is_app or self._description is not None
+        known = known or isinstance(self._called, Gateway)
         return self._kind() if known else await asyncio.to_thread(self._kind)
 
     def _can_stream(self, kind: str) -> bool:
@@ -246,10 +248,7 @@ class Databricks(DatabricksConnection, BaseLLM):
         given = {name: value for name, value in own.items() if value is not None}
         return {**given, **self.extra_params, **self.model_kwargs, **call}
 
-    def _stream_body(
-        self, prompt: str, stop: list[str] | None, call: dict[str, Any], kind: str
-    ) -> dict[str, Any]:
-        body = self._before(self._body(prompt, stop, call))
+    def _stream_body(self, body: dict[str, Any], kind: str) -> dict[str, Any]:
         if kind == _CHAT:
             body = _as_chat(body)
         if kind == _APP and not self.path.rstrip("/").endswith("completions"):
@@ -258,19 +257,14 @@ class Databricks(DatabricksConnection, BaseLLM):
             return body
         return {**body, "stream": True}
 
-    def _exchanges(
-        self, prompts: Sequence[str], stop: list[str] | None, call: dict[str, Any], kind: str
-    ) -> list[_Exchange]:
-        bodies = [self._before(self._body(prompt, stop, call)) for prompt in prompts]
+    def _bodies(
+        self, prompts: Sequence[str], stop: list[str] | None, call: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        return [self._before(self._body(prompt, stop, call)) for prompt in prompts]
+
+    def _exchanges(self, bodies: Sequence[dict[str, Any]], kind: str) -> list[_Exchange]:
         if kind == _CUSTOM:
-            return [
-                _Exchange(
-                    mlflow_models.encode_records(records),
-                    lambda answer, count=len(records): self._read_predictions(answer, count),
-                    len(records),
-                )
-                for records in _in_parts(bodies)
-            ]
+            return [self._of_custom_model(records) for records in _in_parts(bodies)]
         if kind == _APP:
             return [_Exchange(body, lambda answer: [[self._read_text(answer)]]) for body in bodies]
         if kind == _CHAT:
@@ -279,6 +273,14 @@ class Databricks(DatabricksConnection, BaseLLM):
             together = {**bodies[0], "prompt": [body["prompt"] for body in bodies]}
             return [_Exchange(together, self._reader_of(len(bodies)), len(bodies))]
         return [_Exchange(body, self._reader_of(1)) for body in bodies]
+
+    def _of_custom_model(self, records: Sequence[dict[str, Any]]) -> _Exchange:
+        def read(answer: Any) -> list[list[Generation]]:
+            with self._decoding():
+                predictions = mlflow_models.decode_predictions(answer, len(records))
+            return [[self._read_text(prediction)] for prediction in predictions]
+
+        return _Exchange(mlflow_models.encode_records(records), read, len(records))
 
     def _takes_many(self, bodies: Sequence[dict[str, Any]]) -> bool:
         # A hook sees one prompt, and reads one answer.
@@ -322,11 +324,6 @@ class Databricks(DatabricksConnection, BaseLLM):
         self._one_prompt_a_request = True
         read = self._reader_of(1)
         return [_Exchange({**exchange.body, "prompt": prompt}, read) for prompt in prompts]
-
-    def _read_predictions(self, answer: Any, count: int) -> list[list[Generation]]:
-        with self._decoding():
-            predictions = mlflow_models.decode_predictions(answer, count)
-        return [[self._read_text(prediction)] for prediction in predictions]
 
     def _read_chat(self, answer: Any) -> list[list[Generation]]:
         if self.transform_output_fn is not None:

@@ -53,7 +53,8 @@ async def post(request: Request) -> Any:
 async def stream(request: Request) -> AsyncIterator[bytes]:
     """Send a request, and hand on its answer's bytes; the twin of `sync_transport.stream`."""
     deadline = Deadline(request.policy.timeout)
-    opened = await request.policy.retrying_async()(
+    retrying = request.policy.retrying_async()
+    opened: aiohttp.ClientResponse = await retrying(
         _open, request, deadline, request.policy.silence
     )
     async with opened as answer:

@@ -143,7 +143,7 @@ def environment_of(host: str) -> Environment:
     The variables are those of requests: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``,
     ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``.
     """
-    from requests.certs import where
+    from certifi import where
     from requests.utils import get_environ_proxies
 
     ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")

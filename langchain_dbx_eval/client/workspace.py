@@ -21,6 +21,7 @@ from langchain_dbx_eval.errors import AuthenticationError, ConfigurationError
 
 if TYPE_CHECKING:
     from databricks.sdk.core import Config
+    from databricks.sdk.oauth import Token
 
 __all__ = [
     "DataPlaneLogin",
@@ -100,7 +101,7 @@ class SdkWorkspace(Workspace):
     def refresh(self) -> bool:
         if self.config.auth_type == "pat":
             return False
-        self.config.init_auth()
+        self.config.init_auth()  # type: ignore[no-untyped-call]
         return True
 
 
@@ -134,7 +135,9 @@ class DataPlaneLogin(Workspace):
     @override
     def headers(self) -> dict[str, str]:
         try:
-            token = self._tokens.token(self._endpoint_url, self._details)
+            token: Token = self._tokens.token(  # type: ignore[no-untyped-call]
+                self._endpoint_url, self._details
+            )
         except Exception as error:
             raise _login_error(error) from error
         return {"Authorization": f"Bearer {token.access_token}"}
