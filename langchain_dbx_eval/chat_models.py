@@ -124,6 +124,12 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         return params
 
     @override
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        # Core's key for its cache is the JSON form, which knows neither the host that the
+        # environment names nor a hook that is a function.
+        return f"{super()._get_llm_string(stop, **kwargs)}---{sorted(self._identity().items())}"
+
+    @override
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
         combined: dict[str, Any] = {}
         for output in llm_outputs:

