@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError, TransformError
 
-__all__ = ["Hook", "apply_input_hook", "apply_output_hook", "load_hook"]
+__all__ = ["Hook", "apply_input_hook", "apply_output_hook", "load_hook", "name_of_hook"]
 
 Hook = Callable[..., Any] | str
 """A function, or where to import it from: ``"package.module:function"``."""
@@ -86,6 +86,16 @@ def _call(role: str, hook: Callable[..., Any], /, *args: Any, **kwargs: Any) -> 
     except Exception as error:
         msg = f"{role} {_name(hook)} raised {type(error).__name__}: {error}"
         raise TransformError(msg) from error
+
+
+def name_of_hook(hook: Hook | None) -> str | None:
+    """A name by which a hook can be told from another: its import string, or its own."""
+    if hook is None or isinstance(hook, str):
+        return hook
+    name = getattr(hook, "__qualname__", type(hook).__qualname__)
+    # Functions defined in a function, lambdas above all, share their names with others.
+    unique = f"#{id(hook):x}" if "<" in name or not hasattr(hook, "__qualname__") else ""
+    return f"{getattr(hook, '__module__', '')}:{name}{unique}"
 
 
 def _name(hook: Hook) -> str:

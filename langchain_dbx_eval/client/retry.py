@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import tenacity
 
@@ -26,20 +27,29 @@ class RetryPolicy:
         max_retries: Tries after the first one.
         timeout: Seconds for all tries and waits together. A wait that would outlast them is not
             begun: the last error is raised at once.
+        silence: Seconds that a stream may be silent.
     """
 
     max_retries: int
     timeout: float
+    silence: float
 
     def retrying(self) -> tenacity.Retrying:
         """The policy as tenacity runs it around a synchronous call."""
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_may_pass),
-            wait=_wait,
-            stop=tenacity.stop_after_attempt(self.max_retries + 1)
+        return tenacity.Retrying(**self._rules())
+
+    def retrying_async(self) -> tenacity.AsyncRetrying:
+        """The policy as tenacity runs it around a coroutine."""
+        return tenacity.AsyncRetrying(**self._rules())
+
+    def _rules(self) -> dict[str, Any]:
+        return {
+            "retry": tenacity.retry_if_exception(_may_pass),
+            "wait": _wait,
+            "stop": tenacity.stop_after_attempt(self.max_retries + 1)
             | tenacity.stop_before_delay(self.timeout),
-            reraise=True,
-        )
+            "reraise": True,
+        }
 
 
 def _may_pass(error: BaseException) -> bool:
