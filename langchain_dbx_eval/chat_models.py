@@ -334,8 +334,6 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             if not self._ask_no_more_for_usage(body):
                 raise
             yield from self._stream(messages, stop, run_manager, **kwargs)
-            return
-        yield from self._chunks(reader, None)
 
     @override
     async def _astream(
@@ -362,9 +360,6 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
                 raise
             async for chunk in self._astream(messages, stop, run_manager, **kwargs):
                 yield chunk
-            return
-        for chunk in self._chunks(reader, None):
-            yield chunk
 
     def _body(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
@@ -409,9 +404,9 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             hooked = self.transform_output_fn is not None
             return chat.decode_answer(answer) if hooked else self._codec.decode(answer)
 
-    def _chunks(self, reader: _StreamReader, piece: bytes | None) -> list[ChatGenerationChunk]:
+    def _chunks(self, reader: _StreamReader, piece: bytes) -> list[ChatGenerationChunk]:
         with self._decoding():
-            return reader.feed(piece) if piece is not None else reader.finish()
+            return reader.feed(piece) if piece else reader.finish()
 
 
 class _StreamReader:
