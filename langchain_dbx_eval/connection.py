@@ -335,7 +335,7 @@ class DatabricksConnection(BaseModel):
         return await async_transport.post(await self._arequest(body, model))
 
     def _open_stream(self, body: dict[str, Any], model: str | None = None) -> Iterator[bytes]:
-        """Send a body as it stands; give the answer's bytes as they come, and nothing at its end."""
+        """Send a body as it stands; give the answer's bytes as they come, and b"" at the end."""
         yield from sync_transport.stream(replace(self._request(body, model), streams=True))
         yield b""
 
