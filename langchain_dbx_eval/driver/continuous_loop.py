@@ -79,6 +79,7 @@ class ContinuousLoop:
         """Fail what is not done, and end the thread."""
         with self._lock:
             manager, self._manager = self._manager, None
+        self._fail_all()
         if manager is not None:
             manager.stop(block=True, timeout=_STOP_S, hard_stop=True)
         self._fail_all()

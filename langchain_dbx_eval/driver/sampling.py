@@ -84,8 +84,9 @@ class RowSampler:
         # By the step, not by a running state: a request that is begun again goes on the same.
         generator = torch.Generator(device=scores.device)
         generator.manual_seed((self.seed * _SPREAD + len(tokens)) % 2**63)
-        uniform = torch.rand(scores.shape, generator=generator, device=scores.device)
-        return scores - torch.log(-torch.log(uniform.clamp_min(1e-20)).clamp_min(1e-20))
+        # The logarithm of an exponential variable is Gumbel noise, with its sign turned.
+        noise = torch.empty_like(scores).exponential_(generator=generator)
+        return scores - noise.clamp_min(torch.finfo(noise.dtype).tiny).log()
 
     def _less_repeated(self, scores: Tensor, tokens: Sequence[int]) -> Tensor:
         if not tokens or not (self.frequency or self.presence):

@@ -177,7 +177,7 @@ class TransformersEngine:
         with self._lock:
             if self._loop is None:
                 self._loop = self._new_loop()
-                _close_with_main_thread(self)
+                _stop_with_main_thread(self._loop)
             return self._loop
 
     def _new_loop(self) -> BatchLoop:
@@ -259,14 +259,17 @@ def _collected(completion: Completion, loop: BatchLoop) -> Generation:
     return Generation("".join(text), last.finish_reason, *counts)
 
 
-def _close_with_main_thread(engine: TransformersEngine) -> None:
-    """End the loop when the program ends: its thread would keep the process alive for ever."""
-    reference = weakref.ref(engine)
+def _stop_with_main_thread(loop: BatchLoop) -> None:
+    """End the loop when the program ends: its thread would keep the process alive for ever.
+
+    A daemon thread would not do, as one that is inside torch then aborts the process.
+    """
+    reference = weakref.ref(loop)
 
     def wait() -> None:
         threading.main_thread().join()
         alive = reference()
         if alive is not None:
-            alive.close()
+            alive.stop()
 
     threading.Thread(target=wait, name="dbx-eval-engine-end", daemon=True).start()

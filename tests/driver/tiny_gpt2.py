@@ -53,7 +53,7 @@ def tiny_model(tokenizer: Any, *, width: int = 48, layers: int = 2, positions: i
         n_layer=layers,
         n_head=2,
         n_positions=positions,
-        initializer_range=0.4,
+        initializer_range=0.2,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
