@@ -79,10 +79,10 @@ def checked_parameters(
             raise invalid(f"Unknown parameter {name[:80]!r}. This server takes: {takes}.")
         if value is None:
             continue
-        if known in checked:
-            raise invalid(f"{name!r} and {known!r} are the same: send one of them.")
         if name in PARAMETERS:
             PARAMETERS[name].check(name, value)
+        if name in LENGTH_NAMES and not checked.keys().isdisjoint(LENGTH_NAMES):
+            raise invalid(f"{' and '.join(LENGTH_NAMES)} are the same: send one of them.")
         checked[known] = value
     return checked
 

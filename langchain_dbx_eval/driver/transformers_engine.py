@@ -34,6 +34,9 @@ _CPU_CACHE_TOKENS = 32_768
 
 _NO_LIMIT = 1 << 30
 
+_loops_to_end: list[weakref.ref[BatchLoop]] = []
+_ends_lock = threading.Lock()
+
 
 class TransformersEngine:
     """Serves a causal language model.
@@ -262,14 +265,18 @@ def _collected(completion: Completion, loop: BatchLoop) -> Generation:
 def _stop_with_main_thread(loop: BatchLoop) -> None:
     """End the loop when the program ends: its thread would keep the process alive for ever.
 
-    A daemon thread would not do, as one that is inside torch then aborts the process.
+    Neither thread is a daemon: one that is inside torch when the interpreter goes aborts the
+    process (measured with torch 2.13).
     """
-    reference = weakref.ref(loop)
+    with _ends_lock:
+        if not _loops_to_end:
+            threading.Thread(target=_end_loops, name="dbx-eval-engines-end").start()
+        _loops_to_end.append(weakref.ref(loop))
 
-    def wait() -> None:
-        threading.main_thread().join()
-        alive = reference()
-        if alive is not None:
-            alive.stop()
 
-    threading.Thread(target=wait, name="dbx-eval-engine-end", daemon=True).start()
+def _end_loops() -> None:
+    threading.main_thread().join()
+    for reference in _loops_to_end:
+        loop = reference()
+        if loop is not None:
+            loop.stop()

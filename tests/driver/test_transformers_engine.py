@@ -42,14 +42,14 @@ def model(tokenizer: Any) -> Any:
 
 @pytest.fixture(scope="module", params=["continuous", "micro"])
 def engine(request: pytest.FixtureRequest, model: Any, tokenizer: Any) -> Iterator[Any]:
-    engine = TransformersEngine(model, tokenizer, batching=request.param)
+    engine = TransformersEngine(model, tokenizer, batching=request.param, cache_tokens=8192)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
 def continuous(model: Any, tokenizer: Any) -> Iterator[TransformersEngine]:
-    engine = TransformersEngine(model, tokenizer, batching="continuous")
+    engine = TransformersEngine(model, tokenizer, batching="continuous", cache_tokens=8192)
     yield engine
     engine.close()
 
