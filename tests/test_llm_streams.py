@@ -14,6 +14,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from werkzeug.serving import make_server
 
 from langchain_dbx_eval import Databricks, errors
+from langchain_dbx_eval.driver import DriverServer, Generation, GenerationRequest
+from langchain_dbx_eval.driver.engine import Piece
 from langchain_dbx_eval.testing import LocalWorkspace
 
 
@@ -135,3 +137,25 @@ def test_what_is_neither_events_nor_json_is_shown() -> None:
         pytest.raises(errors.InvalidResponseError, match="Welcome"),
     ):
         list(llm_of(port).stream("hi"))
+
+
+class Speaker:
+    """An engine that says its words one by one."""
+
+    parameters: frozenset[str] = frozenset()
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        return Generation("one two")
+
+    def stream(self, request: GenerationRequest) -> Iterator[Piece]:
+        yield Piece("one")
+        yield Piece(" two", finish_reason="stop")
+
+
+@pytest.mark.parametrize("path", ["", "v1/completions"])
+def test_the_driver_server_streams_through_the_proxy(workspace: LocalWorkspace, path: str) -> None:
+    with DriverServer(Speaker(), host="127.0.0.1", port=0, api_key="k") as server:
+        with pytest.warns(UserWarning, match="3000-8000"):
+            llm = Databricks(cluster_driver_port=server.port, driver_api_key="k", path=path)
+        assert [chunk for chunk in streamed(llm) if chunk] == ["one", " two"]
+        assert llm.invoke("hi") == "one two"
