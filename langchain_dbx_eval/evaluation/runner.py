@@ -15,7 +15,7 @@ from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.callback import CaptureHandler
 from langchain_dbx_eval.evaluation.capture import RunCapture
-from langchain_dbx_eval.evaluation.models import as_runnable, input_for
+from langchain_dbx_eval.evaluation.models import as_runnable, input_for, resolve_model
 from langchain_dbx_eval.evaluation.results import EvaluationResult
 from langchain_dbx_eval.evaluation.session import ROW_KEY, EvaluationSession
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Outcome, Scorer
@@ -41,7 +41,8 @@ def evaluate(
 
     Args:
         data: Whatever `EvalDataset.load` takes: a three-level name, a list of dicts, a DataFrame.
-        model: A Runnable or a function; None scores the responses that the data carries.
+        model: A Runnable, a function, a loaded pyfunc model, or a URI: ``"models:/…"``,
+            ``"runs:/…"``, ``"endpoints:/…"``; None scores the responses that the data carries.
         model_type: ``"databricks-agent"``, as in the call that this one replaces.
         scorers: What to score with.
         input_fn: Makes the model's input of a record's request; default: a Runnable gets the
@@ -73,6 +74,7 @@ def evaluate(
     if model is None:
         _take_responses(session)
     else:
+        model = resolve_model(model)
         runnable = as_runnable(model)
         to_input = input_fn or (lambda request: input_for(model, request))
         _on_loop(_ask_all(runnable, to_input, session, max_concurrency))
