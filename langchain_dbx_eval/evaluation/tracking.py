@@ -120,7 +120,7 @@ def _log_assessments(row: Row, trace_id: str, run_id: str) -> None:
             error=_assessment_error(assessment),
             rationale=assessment.rationale,
             source=_assessment_source(assessment),
-            metadata=source,
+            metadata={**source, **assessment.metadata},
         )
     if row.matched:
         for name, value in row.record.expectations.items():
