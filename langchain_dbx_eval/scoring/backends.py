@@ -15,7 +15,7 @@ from langchain_dbx_eval.scoring.mlflow_judge import MlflowJudge
 
 __all__ = ["judge_backend"]
 
-_ENDPOINT_SCHEMES = ("endpoints:/", "databricks:/")
+_ENDPOINT_SCHEMES = ("endpoints", "databricks")
 
 
 def judge_backend(judge: Any, cache: str | Path | None = None) -> JudgeBackend:
@@ -34,13 +34,13 @@ def judge_backend(judge: Any, cache: str | Path | None = None) -> JudgeBackend:
     if isinstance(judge, BaseChatModel):
         return RememberingJudge(ChatJudge(judge), disk)
     if isinstance(judge, str):
-        for scheme in _ENDPOINT_SCHEMES:
-            if judge.startswith(scheme) and (name := judge.removeprefix(scheme).strip("/")):
-                from langchain_dbx_eval.chat_models import ChatDatabricks
+        scheme, _, name = judge.partition(":/")
+        if name and scheme in _ENDPOINT_SCHEMES:
+            from langchain_dbx_eval.chat_models import ChatDatabricks
 
-                model = ChatDatabricks(model=name, temperature=0.0)
-                return RememberingJudge(ChatJudge(model), disk)
-        if ":/" in judge or judge == "databricks":
+            model = ChatDatabricks(model=name.strip("/"), temperature=0.0)
+            return RememberingJudge(ChatJudge(model), disk)
+        if (scheme and name) or judge == "databricks":
             return RememberingJudge(MlflowJudge(judge), disk)
     msg = (
         f"judge={judge!r} cannot judge. Give a LangChain chat model such as ChatDatabricks(…), an "

@@ -129,7 +129,7 @@ class ChatJudge:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(_is_transient),
             stop=tenacity.stop_after_attempt(self._max_retries + 1),
-            wait=tenacity.wait_exponential_jitter(initial=0.5, max=20),
+            wait=tenacity.wait_exponential(0.5, max=20) + tenacity.wait_random(0, 0.5),
             reraise=True,
         )
         return await retrying(model.ainvoke, messages)
