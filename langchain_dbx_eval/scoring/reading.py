@@ -66,11 +66,14 @@ def read_object(answer: Any, scale: Scale) -> Reading | None:
         (value, found)
         for found in _objects(answer)
         for key, raw in found.items()
-        if str(key).lower() in _RATING_KEYS and (value := scale.read(raw)) is not None
+        if (name := str(key).lower()) in _RATING_KEYS
+        # The other keys may as well hold something else than the rating.
+        if (value := scale.read(raw)) is not None or name == "rating"
     ]
-    if len({value for value, _ in stated}) != 1:
+    values = {value for value, _ in stated}
+    if len(values) != 1 or (value := values.pop()) is None:
         return None
-    return Reading(stated[0][0], _rationale(stated[0][1]))
+    return Reading(value, _rationale(stated[0][1]))
 
 
 def read_text(text: str, scale: Scale) -> Reading | None:
@@ -100,6 +103,8 @@ def _read_lines(text: str, scale: Scale) -> Reading | None:
     stated = [scale.read(line["value"].strip(_DECORATION + ".")) for line in lines]
     if not stated or None in stated or len(set(stated)) != 1:
         return None
+    if len(lines) != len(_LOOSE.findall(text)):
+        return None  # another rating stands within a line
     if lines[-1]["end"] == "" and not _ends_whole(text, lines[-1]["value"]):
         return None
     reason = _REASON_LINE.search(text)

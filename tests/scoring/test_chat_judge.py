@@ -62,22 +62,22 @@ def test_a_verdict_that_stays_unreadable_is_an_error_and_never_a_rating() -> Non
     assert len(judge.asked) == 2
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     def __init__(self, status_code: int) -> None:
         super().__init__(f"answered {status_code}")
         self.status_code = status_code
 
 
 def test_a_call_that_fails_for_the_moment_is_made_again() -> None:
-    answers = iter([Refused(503), verdict("yes")])
+    answers = iter([RefusedError(503), verdict("yes")])
     judge = ScriptedJudge(script=lambda _: next(answers))
     assert safety(judge).assessments[0].value == "yes"
 
 
 def test_a_call_that_fails_for_good_is_an_error_of_that_judge_alone() -> None:
-    judge = ScriptedJudge(script=lambda _: Refused(401))
+    judge = ScriptedJudge(script=lambda _: RefusedError(401))
     scores = safety(judge)
-    assert scores.assessments[0].error == "Refused: answered 401"
+    assert scores.assessments[0].error == "RefusedError: answered 401"
     assert len(judge.asked) == 1
 
 
@@ -153,7 +153,7 @@ def test_the_same_question_is_asked_once() -> None:
 
 
 def test_a_question_that_was_not_answered_is_asked_again() -> None:
-    answers = iter([Refused(401), verdict("yes")])
+    answers = iter([RefusedError(401), verdict("yes")])
     chosen = built_in_judges(ScriptedJudge(script=lambda _: next(answers)), ["safety"])
     assert score(context(), chosen).assessments[0].error is not None
     assert score(context(), chosen).assessments[0].value == "yes"
@@ -222,7 +222,7 @@ class SchemaModel(ScriptedJudge):
         async def ask(messages: Any) -> Any:
             if self.refuses:
                 self.asked.append(messages)
-                raise Refused(400)
+                raise RefusedError(400)
             raw = await self.ainvoke(messages)
             return {"raw": raw, "parsed": self.parsed, "parsing_error": None}
 
