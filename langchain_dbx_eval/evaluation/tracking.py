@@ -20,9 +20,10 @@ from langchain_dbx_eval.scoring import Assessment
 if TYPE_CHECKING:
     from mlflow import ActiveRun
 
-__all__ = ["log_evaluation"]
+__all__ = ["TABLE_FILE", "log_evaluation"]
 
-_TABLE_FILE = "eval_results.json"
+TABLE_FILE = "eval_results.json"
+"""The artifact that holds ``tables["eval_results"]``, under Agent Evaluation's name."""
 
 
 def log_evaluation(
@@ -76,7 +77,7 @@ def _log(
             trace_ids=trace_ids,
         )
         mlflow.log_metrics(logged.metrics)
-        mlflow.log_table(logged.tables["eval_results"], _TABLE_FILE)
+        mlflow.log_table(logged.tables["eval_results"], TABLE_FILE)
     return logged
 
 

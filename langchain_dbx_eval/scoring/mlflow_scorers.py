@@ -116,6 +116,9 @@ def as_mlflow_scorer(scorer: AnyScorer, *, judge: Any = None) -> MlflowGenaiScor
     genai = require("mlflow.genai", extra="eval")
     if isinstance(scorer, PromptJudge) and judge is not None:
         scorer = scorer.asked_of(judge_backend(judge))
+    if isinstance(scorer, PromptJudge) and scorer.backend is None:
+        msg = f"Judge {scorer.name!r} has no model: give it model=…, or judge= here."
+        raise ConfigurationError(msg)
 
     def run(inputs: Any, outputs: Any, expectations: Any = None, trace: Any = None) -> Any:
         row = {"inputs": inputs, "expectations": expectations or {}}
