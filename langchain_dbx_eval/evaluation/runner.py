@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from langchain_dbx_eval.scoring.traces import outcome_of_record
 
 __all__ = ["evaluate"]
 
+_logger = logging.getLogger(__name__)
 _MODEL_TYPE = "databricks-agent"
 
 
@@ -82,6 +84,8 @@ def evaluate(
     session = EvaluationSession(dataset, chosen, run_name=run_name, experiment=experiment)
     if not session.records and dataset.errors:
         raise dataset.errors[0]
+    for error in dataset.errors:
+        _logger.warning("Left out of the evaluation: %s", error)
     if model is None:
         _take_responses(session)
     else:

@@ -82,7 +82,8 @@ class Assessment:
         """The value as a number: ``"yes"`` is 1, ``"no"`` is 0; None for any other text."""
         if isinstance(self.value, int | float):
             return float(self.value)
-        return {"yes": 1.0, "no": 0.0}.get(self.value) if self.value is not None else None
+        # Not by a dict: a scorer of MLflow's may give a value that cannot be hashed.
+        return 1.0 if self.value == "yes" else 0.0 if self.value == "no" else None
 
     def columns(self) -> dict[str, Any]:
         """Its part of a row of ``tables["eval_results"]``."""

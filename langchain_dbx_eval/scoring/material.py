@@ -32,7 +32,8 @@ def _expected(context: ScoringContext) -> JudgeInputs:
 
 
 def _named(name: str, value: str | list[str] | None) -> JudgeInputs:
-    return {name: value} if value else {}
+    # An empty answer is an answer, and a bad one: a judge has to see it.
+    return {} if value is None or value == [] else {name: value}
 
 
 _FINDERS = {

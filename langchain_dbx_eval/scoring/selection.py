@@ -102,10 +102,12 @@ def select_scorers(
         own.insert(0, DocumentRecall())
     if judge is None:
         _refuse_judges_without_a_model(config, own, judge_cache)
-        return tuple(own)
-    backend = judge_backend(judge, judge_cache)
-    bound = [s.asked_of(backend) if isinstance(s, PromptJudge) else s for s in own]
-    return (*bound, *_built_in(config, backend))
+    else:
+        backend = judge_backend(judge, judge_cache)
+        own = [s.asked_of(backend) if isinstance(s, PromptJudge) else s for s in own]
+        own += _built_in(config, backend)
+    _refuse_two_of_a_column(own)
+    return tuple(own)
 
 
 def built_in_judges(judge: Any, names: Iterable[str], **config: Any) -> tuple[AnyScorer, ...]:
@@ -174,6 +176,18 @@ def _refuse_judges_without_a_model(
             "judge=ChatDatabricks(model='my-chat') or judge='endpoints:/my-chat'."
         )
         raise ConfigurationError(msg)
+
+
+def _refuse_two_of_a_column(scorers: list[AnyScorer]) -> None:
+    seen: set[str] = set()
+    for scorer in scorers:
+        if scorer.column in seen:
+            msg = (
+                f"Two scorers write to {scorer.column!r}, so one would be lost. Give one of them "
+                "another name."
+            )
+            raise ConfigurationError(msg)
+        seen.add(scorer.column)
 
 
 def _only_known(given: Iterable[Any], known: Iterable[str], where: str) -> None:

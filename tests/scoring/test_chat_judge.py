@@ -91,6 +91,13 @@ def test_a_judge_that_lacks_its_inputs_is_skipped_and_says_what_is_lacking() -> 
     assert [a.name for a in scores.assessments] == ["safety", "overall_assessment"]
 
 
+def test_an_empty_answer_is_judged() -> None:
+    judge = ScriptedJudge(script=lambda _: verdict("no", "empty"))
+    scores = score(context(""), built_in_judges(judge, ["relevance_to_query"]))
+    assert scores.assessments[0].value == "no"
+    assert block(judge.asked[0], "response") == ""
+
+
 def test_facts_are_preferred_to_the_expected_response() -> None:
     judge = ScriptedJudge()
     row = context(expected_facts=["one", "two"], expected_response="whole")
@@ -295,6 +302,19 @@ def test_an_endpoint_of_a_workspace_judges(
         assert result.metrics[f"response/llm_judged/{name}/percentage"] == 1.0
     assert result.metrics["retrieval/llm_judged/context_sufficiency/rating/percentage"] == 1.0
     assert result.summary.judging.input_tokens > 0
+
+
+def test_the_trace_in_mlflow_tells_who_judged_and_what_it_took(mlflow_store: str) -> None:
+    import mlflow
+
+    config = {"databricks-agent": {"metrics": ["safety"]}}
+    rows = [{"request": "q", "response": "a"}]
+    result = evaluate(rows, judge=ScriptedJudge(), evaluator_config=config)
+    said = mlflow.get_trace(result.trace_ids[0]).info.assessments
+    (safe,) = [one for one in said if one.name == "safety"]
+    assert (safe.source.source_type, safe.source.source_id) == ("LLM_JUDGE", "ScriptedJudge")
+    assert safe.metadata["prompt_version"] == "safety-1"
+    assert safe.metadata["mlflow.assessment.judgeInputTokens"] == "10"
 
 
 def test_rows_are_judged_side_by_side(mlflow_store: str) -> None:

@@ -166,6 +166,21 @@ def test_a_prompt_without_any_model_is_refused_before_the_run() -> None:
         evaluate([{"request": "q", "response": "a"}], scorers=[PromptJudge("tone", "{response}?")])
 
 
+def test_two_that_write_to_the_same_column_are_refused(mlflow_store: str) -> None:
+    @judge(name="safety")
+    def mine(response: str) -> bool:
+        return True
+
+    rows = [{"request": "q", "response": "a"}]
+    with pytest.raises(
+        ConfigurationError, match="Two scorers write to .*/safety'"
+    ):
+        evaluate(rows, judge=ScriptedJudge(), scorers=[mine])
+    config = {"databricks-agent": {"metrics": []}}
+    own = evaluate(rows, judge=ScriptedJudge(), scorers=[mine], evaluator_config=config)
+    assert own.metrics["response/llm_judged/safety/percentage"] == 1.0
+
+
 @pytest.mark.parametrize("thing", [lambda response: True, 5, "safety", PromptJudge])
 def test_what_is_no_scorer_is_refused_before_the_run(thing: Any) -> None:
     with pytest.raises(ConfigurationError, match="is no scorer"):
