@@ -172,9 +172,7 @@ def test_two_that_write_to_the_same_column_are_refused(mlflow_store: str) -> Non
         return True
 
     rows = [{"request": "q", "response": "a"}]
-    with pytest.raises(
-        ConfigurationError, match="Two scorers write to .*/safety'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"Two scorers write to .*/safety'"):
         evaluate(rows, judge=ScriptedJudge(), scorers=[mine])
     config = {"databricks-agent": {"metrics": []}}
     own = evaluate(rows, judge=ScriptedJudge(), scorers=[mine], evaluator_config=config)
