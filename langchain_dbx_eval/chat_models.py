@@ -336,15 +336,16 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "n": self.n if self.n != 1 else None,
-            "stop": (stop if stop is not None else self.stop) or None,
+            "stop": self.stop,
         }
+        call = {**call, "stop": stop}
         given = {name: value for name, value in own.items() if value is not None}
+        given.update(self.extra_params)
         # Some external models refuse a parameter that is null (langchain-ai/langchain#14100).
-        return {
-            **given,
-            **self.extra_params,
-            **{name: value for name, value in call.items() if value is not None},
-        }
+        given.update({name: value for name, value in call.items() if value is not None})
+        if not given.get("stop"):
+            given.pop("stop", None)
+        return given
 
     def _read(self, answer: Any) -> ChatResult:
         answer = self._after(answer)

@@ -108,7 +108,7 @@ class Databricks(DatabricksConnection, BaseLLM):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = {"task": self.task, "n": self.n, "stop": self.stop}
+        own = {"task": self.task, "n": self.n}
         return {**self._identity(), **own, **self._params({})}
 
     @override
@@ -234,13 +234,14 @@ class Databricks(DatabricksConnection, BaseLLM):
         return kind != _CUSTOM and self.transform_output_fn is None and self.n == 1
 
     def _body(self, prompt: str, stop: list[str] | None, call: dict[str, Any]) -> dict[str, Any]:
-        body: dict[str, Any] = {"prompt": prompt}
-        if stops := stop if stop is not None else self.stop:
-            body["stop"] = stops
-        return {**body, **self._params(call)}
+        params = self._params(call if stop is None else {**call, "stop": stop})
+        if not params.get("stop"):
+            params.pop("stop", None)
+        return {"prompt": prompt, **params}
 
     def _params(self, call: dict[str, Any]) -> dict[str, Any]:
         own = {
+            "stop": self.stop,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "n": self.n if self.n != 1 else None,
