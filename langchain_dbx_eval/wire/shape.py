@@ -52,7 +52,7 @@ def expect_text(payload: dict[str, Any], key: str) -> str:
     raise wrong_shape(f"a string under {key!r}", payload)
 
 
-def is_failure(event: dict[str, Any]) -> bool:
-    """Whether an event of a stream tells an error: Databricks', OpenAI's or an external model's."""
-    # A server may also write `"error": null` into every event, which tells that there is none.
-    return any(event.get(name) for name in ("error", "error_code", "external_model_error"))
+def is_failure(payload: dict[str, Any]) -> bool:
+    """Whether an answer tells an error: Databricks', OpenAI's or an external model's."""
+    # A server may also write `"error": null` everywhere, which tells that there is none.
+    return any(payload.get(name) for name in ("error", "error_code", "external_model_error"))
