@@ -542,9 +542,9 @@ def test_d26_every_choice_of_tool_is_taken(server: LoopbackServer, choice: Any, 
 )
 @pytest.mark.parametrize("call", CALLS)
 def test_d27_langchain_knows_each_error(status: int, kind: type, call: str) -> None:
-    with LoopbackServer(lambda _: Answer({"message": "no"}, status)) as server:
-        with pytest.raises(kind) as raised:
-            ask(chat_at(server), call)
+    refused = Answer({"message": "no"}, status)
+    with LoopbackServer(lambda _: refused) as server, pytest.raises(kind) as raised:
+        ask(chat_at(server), call)
     assert raised.value.is_retryable is (status == 429)
 
 

@@ -222,6 +222,17 @@ def test_b13_what_mlflow_answers_is_read(predictions: Any) -> None:
         assert llm.invoke("hi") == "ok"
 
 
+@pytest.mark.parametrize(
+    "body", [{"error": "boom"}, {"error_code": "INTERNAL_ERROR", "message": "boom"}]
+)
+def test_b13_an_error_with_status_200_is_no_text(body: Any) -> None:
+    with (
+        LoopbackServer(lambda _: body) as server,
+        pytest.raises(errors.InvalidResponseError, match=r"port 7777.*boom"),
+    ):
+        app_of(server).invoke("hi")
+
+
 def test_b14_hooks_are_never_pickled() -> None:
     lock = threading.Lock()  # which no pickle takes
 
