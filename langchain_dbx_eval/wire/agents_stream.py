@@ -16,7 +16,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_dbx_eval.errors import StreamInterruptedError
-from langchain_dbx_eval.wire.chat import ChatStream
+from langchain_dbx_eval.wire.chat import PROVIDER, ChatStream
 from langchain_dbx_eval.wire.responses_answer import failure_text
 from langchain_dbx_eval.wire.shape import expect_dict, expect_list, expect_text, wrong_shape
 from langchain_dbx_eval.wire.usage import decode_usage
@@ -161,7 +161,7 @@ class ChatAgentStream:
             message=AIMessageChunk(
                 content=text,
                 id=self._first_id(),
-                response_metadata={"model_provider": "databricks"},
+                response_metadata={"model_provider": PROVIDER},
             )
         )
 
@@ -230,7 +230,7 @@ def metadata_of(answer: Mapping[str, Any], messages: list[dict[str, Any]]) -> di
         # LangChain and its tracers expect text in these two.
         and (key not in ("id", "model") or isinstance(answer[key], str))
     }
-    return {"model_provider": "databricks", **told, "messages": messages}
+    return {"model_provider": PROVIDER, **told, "messages": messages}
 
 
 def _check_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_dbx_eval.errors import (
@@ -26,6 +25,7 @@ from langchain_dbx_eval.errors import (
 from langchain_dbx_eval.wire.responses_answer import (
     failure_text,
     finish_reason,
+    llm_output_of,
     metadata_of,
     read_usage,
 )
@@ -85,20 +85,19 @@ def decode(payload: Any) -> ChatResult:
     calls, invalid = tool_calls_in(block for block in content if isinstance(block, dict))
     refusal = "".join(map(refusal_in, items))
     metadata = metadata_of(answer)
-    usage: UsageMetadata | None = read_usage(answer.get("usage"))
     reason = finish_reason(answer, called=bool(calls or invalid))
     message = AIMessage(
         content=content,
         tool_calls=calls,
         invalid_tool_calls=invalid,
         additional_kwargs={"refusal": refusal} if refusal else {},
-        usage_metadata=usage,
+        usage_metadata=read_usage(answer.get("usage")),
         response_metadata={**metadata, "finish_reason": reason},
         id=metadata.get("id"),
     )
     return ChatResult(
         generations=[ChatGeneration(message=message, generation_info={"finish_reason": reason})],
-        llm_output={**metadata, **({"usage": answer["usage"]} if usage else {})},
+        llm_output=llm_output_of(metadata, answer),
     )
 
 

@@ -21,6 +21,7 @@ from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_dbx_eval.errors import StreamInterruptedError
+from langchain_dbx_eval.wire.chat import PROVIDER
 from langchain_dbx_eval.wire.responses_answer import (
     METADATA,
     failure_text,
@@ -183,7 +184,7 @@ class ResponsesStream:
         content = [block for block in blocks if block["type"] != "refusal"]
         if not content and not refusal:
             return None
-        metadata: dict[str, Any] = {"model_provider": "databricks"}
+        metadata: dict[str, Any] = {"model_provider": PROVIDER}
         logprobs = event.get("logprobs") if event else None
         if isinstance(logprobs, list) and logprobs:
             metadata["logprobs"] = {"content": logprobs}
