@@ -140,7 +140,7 @@ def decode(payload: Any) -> ChatResult:
         name=name if isinstance(name, str) else None,
         tool_calls=calls,
         invalid_tool_calls=invalid,
-        additional_kwargs={"attachments": attachments} if attachments else {},
+        additional_kwargs={"attachments": attachments} if isinstance(attachments, dict) else {},
         usage_metadata=decode_usage(answer.get("usage")),
         response_metadata={**metadata, "finish_reason": reason},
         id=message["id"] if isinstance(message.get("id"), str) else None,
@@ -165,7 +165,7 @@ def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> di
             encoded["id"] = message.id
         if calls := [*message.tool_calls, *message.invalid_tool_calls]:
             encoded["tool_calls"] = [_encode_call(call) for call in calls]
-    if attachments := message.additional_kwargs.get("attachments"):
+    if isinstance(attachments := message.additional_kwargs.get("attachments"), Mapping):
         encoded["attachments"] = dict(attachments)
     return encoded
 

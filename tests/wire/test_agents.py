@@ -304,6 +304,25 @@ JSON = st.recursive(
     ),
     max_leaves=15,
 )
+
+
+def spoilt(draw: st.DrawFn, value: Any) -> Any:
+    """The value with something else in one place of it."""
+    if isinstance(value, dict | list) and value and draw(st.integers(0, 4)):
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        key = draw(st.sampled_from(keys))
+        copy: Any = value.copy()
+        copy[key] = spoilt(draw, value[key])
+        return copy
+    return draw(JSON)
+
+
+def one_spoilt(draw: st.DrawFn, values: list[Any]) -> list[Any]:
+    """The values with something else in one place of one of them."""
+    chosen = draw(st.integers(0, len(values) - 1))
+    return [*values[:chosen], spoilt(draw, values[chosen]), *values[chosen + 1 :]]
+
+
 MESSAGE = st.dictionaries(st.sampled_from(KEYS.split()), JSON, max_size=6).map(
     lambda message: {"role": "assistant", **message}
 )
@@ -319,3 +338,17 @@ def test_any_json_as_an_answer_gives_a_message_that_can_go_back_or_our_error(pay
 def test_any_json_as_events_gives_a_message_or_our_error(events):
     with suppress(DatabricksError):
         streamed(*events, "[DONE]")
+
+
+@given(st.data())
+def test_an_answer_with_anything_in_one_place_gives_a_message_or_our_error(data):
+    whole = {"messages": [*WORK, said(None, "m3", tool_calls=[call("c2")])], "usage": USAGE}
+    with suppress(DatabricksError):
+        encode([decode(spoilt(data.draw, whole)).generations[0].message], {})
+
+
+@given(st.data())
+def test_a_stream_with_anything_in_one_place_gives_a_message_or_our_error(data):
+    pieces = [delta(said("a")), delta(said("b")), *map(delta, WORK)]
+    with suppress(DatabricksError):
+        streamed(*one_spoilt(data.draw, pieces), "[DONE]")

@@ -16,6 +16,7 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from pydantic import ValidationError
 
 from langchain_dbx_eval.errors import (
     DatabricksError,
@@ -600,6 +601,25 @@ JSON = st.recursive(
     ),
     max_leaves=15,
 )
+
+
+def spoilt(draw: st.DrawFn, value: Any) -> Any:
+    """The value with something else in one place of it."""
+    if isinstance(value, dict | list) and value and draw(st.integers(0, 4)):
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        key = draw(st.sampled_from(keys))
+        copy: Any = value.copy()
+        copy[key] = spoilt(draw, value[key])
+        return copy
+    return draw(JSON)
+
+
+def one_spoilt(draw: st.DrawFn, values: list[Any]) -> list[Any]:
+    """The values with something else in one place of one of them."""
+    chosen = draw(st.integers(0, len(values) - 1))
+    return [*values[:chosen], spoilt(draw, values[chosen]), *values[chosen + 1 :]]
+
+
 ITEM = st.dictionaries(
     st.sampled_from(KEYS.split()), JSON | st.sampled_from(VALUES.split()), max_size=7
 )
@@ -624,3 +644,26 @@ def test_any_json_as_content_gives_a_body_or_our_error_and_is_not_changed(conten
     with suppress(InvalidRequestError):
         encode([message], {})
     assert content == before
+
+
+@given(st.data())
+def test_an_answer_with_anything_in_one_place_gives_a_message_or_our_error(data):
+    custom = {"type": "mcp_call", "id": "1"}
+    parts = [{"type": "refusal", "refusal": "No."}, {"type": "hum"}]
+    mixed = {"type": "message", "id": "msg_2", "content": parts}
+    whole = response(REASONING, LOOKUP, LOOKED_UP, TEXT, ADD, custom, mixed, usage=USAGE)
+    with suppress(DatabricksError):
+        encode([decode(spoilt(data.draw, whole)).generations[0].message], {"store": False})
+
+
+@given(st.data())
+def test_a_stream_with_anything_in_one_place_gives_a_message_or_our_error(data):
+    with suppress(DatabricksError):
+        streamed(*one_spoilt(data.draw, [*OPENAI_STREAM, done(LOOKUP), done(LOOKED_UP)]), "[DONE]")
+
+
+@given(st.data())
+def test_a_message_with_anything_in_one_place_gives_a_body_or_our_error(data):
+    content = spoilt(data.draw, message_of(REASONING, LOOKUP, LOOKED_UP, TEXT, ADD).content)
+    with suppress(InvalidRequestError, ValidationError):
+        encode([AIMessage(content)], {})
