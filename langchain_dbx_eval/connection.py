@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -334,14 +335,17 @@ class DatabricksConnection(BaseModel):
         return await async_transport.post(await self._arequest(body, model))
 
     def _open_stream(self, body: dict[str, Any], model: str | None = None) -> Iterator[bytes]:
-        """Send a body as it stands, and return the answer's bytes as they come."""
-        return sync_transport.stream(self._request(body, model))
+        """Send a body as it stands; give the answer's bytes as they come, and b"" at the end."""
+        yield from sync_transport.stream(replace(self._request(body, model), streams=True))
+        yield b""
 
     async def _aopen_stream(
         self, body: dict[str, Any], model: str | None = None
     ) -> AsyncIterator[bytes]:
-        async for chunk in async_transport.stream(await self._arequest(body, model)):
+        request = replace(await self._arequest(body, model), streams=True)
+        async for chunk in async_transport.stream(request):
             yield chunk
+        yield b""
 
     async def _arequest(self, body: dict[str, Any], model: str | None) -> Request:
         if self._workspace is None and self.host != LOCAL:
