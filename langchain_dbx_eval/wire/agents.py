@@ -127,14 +127,12 @@ def decode(payload: Any) -> ChatResult:
     if answer.get("error") or "error_code" in answer:
         msg = f"The agent failed to answer: {failure_text(answer)}"
         raise ServerError(msg)
-    messages = [
-        expect_dict(message, "objects in 'messages'") for message in expect_list(answer, "messages")
-    ]
+    messages = [expect_dict(m, "objects in 'messages'") for m in expect_list(answer, "messages")]
     message = _last_answer(messages)
     calls, invalid = _read_calls(pending_calls(messages))
     metadata = metadata_of(answer, messages)
     reason = finish_reason(answer.get("finish_reason"), called=bool(calls or invalid))
-    name, attachments = message.get("name"), message.get("attachments")
+    name, message_id, attachments = (message.get(key) for key in ("name", "id", "attachments"))
     generated = AIMessage(
         content=message.get("content") or "",
         name=name if isinstance(name, str) else None,
@@ -143,13 +141,10 @@ def decode(payload: Any) -> ChatResult:
         additional_kwargs={"attachments": attachments} if isinstance(attachments, dict) else {},
         usage_metadata=decode_usage(answer.get("usage")),
         response_metadata={**metadata, "finish_reason": reason},
-        id=message["id"] if isinstance(message.get("id"), str) else None,
+        id=message_id if isinstance(message_id, str) else None,
     )
-    info = {"finish_reason": reason}
-    return ChatResult(
-        generations=[ChatGeneration(message=generated, generation_info=info)],
-        llm_output=llm_output_of(metadata, answer),
-    )
+    generation = ChatGeneration(message=generated, generation_info={"finish_reason": reason})
+    return ChatResult(generations=[generation], llm_output=llm_output_of(metadata, answer))
 
 
 def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from langchain_dbx_eval.wire.responses_answer import (
     read_usage,
 )
 from langchain_dbx_eval.wire.responses_items import (
+    Item,
     call_id_of,
     read_item,
     refusal_in,
@@ -76,18 +77,13 @@ def decode(payload: Any) -> ChatResult:
     items = [expect_dict(item, "objects in 'output'") for item in expect_list(answer, "output")]
     if not items and answer.get("status") != "incomplete" and not answer.get("custom_outputs"):
         raise wrong_shape("at least one item under 'output'", payload)
-    kinds = [(item, item.get("type")) for item in items]
-    answered = {call_id_of(item) for item, kind in kinds if kind == "function_call_output"}
-    content: list[str | dict[str, Any]] = []
-    for item, kind in kinds:
-        known = kind == "function_call" and call_id_of(item) in answered
-        content += read_item(item, answered=known)
-    calls, invalid = tool_calls_in(block for block in content if isinstance(block, dict))
+    blocks = _blocks(items)
+    calls, invalid = tool_calls_in(blocks)
     refusal = "".join(map(refusal_in, items))
     metadata = metadata_of(answer)
     reason = finish_reason(answer, called=bool(calls or invalid))
     message = AIMessage(
-        content=content,
+        content=list(blocks),
         tool_calls=calls,
         invalid_tool_calls=invalid,
         additional_kwargs={"refusal": refusal} if refusal else {},
@@ -99,6 +95,18 @@ def decode(payload: Any) -> ChatResult:
         generations=[ChatGeneration(message=message, generation_info={"finish_reason": reason})],
         llm_output=llm_output_of(metadata, answer),
     )
+
+
+def _blocks(items: list[Item]) -> list[dict[str, Any]]:
+    kinds = [(item, item.get("type")) for item in items]
+    answered = {call_id_of(item) for item, kind in kinds if kind == "function_call_output"}
+    return [
+        block
+        for item, kind in kinds
+        for block in read_item(
+            item, answered=kind == "function_call" and call_id_of(item) in answered
+        )
+    ]
 
 
 def _failure(answer: dict[str, Any]) -> DatabricksError:

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.messages.ai import UsageMetadata
 
 from langchain_dbx_eval.wire.chat import PROVIDER
+from langchain_dbx_eval.wire.shape import expect_dict, wrong_shape
 from langchain_dbx_eval.wire.usage import decode_usage
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "finish_reason",
     "llm_output_of",
     "metadata_of",
+    "read_event",
     "read_usage",
 ]
 
@@ -84,6 +86,18 @@ def finish_reason(answer: Mapping[str, Any], *, called: bool) -> str:
         reason = details.get("reason") if isinstance(details, Mapping) else None
         return "length" if reason == "max_output_tokens" else str(reason or "incomplete")
     return "tool_calls" if called else "stop"
+
+
+def read_event(data: str) -> dict[str, Any]:
+    """The object that one event of a stream holds.
+
+    Raises:
+        InvalidResponseError: It holds none.
+    """
+    try:
+        return expect_dict(json.loads(data))
+    except (ValueError, RecursionError):
+        raise wrong_shape("JSON in its events", data) from None
 
 
 def failure_text(error: Any) -> str:

@@ -488,12 +488,36 @@ class TestStream:
             delta("It rains."),
             done(TEXT),
             completed(TEXT, id="resp_2", usage=USAGE),
+            completed(LOOKUP, LOOKED_UP),
             "[DONE]",
         )
         assert message.tool_calls == []
         assert unnumbered(message) == message_of(LOOKUP, LOOKED_UP, TEXT).content
         assert message.usage_metadata["total_tokens"] == 16
+        # What the agent itself says at its end counts.
         assert (message.id, message.response_metadata["finish_reason"]) == ("resp_1", "stop")
+
+    def test_an_agent_that_renames_its_models_items_is_understood(self):
+        # As Databricks' templates for the OpenAI Agents SDK do: the items get ids of their own in
+        # their events, but not in `response.completed`, and all answers are "__fake_id__".
+        def fake(*output):
+            renamed = [{**item, "id": "__fake_id__"} for item in output]
+            return completed(*renamed, id="__fake_id__", usage=USAGE)
+
+        opened = {"type": "response.created", "response": {"id": "__fake_id__"}}
+        message = streamed(
+            *(opened, done({**LOOKUP, "id": "u1"}), fake(LOOKUP), done(LOOKED_UP)),
+            *(opened, delta("It ", item="u2"), delta("rains.", item="u2")),
+            *(done({**TEXT, "id": "u2"}), fake(TEXT), "[DONE]"),
+        )
+        assert message.text == "It rains."
+        assert message.tool_calls == []
+        assert message.usage_metadata["total_tokens"] == 16
+
+    def test_the_same_words_said_twice_are_handed_on_twice(self):
+        twice = [TEXT, {**TEXT, "id": "msg_2"}]
+        assert streamed(*map(done, twice), completed(*twice)).text == "It rains.It rains."
+        assert streamed(completed(*twice)).text == "It rains.It rains."
 
     def test_invalid_arguments_and_two_calls_stay_apart(self):
         message = streamed(done(LOOKUP), done({**ADD, "arguments": "[1]"}), "[DONE]")
