@@ -494,7 +494,6 @@ class TestStream:
         assert message.tool_calls == []
         assert unnumbered(message) == message_of(LOOKUP, LOOKED_UP, TEXT).content
         assert message.usage_metadata["total_tokens"] == 16
-        # What the agent itself says at its end counts.
         assert (message.id, message.response_metadata["finish_reason"]) == ("resp_1", "stop")
 
     def test_an_agent_that_renames_its_models_items_is_understood(self):
