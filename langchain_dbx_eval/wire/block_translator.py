@@ -45,8 +45,11 @@ def _content(message: AIMessage) -> list[dict[str, Any]]:
 
 
 def _beside(blocks: list[dict[str, Any]], calls: list[dict[str, Any]]) -> list[ContentBlock]:
-    """Content and calls. A call that stands in the content already stays where it is: there it may
-    say more of itself, such as the id of its item in the Responses API."""
+    """Content and calls.
+
+    A call that stands in the content already stays where it is: there it may say more of itself,
+    such as the id of its item in the Responses API.
+    """
     ids = {call["id"] for call in calls}
     kept = [b for b in blocks if b.get("type") not in _CALLS or b.get("id") in ids]
     there = {block.get("id") for block in kept if block.get("type") in _CALLS}
