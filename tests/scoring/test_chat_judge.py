@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from scripted_judge import ScriptedJudge, block, verdict
 
-from langchain_dbx_eval import EvalRecord, evaluate
+from langchain_dbx_eval import ChatDatabricks, EvalRecord, evaluate
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring import Outcome, RowScores, ScoringContext, built_in_judges, score
 from langchain_dbx_eval.scoring.backends import judge_backend
@@ -102,7 +102,7 @@ def test_facts_are_preferred_to_the_expected_response() -> None:
     judge = ScriptedJudge()
     row = context(expected_facts=["one", "two"], expected_response="whole")
     score(row, built_in_judges(judge, ["correctness"]))
-    assert block(judge.asked[0], "expected_facts") == "- one\n- two"
+    assert block(judge.asked[0], "expected_facts") == "[1] one\n\n[2] two"
     assert "whole" not in str(judge.asked[0][1].content)
 
 
@@ -315,6 +315,23 @@ def test_the_trace_in_mlflow_tells_who_judged_and_what_it_took(mlflow_store: str
     assert (safe.source.source_type, safe.source.source_id) == ("LLM_JUDGE", "ScriptedJudge")
     assert safe.metadata["prompt_version"] == "safety-1"
     assert safe.metadata["mlflow.assessment.judgeInputTokens"] == "10"
+
+
+def test_chat_databricks_is_held_to_the_schema_by_a_tool(workspace: LocalWorkspace) -> None:
+    def answer(messages: Any, tools: Any, tool_choice: Any) -> dict[str, Any]:
+        name = tools[0]["function"]["name"]
+        assert tool_choice["function"]["name"] == name
+        call = {"name": name, "arguments": verdict("no", "held")}
+        return {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "type": "function", "function": call}],
+        }
+
+    workspace.add_endpoint("my-judge", answer, kind="chat")
+    assessment = safety(ChatDatabricks(model="my-judge")).assessments[0]
+    assert (assessment.value, assessment.rationale) == ("no", "held")
+    assert assessment.metadata["judge_model"] == "my-judge"
 
 
 def test_rows_are_judged_side_by_side(mlflow_store: str) -> None:
