@@ -18,6 +18,7 @@ from langchain_dbx_eval import ChatDatabricks, EvalRecord, evaluate
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring import Outcome, RowScores, ScoringContext, built_in_judges, score
 from langchain_dbx_eval.scoring.backends import judge_backend
+from langchain_dbx_eval.scoring.judges import BuiltInJudge
 from langchain_dbx_eval.testing import LocalWorkspace
 
 
@@ -215,6 +216,17 @@ def test_a_cache_that_is_none_is_an_error_that_says_so(tmp_path: Path) -> None:
     path.write_text("not a database, but long enough to be taken for one" * 100)
     with pytest.raises(ConfigurationError, match=r"judge_cache=.*notes\.txt.*not a database"):
         judge_backend(ScriptedJudge(), path)
+
+
+def test_a_cache_that_fails_in_the_middle_loses_no_verdict(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "verdicts.db"
+    backend = judge_backend(ScriptedJudge(), path)
+    path.write_bytes(b"somebody wrote over it" * 1000)
+    chosen = [BuiltInJudge("safety", backend, by_default=False)]
+    assert score(context(), chosen).assessments[0].value == "yes"
+    assert "Judging goes on" in caplog.text
 
 
 class SchemaModel(ScriptedJudge):
