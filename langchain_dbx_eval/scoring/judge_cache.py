@@ -54,10 +54,10 @@ class JudgeCache:
     def get(self, key: str) -> CachedVerdict | None:
         """The verdict under a key, where there is one."""
         query = "SELECT value, rationale, judged_by, prompt_version FROM verdicts WHERE key = ?"
-        found: CachedVerdict | None = None
+        rows: list[CachedVerdict] = []
         with self._logged(), self._open() as database:
-            found = database.execute(query, (key,)).fetchone()
-        return found
+            rows = database.execute(query, (key,)).fetchall()
+        return rows[0] if rows else None
 
     def put(self, key: str, verdict: CachedVerdict) -> None:
         """Keep a verdict under a key."""

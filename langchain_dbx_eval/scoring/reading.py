@@ -146,7 +146,7 @@ def _objects(value: Any, depth: int = 0) -> Iterator[dict[Any, Any]]:
 
 
 def _writable(text: str | None) -> str | None:
-    """The text without half characters: a model's ``\\ud800`` is JSON, but nobody can store it."""
+    """The text without lone surrogates: JSON may hold them, but no store takes them."""
     return text if text is None else text.encode("utf-8", "replace").decode()
 
 
