@@ -97,6 +97,8 @@ class FunctionScorer:
             said = await self.function(**given)
         else:
             said = await asyncio.to_thread(self.function, **given)
+        if inspect.isawaitable(said):  # of a lambda, or of an object that is called
+            said = await said
         return [] if said is None else [self._assessment(said)]
 
     @cached_property

@@ -56,6 +56,7 @@ async def _async(response: str) -> float:
     ("function", "value"),
     [
         (_async, 0.5),
+        (lambda response: _async(response), 0.5),
         (lambda request, response, expected_response=None: expected_response or "none", "none"),
         (lambda outputs, inputs, record, outcome: inputs["request"], "q"),
         (lambda **anything: {"value": 3, "rationale": "r"}, 3),
