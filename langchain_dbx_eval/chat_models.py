@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ from langchain_dbx_eval.fanout import DEFAULT_CONCURRENCY
 from langchain_dbx_eval.structured_output import structured_output
 from langchain_dbx_eval.tool_binding import ToolChoice, bound_tools
 from langchain_dbx_eval.wire import block_translator, chat
-from langchain_dbx_eval.wire.sse import EventDecoder
+from langchain_dbx_eval.wire.shape import wrong_shape
+from langchain_dbx_eval.wire.sse import EventDecoder, looks_like_events
 
 __all__ = ["ChatDatabricks"]
 
@@ -349,7 +351,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     def _read(self, answer: Any) -> ChatResult:
         answer = self._after(answer)
-        with self._decoding():
+        with self._decoding(hooked=self.transform_output_fn is not None):
             return chat.decode_answer(answer)
 
     def _chunks(self, reader: _StreamReader, piece: bytes | None) -> list[ChatGenerationChunk]:
@@ -358,18 +360,26 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
 
 class _StreamReader:
-    """Reads the bytes of a streamed answer."""
+    """Reads a streamed answer, or one that came whole because the other side does not stream."""
 
     def __init__(self) -> None:
+        self._beginning: bytes | None = b""
         self._events = EventDecoder()
         self._stream = chat.ChatStream()
 
     def feed(self, piece: bytes) -> list[ChatGenerationChunk]:
         """The chunks that a piece of the body completes."""
+        if self._beginning is not None:
+            self._beginning += piece
+            if not looks_like_events(self._beginning):
+                return []
+            piece, self._beginning = self._beginning, None
         return self._read(self._events.feed(piece))
 
     def finish(self) -> list[ChatGenerationChunk]:
         """The chunks that the body's end completes."""
+        if self._beginning:
+            return [_as_chunk(_read_whole(self._beginning))]
         return [*self._read(self._events.finish()), self._stream.finish()]
 
     def lost(self, error: Exception) -> Exception:
@@ -378,6 +388,14 @@ class _StreamReader:
 
     def _read(self, events: list[str]) -> list[ChatGenerationChunk]:
         return [chunk for event in events if (chunk := self._stream.feed(event)) is not None]
+
+
+def _read_whole(body: bytes) -> ChatResult:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None
+    return chat.decode_answer(answer)
 
 
 def _bounded(config: Any) -> Any:

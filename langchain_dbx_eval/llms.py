@@ -25,7 +25,7 @@ from langchain_dbx_eval.errors import (
 from langchain_dbx_eval.fanout import fan_out, fan_out_async
 from langchain_dbx_eval.wire import chat, completions, mlflow_models
 from langchain_dbx_eval.wire.shape import wrong_shape
-from langchain_dbx_eval.wire.sse import EventDecoder
+from langchain_dbx_eval.wire.sse import EventDecoder, looks_like_events
 
 __all__ = ["Databricks"]
 
@@ -339,12 +339,13 @@ class Databricks(DatabricksConnection, BaseLLM):
         return [[Generation(text=c.text, generation_info=c.generation_info) for c in choices]]
 
     def _read_text(self, answer: Any) -> Generation:
-        with self._decoding():
-            if self.transform_output_fn is None:
+        hooked = self.transform_output_fn is not None
+        text = self._after(answer)
+        with self._decoding(hooked=hooked):
+            if not hooked:
                 return Generation(text=mlflow_models.text_of(answer))
-            text = self._after(answer)
             if not isinstance(text, str):
-                raise wrong_shape("a text after transform_output_fn", text)
+                raise wrong_shape("a text", text)
             return Generation(text=text)
 
     def _chunks(self, reader: _StreamReader, piece: bytes | None) -> list[GenerationChunk]:
@@ -364,7 +365,7 @@ class _StreamReader:
         """The chunks that a piece of the body completes."""
         if self._beginning is not None:
             self._beginning += piece
-            if not _looks_like_events(self._beginning):
+            if not looks_like_events(self._beginning):
                 return []
             piece, self._beginning = self._beginning, None
         return self._read(self._events.feed(piece))
@@ -391,12 +392,6 @@ class _StreamReader:
         except ValueError:
             raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None
         return mlflow_models.text_of(answer)
-
-
-def _looks_like_events(body: bytes) -> bool:
-    """Whether a body begins as server-sent events do; JSON begins with a quote or a bracket."""
-    start = body.lstrip()[:6]
-    return any(start.startswith(name) for name in (b"data:", b"event:", b":", b"id:", b"retry:"))
 
 
 def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
