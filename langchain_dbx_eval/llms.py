@@ -12,12 +12,13 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LangSmithParams
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
-from pydantic import ConfigDict, Field, PrivateAttr
-from typing_extensions import override
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from typing_extensions import Self, override
 
 from langchain_dbx_eval.client.targets import Gateway
 from langchain_dbx_eval.connection import DatabricksConnection
 from langchain_dbx_eval.errors import (
+    ConfigurationError,
     ConnectionFailedError,
     InvalidRequestError,
     RequestTimeoutError,
@@ -97,6 +98,13 @@ class Databricks(DatabricksConnection, BaseLLM):
     """The older name of `model_kwargs`, which wins where both name a parameter."""
 
     _one_prompt_a_request: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="after")
+    def _refuse_a_fixed_prompt(self) -> Self:
+        if "prompt" in {*self.model_kwargs, *self.extra_params}:
+            msg = "model_kwargs= has a 'prompt', which would replace each prompt. Leave it out."
+            raise ConfigurationError(msg)
+        return self
 
     def __call__(self, prompt: str, stop: list[str] | None = None, **kwargs: Any) -> str:
         """The documented short form of `invoke`, which LangChain itself has dropped."""
