@@ -28,7 +28,8 @@ from langchain_dbx_eval.fanout import DEFAULT_CONCURRENCY
 from langchain_dbx_eval.structured_output import structured_output
 from langchain_dbx_eval.tool_binding import ToolChoice, bound_tools
 from langchain_dbx_eval.wire import agents, block_translator, chat, responses
-from langchain_dbx_eval.wire.sse import EventDecoder
+from langchain_dbx_eval.wire.shape import wrong_shape
+from langchain_dbx_eval.wire.sse import EventDecoder, looks_like_events
 
 __all__ = ["ChatDatabricks"]
 
@@ -327,7 +328,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             yield _as_chunk(self._generate(messages, stop, run_manager, **kwargs))
             return
         body = self._stream_body(messages, stop, kwargs)
-        reader = _StreamReader(self._codec.stream)
+        reader = _StreamReader(self._codec)
         try:
             for piece in self._open_stream(body, kwargs.get("model")):
                 yield from self._chunks(reader, piece)
@@ -351,7 +352,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             yield _as_chunk(await self._agenerate(messages, stop, run_manager, **kwargs))
             return
         body = self._stream_body(messages, stop, kwargs)
-        reader = _StreamReader(self._codec.stream)
+        reader = _StreamReader(self._codec)
         try:
             async for piece in self._aopen_stream(body, kwargs.get("model")):
                 for chunk in self._chunks(reader, piece):
@@ -403,9 +404,9 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     def _read(self, answer: Any) -> ChatResult:
         answer = self._after(answer)
-        with self._decoding():
+        hooked = self.transform_output_fn is not None
+        with self._decoding(hooked=hooked):
             # What a hook made of the answer is no longer in the endpoint's own form.
-            hooked = self.transform_output_fn is not None
             return chat.decode_answer(answer) if hooked else self._codec.decode(answer)
 
     def _chunks(self, reader: _StreamReader, piece: bytes) -> list[ChatGenerationChunk]:
@@ -414,23 +415,39 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
 
 class _StreamReader:
-    """Reads the bytes of a streamed answer."""
+    """Reads a streamed answer, or one that came whole because the other side does not stream."""
 
-    def __init__(self, stream: Callable[[], _Stream]) -> None:
+    def __init__(self, codec: _Codec) -> None:
+        self._codec = codec
+        self._beginning: bytes | None = b""
         self._events = EventDecoder()
-        self._stream = stream()
+        self._stream = codec.stream()
 
     def feed(self, piece: bytes) -> list[ChatGenerationChunk]:
         """The chunks that a piece of the body completes."""
+        if self._beginning is not None:
+            self._beginning += piece
+            if not looks_like_events(self._beginning):
+                return []
+            piece, self._beginning = self._beginning, None
         return self._read(self._events.feed(piece))
 
     def finish(self) -> list[ChatGenerationChunk]:
         """The chunks that the body's end completes."""
+        if self._beginning:
+            return [_as_chunk(self._read_whole(self._beginning))]
         return [*self._read(self._events.finish()), self._stream.finish()]
 
     def lost(self, error: Exception) -> Exception:
         """The error to raise for a connection that was lost."""
         return self._stream.cut(str(error)) if self._stream.started else error
+
+    def _read_whole(self, body: bytes) -> ChatResult:
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None
+        return self._codec.decode(answer)
 
     def _read(self, events: list[str]) -> list[ChatGenerationChunk]:
         chunks = []

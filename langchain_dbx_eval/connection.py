@@ -32,6 +32,7 @@ from langchain_dbx_eval.client.workspace import (
     Workspace,
     connect,
     current_cluster_id,
+    header_value,
     normalise_host,
     profile_of,
 )
@@ -39,8 +40,15 @@ from langchain_dbx_eval.errors import (
     ConfigurationError,
     InvalidResponseError,
     PermissionDeniedError,
+    TransformError,
 )
-from langchain_dbx_eval.hooks import Hook, apply_input_hook, apply_output_hook, name_of_hook
+from langchain_dbx_eval.hooks import (
+    Hook,
+    apply_input_hook,
+    apply_output_hook,
+    name_of_hook,
+    show_hook,
+)
 
 __all__ = ["DatabricksConnection"]
 
@@ -288,10 +296,10 @@ class DatabricksConnection(BaseModel):
     def _app_headers(self) -> dict[str, str]:
         if not self._is_app:
             return {}
-        if self.driver_api_key is not None:
-            return {"X-Api-Key": self.driver_api_key.get_secret_value()}
-        key = os.environ.get("DBX_EVAL_DRIVER_API_KEY")
-        return {"X-Api-Key": key} if key else {}
+        given = self.driver_api_key.get_secret_value() if self.driver_api_key else None
+        key = given or os.environ.get("DBX_EVAL_DRIVER_API_KEY")
+        name = "The app's key (driver_api_key= or DBX_EVAL_DRIVER_API_KEY)"
+        return {"X-Api-Key": header_value(key, name)} if key else {}
 
     def _request(self, body: dict[str, Any], model: str | None = None) -> Request:
         """The request that carries a body; a call may name another model than the component's."""
@@ -380,13 +388,17 @@ class DatabricksConnection(BaseModel):
         return self._description
 
     @contextmanager
-    def _decoding(self) -> Iterator[None]:
-        """Name the target in an error about the shape of its answer."""
+    def _decoding(self, *, hooked: bool = False) -> Iterator[None]:
+        """Name the target in an error about the shape of its answer, or of its output hook's."""
         try:
             yield
         except InvalidResponseError as error:
             if error.target is not None:
                 raise
             target = str(self._called)
-            msg = f"{target[0].upper()}{target[1:]}: {error}"
-            raise InvalidResponseError(msg, target=target) from None
+            where = f"{target[0].upper()}{target[1:]}"
+            if not hooked:
+                raise InvalidResponseError(f"{where}: {error}", target=target) from None
+            name = show_hook(self.transform_output_fn)
+            msg = f"{where}: transform_output_fn {name} returned what cannot be used. {error}"
+            raise TransformError(msg, target=target) from None

@@ -143,10 +143,11 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
             raise
 
     def _read(self, answer: Any, count: int) -> list[list[float]]:
-        with self._decoding():
-            if self.transform_output_fn is not None:
-                return embeddings.decode_vectors(self._after(answer), count)
-            return embeddings.decode(answer, count)
+        hooked = self.transform_output_fn is not None
+        answer = self._after(answer)
+        with self._decoding(hooked=hooked):
+            read = embeddings.decode_vectors if hooked else embeddings.decode
+            return read(answer, count)
 
     def _joined(self, parts: Sequence[list[list[float]]]) -> list[list[float]]:
         vectors = [vector for part in parts for vector in part]

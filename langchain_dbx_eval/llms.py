@@ -12,12 +12,13 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LangSmithParams
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
-from pydantic import ConfigDict, Field, PrivateAttr
-from typing_extensions import override
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from typing_extensions import Self, override
 
 from langchain_dbx_eval.client.targets import Gateway
 from langchain_dbx_eval.connection import DatabricksConnection
 from langchain_dbx_eval.errors import (
+    ConfigurationError,
     ConnectionFailedError,
     InvalidRequestError,
     RequestTimeoutError,
@@ -25,7 +26,7 @@ from langchain_dbx_eval.errors import (
 from langchain_dbx_eval.fanout import fan_out, fan_out_async
 from langchain_dbx_eval.wire import chat, completions, mlflow_models
 from langchain_dbx_eval.wire.shape import wrong_shape
-from langchain_dbx_eval.wire.sse import EventDecoder
+from langchain_dbx_eval.wire.sse import EventDecoder, looks_like_events
 
 __all__ = ["Databricks"]
 
@@ -97,6 +98,13 @@ class Databricks(DatabricksConnection, BaseLLM):
     """The older name of `model_kwargs`, which wins where both name a parameter."""
 
     _one_prompt_a_request: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="after")
+    def _refuse_a_fixed_prompt(self) -> Self:
+        if "prompt" in {*self.model_kwargs, *self.extra_params}:
+            msg = "model_kwargs= has a 'prompt', which would replace each prompt. Leave it out."
+            raise ConfigurationError(msg)
+        return self
 
     def __call__(self, prompt: str, stop: list[str] | None = None, **kwargs: Any) -> str:
         """The documented short form of `invoke`, which LangChain itself has dropped."""
@@ -336,12 +344,13 @@ class Databricks(DatabricksConnection, BaseLLM):
         return [[Generation(text=c.text, generation_info=c.generation_info) for c in choices]]
 
     def _read_text(self, answer: Any) -> Generation:
-        with self._decoding():
-            if self.transform_output_fn is None:
+        hooked = self.transform_output_fn is not None
+        text = self._after(answer)
+        with self._decoding(hooked=hooked):
+            if not hooked:
                 return Generation(text=mlflow_models.text_of(answer))
-            text = self._after(answer)
             if not isinstance(text, str):
-                raise wrong_shape("a text after transform_output_fn", text)
+                raise wrong_shape("a text", text)
             return Generation(text=text)
 
     def _chunks(self, reader: _StreamReader, piece: bytes) -> list[GenerationChunk]:
@@ -361,7 +370,7 @@ class _StreamReader:
         """The chunks that a piece of the body completes."""
         if self._beginning is not None:
             self._beginning += piece
-            if not _looks_like_events(self._beginning):
+            if not looks_like_events(self._beginning):
                 return []
             piece, self._beginning = self._beginning, None
         return self._read(self._events.feed(piece))
@@ -388,12 +397,6 @@ class _StreamReader:
         except ValueError:
             raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None
         return mlflow_models.text_of(answer)
-
-
-def _looks_like_events(body: bytes) -> bool:
-    """Whether a body begins as server-sent events do; JSON begins with a quote or a bracket."""
-    start = body.lstrip()[:6]
-    return any(start.startswith(name) for name in (b"data:", b"event:", b":", b"id:", b"retry:"))
 
 
 def _as_chat(body: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,13 @@ _DOCUMENTED_PORTS = range(3000, 8001)
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9-]+")
 _ORG_ID = re.compile(r"[0-9]+")
 
+_ADVICE_TO_WAIT = {
+    429: "Send fewer requests at once (max_concurrency), or let more tries wait for their turn "
+    "(max_retries=, timeout=).",
+    503: "It may be starting, or have too much to do. Let more tries wait for it (max_retries=, "
+    "timeout=).",
+}
+
 
 class Target(Protocol):
     """Something that answers JSON to a POST."""
@@ -90,7 +97,7 @@ class ServingEndpoint(Target):
             404: "It does not exist here, or you lack CAN QUERY on it. "
             "List yours with `databricks serving-endpoints list`.",
             413: "The request is larger than the endpoint takes. Send fewer or shorter texts.",
-        }.get(status, "")
+        }.get(status, _ADVICE_TO_WAIT.get(status, ""))
 
     @override
     def __str__(self) -> str:
@@ -144,7 +151,7 @@ class Gateway(Target):
             401: "Check the token (api_token= or DATABRICKS_TOKEN), and that it is for this host.",
             403: f"Ask for permission to query {self.model!r} through this gateway.",
             404: f"Check base_url={self.base_url!r}, and the model's name {self.model!r}.",
-        }.get(status, "")
+        }.get(status, _ADVICE_TO_WAIT.get(status, ""))
 
     @override
     def __str__(self) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "Workspace",
     "connect",
     "current_cluster_id",
+    "header_value",
     "normalise_host",
     "profile_of",
 ]
@@ -181,7 +182,8 @@ def connect(
         host = host or environment.get("DATABRICKS_HOST")
         api_token = api_token or _environment_token(environment)
         if host and api_token:
-            return TokenWorkspace(normalise_host(host), api_token)
+            token = header_value(api_token, "The token (api_token= or DATABRICKS_TOKEN)")
+            return TokenWorkspace(normalise_host(host), token)
     return _sdk_workspace(host=host, token=api_token, profile=profile)
 
 
@@ -221,6 +223,20 @@ def normalise_host(raw: str) -> str:
         raise ConfigurationError(msg)
     address = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{address}" + (f":{port}" if port else "")
+
+
+def header_value(secret: str, name: str) -> str:
+    """A token or key as a header can carry it: without the line end that a file ends in.
+
+    Raises:
+        ConfigurationError: There is something in it that no header can carry. An HTTP library
+            would show it in its own error.
+    """
+    text = secret.strip()
+    if not text or not text.isascii() or not text.isprintable():
+        msg = f"{name} is empty, or has characters in it that no token has. Copy it once more."
+        raise ConfigurationError(msg)
+    return text
 
 
 def profile_of(uri: str | None) -> str | None:
