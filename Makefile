@@ -2,10 +2,15 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-# What follows `langchain-dbx-eval demo`, such as: make demo ARGS="--variant better"
+# What follows `langchain-dbx-eval demo` or `pytest`: make demo ARGS="--variant better"
 ARGS :=
+# Whatever a test may read. Once all tests have passed, they are run again when one of these has
+# changed, or when asked: make test AGAIN=1
+SOURCES := $(shell find langchain_dbx_eval tests docs examples benchmarks scripts .ci Makefile *.md \
+	pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
+AGAIN :=
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test run-tests check format clean
 
 help:
 	@echo "make demo    see it all at work on this machine (ARGS='--variant better' for more)"
@@ -17,8 +22,18 @@ help:
 demo: $(VENV)/installed-demo
 	@$(BIN)/langchain-dbx-eval demo $(ARGS)
 
-test: $(VENV)/installed-dev
+test: $(if $(ARGS)$(AGAIN),run-tests,$(VENV)/tests-passed)
+	@test -n "$(ARGS)$(AGAIN)" || rm $(VENV)/tests-just-run 2>/dev/null || \
+		echo "All tests passed on $$(cat $(VENV)/tests-passed), and nothing has changed since." \
+			"To run them again: make test AGAIN=1"
+
+run-tests: $(VENV)/installed-dev
 	@$(BIN)/pytest -n 2 $(ARGS)
+
+$(VENV)/tests-passed: $(VENV)/installed-dev $(SOURCES)
+	@$(BIN)/pytest -n 2
+	@touch $(VENV)/tests-just-run
+	@date > $@
 
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .

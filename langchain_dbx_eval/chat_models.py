@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput
@@ -14,18 +14,20 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from langchain_dbx_eval.connection import DatabricksConnection
 from langchain_dbx_eval.errors import (
+    ConfigurationError,
     ConnectionFailedError,
     InvalidRequestError,
     RequestTimeoutError,
+    StreamInterruptedError,
 )
 from langchain_dbx_eval.fanout import DEFAULT_CONCURRENCY
 from langchain_dbx_eval.structured_output import structured_output
 from langchain_dbx_eval.tool_binding import ToolChoice, bound_tools
-from langchain_dbx_eval.wire import block_translator, chat
+from langchain_dbx_eval.wire import agents, block_translator, chat, responses
 from langchain_dbx_eval.wire.shape import wrong_shape
 from langchain_dbx_eval.wire.sse import EventDecoder, looks_like_events
 
@@ -34,6 +36,42 @@ __all__ = ["ChatDatabricks"]
 block_translator.register()
 
 _OPTIONS_FOR_USAGE = {"stream_options": {"include_usage": True}}
+_CHAT, _RESPONSES, _CHAT_AGENT = "llm/v1/chat", "agent/v1/responses", "agent/v2/chat"
+
+
+class _Stream(Protocol):
+    """Reads the events of one streamed answer."""
+
+    @property
+    def started(self) -> bool: ...
+    def feed(self, data: str) -> ChatGenerationChunk | None: ...
+    def finish(self) -> ChatGenerationChunk: ...
+    def cut(self, reason: str) -> StreamInterruptedError: ...
+
+
+class _Codec(NamedTuple):
+    """A wire format: how a request is written, and how an answer and a stream are read."""
+
+    encode: Callable[[Sequence[BaseMessage], dict[str, Any]], dict[str, Any]]
+    decode: Callable[[Any], ChatResult]
+    stream: Callable[[], _Stream]
+
+
+def _decode_by_shape(answer: Any) -> ChatResult:
+    """Read a chat completion, what an app of one's own answers, or a ChatAgent's messages."""
+    if isinstance(answer, dict) and "messages" in answer and "choices" not in answer:
+        return agents.decode(answer)
+    return chat.decode_answer(answer)
+
+
+_CHAT_CODEC = _Codec(chat.encode, _decode_by_shape, chat.ChatStream)
+_CODECS = {
+    _CHAT: _CHAT_CODEC,
+    # MLflow's older ChatModel, which speaks chat completions.
+    "agent/v1/chat": _CHAT_CODEC,
+    _RESPONSES: _Codec(responses.encode, responses.decode, responses.ResponsesStream),
+    _CHAT_AGENT: _Codec(agents.encode, agents.decode, agents.ChatAgentStream),
+}
 
 
 class ChatDatabricks(DatabricksConnection, BaseChatModel):
@@ -90,7 +128,13 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
     """Whether `invoke` streams too, so that callbacks see each token."""
 
     use_responses_api: bool = False
-    """Whether to speak OpenAI's Responses API, as agents made with ResponsesAgent do."""
+    """Whether to speak OpenAI's Responses API, as agents made with ResponsesAgent do; the same as
+    ``task="agent/v1/responses"``."""
+
+    task: str | None = None
+    """The endpoint's task, where it is not ``llm/v1/chat``: ``agent/v1/responses`` (MLflow's
+    ResponsesAgent) or ``agent/v2/chat`` (its ChatAgent). The answers of a ChatAgent are read
+    without being told, too."""
 
     _usage_option_refused: bool = PrivateAttr(default=False)
 
@@ -114,8 +158,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = {"use_responses_api": self.use_responses_api}
-        return {**self._identity(), **own, **self._params(None, {})}
+        return {**self._identity(), "task": self._task(), **self._params(None, {})}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -138,6 +181,20 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             combined.update({k: v for k, v in (output or {}).items() if k != "token_usage"})
         return combined
 
+    def _task(self) -> str:
+        return _RESPONSES if self.use_responses_api else self.task or _CHAT
+
+    @property
+    def _codec(self) -> _Codec:
+        return _CODECS[self._task()]
+
+    @model_validator(mode="after")
+    def _check_task(self) -> Self:
+        if self._task() not in _CODECS:
+            msg = f"task={self.task!r} is not known. Those that are: {', '.join(sorted(_CODECS))}."
+            raise ConfigurationError(msg)
+        return self
+
     @override
     def _model(self) -> str | None:
         return self.model
@@ -148,7 +205,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     @override
     def _route(self) -> str:
-        return "responses" if self.use_responses_api else "chat/completions"
+        return "responses" if self._task() == _RESPONSES else "chat/completions"
 
     @override
     def batch(
@@ -271,7 +328,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             yield _as_chunk(self._generate(messages, stop, run_manager, **kwargs))
             return
         body = self._stream_body(messages, stop, kwargs)
-        reader = _StreamReader()
+        reader = _StreamReader(self._codec)
         try:
             for piece in self._open_stream(body, kwargs.get("model")):
                 yield from self._chunks(reader, piece)
@@ -281,8 +338,6 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             if not self._ask_no_more_for_usage(body):
                 raise
             yield from self._stream(messages, stop, run_manager, **kwargs)
-            return
-        yield from self._chunks(reader, None)
 
     @override
     async def _astream(
@@ -297,7 +352,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             yield _as_chunk(await self._agenerate(messages, stop, run_manager, **kwargs))
             return
         body = self._stream_body(messages, stop, kwargs)
-        reader = _StreamReader()
+        reader = _StreamReader(self._codec)
         try:
             async for piece in self._aopen_stream(body, kwargs.get("model")):
                 for chunk in self._chunks(reader, piece):
@@ -309,20 +364,18 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
                 raise
             async for chunk in self._astream(messages, stop, run_manager, **kwargs):
                 yield chunk
-            return
-        for chunk in self._chunks(reader, None):
-            yield chunk
 
     def _body(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> dict[str, Any]:
         call = {k: v for k, v in call.items() if k not in {"stream_usage", "model"}}
-        return self._before(chat.encode(messages, self._params(stop, call)))
+        return self._before(self._codec.encode(messages, self._params(stop, call)))
 
     def _stream_body(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> dict[str, Any]:
         wanted = call.get("stream_usage", self.stream_usage) and not self._usage_option_refused
+        wanted = wanted and self._codec is _CHAT_CODEC
         asked = {**(_OPTIONS_FOR_USAGE if wanted else {}), **call}
         return {**self._body(messages, stop, asked), "stream": True}
 
@@ -351,21 +404,24 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     def _read(self, answer: Any) -> ChatResult:
         answer = self._after(answer)
-        with self._decoding(hooked=self.transform_output_fn is not None):
-            return chat.decode_answer(answer)
+        # What a hook made of the answer is no longer in the endpoint's own form.
+        hooked = self.transform_output_fn is not None
+        with self._decoding(hooked=hooked):
+            return chat.decode_answer(answer) if hooked else self._codec.decode(answer)
 
-    def _chunks(self, reader: _StreamReader, piece: bytes | None) -> list[ChatGenerationChunk]:
+    def _chunks(self, reader: _StreamReader, piece: bytes) -> list[ChatGenerationChunk]:
         with self._decoding():
-            return reader.feed(piece) if piece is not None else reader.finish()
+            return reader.feed(piece) if piece else reader.finish()
 
 
 class _StreamReader:
     """Reads a streamed answer, or one that came whole because the other side does not stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: _Codec) -> None:
+        self._codec = codec
         self._beginning: bytes | None = b""
         self._events = EventDecoder()
-        self._stream = chat.ChatStream()
+        self._stream = codec.stream()
 
     def feed(self, piece: bytes) -> list[ChatGenerationChunk]:
         """The chunks that a piece of the body completes."""
@@ -379,7 +435,7 @@ class _StreamReader:
     def finish(self) -> list[ChatGenerationChunk]:
         """The chunks that the body's end completes."""
         if self._beginning:
-            return [_as_chunk(_read_whole(self._beginning))]
+            return [_as_chunk(self._read_whole(self._beginning))]
         return [*self._read(self._events.finish()), self._stream.finish()]
 
     def lost(self, error: Exception) -> Exception:
@@ -387,15 +443,31 @@ class _StreamReader:
         return self._stream.cut(str(error)) if self._stream.started else error
 
     def _read(self, events: list[str]) -> list[ChatGenerationChunk]:
-        return [chunk for event in events if (chunk := self._stream.feed(event)) is not None]
+        chunks = []
+        for event in events:
+            if not self._stream.started and _is_of_chat_agent(event):
+                self._stream = agents.ChatAgentStream()
+            if (chunk := self._stream.feed(event)) is not None:
+                chunks.append(chunk)
+        return chunks
+
+    def _read_whole(self, body: bytes) -> ChatResult:
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None
+        return self._codec.decode(answer)
 
 
-def _read_whole(body: bytes) -> ChatResult:
+def _is_of_chat_agent(event: str) -> bool:
+    """Whether an event is a ChatAgent's, which has a message as ``delta`` where others nest it."""
     try:
-        answer = json.loads(body)
+        payload = json.loads(event)
     except ValueError:
-        raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None
-    return chat.decode_answer(answer)
+        return False
+    if not isinstance(payload, dict) or "choices" in payload:
+        return False
+    return isinstance(payload.get("delta"), dict) and "role" in payload["delta"]
 
 
 def _bounded(config: Any) -> Any:

@@ -6,13 +6,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
-from langchain_dbx_eval.client import async_transport, sync_transport
+from langchain_dbx_eval.client import sync_transport
 from langchain_dbx_eval.client.request import Request
 from langchain_dbx_eval.client.retry import RetryPolicy
 from langchain_dbx_eval.client.targets import (
@@ -339,17 +340,24 @@ class DatabricksConnection(BaseModel):
         return sync_transport.post(self._request(body, model))
 
     async def _apost(self, body: dict[str, Any], model: str | None = None) -> Any:
+        from langchain_dbx_eval.client import async_transport  # aiohttp is most of our import time
+
         return await async_transport.post(await self._arequest(body, model))
 
     def _open_stream(self, body: dict[str, Any], model: str | None = None) -> Iterator[bytes]:
-        """Send a body as it stands, and return the answer's bytes as they come."""
-        return sync_transport.stream(self._request(body, model))
+        """Send a body as it stands; give the answer's bytes as they come, and b"" at the end."""
+        yield from sync_transport.stream(replace(self._request(body, model), streams=True))
+        yield b""
 
     async def _aopen_stream(
         self, body: dict[str, Any], model: str | None = None
     ) -> AsyncIterator[bytes]:
-        async for chunk in async_transport.stream(await self._arequest(body, model)):
+        from langchain_dbx_eval.client import async_transport
+
+        request = replace(await self._arequest(body, model), streams=True)
+        async for chunk in async_transport.stream(request):
             yield chunk
+        yield b""
 
     async def _arequest(self, body: dict[str, Any], model: str | None) -> Request:
         if self._workspace is None and self.host != LOCAL:

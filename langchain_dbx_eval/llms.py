@@ -194,7 +194,6 @@ class Databricks(DatabricksConnection, BaseLLM):
                 yield from self._chunks(reader, piece)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             raise reader.lost(error) from error
-        yield from self._chunks(reader, None)
 
     @override
     async def _astream(
@@ -225,8 +224,6 @@ class Databricks(DatabricksConnection, BaseLLM):
                     yield chunk
         except (ConnectionFailedError, RequestTimeoutError) as error:
             raise reader.lost(error) from error
-        for chunk in self._chunks(reader, None):
-            yield chunk
 
     def _kind(self) -> str:
         """How the target is spoken to."""
@@ -356,9 +353,9 @@ class Databricks(DatabricksConnection, BaseLLM):
                 raise wrong_shape("a text", text)
             return Generation(text=text)
 
-    def _chunks(self, reader: _StreamReader, piece: bytes | None) -> list[GenerationChunk]:
+    def _chunks(self, reader: _StreamReader, piece: bytes) -> list[GenerationChunk]:
         with self._decoding():
-            return reader.feed(piece) if piece is not None else reader.finish()
+            return reader.feed(piece) if piece else reader.finish()
 
 
 class _StreamReader:

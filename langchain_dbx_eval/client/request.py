@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from langchain_dbx_eval import json_text
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.client.failures import error_of_answer, excerpt
 from langchain_dbx_eval.client.retry import RetryPolicy
@@ -44,7 +45,6 @@ POOL_SIZE = 256
 
 _HEADERS = {
     "User-Agent": f"langchain-dbx-eval/{__version__}",
-    "Accept": "application/json, text/event-stream",
     "Content-Type": "application/json",
 }
 
@@ -60,6 +60,8 @@ class Request:
         payload: The JSON to send; None makes it a GET.
         headers: Further headers. Never shown.
         policy: What is tried again, and for how long.
+        streams: Whether the answer may come as events. An app of one's own, whose body has no
+            place to ask for that, sees it by the `Accept` header.
     """
 
     url: str
@@ -68,6 +70,7 @@ class Request:
     policy: RetryPolicy
     payload: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    streams: bool = False
 
     @property
     def method(self) -> str:
@@ -98,7 +101,8 @@ class Request:
 
     def headers_with(self, login_headers: Mapping[str, str]) -> dict[str, str]:
         """All headers to send, given those of the login."""
-        return {**_HEADERS, **self.headers, **login_headers}
+        accept = "text/event-stream, application/json;q=0.5" if self.streams else "application/json"
+        return {**_HEADERS, "Accept": accept, **self.headers, **login_headers}
 
     def may_log_in_again(self, error: DatabricksError) -> bool:
         """Whether the login was refused, and a new one of the same user has been made."""
@@ -163,7 +167,7 @@ def read_json(body: bytes, request: Request) -> Any:
         InvalidResponseError: It is not JSON, as when a proxy answers in HTML. It may pass.
     """
     try:
-        return json.loads(body)
+        return json_text.loads(body)
     except (ValueError, RecursionError) as error:
         shown = excerpt(body) or "(nothing)"
         msg = f"The {request.target} answered something that is not JSON: {shown}"

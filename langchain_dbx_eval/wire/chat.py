@@ -30,6 +30,7 @@ from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, p
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import ValidationError
 
+from langchain_dbx_eval import json_text
 from langchain_dbx_eval.errors import InvalidRequestError, StreamInterruptedError
 from langchain_dbx_eval.wire.blocks import BlockStream, from_openai_parts, to_openai_parts
 from langchain_dbx_eval.wire.shape import expect_dict, expect_list, is_failure, wrong_shape
@@ -181,7 +182,7 @@ class ChatStream:
             self._finished = True
             return None
         try:
-            event = expect_dict(json.loads(data))
+            event = expect_dict(json_text.loads(data))
         except ValueError:
             raise wrong_shape("JSON in its events", data) from None
         if is_failure(event):
