@@ -28,10 +28,10 @@ test: $(if $(ARGS)$(AGAIN),run-tests,$(VENV)/tests-passed)
 			"To run them again: make test AGAIN=1"
 
 run-tests: $(VENV)/installed-dev
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 $(VENV)/tests-passed: $(VENV)/installed-dev $(SOURCES)
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist loadgroup
 	@touch $(VENV)/tests-just-run
 	@date > $@
 
@@ -40,7 +40,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist loadgroup
 
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .

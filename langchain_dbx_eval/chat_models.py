@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput
@@ -22,56 +21,25 @@ from langchain_dbx_eval.errors import (
     ConnectionFailedError,
     InvalidRequestError,
     RequestTimeoutError,
-    StreamInterruptedError,
 )
 from langchain_dbx_eval.fanout import DEFAULT_CONCURRENCY
 from langchain_dbx_eval.structured_output import structured_output
 from langchain_dbx_eval.tool_binding import ToolChoice, bound_tools
-from langchain_dbx_eval.wire import agents, block_translator, chat, responses
-from langchain_dbx_eval.wire.shape import wrong_shape
-from langchain_dbx_eval.wire.sse import EventDecoder, looks_like_events
+from langchain_dbx_eval.wire import block_translator, chat
+from langchain_dbx_eval.wire.chat_formats import (
+    CHAT,
+    CHAT_FORMATS,
+    RESPONSES,
+    ChatFormat,
+    reader_of_chat_agent,
+)
+from langchain_dbx_eval.wire.stream_reader import StreamReader
 
 __all__ = ["ChatDatabricks"]
 
 block_translator.register()
 
 _OPTIONS_FOR_USAGE = {"stream_options": {"include_usage": True}}
-_CHAT, _RESPONSES, _CHAT_AGENT = "llm/v1/chat", "agent/v1/responses", "agent/v2/chat"
-
-
-class _Stream(Protocol):
-    """Reads the events of one streamed answer."""
-
-    @property
-    def started(self) -> bool: ...
-    def feed(self, data: str) -> ChatGenerationChunk | None: ...
-    def finish(self) -> ChatGenerationChunk: ...
-    def cut(self, reason: str) -> StreamInterruptedError: ...
-
-
-class _Codec(NamedTuple):
-    """A wire format: how a request is written, and how an answer and a stream are read."""
-
-    encode: Callable[[Sequence[BaseMessage], dict[str, Any]], dict[str, Any]]
-    decode: Callable[[Any], ChatResult]
-    stream: Callable[[], _Stream]
-
-
-def _decode_by_shape(answer: Any) -> ChatResult:
-    """Read a chat completion, what an app of one's own answers, or a ChatAgent's messages."""
-    if isinstance(answer, dict) and "messages" in answer and "choices" not in answer:
-        return agents.decode(answer)
-    return chat.decode_answer(answer)
-
-
-_CHAT_CODEC = _Codec(chat.encode, _decode_by_shape, chat.ChatStream)
-_CODECS = {
-    _CHAT: _CHAT_CODEC,
-    # MLflow's older ChatModel, which speaks chat completions.
-    "agent/v1/chat": _CHAT_CODEC,
-    _RESPONSES: _Codec(responses.encode, responses.decode, responses.ResponsesStream),
-    _CHAT_AGENT: _Codec(agents.encode, agents.decode, agents.ChatAgentStream),
-}
 
 
 class ChatDatabricks(DatabricksConnection, BaseChatModel):
@@ -182,16 +150,17 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         return combined
 
     def _task(self) -> str:
-        return _RESPONSES if self.use_responses_api else self.task or _CHAT
+        return RESPONSES if self.use_responses_api else self.task or CHAT
 
     @property
-    def _codec(self) -> _Codec:
-        return _CODECS[self._task()]
+    def _format(self) -> ChatFormat:
+        return CHAT_FORMATS[self._task()]
 
     @model_validator(mode="after")
     def _check_task(self) -> Self:
-        if self._task() not in _CODECS:
-            msg = f"task={self.task!r} is not known. Those that are: {', '.join(sorted(_CODECS))}."
+        if self._task() not in CHAT_FORMATS:
+            known = ", ".join(sorted(CHAT_FORMATS))
+            msg = f"task={self.task!r} is not known. Those that are: {known}."
             raise ConfigurationError(msg)
         return self
 
@@ -205,7 +174,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     @override
     def _route(self) -> str:
-        return "responses" if self._task() == _RESPONSES else "chat/completions"
+        return "responses" if self._task() == RESPONSES else "chat/completions"
 
     @override
     def batch(
@@ -328,7 +297,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             yield _as_chunk(self._generate(messages, stop, run_manager, **kwargs))
             return
         body = self._stream_body(messages, stop, kwargs)
-        reader = _StreamReader(self._codec)
+        reader = self._stream_reader()
         try:
             for piece in self._open_stream(body, kwargs.get("model")):
                 yield from self._chunks(reader, piece)
@@ -352,7 +321,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             yield _as_chunk(await self._agenerate(messages, stop, run_manager, **kwargs))
             return
         body = self._stream_body(messages, stop, kwargs)
-        reader = _StreamReader(self._codec)
+        reader = self._stream_reader()
         try:
             async for piece in self._aopen_stream(body, kwargs.get("model")):
                 for chunk in self._chunks(reader, piece):
@@ -369,13 +338,13 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> dict[str, Any]:
         call = {k: v for k, v in call.items() if k not in {"stream_usage", "model"}}
-        return self._before(self._codec.encode(messages, self._params(stop, call)))
+        return self._before(self._format.encode(messages, self._params(stop, call)))
 
     def _stream_body(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> dict[str, Any]:
         wanted = call.get("stream_usage", self.stream_usage) and not self._usage_option_refused
-        wanted = wanted and self._codec is _CHAT_CODEC
+        wanted = wanted and self._format.tells_usage_when_asked
         asked = {**(_OPTIONS_FOR_USAGE if wanted else {}), **call}
         return {**self._body(messages, stop, asked), "stream": True}
 
@@ -407,67 +376,19 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         hooked = self.transform_output_fn is not None
         with self._decoding(hooked=hooked):
             # What a hook made of the answer is no longer in the endpoint's own form.
-            return chat.decode_answer(answer) if hooked else self._codec.decode(answer)
+            return chat.decode_answer(answer) if hooked else self._format.decode(answer)
 
-    def _chunks(self, reader: _StreamReader, piece: bytes) -> list[ChatGenerationChunk]:
+    def _stream_reader(self) -> StreamReader[ChatGenerationChunk]:
+        decode = self._format.decode
+        return StreamReader(
+            self._format.events(), lambda answer: _as_chunk(decode(answer)), reader_of_chat_agent
+        )
+
+    def _chunks(
+        self, reader: StreamReader[ChatGenerationChunk], piece: bytes
+    ) -> list[ChatGenerationChunk]:
         with self._decoding():
-            return reader.feed(piece) if piece else reader.finish()
-
-
-class _StreamReader:
-    """Reads a streamed answer, or one that came whole because the other side does not stream."""
-
-    def __init__(self, codec: _Codec) -> None:
-        self._codec = codec
-        self._beginning: bytes | None = b""
-        self._events = EventDecoder()
-        self._stream = codec.stream()
-
-    def feed(self, piece: bytes) -> list[ChatGenerationChunk]:
-        """The chunks that a piece of the body completes."""
-        if self._beginning is not None:
-            self._beginning += piece
-            if not looks_like_events(self._beginning):
-                return []
-            piece, self._beginning = self._beginning, None
-        return self._read(self._events.feed(piece))
-
-    def finish(self) -> list[ChatGenerationChunk]:
-        """The chunks that the body's end completes."""
-        if self._beginning:
-            return [_as_chunk(self._read_whole(self._beginning))]
-        return [*self._read(self._events.finish()), self._stream.finish()]
-
-    def lost(self, error: Exception) -> Exception:
-        """The error to raise for a connection that was lost."""
-        return self._stream.cut(str(error)) if self._stream.started else error
-
-    def _read_whole(self, body: bytes) -> ChatResult:
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None
-        return self._codec.decode(answer)
-
-    def _read(self, events: list[str]) -> list[ChatGenerationChunk]:
-        chunks = []
-        for event in events:
-            if not self._stream.started and _is_of_chat_agent(event):
-                self._stream = agents.ChatAgentStream()
-            if (chunk := self._stream.feed(event)) is not None:
-                chunks.append(chunk)
-        return chunks
-
-
-def _is_of_chat_agent(event: str) -> bool:
-    """Whether an event is a ChatAgent's, which has a message as ``delta`` where others nest it."""
-    try:
-        payload = json.loads(event)
-    except ValueError:
-        return False
-    if not isinstance(payload, dict) or "choices" in payload:
-        return False
-    return isinstance(payload.get("delta"), dict) and "role" in payload["delta"]
+            return reader.feed(piece)
 
 
 def _bounded(config: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,7 @@ from langchain_dbx_eval.errors import (
 from langchain_dbx_eval.fanout import fan_out, fan_out_async
 from langchain_dbx_eval.wire import chat, completions, mlflow_models
 from langchain_dbx_eval.wire.shape import wrong_shape
-from langchain_dbx_eval.wire.sse import EventDecoder, looks_like_events
+from langchain_dbx_eval.wire.stream_reader import StreamReader
 
 __all__ = ["Databricks"]
 
@@ -188,7 +187,7 @@ class Databricks(DatabricksConnection, BaseLLM):
             yield _chunk_of(generation)
             return
         [body] = self._bodies([prompt], stop, call)
-        reader = _StreamReader()
+        reader = StreamReader(completions.CompletionStream(), _whole)
         try:
             for piece in self._open_stream(self._stream_body(body, kind)):
                 yield from self._chunks(reader, piece)
@@ -217,7 +216,7 @@ class Databricks(DatabricksConnection, BaseLLM):
             yield _chunk_of(generation)
             return
         [body] = self._bodies([prompt], stop, call)
-        reader = _StreamReader()
+        reader = StreamReader(completions.CompletionStream(), _whole)
         try:
             async for piece in self._aopen_stream(self._stream_body(body, kind)):
                 for chunk in self._chunks(reader, piece):
@@ -353,50 +352,13 @@ class Databricks(DatabricksConnection, BaseLLM):
                 raise wrong_shape("a text", text)
             return Generation(text=text)
 
-    def _chunks(self, reader: _StreamReader, piece: bytes) -> list[GenerationChunk]:
+    def _chunks(self, reader: StreamReader[GenerationChunk], piece: bytes) -> list[GenerationChunk]:
         with self._decoding():
-            return reader.feed(piece) if piece else reader.finish()
+            return reader.feed(piece)
 
 
-class _StreamReader:
-    """Reads a streamed answer, or one that came whole because the other side does not stream."""
-
-    def __init__(self) -> None:
-        self._beginning: bytes | None = b""
-        self._events = EventDecoder()
-        self._stream = completions.CompletionStream()
-
-    def feed(self, piece: bytes) -> list[GenerationChunk]:
-        """The chunks that a piece of the body completes."""
-        if self._beginning is not None:
-            self._beginning += piece
-            if not looks_like_events(self._beginning):
-                return []
-            piece, self._beginning = self._beginning, None
-        return self._read(self._events.feed(piece))
-
-    def finish(self) -> list[GenerationChunk]:
-        """The chunks that the body's end completes."""
-        if self._beginning is not None:
-            return [GenerationChunk(text=self._read_whole(self._beginning))]
-        chunks = self._read(self._events.finish())
-        last = self._stream.finish()
-        return [*chunks, last] if last else chunks
-
-    def lost(self, error: Exception) -> Exception:
-        """The error to raise for a connection that was lost."""
-        return self._stream.cut(str(error)) if self._stream.started else error
-
-    def _read(self, events: list[str]) -> list[GenerationChunk]:
-        return [chunk for event in events if (chunk := self._stream.feed(event)) is not None]
-
-    @staticmethod
-    def _read_whole(body: bytes) -> str:
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None
-        return mlflow_models.text_of(answer)
+def _whole(answer: Any) -> GenerationChunk:
+    return GenerationChunk(text=mlflow_models.text_of(answer))
 
 
 def _as_chat(body: dict[str, Any]) -> dict[str, Any]:

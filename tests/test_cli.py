@@ -63,6 +63,7 @@ def ask(port: int) -> str:
     return answer.json()
 
 
+@pytest.mark.xdist_group("port 7777")
 def test_the_demo_shows_honest_scores_and_what_a_better_retriever_changes() -> None:
     done = subprocess.run(
         [*COMMAND, "demo", "--variant", "better"],

@@ -29,6 +29,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.xdist_group("port 7777")
 @pytest.mark.usefixtures("mlflow_store")
 @pytest.mark.filterwarnings("ignore:Without an API key")
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
