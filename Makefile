@@ -10,13 +10,15 @@ SOURCES := $(shell find langchain_dbx_eval tests docs examples benchmarks script
 	pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
 AGAIN :=
 
-.PHONY: help demo test run-tests check format clean
+.PHONY: help demo test run-tests check bench-clients bench-driver bench-data format clean
 
 help:
 	@echo "make demo    see it all at work on this machine (ARGS='--variant better' for more)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, architecture and tests"
 	@echo "make format  put the code into its format"
+	@echo "make bench-clients  measure the clients beside their peers (ARGS=--quick for a try)"
+	@echo "make bench-driver   load the driver server, beside the documentation's (2-4 minutes)"
 	@echo "make clean   remove what make made"
 
 demo: $(VENV)/installed-demo
@@ -42,12 +44,19 @@ check: $(VENV)/installed-dev
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
+bench-clients: $(VENV)/installed-dev
+	@$(BIN)/python -m benchmarks.clients $(ARGS)
+
+# One thread for torch and none that spins: with more, a shared machine measures its neighbours.
+bench-driver: $(VENV)/installed-dev
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/driver.py
+
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/installed-%: pyproject.toml scripts/install
 	@scripts/install $(VENV) $*
