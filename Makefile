@@ -10,12 +10,13 @@ SOURCES := $(shell find langchain_dbx_eval tests docs examples benchmarks script
 	pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
 AGAIN :=
 
-.PHONY: help demo test run-tests check format clean
+.PHONY: help demo test run-tests check bench-clients format clean
 
 help:
 	@echo "make demo    see it all at work on this machine (ARGS='--variant better' for more)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, architecture and tests"
+	@echo "make bench-clients  measure the clients beside their peers (ARGS=--quick for a try)"
 	@echo "make format  put the code into its format"
 	@echo "make clean   remove what make made"
 
@@ -42,12 +43,15 @@ check: $(VENV)/installed-dev
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -n 2
 
+bench-clients: $(VENV)/installed-dev
+	@$(BIN)/python -m benchmarks.clients $(ARGS)
+
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/installed-%: pyproject.toml scripts/install
 	@scripts/install $(VENV) $*
