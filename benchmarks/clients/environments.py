@@ -52,7 +52,8 @@ def versions_of(client: str, python: str) -> str:
     What is missing there is left out: its client has said so already.
     """
     code = (
-        "import sys, importlib.metadata as m; have = {d.name: d.version for d in m.distributions()};"
+        "import sys, importlib.metadata as m; "
+        "have = {d.name: d.version for d in m.distributions()}; "
         "print(*(f'{n} {have[n]}' for n in sys.argv[1:] if n in have), sep=', ')"
     )
     command = [python, "-c", code, *SHOWN[client]]
