@@ -47,6 +47,8 @@ def test_a_command_of_a_page_exists(command: str) -> None:
         assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     elif program == "langchain-dbx-eval":
         cli._parser().parse_args(words)
+    elif program == "python":
+        assert (ROOT / words[0]).exists()
     else:
         assert program in {"pip", "mlflow", "curl", "databricks", "export"}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture, Span, SpanKind
 from langchain_dbx_eval.evaluation.results import EvaluationResult
 from langchain_dbx_eval.evaluation.session import EvaluationSession
-from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Scorer
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["CaptureHandler", "EvaluationCallbackHandler"]
 
@@ -129,25 +130,34 @@ class EvaluationCallbackHandler(CaptureHandler):
 
     Args:
         dataset: Whatever `EvalDataset.load` takes; None scores without ground truth.
+        evaluator_config: Which judges run, as for `evaluate`.
+        judge: Who judges, as for `evaluate`; None runs no built-in judge.
+        judge_cache: A file that keeps verdicts.
         scorers: What to score with; default: `DEFAULT_SCORERS`.
         run_name: The name of the MLflow run.
         experiment: The MLflow experiment; default: MLflow's current one.
 
     Raises:
         NotFoundError: There is no such dataset.
+        ConfigurationError: The judge or its configuration cannot be used.
     """
 
     def __init__(
         self,
         dataset: Any = None,
         *,
-        scorers: Iterable[Scorer] = DEFAULT_SCORERS,
+        evaluator_config: Mapping[str, Any] | None = None,
+        judge: Any = None,
+        judge_cache: str | Path | None = None,
+        scorers: Iterable[Any] = DEFAULT_SCORERS,
         run_name: str | None = None,
         experiment: str | None = None,
     ) -> None:
         super().__init__(RunCapture(self._take))
         self._dataset = None if dataset is None else EvalDataset.load(dataset)
-        self._scorers = tuple(scorers)
+        self._scorers = select_scorers(
+            scorers, judge=judge, evaluator_config=evaluator_config, judge_cache=judge_cache
+        )
         self._run_name = run_name
         self._experiment = experiment
         self._session = self._new_session()

@@ -20,9 +20,10 @@ from langchain_dbx_eval.scoring import Assessment
 if TYPE_CHECKING:
     from mlflow import ActiveRun
 
-__all__ = ["log_evaluation"]
+__all__ = ["TABLE_FILE", "log_evaluation"]
 
-_TABLE_FILE = "eval_results.json"
+TABLE_FILE = "eval_results.json"
+"""The artifact that holds ``tables["eval_results"]``, under Agent Evaluation's name."""
 
 
 def log_evaluation(
@@ -76,7 +77,7 @@ def _log(
             trace_ids=trace_ids,
         )
         mlflow.log_metrics(logged.metrics)
-        mlflow.log_table(logged.tables["eval_results"], _TABLE_FILE)
+        mlflow.log_table(logged.tables["eval_results"], TABLE_FILE)
     return logged
 
 
@@ -120,7 +121,7 @@ def _log_assessments(row: Row, trace_id: str, run_id: str) -> None:
             error=_assessment_error(assessment),
             rationale=assessment.rationale,
             source=_assessment_source(assessment),
-            metadata=source,
+            metadata={**source, **assessment.metadata, **_judge_cost(assessment)},
         )
     if row.matched:
         for name, value in row.record.expectations.items():
@@ -132,7 +133,21 @@ def _log_assessments(row: Row, trace_id: str, run_id: str) -> None:
 def _assessment_source(assessment: Assessment) -> Any:
     from mlflow.entities import AssessmentSource
 
-    return AssessmentSource(source_type=assessment.source, source_id="langchain-dbx-eval")
+    by = assessment.metadata.get("judge_model", "langchain-dbx-eval")
+    return AssessmentSource(source_type=assessment.source, source_id=by)
+
+
+def _judge_cost(assessment: Assessment) -> dict[str, str]:
+    """What a judge took, under the names that MLflow gives it for its own judges."""
+    usage = assessment.usage
+    if usage is None:
+        return {}
+    told = {
+        "mlflow.assessment.judgeInputTokens": usage.input_tokens,
+        "mlflow.assessment.judgeOutputTokens": usage.output_tokens,
+        "mlflow.assessment.judgeCost": usage.cost_usd,
+    }
+    return {name: str(value) for name, value in told.items() if value is not None}
 
 
 def _assessment_error(assessment: Assessment) -> Any:

@@ -188,3 +188,12 @@ def test_what_cannot_be_evaluated_is_told(arguments: dict, told: str) -> None:
 def test_data_without_a_single_record_is_told() -> None:
     with pytest.raises(errors.SchemaError, match="Row 0, column 'request'"):
         evaluate([{"question": "q"}], len)
+
+
+def test_a_row_that_breaks_the_schema_is_told_and_does_not_lose_the_others(
+    mlflow_store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"request": "q", "response": "a"}, {"request": "q2", "expected_facts": "f"}]
+    result = evaluate(rows)
+    assert [row.record.request for row in result.rows] == ["q"]
+    assert "Row 1, column 'expected_facts'" in caplog.text
