@@ -45,9 +45,10 @@ def main() -> None:
     here = arguments.here
     pythons = {client: sys.executable if here else python_of(client) for client in clients}
     clock = Clock(arguments.seconds)
-    rows = _calls(pythons, tasks.QUICK_TASKS if arguments.quick else tasks.TASKS, clock)
+    rows: list[Row] = []
     if not arguments.skip_imports:
         rows += _imports(pythons, clock, rounds=1 if arguments.quick else tasks.IMPORT_ROUNDS)
+    rows += _calls(pythons, tasks.QUICK_TASKS if arguments.quick else tasks.TASKS, clock)
     versions = {client: versions_of(client, python) for client, python in pythons.items()}
     print("\n" + table(rows), "\n\n" + told(rows), sep="")
     print("\n" + "\n".join(f"{client}: {version}" for client, version in versions.items()))
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--skip-imports", action="store_true", help="measure calls alone")
     parser.add_argument(
-        "--seconds", type=float, default=150.0, help="after these, no further rounds (default: 150)"
+        "--seconds", type=float, default=100.0, help="after these, no further rounds (default: 100)"
     )
     return parser
 
