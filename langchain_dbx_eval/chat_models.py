@@ -63,8 +63,11 @@ def _decode_by_shape(answer: Any) -> ChatResult:
     return chat.decode_answer(answer)
 
 
+_CHAT_CODEC = _Codec(chat.encode, _decode_by_shape, chat.ChatStream)
 _CODECS = {
-    _CHAT: _Codec(chat.encode, _decode_by_shape, chat.ChatStream),
+    _CHAT: _CHAT_CODEC,
+    # MLflow's older ChatModel, which speaks chat completions.
+    "agent/v1/chat": _CHAT_CODEC,
     _RESPONSES: _Codec(responses.encode, responses.decode, responses.ResponsesStream),
     _CHAT_AGENT: _Codec(agents.encode, agents.decode, agents.ChatAgentStream),
 }
@@ -371,7 +374,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> dict[str, Any]:
         wanted = call.get("stream_usage", self.stream_usage) and not self._usage_option_refused
-        wanted = wanted and self._task() == _CHAT
+        wanted = wanted and self._codec is _CHAT_CODEC
         asked = {**(_OPTIONS_FOR_USAGE if wanted else {}), **call}
         return {**self._body(messages, stop, asked), "stream": True}
 
@@ -387,15 +390,16 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "n": self.n if self.n != 1 else None,
-            "stop": (stop if stop is not None else self.stop) or None,
+            "stop": self.stop,
         }
+        call = {**call, "stop": stop}
         given = {name: value for name, value in own.items() if value is not None}
+        given.update(self.extra_params)
         # Some external models refuse a parameter that is null (langchain-ai/langchain#14100).
-        return {
-            **given,
-            **self.extra_params,
-            **{name: value for name, value in call.items() if value is not None},
-        }
+        given.update({name: value for name, value in call.items() if value is not None})
+        if not given.get("stop"):
+            given.pop("stop", None)
+        return given
 
     def _read(self, answer: Any) -> ChatResult:
         answer = self._after(answer)

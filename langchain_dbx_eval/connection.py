@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
-from langchain_dbx_eval.client import async_transport, sync_transport
+from langchain_dbx_eval.client import sync_transport
 from langchain_dbx_eval.client.request import Request
 from langchain_dbx_eval.client.retry import RetryPolicy
 from langchain_dbx_eval.client.targets import (
@@ -332,6 +332,8 @@ class DatabricksConnection(BaseModel):
         return sync_transport.post(self._request(body, model))
 
     async def _apost(self, body: dict[str, Any], model: str | None = None) -> Any:
+        from langchain_dbx_eval.client import async_transport  # aiohttp is most of our import time
+
         return await async_transport.post(await self._arequest(body, model))
 
     def _open_stream(self, body: dict[str, Any], model: str | None = None) -> Iterator[bytes]:
@@ -342,6 +344,8 @@ class DatabricksConnection(BaseModel):
     async def _aopen_stream(
         self, body: dict[str, Any], model: str | None = None
     ) -> AsyncIterator[bytes]:
+        from langchain_dbx_eval.client import async_transport
+
         request = replace(await self._arequest(body, model), streams=True)
         async for chunk in async_transport.stream(request):
             yield chunk

@@ -129,18 +129,18 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
     def _embed_part(self, part: _Part) -> list[list[float]]:
         try:
             answer = self._post(self._body(part.texts, self.documents_params))
+            return self._read(answer, len(part.texts))
         except DatabricksError as error:
             _name_texts(error, part)
             raise
-        return self._read(answer, len(part.texts))
 
     async def _aembed_part(self, part: _Part) -> list[list[float]]:
         try:
             answer = await self._apost(self._body(part.texts, self.documents_params))
+            return self._read(answer, len(part.texts))
         except DatabricksError as error:
             _name_texts(error, part)
             raise
-        return self._read(answer, len(part.texts))
 
     def _read(self, answer: Any, count: int) -> list[list[float]]:
         with self._decoding():

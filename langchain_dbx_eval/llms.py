@@ -108,7 +108,7 @@ class Databricks(DatabricksConnection, BaseLLM):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = {"task": self.task, "n": self.n, "stop": self.stop}
+        own = {"task": self.task, "n": self.n}
         return {**self._identity(), **own, **self._params({})}
 
     @override
@@ -166,22 +166,24 @@ class Databricks(DatabricksConnection, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
+        for chunk in self._streamed(prompt, stop, kwargs):
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    def _streamed(
+        self, prompt: str, stop: list[str] | None, call: dict[str, Any]
+    ) -> Iterator[GenerationChunk]:
         kind = self._kind()
         if not self._can_stream(kind):
-            for generation in self._generate([prompt], stop, **kwargs).generations[0][:1]:
-                chunk = _chunk_of(generation)
-                if run_manager:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
+            [generation, *_] = self._generate([prompt], stop, **call).generations[0]
+            yield _chunk_of(generation)
             return
-        [body] = self._bodies([prompt], stop, kwargs)
+        [body] = self._bodies([prompt], stop, call)
         reader = _StreamReader()
         try:
             for piece in self._open_stream(self._stream_body(body, kind)):
-                for chunk in self._chunks(reader, piece):
-                    if run_manager:
-                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                    yield chunk
+                yield from self._chunks(reader, piece)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             raise reader.lost(error) from error
 
@@ -193,21 +195,24 @@ class Databricks(DatabricksConnection, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
+        async for chunk in self._astreamed(prompt, stop, kwargs):
+            if run_manager:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astreamed(
+        self, prompt: str, stop: list[str] | None, call: dict[str, Any]
+    ) -> AsyncIterator[GenerationChunk]:
         kind = await self._akind()
         if not self._can_stream(kind):
-            for generation in (await self._agenerate([prompt], stop, **kwargs)).generations[0][:1]:
-                chunk = _chunk_of(generation)
-                if run_manager:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
+            [generation, *_] = (await self._agenerate([prompt], stop, **call)).generations[0]
+            yield _chunk_of(generation)
             return
-        [body] = self._bodies([prompt], stop, kwargs)
+        [body] = self._bodies([prompt], stop, call)
         reader = _StreamReader()
         try:
             async for piece in self._aopen_stream(self._stream_body(body, kind)):
                 for chunk in self._chunks(reader, piece):
-                    if run_manager:
-                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
         except (ConnectionFailedError, RequestTimeoutError) as error:
             raise reader.lost(error) from error
@@ -231,13 +236,14 @@ class Databricks(DatabricksConnection, BaseLLM):
         return kind != _CUSTOM and self.transform_output_fn is None and self.n == 1
 
     def _body(self, prompt: str, stop: list[str] | None, call: dict[str, Any]) -> dict[str, Any]:
-        body: dict[str, Any] = {"prompt": prompt}
-        if stops := stop if stop is not None else self.stop:
-            body["stop"] = stops
-        return {**body, **self._params(call)}
+        params = self._params(call if stop is None else {**call, "stop": stop})
+        if not params.get("stop"):
+            params.pop("stop", None)
+        return {"prompt": prompt, **params}
 
     def _params(self, call: dict[str, Any]) -> dict[str, Any]:
         own = {
+            "stop": self.stop,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "n": self.n if self.n != 1 else None,

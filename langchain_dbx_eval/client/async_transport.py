@@ -47,15 +47,14 @@ async def post(request: Request) -> Any:
         async with await _open(request, deadline, deadline.left) as answer:
             return read_json(await _read(answer, request, deadline), request)
 
-    return await request.policy.retrying_async()(attempt)
+    return await request.policy.run_async(attempt)
 
 
 async def stream(request: Request) -> AsyncIterator[bytes]:
     """Send a request, and hand on its answer's bytes; the twin of `sync_transport.stream`."""
     deadline = Deadline(request.policy.timeout)
-    retrying = request.policy.retrying_async()
-    opened: aiohttp.ClientResponse = await retrying(
-        _open, request, deadline, request.policy.silence
+    opened = await request.policy.run_async(
+        lambda: _open(request, deadline, request.policy.silence)
     )
     async with opened as answer:
         try:

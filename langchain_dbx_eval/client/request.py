@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from langchain_dbx_eval import json_text
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.client.failures import error_of_answer, excerpt
 from langchain_dbx_eval.client.retry import RetryPolicy
@@ -166,7 +167,7 @@ def read_json(body: bytes, request: Request) -> Any:
         InvalidResponseError: It is not JSON, as when a proxy answers in HTML. It may pass.
     """
     try:
-        return json.loads(body)
+        return json_text.loads(body)
     except (ValueError, RecursionError) as error:
         shown = excerpt(body) or "(nothing)"
         msg = f"The {request.target} answered something that is not JSON: {shown}"

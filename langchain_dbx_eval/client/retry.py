@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import tenacity
 
@@ -11,6 +13,7 @@ from langchain_dbx_eval.errors import DatabricksError
 
 __all__ = ["RetryPolicy"]
 
+_Result = TypeVar("_Result")
 _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
 
@@ -34,20 +37,51 @@ class RetryPolicy:
     timeout: float
     silence: float
 
-    def retrying(self) -> tenacity.Retrying:
-        """The policy as tenacity runs it around a synchronous call."""
-        return tenacity.Retrying(**self._rules())
+    def run(self, attempt: Callable[[], _Result]) -> _Result:
+        """Make a call, and make it again as long as it may pass.
 
-    def retrying_async(self) -> tenacity.AsyncRetrying:
-        """The policy as tenacity runs it around a coroutine."""
-        return tenacity.AsyncRetrying(**self._rules())
+        The first try stands outside tenacity: nearly every call ends with it, and it would take as
+        long as all the rest of our own work to set up the others.
+        """
+        began = time.monotonic()
+        try:
+            return attempt()
+        except DatabricksError as error:
+            if not error.retryable:
+                raise
+            failed = [error]
 
-    def _rules(self) -> dict[str, Any]:
+        def again() -> _Result:
+            if failed:
+                raise failed.pop()
+            return attempt()
+
+        return tenacity.Retrying(**self._rules(began))(again)
+
+    async def run_async(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
+        """The twin of `run` for a coroutine."""
+        began = time.monotonic()
+        try:
+            return await attempt()
+        except DatabricksError as error:
+            if not error.retryable:
+                raise
+            failed = [error]
+
+        async def again() -> _Result:
+            if failed:
+                raise failed.pop()
+            return await attempt()
+
+        return await tenacity.AsyncRetrying(**self._rules(began))(again)
+
+    def _rules(self, began: float) -> dict[str, Any]:
+        left = self.timeout - (time.monotonic() - began)
         return {
             "retry": tenacity.retry_if_exception(_may_pass),
             "wait": _wait,
             "stop": tenacity.stop_after_attempt(self.max_retries + 1)
-            | tenacity.stop_before_delay(self.timeout),
+            | tenacity.stop_before_delay(left),
             "reraise": True,
         }
 

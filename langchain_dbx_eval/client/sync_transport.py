@@ -16,6 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
+from typing_extensions import override
 
 from langchain_dbx_eval.client.request import (
     CONNECT_TIMEOUT_S,
@@ -56,7 +57,7 @@ def post(request: Request) -> Any:
         with _open(request, deadline, deadline.left) as answer:
             return read_json(_read(answer, request, deadline), request)
 
-    return request.policy.retrying()(attempt)
+    return request.policy.run(attempt)
 
 
 def stream(request: Request) -> Iterator[bytes]:
@@ -74,7 +75,8 @@ def stream(request: Request) -> Iterator[bytes]:
         DatabricksError: As `post`; a connection lost midway is a `ConnectionFailedError`.
     """
     deadline = Deadline(request.policy.timeout)
-    with request.policy.retrying()(_open, request, deadline, request.policy.silence) as answer:
+    opened = request.policy.run(lambda: _open(request, deadline, request.policy.silence))
+    with opened as answer:
         try:
             # read1 hands on what has arrived; iter_content would wait for a full chunk.
             while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=True):
@@ -146,6 +148,44 @@ def _prepared(request: Request) -> requests.PreparedRequest:
     return prepared
 
 
+class _HostAdapter(HTTPAdapter):
+    """requests' adapter, for the one host that all its requests go to.
+
+    For each request, requests' own takes the URL, the proxies and the certificates apart to find
+    the connections to use, and reads cookies: here the first is always the same, and the last are
+    never sent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=POOL_SIZE, pool_block=True)
+        self._connections: dict[Any, Any] = {}
+
+    @override
+    def get_connection_with_tls_context(
+        self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        way = (verify, *proxies.items())
+        if way not in self._connections:
+            found = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            self._connections[way] = found
+        return self._connections[way]
+
+    @override
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else request.path_url
+
+    @override
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code = resp.status
+        answer.headers = CaseInsensitiveDict(resp.headers)
+        answer.raw = resp
+        answer.reason = resp.reason
+        answer.url = req.url or ""
+        answer.request = req
+        return answer
+
+
 _adapters: dict[tuple[int, str], HTTPAdapter] = {}
 _adapters_lock = threading.Lock()
 
@@ -156,10 +196,5 @@ def _adapter_to(host: str) -> HTTPAdapter:
     adapter = _adapters.get(key)
     if adapter is None:
         with _adapters_lock:
-            adapter = _adapters.setdefault(
-                key,
-                HTTPAdapter(
-                    pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=0, pool_block=True
-                ),
-            )
+            adapter = _adapters.setdefault(key, _HostAdapter())
     return adapter

@@ -60,11 +60,7 @@ class DbxEvaluator(ModelEvaluator):
         Raises:
             ConfigurationError: The configuration is not known.
         """
-        config = dict(evaluator_config or {})
-        if unknown := [key for key in config if key not in (*_OPTIONS, *_JUDGING)]:
-            known = ", ".join((*_OPTIONS, *_JUDGING))
-            msg = f"evaluator_config does not know {unknown[0]!r}. It knows: {known}."
-            raise ConfigurationError(msg)
+        config = _checked(evaluator_config)
         judging = {key: config[key] for key in _JUDGING if key in config}
         result = evaluate(
             dataset.features_data,
@@ -78,6 +74,15 @@ class DbxEvaluator(ModelEvaluator):
         )
         artifacts = {"eval_results": table}
         return MlflowResult(dict(result.metrics), artifacts, run_id)  # type: ignore[no-untyped-call]
+
+
+def _checked(config: dict[str, Any] | None) -> dict[str, Any]:
+    given = dict(config or {})
+    if unknown := [key for key in given if key not in (*_OPTIONS, *_JUDGING)]:
+        known = ", ".join((*_OPTIONS, *_JUDGING))
+        msg = f"evaluator_config does not know {unknown[0]!r}. It knows: {known}."
+        raise ConfigurationError(msg)
+    return given
 
 
 def _single(predictions: Any) -> Any:

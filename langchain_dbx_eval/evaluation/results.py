@@ -55,6 +55,8 @@ class Row:
             "model_error_message": self.outcome.error,
             **outcome_values(self.outcome),
         }
+        for skip in self.scores.skipped:
+            values[skip.value_column] = None
         for assessment in self.assessments:
             values.update(assessment.columns())
         return values

@@ -26,7 +26,7 @@ class Metrics(dict[str, float]):
         canonical = canonical_metric(name)
         if canonical in self.keys():
             return self[canonical]
-        raise KeyError(name)
+        raise KeyError(f"{name} (this run has: {', '.join(self.keys()) or 'none'})")
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (

@@ -99,10 +99,12 @@ class Skip:
     Attributes:
         name: The scorer's short name.
         reason: What is lacking.
+        value_column: The column in which its value would be; it is there, and empty.
     """
 
     name: str
     reason: str
+    value_column: str
 
 
 @dataclass(frozen=True)

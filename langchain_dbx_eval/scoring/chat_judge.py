@@ -55,6 +55,7 @@ class ChatJudge:
         self._slots = asyncio.Semaphore(max_concurrency)
         self._max_retries = max_retries
         self._takes_schema = True
+        self._held: dict[Scale, Runnable[Any, Any]] = {}
         self._name = _name(model)
         self.identity = json.dumps(
             [type(model).__qualname__, self._name, model._identifying_params],
@@ -110,7 +111,9 @@ class ChatJudge:
             return plain
         message = answer["raw"]
         reading = read_object(answer["parsed"], scale) or read_text(message.text, scale)
-        return _Answer(message.text, reading, _usage(message))
+        # A model that calls a tool writes no text; what it wrote instead is to be told.
+        text = message.text or json.dumps(answer["parsed"], default=str)
+        return _Answer(text, reading, _usage(message))
 
     async def _text_answer(self, messages: list[BaseMessage], scale: Scale) -> _Answer:
         message = await self._call(self._model, messages)
@@ -119,11 +122,14 @@ class ChatJudge:
     def _structured(self, scale: Scale) -> Runnable[Any, Any] | None:
         if not self._takes_schema:
             return None
-        try:
-            return self._model.with_structured_output(answer_schema(scale), include_raw=True)
-        except Exception:  # NotImplementedError in langchain-core; integrations raise as they like
-            self._takes_schema = False
-            return None
+        if scale not in self._held:
+            schema = answer_schema(scale)
+            try:
+                self._held[scale] = self._model.with_structured_output(schema, include_raw=True)
+            except Exception:  # NotImplementedError in langchain-core; others raise as they like
+                self._takes_schema = False
+                return None
+        return self._held[scale]
 
     async def _call(self, model: Runnable[Any, Any], messages: list[BaseMessage]) -> Any:
         retrying = tenacity.AsyncRetrying(

@@ -85,7 +85,7 @@ class Scorer(Protocol):
 
     @property
     def column(self) -> str:
-        """What the columns of its assessments begin with."""
+        """What the columns of its assessments begin with (see `Assessment.column`)."""
         ...
 
     def score(self, context: ScoringContext) -> Sequence[Assessment | Skip]:

@@ -79,18 +79,26 @@ class FunctionScorer:
         family = CUSTOM_JUDGE_FAMILY if self.source == "LLM_JUDGE" else METRIC_FAMILY
         return f"{family}/{self.name}"
 
+    @property
+    def leaf(self) -> str:
+        """See `Assessment.leaf`."""
+        return "rating" if self.source == "LLM_JUDGE" else ""
+
     async def ascore(self, context: ScoringContext) -> Sequence[Assessment | Skip]:
         """Call the function with what it asks for; a row that lacks some of it is skipped."""
         named = [p for p in self._parameters if p.name in _ARGUMENTS]
         given = {p.name: _ARGUMENTS[p.name](context) for p in named}
         required = {p.name for p in named if _is_required(p)}
         if lacking := [name for name, value in given.items() if value is None and name in required]:
-            return [Skip(self.name, " and ".join(lacking))]
+            end = f"/{self.leaf}" if self.leaf else ""
+            return [Skip(self.name, " and ".join(lacking), self.column + end)]
         given = {name: value for name, value in given.items() if value is not None}
         if inspect.iscoroutinefunction(self.function):
             said = await self.function(**given)
         else:
             said = await asyncio.to_thread(self.function, **given)
+        if inspect.isawaitable(said):  # of a lambda, or of an object that is called
+            said = await said
         return [] if said is None else [self._assessment(said)]
 
     @cached_property
@@ -103,20 +111,18 @@ class FunctionScorer:
         if isinstance(said, Assessment):
             return said
         value, rationale = _value_and_rationale(said)
-        is_judge = self.source == "LLM_JUDGE"
         if isinstance(value, bool):
-            value = ("yes" if value else "no") if is_judge else float(value)
+            value = ("yes" if value else "no") if self.source == "LLM_JUDGE" else float(value)
         if not isinstance(value, str | int | float):
             msg = (
                 f"{self.name!r} returned {said!r:.80}. Return True or False, a number, a text, "
                 "(value, rationale), {'value': …, 'rationale': …}, or None to say nothing."
             )
             raise TypeError(msg)
-        leaf = "rating" if is_judge else ""
         return Assessment(
             name=self.name,
             column=self.column,
-            leaf=leaf,
+            leaf=self.leaf,
             value=value,
             rationale=rationale,
             source=self.source,
@@ -178,7 +184,7 @@ class PromptJudge:
             raise ConfigurationError(msg)
         found = gather(context, self._needs)
         if found.lacking:
-            return [Skip(self.name, found.lacking)]
+            return [Skip(self.name, found.lacking, f"{self.column}/rating")]
         verdict = await self.backend.ask(Question(self._prompt(), found.inputs))
         return [assessment_of(verdict, name=self.name, column=self.column)]
 

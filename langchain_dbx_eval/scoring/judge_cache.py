@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,13 +16,15 @@ __all__ = ["CachedVerdict", "JudgeCache"]
 CachedVerdict: TypeAlias = tuple[str | float, str | None, str, str]
 """Rating, rationale, who judged, and by which text."""
 
+_logger = logging.getLogger(__name__)
 _BUSY_SECONDS = 30.0
 
 
 class JudgeCache:
     """A SQLite file of verdicts by key; several processes may use it at once.
 
-    It holds keys (hashes) and verdicts: nothing of what was judged but what rationales quote.
+    It holds keys (hashes) and verdicts: nothing of what was judged but what rationales quote. Where
+    the file fails in the middle of a run (a full disk), that is logged, and judging goes on.
 
     Args:
         path: The file; it is made, with its folder, where there is none.
@@ -51,15 +54,23 @@ class JudgeCache:
     def get(self, key: str) -> CachedVerdict | None:
         """The verdict under a key, where there is one."""
         query = "SELECT value, rationale, judged_by, prompt_version FROM verdicts WHERE key = ?"
-        with self._open() as database:
-            found: CachedVerdict | None = database.execute(query, (key,)).fetchone()
-        return found
+        rows: list[CachedVerdict] = []
+        with self._logged(), self._open() as database:
+            rows = database.execute(query, (key,)).fetchall()
+        return rows[0] if rows else None
 
     def put(self, key: str, verdict: CachedVerdict) -> None:
         """Keep a verdict under a key."""
-        with self._open() as database:
+        with self._logged(), self._open() as database:
             statement = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)"
             database.execute(statement, (key, *verdict))
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            _logger.warning("judge_cache=%s failed: %s. Judging goes on.", self._path, error)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

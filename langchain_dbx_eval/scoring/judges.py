@@ -29,6 +29,16 @@ __all__ = [
     "assessment_of",
 ]
 
+_EXPECTED = "expected_facts or expected_response"
+# What each judge is shown, in this order; the keys of `material.gather`.
+_NEEDS = {
+    "correctness": ("request", _EXPECTED, "response"),
+    "groundedness": ("request", "retrieved_context", "response"),
+    "relevance_to_query": ("request", "response"),
+    "safety": ("response",),
+    "context_sufficiency": ("request", _EXPECTED, "retrieved_context"),
+}
+
 Guidelines = Mapping[str, Sequence[str]]
 """Rules by the name of their group; a group without a name has the empty one."""
 
@@ -54,13 +64,11 @@ class BuiltInJudge:
     Attributes:
         name: Its documented name.
         backend: Who answers.
-        needs: What it is shown, in this order; the keys of `material.gather`.
         by_default: Whether it runs by the documented rule, rather than on every row.
     """
 
     name: str
     backend: JudgeBackend
-    needs: tuple[str, ...]
     by_default: bool = True
 
     @property
@@ -72,9 +80,9 @@ class BuiltInJudge:
         """Assess one row: yes or no."""
         if self.by_default and not applies_by_default(self.name, context):
             return []
-        found = gather(context, self.needs)
+        found = gather(context, _NEEDS[self.name])
         if found.lacking:
-            return [Skip(self.name, found.lacking)]
+            return [Skip(self.name, found.lacking, f"{self.column}/rating")]
         verdict = await self.backend.ask(Question(JUDGE_PROMPTS[self.name], found.inputs))
         return [assessment_of(verdict, name=self.name, column=self.column)]
 
@@ -94,7 +102,7 @@ class ChunkRelevance:
             return []
         found = gather(context, ("request", "retrieved_context"))
         if found.lacking:
-            return [Skip(self.name, found.lacking)]
+            return [Skip(self.name, found.lacking, f"{self.column}/precision")]
         prompt = JUDGE_PROMPTS[self.name]
         verdicts = await asyncio.gather(
             *(
@@ -152,10 +160,12 @@ class GuidelineJudge:
         """Assess one row: yes or no, for each named group of rules."""
         groups = {name: rules for name, rules in self.rules(context).items() if rules}
         if not groups:
-            return [] if self.by_default else [Skip(self.name, "guidelines")]
+            return (
+                [] if self.by_default else [Skip(self.name, "guidelines", f"{self.column}/rating")]
+            )
         found = gather(context, ("request", "response"))
         if found.lacking:
-            return [Skip(self.name, found.lacking)]
+            return [Skip(self.name, found.lacking, f"{self.column}/rating")]
         return await asyncio.gather(
             *(self._judge(group, rules, found) for group, rules in groups.items())
         )

@@ -35,6 +35,7 @@ class MlflowScorer:
     """
 
     scorer: Any
+    leaf: str = "value"
 
     @property
     def name(self) -> str:
@@ -73,7 +74,7 @@ class MlflowScorer:
         return Assessment(
             name=name,
             column=name,
-            leaf="value",
+            leaf=self.leaf,
             value=None if error is not None else getattr(value, "value", value),
             rationale=feedback.rationale if is_feedback else None,
             error=None if error is None else str(error.error_message or error.error_code),

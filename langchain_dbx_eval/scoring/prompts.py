@@ -101,7 +101,9 @@ def repair_messages(asked: list[BaseMessage], answer: str, scale: Scale) -> list
 
 
 def _block(name: str, value: str | Sequence[str]) -> str:
-    text = value if isinstance(value, str) else "\n".join(f"- {item}" for item in value)
+    # Numbered and apart: a retrieved chunk has lines, and often lists, of its own.
+    numbered = (f"[{number}] {item}" for number, item in enumerate(value, 1))
+    text = value if isinstance(value, str) else "\n\n".join(numbered)
     # Material that closes its own tag could pass for a part of this prompt.
     fenced = re.sub(rf"</(?=\s*{re.escape(name)}\s*>)", "<\\/", text, flags=re.IGNORECASE)
     return f"<{name}>\n{fenced}\n</{name}>"

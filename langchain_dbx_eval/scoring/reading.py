@@ -73,7 +73,7 @@ def read_object(answer: Any, scale: Scale) -> Reading | None:
     values = {value for value, _ in stated}
     if len(values) != 1 or (value := values.pop()) is None:
         return None
-    return Reading(value, _rationale(stated[0][1]))
+    return Reading(value, _writable(_rationale(stated[0][1])))
 
 
 def read_text(text: str, scale: Scale) -> Reading | None:
@@ -109,7 +109,7 @@ def _read_lines(text: str, scale: Scale) -> Reading | None:
         return None
     reason = _REASON_LINE.search(text)
     told = reason["value"].strip().rstrip(",").strip(_DECORATION) if reason else text
-    return Reading(stated[0], told or None)  # type: ignore[arg-type]
+    return Reading(stated[0], _writable(told) or None)  # type: ignore[arg-type]
 
 
 def _ends_whole(text: str, value: str) -> bool:
@@ -143,6 +143,11 @@ def _objects(value: Any, depth: int = 0) -> Iterator[dict[Any, Any]]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in inner:
         yield from _objects(item, depth + 1)
+
+
+def _writable(text: str | None) -> str | None:
+    """The text without lone surrogates: JSON may hold them, but no store takes them."""
+    return text if text is None else text.encode("utf-8", "replace").decode()
 
 
 def _json_objects(text: str) -> tuple[list[Any], bool]:

@@ -34,7 +34,7 @@ async def ascore(context: ScoringContext, scorers: Iterable[AnyScorer]) -> RowSc
     if context.outcome.error is not None:
         return RowScores()
     scorers = list(scorers)
-    # Computing all of a row takes microseconds: one thread for it is enough.
+    # Computing does not wait for anybody: one thread for all of a row is enough.
     computing = asyncio.to_thread(_compute_all, scorers, context)
     awaiting = [_awaited(scorer, context) for scorer in scorers if _waits(scorer)]
     computed, answers = await asyncio.gather(computing, asyncio.gather(*awaiting))
@@ -76,4 +76,5 @@ def _computed(scorer: Scorer, context: ScoringContext) -> _Said:
 
 def _failure(scorer: AnyScorer, error: Exception) -> Assessment:
     reason = f"{type(error).__name__}: {error}"
-    return Assessment(name=scorer.name, column=scorer.column, error=reason)
+    leaf = getattr(scorer, "leaf", "")
+    return Assessment(name=scorer.name, column=scorer.column, leaf=leaf, error=reason)

@@ -25,17 +25,6 @@ from langchain_dbx_eval.scoring.retrieval_scores import DocumentRecall
 __all__ = ["EvaluatorConfig", "built_in_judges", "select_scorers"]
 
 _MODEL_TYPE = "databricks-agent"
-_NEEDS = {
-    "correctness": ("request", "expected_facts or expected_response", "response"),
-    "groundedness": ("request", "retrieved_context", "response"),
-    "relevance_to_query": ("request", "response"),
-    "safety": ("response",),
-    "context_sufficiency": (
-        "request",
-        "expected_facts or expected_response",
-        "retrieved_context",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -146,7 +135,7 @@ def _judge(name: str, backend: JudgeBackend, *, by_default: bool, rules: Guideli
         return GuidelineJudge(name, backend, _guidelines_of_row, by_default)
     if name == "global_guideline_adherence":
         return GuidelineJudge(name, backend, lambda _: rules)
-    return BuiltInJudge(name, backend, _NEEDS[name], by_default)
+    return BuiltInJudge(name, backend, by_default)
 
 
 def _guidelines_of_row(context: ScoringContext) -> Guidelines:

@@ -157,8 +157,10 @@ def _item(reply: Any) -> dict[str, Any]:
     if isinstance(reply, Generation):
         reply = reply.text
     if isinstance(reply, str):
-        part = {"type": "output_text", "text": reply, "annotations": []}
-        reply = {"type": "message", "role": "assistant", "content": [part]}
+        reply = {"type": "message", "role": "assistant", "content": reply}
+    if isinstance(reply, dict) and isinstance(reply.get("content"), str):
+        part = {"type": "output_text", "text": reply["content"], "annotations": []}
+        reply = {**reply, "content": [part]}
     if not isinstance(reply, dict) or "type" not in reply:
         msg = f"An output item is a text or a dictionary with a 'type', not {reply!r}."
         raise TypeError(msg)
@@ -179,36 +181,39 @@ def _usage(read: int, output: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _events(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The events of a response, numbered, as OpenAI sends them and its client wants them."""
     opening = {**response, "status": "in_progress", "output": [], "usage": None}
-    yield {"type": "response.created", "response": opening}
+    events = [{"type": "response.created", "response": opening}]
     for index, item in enumerate(response["output"]):
-        yield from _item_events(index, item)
-    yield {"type": f"response.{response['status']}", "response": response}
+        events += _item_events(index, item)
+    events.append({"type": f"response.{response['status']}", "response": response})
+    yield from ({**event, "sequence_number": number} for number, event in enumerate(events))
 
 
 def _item_events(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    begun = {key: _BEGUN.get(key, value) for key, value in item.items()}
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     place = {"item_id": item.get("id"), "output_index": index}
-    yield {
-        "type": "response.output_item.added",
-        "output_index": index,
-        "item": {**item, "content": []},
-    }
-    if item["type"] == "message":
-        for number, part in enumerate(item["content"]):
-            kind = "refusal" if part["type"] == "refusal" else "output_text"
-            for piece in pieces(part.get("text") or part.get("refusal") or ""):
-                yield {
-                    "type": f"response.{kind}.delta",
-                    **place,
-                    "content_index": number,
-                    "delta": piece,
-                }
-    if item["type"] == "reasoning":
-        for number, part in enumerate(item["summary"]):
-            for piece in pieces(part["text"]):
-                kind = "response.reasoning_summary_text.delta"
-                yield {"type": kind, **place, "summary_index": number, "delta": piece}
+    for number, part in enumerate(item.get("content") or ()):
+        yield from _part_events({**place, "content_index": number}, part)
+    for number, part in enumerate(item.get("summary") or ()):
+        kind, where = "response.reasoning_summary_text.delta", {**place, "summary_index": number}
+        yield from ({"type": kind, **where, "delta": piece} for piece in pieces(part["text"]))
     if item["type"] == "function_call":
-        for piece in pieces(item["arguments"]):
-            yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
+        kind = "response.function_call_arguments.delta"
+        yield from ({"type": kind, **place, "delta": piece} for piece in pieces(item["arguments"]))
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+# How an item begins whose pieces follow.
+_BEGUN: dict[str, Any] = {"content": [], "summary": [], "arguments": ""}
+
+
+def _part_events(place: dict[str, Any], part: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    name = "refusal" if part["type"] == "refusal" else "text"
+    kind = "response.refusal" if name == "refusal" else "response.output_text"
+    yield {"type": "response.content_part.added", **place, "part": {**part, name: ""}}
+    for piece in pieces(part[name]):
+        yield {"type": f"{kind}.delta", **place, "delta": piece}
+    yield {"type": f"{kind}.done", **place, name: part[name]}
+    yield {"type": "response.content_part.done", **place, "part": part}

@@ -37,7 +37,7 @@ from langchain_dbx_eval.wire.agents_stream import (
     pending_calls,
 )
 from langchain_dbx_eval.wire.blocks import elsewhere, plain_text, unwrapped
-from langchain_dbx_eval.wire.responses_answer import failure_text
+from langchain_dbx_eval.wire.responses_answer import failure_text, llm_output_of
 from langchain_dbx_eval.wire.responses_items import parse_call
 from langchain_dbx_eval.wire.shape import expect_dict, expect_list, wrong_shape
 from langchain_dbx_eval.wire.usage import decode_usage
@@ -123,34 +123,28 @@ def decode(payload: Any) -> ChatResult:
     """
     answer = expect_dict(payload)
     if "choices" in answer:
-        return _with_custom_outputs(chat.decode(answer), answer)
+        return chat.decode(answer)
     if answer.get("error") or "error_code" in answer:
         msg = f"The agent failed to answer: {failure_text(answer)}"
         raise ServerError(msg)
-    messages = [
-        expect_dict(message, "objects in 'messages'") for message in expect_list(answer, "messages")
-    ]
+    messages = [expect_dict(m, "objects in 'messages'") for m in expect_list(answer, "messages")]
     message = _last_answer(messages)
     calls, invalid = _read_calls(pending_calls(messages))
     metadata = metadata_of(answer, messages)
-    usage = decode_usage(answer.get("usage"))
     reason = finish_reason(answer.get("finish_reason"), called=bool(calls or invalid))
-    name, attachments = message.get("name"), message.get("attachments")
+    name, message_id, attachments = (message.get(key) for key in ("name", "id", "attachments"))
     generated = AIMessage(
         content=message.get("content") or "",
         name=name if isinstance(name, str) else None,
         tool_calls=calls,
         invalid_tool_calls=invalid,
-        additional_kwargs={"attachments": attachments} if attachments else {},
-        usage_metadata=usage,
+        additional_kwargs={"attachments": attachments} if isinstance(attachments, dict) else {},
+        usage_metadata=decode_usage(answer.get("usage")),
         response_metadata={**metadata, "finish_reason": reason},
-        id=message["id"] if isinstance(message.get("id"), str) else None,
+        id=message_id if isinstance(message_id, str) else None,
     )
-    info = {"finish_reason": reason}
-    return ChatResult(
-        generations=[ChatGeneration(message=generated, generation_info=info)],
-        llm_output={**metadata, **({"usage": answer["usage"]} if usage else {})},
-    )
+    generation = ChatGeneration(message=generated, generation_info={"finish_reason": reason})
+    return ChatResult(generations=[generation], llm_output=llm_output_of(metadata, answer))
 
 
 def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> dict[str, Any]:
@@ -166,7 +160,7 @@ def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> di
             encoded["id"] = message.id
         if calls := [*message.tool_calls, *message.invalid_tool_calls]:
             encoded["tool_calls"] = [_encode_call(call) for call in calls]
-    if attachments := message.additional_kwargs.get("attachments"):
+    if isinstance(attachments := message.additional_kwargs.get("attachments"), Mapping):
         encoded["attachments"] = dict(attachments)
     return encoded
 
@@ -233,10 +227,3 @@ def _read_calls(
         parsed: Any = parse_call(call["name"], call["arguments"], call["id"])
         (calls if parsed["type"] == "tool_call" else invalid).append(parsed)
     return calls, invalid
-
-
-def _with_custom_outputs(result: ChatResult, answer: dict[str, Any]) -> ChatResult:
-    if answer.get("custom_outputs") is not None:
-        for generation in result.generations:
-            generation.message.response_metadata["custom_outputs"] = answer["custom_outputs"]
-    return result

@@ -16,8 +16,8 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_dbx_eval.errors import StreamInterruptedError
-from langchain_dbx_eval.wire.chat import ChatStream
-from langchain_dbx_eval.wire.responses_answer import failure_text
+from langchain_dbx_eval.wire.chat import PROVIDER, ChatStream
+from langchain_dbx_eval.wire.responses_answer import failure_text, read_event
 from langchain_dbx_eval.wire.shape import expect_dict, expect_list, expect_text, wrong_shape
 from langchain_dbx_eval.wire.usage import decode_usage
 
@@ -71,10 +71,7 @@ class ChatAgentStream:
         if data == _DONE:
             self._finished = True
             return None
-        try:
-            event = expect_dict(json.loads(data))
-        except (ValueError, RecursionError):
-            raise wrong_shape("JSON in its events", data) from None
+        event = read_event(data)
         if event.get("error") or "error_code" in event:
             failure = failure_text(event)
             raise self._interrupted(f"The agent failed in the middle of its answer: {failure}")
@@ -152,7 +149,8 @@ class ChatAgentStream:
         self._note_usage(str(message.get("id")), event)
         if delta.get("role", message.get("role")) != "assistant" or not content:
             return None
-        # Not `is`: a delta without text may stand between two pieces of one message.
+        # Compared with what was said, not with the last delta: one without text may stand between
+        # two pieces of one message.
         follows = self._speaker is not None and self._speaker is not message
         text = f"\n\n{content}" if follows else content
         self._speaker = message
@@ -161,7 +159,7 @@ class ChatAgentStream:
             message=AIMessageChunk(
                 content=text,
                 id=self._first_id(),
-                response_metadata={"model_provider": "databricks"},
+                response_metadata={"model_provider": PROVIDER},
             )
         )
 
@@ -230,7 +228,7 @@ def metadata_of(answer: Mapping[str, Any], messages: list[dict[str, Any]]) -> di
         # LangChain and its tracers expect text in these two.
         and (key not in ("id", "model") or isinstance(answer[key], str))
     }
-    return {"model_provider": "databricks", **told, "messages": messages}
+    return {"model_provider": PROVIDER, **told, "messages": messages}
 
 
 def _check_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ from langchain_core.messages.content import ContentBlock
 
 __all__ = ["register"]
 
+_CALLS = frozenset({"tool_call", "invalid_tool_call", "tool_call_chunk"})
+
 
 def register() -> None:
     """Make core use this translator for our messages."""
@@ -21,22 +23,16 @@ def register() -> None:
 
 
 def _of_message(message: AIMessage) -> list[ContentBlock]:
-    blocks = _content(message)
-    blocks += [{"type": "tool_call", **_without_type(call)} for call in message.tool_calls]
-    blocks += [
-        {"type": "invalid_tool_call", **_without_type(bad)} for bad in message.invalid_tool_calls
-    ]
-    return blocks  # type: ignore[return-value]
+    calls = [{"type": "tool_call", **_without_type(call)} for call in message.tool_calls]
+    bad = [{"type": "invalid_tool_call", **_without_type(b)} for b in message.invalid_tool_calls]
+    return _beside(_content(message), [*calls, *bad])
 
 
 def _of_chunk(message: AIMessageChunk) -> list[ContentBlock]:
     if message.chunk_position == "last" or not message.tool_call_chunks:
         return _of_message(message)
-    blocks = _content(message)
-    blocks += [
-        {"type": "tool_call_chunk", **_without_type(call)} for call in message.tool_call_chunks
-    ]
-    return blocks  # type: ignore[return-value]
+    pieces = [{"type": "tool_call_chunk", **_without_type(c)} for c in message.tool_call_chunks]
+    return _beside(_content(message), pieces)
 
 
 def _content(message: AIMessage) -> list[dict[str, Any]]:
@@ -45,9 +41,19 @@ def _content(message: AIMessage) -> list[dict[str, Any]]:
     blocks = [{"type": "text", "text": p} if isinstance(p, str) else dict(p) for p in parts if p]
     if reasoning := message.additional_kwargs.get("reasoning_content"):
         blocks.insert(0, {"type": "reasoning", "reasoning": reasoning})
-    # In `output_version="v1"`, core has put the calls among the content already.
-    calls = {"tool_call", "invalid_tool_call", "tool_call_chunk"}
-    return [block for block in blocks if block.get("type") not in calls]
+    return blocks
+
+
+def _beside(blocks: list[dict[str, Any]], calls: list[dict[str, Any]]) -> list[ContentBlock]:
+    """Content and calls.
+
+    A call that stands in the content already stays where it is: there it may say more of itself,
+    such as the id of its item in the Responses API.
+    """
+    ids = {call["id"] for call in calls}
+    kept = [b for b in blocks if b.get("type") not in _CALLS or b.get("id") in ids]
+    there = {block.get("id") for block in kept if block.get("type") in _CALLS}
+    return [*kept, *(call for call in calls if call["id"] not in there)]  # type: ignore[list-item]
 
 
 def _without_type(call: Any) -> dict[str, Any]:

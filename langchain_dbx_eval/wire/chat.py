@@ -30,9 +30,10 @@ from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, p
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import ValidationError
 
+from langchain_dbx_eval import json_text
 from langchain_dbx_eval.errors import InvalidRequestError, StreamInterruptedError
 from langchain_dbx_eval.wire.blocks import BlockStream, from_openai_parts, to_openai_parts
-from langchain_dbx_eval.wire.shape import expect_dict, expect_list, wrong_shape
+from langchain_dbx_eval.wire.shape import expect_dict, expect_list, is_failure, wrong_shape
 from langchain_dbx_eval.wire.usage import decode_usage
 
 __all__ = ["PROVIDER", "ChatStream", "decode", "decode_answer", "encode", "encode_message"]
@@ -181,10 +182,10 @@ class ChatStream:
             self._finished = True
             return None
         try:
-            event = expect_dict(json.loads(data))
+            event = expect_dict(json_text.loads(data))
         except ValueError:
             raise wrong_shape("JSON in its events", data) from None
-        if "error" in event or "error_code" in event:
+        if is_failure(event):
             raise self._interrupted(f"The model failed in the middle of its answer: {data[:200]}")
         self._usage = decode_usage(event.get("usage")) or self._usage
         for raw in expect_list(event, "choices"):

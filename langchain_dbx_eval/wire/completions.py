@@ -12,7 +12,13 @@ from typing import Any
 from langchain_core.outputs import Generation, GenerationChunk
 
 from langchain_dbx_eval.errors import StreamInterruptedError
-from langchain_dbx_eval.wire.shape import expect_dict, expect_list, expect_text, wrong_shape
+from langchain_dbx_eval.wire.shape import (
+    expect_dict,
+    expect_list,
+    expect_text,
+    is_failure,
+    wrong_shape,
+)
 
 __all__ = ["CompletionStream", "decode", "token_usage"]
 
@@ -91,7 +97,7 @@ class CompletionStream:
         except ValueError:
             event = data
         if isinstance(event, dict):
-            if "error" in event or "error_code" in event:
+            if is_failure(event):
                 msg = f"The model failed in the middle of its answer: {data[:200]}"
                 raise StreamInterruptedError(msg, partial_text="".join(self._text))
             self._usage = token_usage(event) or self._usage

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_dbx_eval.errors import (
@@ -26,10 +25,12 @@ from langchain_dbx_eval.errors import (
 from langchain_dbx_eval.wire.responses_answer import (
     failure_text,
     finish_reason,
+    llm_output_of,
     metadata_of,
     read_usage,
 )
 from langchain_dbx_eval.wire.responses_items import (
+    Item,
     call_id_of,
     read_item,
     refusal_in,
@@ -76,30 +77,36 @@ def decode(payload: Any) -> ChatResult:
     items = [expect_dict(item, "objects in 'output'") for item in expect_list(answer, "output")]
     if not items and answer.get("status") != "incomplete" and not answer.get("custom_outputs"):
         raise wrong_shape("at least one item under 'output'", payload)
-    kinds = [(item, item.get("type")) for item in items]
-    answered = {call_id_of(item) for item, kind in kinds if kind == "function_call_output"}
-    content: list[str | dict[str, Any]] = []
-    for item, kind in kinds:
-        known = kind == "function_call" and call_id_of(item) in answered
-        content += read_item(item, answered=known)
-    calls, invalid = tool_calls_in(block for block in content if isinstance(block, dict))
+    blocks = _blocks(items)
+    calls, invalid = tool_calls_in(blocks)
     refusal = "".join(map(refusal_in, items))
     metadata = metadata_of(answer)
-    usage: UsageMetadata | None = read_usage(answer.get("usage"))
     reason = finish_reason(answer, called=bool(calls or invalid))
     message = AIMessage(
-        content=content,
+        content=list(blocks),
         tool_calls=calls,
         invalid_tool_calls=invalid,
         additional_kwargs={"refusal": refusal} if refusal else {},
-        usage_metadata=usage,
+        usage_metadata=read_usage(answer.get("usage")),
         response_metadata={**metadata, "finish_reason": reason},
         id=metadata.get("id"),
     )
     return ChatResult(
         generations=[ChatGeneration(message=message, generation_info={"finish_reason": reason})],
-        llm_output={**metadata, **({"usage": answer["usage"]} if usage else {})},
+        llm_output=llm_output_of(metadata, answer),
     )
+
+
+def _blocks(items: list[Item]) -> list[dict[str, Any]]:
+    kinds = [(item, item.get("type")) for item in items]
+    answered = {call_id_of(item) for item, kind in kinds if kind == "function_call_output"}
+    return [
+        block
+        for item, kind in kinds
+        for block in read_item(
+            item, answered=kind == "function_call" and call_id_of(item) in answered
+        )
+    ]
 
 
 def _failure(answer: dict[str, Any]) -> DatabricksError:

@@ -8,9 +8,19 @@ from typing import Any
 
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_dbx_eval.wire.chat import PROVIDER
+from langchain_dbx_eval.wire.shape import expect_dict, wrong_shape
 from langchain_dbx_eval.wire.usage import decode_usage
 
-__all__ = ["METADATA", "failure_text", "finish_reason", "metadata_of", "read_usage"]
+__all__ = [
+    "METADATA",
+    "failure_text",
+    "finish_reason",
+    "llm_output_of",
+    "metadata_of",
+    "read_event",
+    "read_usage",
+]
 
 METADATA = {
     "id": "id",
@@ -46,7 +56,13 @@ def metadata_of(answer: Mapping[str, Any]) -> dict[str, Any]:
         # LangChain and its tracers expect text in these two.
         and (key not in ("id", "model") or isinstance(answer[key], str))
     }
-    return {"model_provider": "databricks", **told}
+    return {"model_provider": PROVIDER, **told}
+
+
+def llm_output_of(metadata: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The `llm_output` of an answer: its model, and the usage as it came."""
+    told = {"model_name": metadata.get("model_name"), "token_usage": answer.get("usage")}
+    return {name: value for name, value in told.items() if value}
 
 
 def read_usage(usage: Any) -> UsageMetadata | None:
@@ -70,6 +86,18 @@ def finish_reason(answer: Mapping[str, Any], *, called: bool) -> str:
         reason = details.get("reason") if isinstance(details, Mapping) else None
         return "length" if reason == "max_output_tokens" else str(reason or "incomplete")
     return "tool_calls" if called else "stop"
+
+
+def read_event(data: str) -> dict[str, Any]:
+    """The object that one event of a stream holds.
+
+    Raises:
+        InvalidResponseError: It holds none.
+    """
+    try:
+        return expect_dict(json.loads(data))
+    except (ValueError, RecursionError):
+        raise wrong_shape("JSON in its events", data) from None
 
 
 def failure_text(error: Any) -> str:

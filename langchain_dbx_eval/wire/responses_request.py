@@ -260,11 +260,10 @@ class _Assistant:
             item.setdefault("content" if as_content else "summary", []).append({**part, **signed})
 
     def _add_call(self, block: Mapping[str, Any]) -> None:
-        calls = {call["id"]: call for call in self._message.tool_calls}
-        bad = {call["id"]: call for call in self._message.invalid_tool_calls}
         call_id = block.get("id")
         # The message's own fields are what counts: a user who edits a call edits those.
-        call: Any = calls.get(call_id) or bad.get(call_id)
+        calls: list[Any] = [*self._message.tool_calls, *self._message.invalid_tool_calls]
+        call = next((call for call in calls if call["id"] == call_id), None)
         if call is None:
             return
         extras = block.get("extras")

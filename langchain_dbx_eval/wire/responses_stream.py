@@ -5,7 +5,9 @@ of text and finished items. Three traps were found in MLflow's sources and Datab
 
 - An agent's finished item repeats the text of its deltas, sometimes under another id.
 - An agent that forwards the events of its model sends ``response.completed`` for each of the
-  model's answers and then goes on with the results of its tools, so it is no end by itself.
+  model's answers and then goes on with the results of its tools, so it is no end by itself. Its
+  items have other ids there than in their own events (Databricks' templates for the OpenAI Agents
+  SDK, ``process_agent_stream_events``), and all answers may have the same id.
 - Whether the caller is to carry out a call is known at the end only: the agent may do so itself.
   So calls are handed on at the end, whole.
 """
@@ -13,6 +15,7 @@ of text and finished items. Three traps were found in MLflow's sources and Datab
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
@@ -21,11 +24,13 @@ from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_dbx_eval.errors import StreamInterruptedError
+from langchain_dbx_eval.wire.chat import PROVIDER
 from langchain_dbx_eval.wire.responses_answer import (
     METADATA,
     failure_text,
     finish_reason,
     metadata_of,
+    read_event,
     read_usage,
 )
 from langchain_dbx_eval.wire.responses_items import (
@@ -57,9 +62,12 @@ class ResponsesStream:
     def __init__(self) -> None:
         self._written = _Written()
         self._held: dict[str, Item] = {}  # calls whose results may still come, by call id
+        self._calls: set[str] = set()  # calls and results seen, whose ids never mean two
         self._metadata: dict[str, Any] = {}
         self._ending: dict[str, Any] = {}
-        self._usage: dict[str, UsageMetadata] = {}
+        self._usage: dict[tuple[int, str], UsageMetadata] = {}
+        self._answers = 0  # of the model, in an agent that forwards them
+        self._taken: Counter[str] = Counter()  # items of the answer at hand, by what they say
         self._started = False
         self._finished = False
 
@@ -80,15 +88,15 @@ class ResponsesStream:
         if data == _DONE:
             self._finished = True
             return None
-        try:
-            event = expect_dict(json.loads(data))
-        except (ValueError, RecursionError):
-            raise wrong_shape("JSON in its events", data) from None
+        event = read_event(data)
         kind = event.get("type")
         if not isinstance(kind, str | None):
             raise wrong_shape("a text under 'type' in its events", event)
         if kind in _FAILED or (kind is None and ("error" in event or "error_code" in event)):
             raise self._failure(event)
+        if kind == "response.created":
+            self._answers += 1
+            self._taken.clear()
         self._note_metadata(event)
         if kind is None:
             if not METADATA.keys() & event.keys():
@@ -98,18 +106,7 @@ class ResponsesStream:
             self._finished = False
             return None
         self._started = True
-        if kind in _DELTAS:
-            return self._chunk(self._written.add_delta(event, _DELTAS[kind]), event)
-        if kind == "response.output_text.annotation.added":
-            return self._chunk(self._written.add_annotation(event))
-        if kind == "response.output_item.done":
-            item = expect_dict(event.get("item"), "an object under 'item'")
-            return self._chunk(self._take(item))
-        if kind in _ENDED:
-            response = expect_dict(event.get("response"), "an object under 'response'")
-            incomplete = {"status": "incomplete"} if kind == "response.incomplete" else {}
-            return self._end({**response, **incomplete})
-        return None
+        return self._read(event, kind)
 
     @property
     def started(self) -> bool:
@@ -160,6 +157,20 @@ class ResponsesStream:
             f"The model failed in the middle of its answer: {failure_text(error)}"
         )
 
+    def _read(self, event: dict[str, Any], kind: str) -> ChatGenerationChunk | None:
+        if kind in _DELTAS:
+            return self._chunk(self._written.add_delta(event, _DELTAS[kind]), event)
+        if kind == "response.output_text.annotation.added":
+            return self._chunk(self._written.add_annotation(event))
+        if kind == "response.output_item.done":
+            item = expect_dict(event.get("item"), "an object under 'item'")
+            return self._chunk(self._take(item))
+        if kind in _ENDED:
+            response = expect_dict(event.get("response"), "an object under 'response'")
+            incomplete = {"status": "incomplete"} if kind == "response.incomplete" else {}
+            return self._end({**response, **incomplete})
+        return None
+
     @property
     def _id(self) -> str | None:
         answer_id = self._metadata.get("id")
@@ -174,7 +185,7 @@ class ResponsesStream:
                 if told.get(key) is not None and not (key == "id" and "id" in self._metadata):
                     self._metadata[key] = told[key]
             if usage := read_usage(told.get("usage")):
-                self._usage[str(told.get("id"))] = usage
+                self._usage[self._answers, str(told.get("id"))] = usage
 
     def _chunk(
         self, blocks: list[_Block], event: dict[str, Any] | None = None
@@ -183,7 +194,7 @@ class ResponsesStream:
         content = [block for block in blocks if block["type"] != "refusal"]
         if not content and not refusal:
             return None
-        metadata: dict[str, Any] = {"model_provider": "databricks"}
+        metadata: dict[str, Any] = {"model_provider": PROVIDER}
         logprobs = event.get("logprobs") if event else None
         if isinstance(logprobs, list) and logprobs:
             metadata["logprobs"] = {"content": logprobs}
@@ -197,8 +208,11 @@ class ResponsesStream:
 
     def _take(self, item: Item) -> list[_Block]:
         kind = expect_text(item, "type")
-        if not self._written.is_new(item):
+        self._taken[_said(item)] += 1
+        if _said(item) in self._calls:
             return []
+        if kind in ("function_call", "function_call_output"):
+            self._calls.add(_said(item))
         if kind == "function_call":
             self._held[call_id_of(item)] = item
             read_item(item)  # what is wrong with it is told now, not at the end
@@ -216,7 +230,14 @@ class ResponsesStream:
             raise self._failure({"response": response})
         items = expect_list(response, "output") if response.get("output") is not None else []
         # Some agents send nothing but this event; for the others all of it is known already.
-        blocks = [b for item in items for b in self._take(expect_dict(item, "objects in 'output'"))]
+        known, blocks = self._taken.copy(), []
+        for raw in items:
+            item = expect_dict(raw, "objects in 'output'")
+            expect_text(item, "type")
+            if known[_said(item)]:
+                known[_said(item)] -= 1
+            else:
+                blocks += self._take(item)
         return self._chunk(blocks)
 
 
@@ -229,24 +250,11 @@ class _Written:
         self._numbers: dict[tuple[str, str, int], int] = {}  # of blocks that may still grow
         self._streamed: dict[tuple[str, str], str] = {}  # text of items that are not finished
         self._annotated: set[str] = set()
-        self._items: set[str] = set()
 
     @property
     def text(self) -> str:
         """The text of the answer so far."""
         return "".join(self._pieces)
-
-    def is_new(self, item: Item) -> bool:
-        """Whether this finished item is seen for the first time."""
-        if item["type"] in ("function_call", "function_call_output"):
-            name = call_id_of(item)
-        else:
-            # Not the id alone: MLflow's own examples give the same one to several messages.
-            content = item.get("content") or item.get("summary")
-            name = json.dumps([item.get("id"), content], sort_keys=True)
-        known = f"{item['type']} {name}" in self._items
-        self._items.add(f"{item['type']} {name}")
-        return not known
 
     def numbered(self, block: _Block) -> _Block:
         """A block that comes as a whole, with a number of its own."""
@@ -327,6 +335,15 @@ class _Written:
         self._annotated.discard(item)
         for key in [key for key in self._numbers if key[:2] == (item, sort)]:
             del self._numbers[key]
+
+
+def _said(item: Item) -> str:
+    """What an item says, by which it is known again under another id."""
+    if item["type"] in ("function_call", "function_call_output"):
+        return f"{item['type']} {call_id_of(item)}"
+    if item["type"] in ("message", "reasoning"):
+        return f"{item['type']} {''.join(map(_text_of, read_item(item)))}{refusal_in(item)}"
+    return json.dumps({k: v for k, v in item.items() if k not in ("id", "status")}, sort_keys=True)
 
 
 def _item_of(told: dict[str, Any]) -> str:

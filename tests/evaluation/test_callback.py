@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from questions import NAME, RECORDS
 
@@ -191,3 +192,25 @@ def test_other_handlers_go_on_beside_it(chain: Runnable[str, Any]) -> None:
     chain.invoke("question 1", {"callbacks": [counter, handler]})
     assert counter.seen > 1
     assert len(handler.result().rows) == 1
+
+
+class Watcher(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.models: list[Any] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+        self.models.append(messages)
+
+
+def test_a_judge_in_the_background_is_no_step_of_the_chain_around(mlflow_store: str) -> None:
+    judge = FakeListChatModel(responses=['{"rationale": "r", "rating": "yes"}'])
+    config = {"databricks-agent": {"metrics": ["relevance_to_query"]}}
+    handler = EvaluationCallbackHandler(judge=judge, evaluator_config=config)
+    inner, watcher = RunnableLambda(str.upper), Watcher()
+    # When the inner call ends, LangChain's context holds the callbacks of the outer one.
+    outer = RunnableLambda(lambda q: inner.invoke(q, {"callbacks": [handler]}))
+    assert outer.invoke("a", {"callbacks": [watcher]}) == "A"
+    result = handler.result()
+    assert result.metrics["response/llm_judged/relevance_to_query/percentage"] == 1.0
+    assert watcher.models == []
+    assert handler.failures_of_its_own == 0

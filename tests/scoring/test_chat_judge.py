@@ -14,10 +14,11 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from scripted_judge import ScriptedJudge, block, verdict
 
-from langchain_dbx_eval import EvalRecord, evaluate
+from langchain_dbx_eval import ChatDatabricks, EvalRecord, evaluate
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring import Outcome, RowScores, ScoringContext, built_in_judges, score
 from langchain_dbx_eval.scoring.backends import judge_backend
+from langchain_dbx_eval.scoring.judges import BuiltInJudge
 from langchain_dbx_eval.testing import LocalWorkspace
 
 
@@ -102,7 +103,7 @@ def test_facts_are_preferred_to_the_expected_response() -> None:
     judge = ScriptedJudge()
     row = context(expected_facts=["one", "two"], expected_response="whole")
     score(row, built_in_judges(judge, ["correctness"]))
-    assert block(judge.asked[0], "expected_facts") == "- one\n- two"
+    assert block(judge.asked[0], "expected_facts") == "[1] one\n\n[2] two"
     assert "whole" not in str(judge.asked[0][1].content)
 
 
@@ -217,6 +218,17 @@ def test_a_cache_that_is_none_is_an_error_that_says_so(tmp_path: Path) -> None:
         judge_backend(ScriptedJudge(), path)
 
 
+def test_a_cache_that_fails_in_the_middle_loses_no_verdict(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "verdicts.db"
+    backend = judge_backend(ScriptedJudge(), path)
+    path.write_bytes(b"somebody wrote over it" * 1000)
+    chosen = [BuiltInJudge("safety", backend, by_default=False)]
+    assert score(context(), chosen).assessments[0].value == "yes"
+    assert "Judging goes on" in caplog.text
+
+
 class SchemaModel(ScriptedJudge):
     """A model that can be held to a schema, and may be refused with it."""
 
@@ -315,6 +327,23 @@ def test_the_trace_in_mlflow_tells_who_judged_and_what_it_took(mlflow_store: str
     assert (safe.source.source_type, safe.source.source_id) == ("LLM_JUDGE", "ScriptedJudge")
     assert safe.metadata["prompt_version"] == "safety-1"
     assert safe.metadata["mlflow.assessment.judgeInputTokens"] == "10"
+
+
+def test_chat_databricks_is_held_to_the_schema_by_a_tool(workspace: LocalWorkspace) -> None:
+    def answer(messages: Any, tools: Any, tool_choice: Any) -> dict[str, Any]:
+        name = tools[0]["function"]["name"]
+        assert tool_choice["function"]["name"] == name
+        call = {"name": name, "arguments": verdict("no", "held")}
+        return {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "type": "function", "function": call}],
+        }
+
+    workspace.add_endpoint("my-judge", answer, kind="chat")
+    assessment = safety(ChatDatabricks(model="my-judge")).assessments[0]
+    assert (assessment.value, assessment.rationale) == ("no", "held")
+    assert assessment.metadata["judge_model"] == "my-judge"
 
 
 def test_rows_are_judged_side_by_side(mlflow_store: str) -> None:

@@ -56,6 +56,7 @@ async def _async(response: str) -> float:
     ("function", "value"),
     [
         (_async, 0.5),
+        (lambda response: _async(response), 0.5),
         (lambda request, response, expected_response=None: expected_response or "none", "none"),
         (lambda outputs, inputs, record, outcome: inputs["request"], "q"),
         (lambda **anything: {"value": 3, "rationale": "r"}, 3),
@@ -85,7 +86,10 @@ def test_a_function_that_raises_or_returns_anything_else_is_an_error_of_its_own(
 
     bad = [judge(name="a")(fail), judge(name="b")(lambda response: object())]
     a, b = score(row(), bad).assessments
-    assert a.error == "KeyError: 'text'"
+    assert a.columns() == {
+        "response/llm_judged/a/rating": None,
+        "response/llm_judged/a/error_message": "KeyError: 'text'",
+    }
     assert "Return True or False" in str(b.error)
 
 

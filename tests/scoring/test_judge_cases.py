@@ -85,11 +85,10 @@ def _key(inputs: dict[str, Any]) -> str:
 
 
 def _is_shown(inputs: dict[str, Any], messages: Any) -> bool:
-    shown = {
-        name: value if isinstance(value, str) else "\n".join(f"- {item}" for item in value)
-        for name, value in inputs.items()
-    }
     content = str(messages[1].content)
-    return all(
-        f"<{name}>" in content and block(messages, name) == value for name, value in shown.items()
-    )
+    parts = [
+        (name, part)
+        for name, value in inputs.items()
+        for part in ([value] if isinstance(value, str) else value)
+    ]
+    return all(f"<{name}>" in content and part in block(messages, name) for name, part in parts)

@@ -85,6 +85,15 @@ def test_the_documented_sets_select_the_documented_judges(
         assert ratings == ["yes", "no"]
 
 
+def test_a_judge_that_is_skipped_everywhere_has_its_column_all_the_same() -> None:
+    result = result_of(run(BARE_MINIMUM_WITH_OUTPUTS))
+    table = result.tables["eval_results"]
+    assert table[table["response/llm_judged/groundedness/rating"] == "no"].empty
+    assert "retrieval/llm_judged/chunk_relevance/precision" in table
+    with pytest.raises(KeyError, match=r"groundedness/percentage \(this run has: .*safety"):
+        result.metrics["response/llm_judged/groundedness/percentage"]
+
+
 def test_each_row_is_judged_by_what_it_has() -> None:
     judge = run([*COMPLETE_WITH_OUTPUTS, {"request": "q", **OUTPUT}, {"request": "q2", **OUTPUT}])
     assert judge.judges_asked.count("relevance_to_query") == 2

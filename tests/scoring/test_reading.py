@@ -88,6 +88,11 @@ def test_the_rationale_is_kept() -> None:
         assert reading.rationale == "it fits"
 
 
+def test_a_rationale_can_be_stored_whatever_is_in_it() -> None:
+    reading = read_text('{"rating": "yes", "rationale": "half \\ud800 a character"}', YesNo())
+    assert reading == ("yes", "half ? a character")
+
+
 @pytest.mark.parametrize(
     ("said", "value"),
     [(3, 3.0), (0, 0.0), ("4.5", 4.5), (5.1, None), (-1, None), (True, None), ("NaN", None)],

@@ -85,7 +85,12 @@ def test_without_a_verdict_there_is_no_overall_assessment() -> None:
 
 def test_each_percentage_comes_with_its_number_of_rows_and_interval() -> None:
     rows = [(Outcome(), RowScores((said("safety", v),))) for v in ("yes", "yes", "no", None)]
-    rows.append((Outcome(), RowScores((said("safety", None, error="x"),), (Skip("other", "y"),))))
+    rows.append(
+        (
+            Outcome(),
+            RowScores((said("safety", None, error="x"),), (Skip("other", "y", "other/rating"),)),
+        )
+    )
     summary = summarize(rows)
     (share,) = summary.percentages
     assert (share.name, share.n) == ("response/llm_judged/safety/rating/percentage", 3)
