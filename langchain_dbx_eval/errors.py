@@ -18,6 +18,7 @@
     ├── InvalidResponseError          an answer that is not JSON, or not of the expected shape
     ├── StreamInterruptedError        a stream that ended before its end
     ├── TransformError                a `transform_input_fn` or `transform_output_fn` failed
+    ├── WarehouseError                a SQL warehouse that did not start, or refused a statement
     ├── SchemaError                   a record that breaks the evaluation schema
     ├── TrackingError                 MLflow cannot be written to; the result is in the error
     └── DriverServerError             the driver server cannot start or stop
@@ -62,6 +63,7 @@ __all__ = [
     "StreamInterruptedError",
     "TrackingError",
     "TransformError",
+    "WarehouseError",
 ]
 
 
@@ -187,6 +189,33 @@ class StreamInterruptedError(DatabricksError, ModelConnectionError):
 
 class TransformError(DatabricksError):
     """A `transform_input_fn` or `transform_output_fn` raised, or returned something unusable."""
+
+
+class WarehouseError(DatabricksError):
+    """A SQL warehouse did not start, took too long, or failed a statement.
+
+    Attributes:
+        warehouse_id: The warehouse.
+        state: Its last known state (such as ``STOPPED``), or the statement's (``FAILED``).
+        health: What the warehouse says of its own health, where it says something.
+        statement_id: The statement, as the query history names it, where one was sent.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        warehouse_id: str,
+        state: str | None = None,
+        health: str | None = None,
+        statement_id: str | None = None,
+        error_code: str | None = None,
+    ) -> None:
+        super().__init__(message, error_code=error_code, target=f"SQL warehouse '{warehouse_id}'")
+        self.warehouse_id = warehouse_id
+        self.state = state
+        self.health = health
+        self.statement_id = statement_id
 
 
 class SchemaError(DatabricksError, ValueError):

@@ -1,10 +1,12 @@
 """Evaluation records, and where they come from.
 
-- `records`: one record, in either vocabulary, checked.
-- `names`: three-level names such as ``main.default.questions``.
-- `local_catalog`: Delta tables in a folder, under those names.
-- `sources`: what `EvalDataset.load` takes, in the order in which it is tried.
 - `dataset`: `EvalDataset`, which is what users hold.
+- `records`: one record, in either vocabulary, checked; `reading`: many of them.
+- `catalog`: what `EvalDataset.load` takes, in the order in which it is tried.
+- `names`, `named`: three-level names, and where they are looked up.
+- `local_catalog`, `delta`: Delta tables in a folder, under those names; `rows`: how records lie
+  there.
+- `files`, `frames`, `memory`: the other sources; `derived`: datasets made of datasets.
 """
 
 from langchain_dbx_eval.datasets.dataset import EvalDataset

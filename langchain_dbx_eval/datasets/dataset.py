@@ -2,69 +2,175 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval.datasets.catalog import open_source
+from langchain_dbx_eval.datasets.derived import Derived, part_of, sample_keys
+from langchain_dbx_eval.datasets.files import write_jsonl, write_template
 from langchain_dbx_eval.datasets.local_catalog import LocalTable
-from langchain_dbx_eval.datasets.names import TableName
-from langchain_dbx_eval.datasets.records import EvalRecord, read_records, record_key
-from langchain_dbx_eval.datasets.sources import LocalTableSource, Opened, open_source
-from langchain_dbx_eval.errors import ConfigurationError, SchemaError
+from langchain_dbx_eval.datasets.named import create_table
+from langchain_dbx_eval.datasets.names import TableName, looks_like_table_name
+from langchain_dbx_eval.datasets.opened import Facts, Growable, Opened, Reach
+from langchain_dbx_eval.datasets.preview import preview_html
+from langchain_dbx_eval.datasets.reading import checked, numbered
+from langchain_dbx_eval.datasets.records import EvalRecord
+from langchain_dbx_eval.datasets.rows import fingerprint_of
+from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError, SchemaError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.data.dataset import Dataset as MlflowDataset
+    from mlflow.genai.datasets import EvaluationDataset as MlflowEvaluationDataset
 
 __all__ = ["EvalDataset"]
 
+_logger = logging.getLogger(__name__)
+
+Records = Iterable[EvalRecord | Mapping[str, Any]]
+
 
 class EvalDataset:
-    """A set of evaluation records, pinned to the version that it was read at.
+    """A set of evaluation records, pinned to the version that it was opened at.
 
-    Made by `load` and `create`, never directly.
+    Made by `load`, `create`, `get_or_create` and `from_traces`, never directly. Iterating streams:
+    a table of a million records is never in memory as a whole.
     """
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
 
     @classmethod
-    def load(cls, source: Any) -> EvalDataset:
+    def load(
+        cls,
+        source: Any,
+        *,
+        via: str | None = None,
+        version: int | None = None,
+        warehouse_id: str | None = None,
+        workspace_client: Any = None,
+        timeout: float = 300.0,
+    ) -> EvalDataset:
         """Open a dataset. Reading never writes.
 
         Args:
-            source: A three-level name (``"main.default.questions"``), a list of dicts or
-                `EvalRecord`s, a pandas DataFrame, or a dataset, which is returned as it is.
+            source: A three-level name (``"main.default.questions"``); a list of dicts or
+                `EvalRecord`s; a pandas, polars, Spark, Arrow or Hugging Face frame; an MLflow
+                dataset; the path of a ``.jsonl``, ``.json``, ``.csv``, ``.parquet`` or ``.yaml``
+                file or of a Delta folder; or a dataset, which is returned as it is.
+            via: For a name, the route: ``"spark"``, ``"warehouse"``, ``"local"``, ``"delta"``
+                (Unity Catalog's credentials for the table's storage); None takes the first that
+                can. For any text, ``"mlflow"``: the name of a dataset in MLflow's own store.
+            version: The version to read; default: the newest.
+            warehouse_id: The SQL warehouse; default: ``DATABRICKS_WAREHOUSE_ID``.
+            workspace_client: A `databricks.sdk.WorkspaceClient`; default: the SDK's own login.
+            timeout: Seconds for all that a warehouse is asked, its start included.
 
         Returns:
             The dataset. Rows that break the schema are in its `errors`, the others in it.
 
         Raises:
-            NotFoundError: There is no table of this name.
+            NotFoundError: There is no such table, version or file.
             ConfigurationError: The source is nothing that a dataset can be read from.
+            WarehouseError: The warehouse did not start, or refused the statement.
         """
-        return source if isinstance(source, cls) else cls(open_source(source))
+        if isinstance(source, cls):
+            return source
+        reach = Reach(via, version, warehouse_id, workspace_client, timeout)
+        return cls(open_source(source, reach))
 
     @classmethod
     def create(
-        cls, name: str, records: Iterable[EvalRecord | Mapping[str, Any]] = ()
+        cls,
+        name: str,
+        records: Records = (),
+        *,
+        via: str | None = None,
+        warehouse_id: str | None = None,
+        workspace_client: Any = None,
+        timeout: float = 300.0,
     ) -> EvalDataset:
         """Create a table for a dataset.
 
         Args:
             name: Its three-level name.
             records: Records to begin with.
+            via: ``"warehouse"``, ``"spark"`` or ``"local"``; None takes a warehouse where one is
+                set, Spark in a notebook or job on Databricks, else the local catalog.
+            warehouse_id: As for `load`.
+            workspace_client: As for `load`.
+            timeout: As for `load`.
 
         Raises:
             AlreadyExistsError: There is a table of this name.
             ConfigurationError: The name is not one.
             SchemaError: A record breaks the schema; nothing has been created then.
+            WarehouseError: The warehouse did not start, or refused the statement.
         """
-        checked = _checked(records)
-        table = LocalTable.create(TableName.parse(name))
-        if checked:
-            table.merge(checked)
-        return cls(LocalTableSource(table))
+        reach = Reach(via, None, warehouse_id, workspace_client, timeout)
+        return cls(create_table(TableName.parse(name), checked(records), reach))
 
-    def merge_records(self, records: Iterable[EvalRecord | Mapping[str, Any]]) -> EvalDataset:
+    @classmethod
+    def get_or_create(cls, name: str, **reach: Any) -> EvalDataset:
+        """Create a table for a dataset, or open the one that there is.
+
+        Args:
+            name: Its three-level name.
+            **reach: `via`, `warehouse_id`, `workspace_client` and `timeout`, as for `create`.
+
+        Raises:
+            SchemaError: There is a table of this name, but it is not of evaluation records.
+        """
+        try:
+            return cls.create(name, **reach)
+        except AlreadyExistsError:
+            dataset = cls.load(name, **reach)
+        columns = dataset.schema or {}
+        if not {"inputs", "request"} & columns.keys():
+            msg = (
+                f"There is a table {name}, but it is not of evaluation records: it has neither a "
+                f"column 'inputs' nor 'request', but {', '.join(columns)}. Choose another name."
+            )
+            raise SchemaError(msg)
+        return dataset
+
+    @classmethod
+    def from_traces(
+        cls, experiment: str | None = None, *, filter_string: str | None = None, limit: int = 1_000
+    ) -> EvalDataset:
+        """Make records of an experiment's traces, in memory.
+
+        Args:
+            experiment: The MLflow experiment's name or id; default: the current one.
+            filter_string: MLflow's search expression, such as ``"trace.status = 'OK'"``.
+            limit: The most traces that are taken, the newest first.
+
+        Returns:
+            A dataset: each trace's root input and output, retrieved documents, and expectations
+            that people have noted on it.
+
+        Raises:
+            NotFoundError: There is no such experiment.
+        """
+        from langchain_dbx_eval.datasets.traces import open_traces
+
+        return cls(open_traces(experiment, filter_string, limit))
+
+    @staticmethod
+    def write_template(path: str | Path) -> Path:
+        """Write a commented YAML file to fill in by hand, which `load` reads.
+
+        Raises:
+            AlreadyExistsError: There is a file of this name.
+        """
+        return write_template(Path(path))
+
+    def merge_records(self, records: Records) -> EvalDataset:
         """Add records to the table; the same inputs are one record, so doing it twice is safe.
 
         Args:
@@ -77,15 +183,15 @@ class EvalDataset:
             ConfigurationError: The dataset has no table behind it.
             SchemaError: A record breaks the schema; none has been added then.
         """
-        if not isinstance(self._opened, LocalTableSource):
+        if not isinstance(self._opened, Growable):
             msg = (
-                f"This dataset was read from a {self.source}, which cannot be added to. "
-                "Put it in a table first: EvalDataset.create('main.default.…', records)."
+                f"This dataset was read from {self.source}, which cannot be added to. "
+                "Put it in a table first: EvalDataset.create('main.default.…', dataset)."
             )
             raise ConfigurationError(msg)
-        self._opened.table.merge(_checked(records))
-        self._opened = LocalTableSource(self._opened.table)
-        self.__dict__.pop("digest", None)
+        self._opened = self._opened.merge(checked(records))
+        for cached in ("digest", "errors", "_facts", "schema", "_length"):
+            self.__dict__.pop(cached, None)
         return self
 
     @property
@@ -99,41 +205,186 @@ class EvalDataset:
         return self._opened.description
 
     @property
-    def path(self) -> Path | None:
-        """The folder of the Delta table behind it, where there is one on this machine."""
-        return self._opened.table.path if isinstance(self._opened, LocalTableSource) else None
+    def via(self) -> str:
+        """The route by which they come, such as ``"local"`` or ``"warehouse"``."""
+        return self._opened.via
 
     @property
-    def version(self) -> int | None:
-        """The Delta version that the records are read from, where there are versions."""
+    def path(self) -> Path | None:
+        """The folder of the Delta table behind it, where it is in the local catalog."""
+        return self._opened.path if isinstance(self._opened, LocalTable) else None
+
+    @property
+    def version(self) -> int | str | None:
+        """The version that the records are read from, where there are versions."""
         return self._opened.version
 
     @property
+    def dataset_id(self) -> str | None:
+        """The id that the source gives it."""
+        return self._facts.dataset_id
+
+    @property
+    def created_by(self) -> str | None:
+        """Who created it, where the source knows."""
+        return self._facts.created_by
+
+    @property
+    def last_update_time(self) -> datetime | None:
+        """When it was last changed, where the source knows."""
+        return self._facts.last_update_time
+
+    @cached_property
+    def schema(self) -> dict[str, str] | None:
+        """The source's columns and their types, where it has some."""
+        return self._opened.schema()
+
+    @cached_property
     def errors(self) -> tuple[SchemaError, ...]:
         """One error for each row of the source that is no record."""
-        return self._opened.errors
+        if self._opened.count() is not None:
+            return ()
+        return tuple(row for row in numbered(self._opened.rows()) if isinstance(row, SchemaError))
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of the content, the same in whatever order the records come."""
-        parts = sorted(
-            record_key({"inputs": record.inputs, "row": record.to_row()}) for record in self
-        )
-        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+        """A fingerprint of the content: the same in whatever order and store the records lie."""
+        return self._opened.digest() or fingerprint_of(self)
+
+    def filter(self, keep: Callable[[EvalRecord], bool]) -> EvalDataset:
+        """The records that pass a test."""
+        return self._derived(keep, "filter")
+
+    def sample(self, n: int, *, seed: int = 0) -> EvalDataset:
+        """Some `n` records: by hash, so the same ones in whatever order they lie.
+
+        Raises:
+            ConfigurationError: `n` is negative.
+        """
+        chosen = sample_keys(self, n, seed)
+        return self._derived(lambda record: record.request_id in chosen, f"sample of {n}")
+
+    def split(self, fractions: Mapping[str, float], *, seed: int = 0) -> dict[str, EvalDataset]:
+        """Cut it in parts of about the given shares, such as ``{"dev": 0.8, "test": 0.2}``.
+
+        A record's part is told by its inputs alone, so it stays there when the dataset grows.
+
+        Raises:
+            ConfigurationError: A share is not above 0.
+        """
+        part = part_of(fractions, seed)
+
+        def only(name: str) -> EvalDataset:
+            return self._derived(lambda record: part(record) == name, f"part {name!r}")
+
+        return {name: only(name) for name in fractions}
+
+    def snapshot(self, to: str | Path | None = None) -> EvalDataset:
+        """Copy the records, so that nothing that happens to the source changes them.
+
+        Args:
+            to: A three-level name in the local catalog, or a ``.jsonl`` file; default: a table
+                of the local catalog that is named after the content, and is made only once.
+
+        Returns:
+            The copy.
+
+        Raises:
+            AlreadyExistsError: There is such a table or file.
+        """
+        if to is None:
+            stem = TableName.parse(self.name).table if self.name else "records"
+            name = TableName.parse(f"snapshots.{self.via}.`{stem}_{self.digest}`")
+            if LocalTable.exists(name):
+                return EvalDataset(LocalTable.open(name))
+            return EvalDataset(LocalTable.create(name, self))
+        if isinstance(to, str) and looks_like_table_name(to):
+            return EvalDataset(LocalTable.create(TableName.parse(to), self))
+        path = Path(to)
+        if path.suffix.lower() != ".jsonl":
+            msg = f"A snapshot goes to a three-level name or a .jsonl file, not to {str(to)!r}."
+            raise ConfigurationError(msg)
+        write_jsonl(path, (record.to_row() for record in self))
+        return EvalDataset.load(path)
+
+    def mlflow_input(self) -> MlflowDataset:
+        """The dataset as `mlflow.log_input` takes it: name, digest, schema, and its source."""
+        from langchain_dbx_eval.datasets.mlflow_input import describe
+
+        return describe(self.name or "records", self.digest, len(self), self._opened)
+
+    def to_mlflow(self, name: str | None = None) -> MlflowEvaluationDataset:
+        """The records as a dataset of MLflow's own store, for its UI and `mlflow.genai.evaluate`.
+
+        Args:
+            name: Its name there; default: this dataset's. One that is there already is merged
+                into.
+
+        Returns:
+            An `mlflow.genai.datasets.EvaluationDataset`.
+
+        Raises:
+            ConfigurationError: There is no name, or MLflow has several datasets of this name.
+            SchemaError: MLflow refuses a record; none has been added then.
+        """
+        from langchain_dbx_eval.datasets.mlflow_datasets import export
+
+        if (name or self.name) is None:
+            msg = "MLflow's datasets have names, and this one has none: to_mlflow('a name')."
+            raise ConfigurationError(msg)
+        exported: MlflowEvaluationDataset = export(name or self.name or "", self)
+        return exported
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All records as a pandas frame, in Agent Evaluation's columns."""
+        import pandas as pd
+
+        return pd.DataFrame([record.to_row() for record in self])
 
     def __iter__(self) -> Iterator[EvalRecord]:
-        return self._opened.records()
+        bad = 0
+        for row in numbered(self._opened.rows()):
+            if isinstance(row, SchemaError):
+                bad += 1
+            else:
+                yield row
+        if bad:
+            _logger.warning("%d rows of %s are no records: see .errors", bad, self.source)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return self._length
+
+    def __bool__(self) -> bool:
+        """A dataset is always true: to ask for its length may mean to read it."""
+        return True
 
     def __repr__(self) -> str:
         at = f", version {self.version}" if self.version is not None else ""
-        return f"EvalDataset({self.name or 'unnamed'}{at}: {len(self)} records from {self.source})"
+        count = self._opened.count()
+        many = "records" if count is None else f"{count} records"
+        return f"EvalDataset({self.name or 'unnamed'}{at}: {many} from {self.source})"
 
+    def _repr_html_(self) -> str:
+        facts = {
+            "name": self.name,
+            "source": self.source,
+            "version": self.version,
+            "records": self._opened.count(),
+            "created by": self.created_by,
+            "last update": self.last_update_time,
+        }
+        return preview_html(facts, itertools.islice(self, 5))
 
-def _checked(records: Iterable[EvalRecord | Mapping[str, Any]]) -> list[EvalRecord]:
-    good, errors = read_records(records)
-    if errors:
-        raise errors[0] if len(errors) == 1 else SchemaError("\n".join(map(str, errors)))
-    return good
+    @cached_property
+    def _length(self) -> int:
+        count = self._opened.count()
+        return sum(1 for _ in self) if count is None else count
+
+    @cached_property
+    def _facts(self) -> Facts:
+        return self._opened.facts()
+
+    def _derived(self, keep: Callable[[EvalRecord], bool], how: str) -> EvalDataset:
+        # The version of now, whatever is merged into this object later.
+        parent = EvalDataset(self._opened)
+        return EvalDataset(Derived(self._opened, lambda: iter(parent), keep, how))

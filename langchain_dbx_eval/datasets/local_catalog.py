@@ -1,106 +1,138 @@
 """The local catalog: Delta tables in a folder, under three-level names.
 
-It stands in for Unity Catalog where there is no workspace. Every change is a Delta commit, so
-readers see whole versions, and two writers at once cannot lose each other's records.
+It stands in for Unity Catalog where there is no workspace. Every change is one Delta commit on
+the version that was read, or it is done again: readers see whole versions, and writers cannot lose
+each other's records, whenever one of them is killed.
 """
 
 from __future__ import annotations
 
-import getpass
-import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tenacity
 
 from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.datasets.delta import (
+    CREATED_BY,
+    DeltaSource,
+    is_delta_folder,
+    open_delta,
+    scan,
+    storage_errors,
+)
 from langchain_dbx_eval.datasets.names import TableName
-from langchain_dbx_eval.datasets.records import EvalRecord, record_key
-from langchain_dbx_eval.errors import AlreadyExistsError, NotFoundError, SchemaError
+from langchain_dbx_eval.datasets.records import EvalRecord
+from langchain_dbx_eval.datasets.rows import (
+    COLUMNS,
+    KEY,
+    Row,
+    encode_all,
+    merge_rows,
+    user_name,
+)
+from langchain_dbx_eval.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    RequestTimeoutError,
+    SchemaError,
+)
 from langchain_dbx_eval.home import catalog_root
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["LocalTable"]
+__all__ = ["LocalTable", "tables"]
 
-_KEY = "dataset_record_id"
-_JSON_COLUMNS = ("inputs", "outputs", "expectations", "retrieved_context", "metadata")
-# A commit that loses a race is read again and tried again; measured: 8 writers on one table need
-# at most 104 tries (research/data.md, section 3).
+# Writers take turns by a lock, so a commit loses a race only where the lock does not reach (a
+# network drive); it is then read again and tried again.
 _COMMIT_TRIES = 200
+_LOCK_SECONDS = 300
+# One small file for each commit: beyond this many, a merge first makes one of them.
+_MANY_FILES = 100
 
 
-class LocalTable:
-    """One table of evaluation records in the local catalog."""
+class LocalTable(DeltaSource):
+    """One table of evaluation records in the local catalog, at one version."""
 
-    def __init__(self, name: TableName, root: Path) -> None:
-        self.name = name
-        self.path = name.folder(root)
+    via = "local"
+
+    def __init__(self, name: TableName, path: Path, version: int | None = None) -> None:
+        where = f"the local catalog's dataset {name} at {path}"
+        super().__init__(open_delta(str(path), version=version, where=where), where, str(name))
+        self.description = f"local catalog, {path}"
+        self.path = path
+        self._name = name
 
     @classmethod
-    def create(cls, name: TableName) -> LocalTable:
-        """Create an empty table.
+    def create(cls, name: TableName, records: Iterable[EvalRecord] = ()) -> LocalTable:
+        """Create a table; it has its first records from its first moment.
 
         Raises:
             AlreadyExistsError: There is a table of this name.
+            SchemaError: A record cannot be stored; nothing has been created then.
         """
-        table = cls(name, catalog_root())
         deltalake = require("deltalake", extra="delta")
-        if deltalake.DeltaTable.is_deltatable(str(table.path)):
-            raise table._exists()
-        table.path.mkdir(parents=True, exist_ok=True)
-        try:
-            deltalake.DeltaTable.create(str(table.path), _arrow_schema(), name=name.table)
-        except deltalake.exceptions.DeltaError as error:
-            # Another process was faster; Delta's own commit is what decides.
-            raise table._exists() from error
-        return table
+        path = name.folder(catalog_root())
+        data = _arrow(encode_all(records).values())
+        with _lock(path):
+            if is_delta_folder(path):
+                raise _exists(name, path)
+            try:
+                deltalake.write_deltalake(
+                    path,
+                    data,
+                    mode="error",
+                    name=name.table,
+                    description=f"{CREATED_BY}{user_name()}",
+                )
+            except deltalake.exceptions.DeltaError as error:
+                # Where the lock does not reach, Delta's own commit is what decides.
+                if is_delta_folder(path):
+                    raise _exists(name, path) from error
+                raise
+        return cls(name, path)
 
     @classmethod
-    def open(cls, name: TableName) -> LocalTable:
-        """Open a table.
+    def open(cls, name: TableName, version: int | None = None) -> LocalTable:
+        """Open a table at a version, or at its newest.
 
         Raises:
-            NotFoundError: There is no table of this name; those that exist are listed.
+            NotFoundError: There is no table of this name (those that exist are listed), or no
+                such version.
         """
-        table = cls(name, catalog_root())
-        deltalake = require("deltalake", extra="delta")
-        if not deltalake.DeltaTable.is_deltatable(str(table.path)):
-            others = ", ".join(_tables(catalog_root())) or "none yet"
+        path = name.folder(catalog_root())
+        if not is_delta_folder(path):
             msg = (
                 f"There is no dataset {name} in the local catalog {catalog_root()}. "
-                f"Create it with EvalDataset.create('{name}', records). Datasets there: {others}."
+                f"Create it with EvalDataset.create('{name}', records). "
+                f"Datasets there: {', '.join(tables()) or 'none yet'}."
             )
             raise NotFoundError(msg)
-        return table
+        return cls(name, path, version)
 
-    def version(self) -> int:
-        """The newest version's number."""
-        return self._delta().version()
+    @staticmethod
+    def exists(name: TableName) -> bool:
+        """Whether there is a table of this name."""
+        return is_delta_folder(name.folder(catalog_root()))
 
-    def records(self, version: int) -> Iterator[EvalRecord]:
-        """The records of one version, in the order in which they were added.
+    def merge(self, records: Iterable[EvalRecord]) -> LocalTable:
+        """Merge records into the newest version; the same inputs are one record.
 
-        Raises:
-            NotFoundError: The version's files are gone (vacuumed), or it never was.
-        """
-        for row in _rows(self._delta(version)):
-            yield _record_of_row(row)
-
-    def merge(self, records: Iterable[EvalRecord]) -> int:
-        """Add records; the same inputs are one record, whose expectations are merged.
-
-        As MLflow's datasets do it: on a record that is there already, new expectations are added,
-        those of the same name are replaced, and outputs are replaced when given.
+        Where nothing changes, nothing is written.
 
         Returns:
-            The version that holds them all. Where nothing changes, nothing is written.
+            The table at the version that holds them all.
+
+        Raises:
+            SchemaError: A record cannot be stored, or the table is not one of ours; nothing has
+                been added then.
+            RequestTimeoutError: Other processes kept the table locked all the time.
         """
-        records = list(records)
+        incoming = encode_all(records)
         deltalake = require("deltalake", extra="delta")
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(deltalake.exceptions.CommitFailedError),
@@ -108,128 +140,129 @@ class LocalTable:
             wait=tenacity.wait_random(0, 0.05),
             reraise=True,
         )
-        return retrying(self._merge_once, records)
+        with _lock(self.path):
+            return LocalTable(self._name, self.path, retrying(self._merge_once, incoming))
 
-    def _merge_once(self, records: list[EvalRecord]) -> int:
-        import pyarrow as pa
-
-        table = self._delta()
-        known = {row[_KEY]: row for row in _rows(table)}
-        now = datetime.now(timezone.utc)
-        changed: dict[str, dict[str, Any]] = {}
-        for number, record in enumerate(records):
-            # Rows are read back in order of their creation: a microsecond apart keeps that order.
-            row = _row_of_record(record, now + timedelta(microseconds=number))
-            before = changed.get(row[_KEY]) or known.get(row[_KEY])
-            after = _merged(before, row) if before else row
-            if after is not before:
-                changed[row[_KEY]] = after
+    def _merge_once(self, incoming: dict[str, Row]) -> int:
+        table = open_delta(str(self.path), version=None, where=self.where)
+        _check_schema(table, self.where)
+        known = dict(_known_rows(table, incoming))
+        changed = {}
+        for key, row in incoming.items():
+            after = merge_rows(known[key], row) if key in known else row
+            if key not in known or after is not known[key]:
+                changed[key] = after
         if changed:
-            source = pa.Table.from_pylist(list(changed.values()), schema=_arrow_schema())
-            (
-                table.merge(
-                    source,
-                    predicate=f"target.{_KEY} = source.{_KEY}",
-                    source_alias="source",
-                    target_alias="target",
-                )
-                .when_matched_update_all()
-                .when_not_matched_insert_all()
-                .execute()
-            )
+            if len(table.file_uris()) > _MANY_FILES:
+                table.optimize.compact()
+            _commit(table, _arrow(changed.values()), only_new=not known.keys() & changed.keys())
         return table.version()
 
-    def _delta(self, version: int | None = None) -> DeltaTable:
-        deltalake = require("deltalake", extra="delta")
-        try:
-            table: DeltaTable = deltalake.DeltaTable(str(self.path), version=version)
-        except deltalake.exceptions.DeltaError as error:
-            msg = f"Version {version} of dataset {self.name} is not there any more: {error}"
-            raise NotFoundError(msg) from error
-        return table
 
-    def _exists(self) -> AlreadyExistsError:
-        return AlreadyExistsError(
-            f"The dataset {self.name} exists already at {self.path}. "
-            f"Open it with EvalDataset.load('{self.name}') and add to it with merge_records()."
+def tables() -> list[str]:
+    """The names of all tables in the local catalog."""
+    logs = catalog_root().glob("*/*/*/_delta_log")
+    return sorted(str(TableName(*log.parts[-4:-1])) for log in logs)
+
+
+def _commit(table: DeltaTable, data: pa.Table, *, only_new: bool) -> None:
+    """Write rows as the version right after the one that `table` was read at, or fail."""
+    deltalake = require("deltalake", extra="delta")
+    # Delta lets appends pass each other. Ours must not: two could bring the same new key.
+    properties = deltalake.CommitProperties(max_commit_retries=0)
+    if only_new:
+        deltalake.write_deltalake(table, data, mode="append", commit_properties=properties)
+        return
+    (
+        table.merge(
+            data,
+            predicate=f"target.{KEY} = source.{KEY}",
+            source_alias="source",
+            target_alias="target",
+            commit_properties=properties,
         )
-
-
-def _tables(root: Path) -> list[str]:
-    return sorted(".".join(log.parts[-4:-1]) for log in root.glob("*/*/*/_delta_log"))
-
-
-def _arrow_schema() -> pa.Schema:
-    """The columns of an MLflow evaluation dataset, and those of Agent Evaluation beside them."""
-    require("pyarrow", extra="delta")
-    import pyarrow as pa
-
-    text, moment = pa.string(), pa.timestamp("us", tz="UTC")
-    return pa.schema(
-        [
-            pa.field(_KEY, text, nullable=False),
-            ("request_id", text),
-            *((name, text) for name in _JSON_COLUMNS),
-            ("create_time", moment),
-            ("created_by", text),
-            ("last_update_time", moment),
-            ("last_updated_by", text),
-        ]
+        .when_matched_update_all()
+        .when_not_matched_insert_all()
+        .execute()
     )
 
 
-def _rows(table: DeltaTable) -> list[dict[str, Any]]:
+def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[str, Row]]:
+    """The table's rows of the incoming keys; first the keys alone are read, for most are new."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = pa.array(list(incoming), pa.string())
+    found = any(
+        pc.any(pc.is_in(batch[KEY].cast(pa.string()), value_set=keys)).as_py()
+        for batch in scan(table, columns=[KEY])
+    )
+    if not found:
+        return
+    for batch in scan(table):
+        mask = pc.is_in(batch[KEY].cast(pa.string()), value_set=keys)
+        for row in batch.filter(mask).to_pylist():
+            yield row[KEY], row
+
+
+def _check_schema(table: DeltaTable, where: str) -> None:
+    """Refuse to write where a value would be cast, which Delta does without a word."""
+    ours = {field.name: field.type for field in _arrow_schema()}
+    theirs = {field.name: field.type for field in _schema_of(table)}
+    if ours != theirs:
+        odd = sorted(name for name in ours.keys() | theirs.keys() if _differs(name, ours, theirs))
+        msg = (
+            f"Nothing was merged: {where} is a table of another shape (columns {', '.join(odd)}). "
+            "It can be read. To grow it, copy it: EvalDataset.create('a.new.name', dataset)."
+        )
+        raise SchemaError(msg)
+
+
+def _differs(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    return ours.get(name) != theirs.get(name)
+
+
+def _schema_of(table: DeltaTable) -> pa.Schema:
     import pyarrow as pa
 
-    # scan(), because to_pyarrow_table() aborts the process at exit (deltalake 1.6, seen in 2-10 of
-    # 40 runs).
-    rows = pa.table(table.scan()).to_pylist()
-    return sorted(rows, key=lambda row: (row["create_time"], row[_KEY]))
+    return pa.schema(table.schema().to_arrow())
 
 
-def _row_of_record(record: EvalRecord, now: datetime) -> dict[str, Any]:
-    values = {
-        "inputs": record.inputs,
-        "outputs": record.response,
-        "expectations": record.expectations or None,
-        "retrieved_context": record.retrieved_context,
-        "metadata": record.metadata or None,
-    }
-    return {
-        _KEY: record_key(record.request),
-        "request_id": record.request_id,
-        **{name: _to_json(value, name) for name, value in values.items()},
-        "create_time": now,
-        "created_by": getpass.getuser(),
-        "last_update_time": now,
-        "last_updated_by": getpass.getuser(),
-    }
+def _arrow(rows: Iterable[Row]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(rows), schema=_arrow_schema())
 
 
-def _record_of_row(row: dict[str, Any]) -> EvalRecord:
-    values = {name: json.loads(row[name]) for name in _JSON_COLUMNS if row[name] is not None}
-    return EvalRecord.from_row({"request_id": row["request_id"], **values})
+def _arrow_schema() -> pa.Schema:
+    require("pyarrow", extra="delta")
+    import pyarrow as pa
+
+    types = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", tz="UTC")}
+    return pa.schema(
+        [pa.field(name, types[kind], nullable=name != KEY) for name, kind in COLUMNS.items()]
+    )
 
 
-def _merged(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The row after a merge; the very same object where the merge changes nothing."""
-    after = dict(before)
-    for name in ("outputs", "retrieved_context"):
-        after[name] = new[name] if new[name] is not None else before[name]
-    for name in ("expectations", "metadata"):
-        both = {**json.loads(before[name] or "{}"), **json.loads(new[name] or "{}")}
-        after[name] = _to_json(both or None, name)
-    if after == before:
-        return before
-    stamps = ("last_update_time", "last_updated_by")
-    return {**after, **{name: new[name] for name in stamps}}
-
-
-def _to_json(value: Any, name: str) -> str | None:
-    if value is None:
-        return None
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Take turns with the other writers of a table; the system frees a killed one's lock."""
+    filelock = require("filelock", extra="delta")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.parent / f".{path.name}.lock"
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
-    except (TypeError, ValueError, RecursionError) as error:
-        msg = f"Column {name!r} holds something that JSON cannot: {error}."
-        raise SchemaError(msg) from error
+        with filelock.FileLock(file, timeout=_LOCK_SECONDS), storage_errors(str(path)):
+            yield
+    except filelock.Timeout as error:
+        msg = (
+            f"Another process has been writing to {path} for {_LOCK_SECONDS} s. Nothing was "
+            f"written. End it (it holds {file}), or try again."
+        )
+        raise RequestTimeoutError(msg) from error
+
+
+def _exists(name: TableName, path: Path) -> AlreadyExistsError:
+    return AlreadyExistsError(
+        f"The dataset {name} exists already at {path}. "
+        f"Open it with EvalDataset.load('{name}') and add to it with merge_records()."
+    )

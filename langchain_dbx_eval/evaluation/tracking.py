@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._extras import require
-from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
 from langchain_dbx_eval.evaluation.results import EvaluationResult, Row
 from langchain_dbx_eval.evaluation.traces import plain, write_traces
@@ -63,7 +62,7 @@ def _log(
         run_id = run.info.run_id
         mlflow.set_tags({"mlflow.runType": "genai_evaluate"})
         if result.dataset is not None:
-            mlflow.log_input(_mlflow_dataset(result.dataset), context="evaluation")
+            mlflow.log_input(result.dataset.mlflow_input(), context="evaluation")
         trace_ids = write_traces(result.rows, run.info.experiment_id)
         if trace_ids:
             mlflow.MlflowClient().link_traces_to_run(trace_ids, run_id)
@@ -94,19 +93,6 @@ def _run(run_name: str | None, experiment: str | None) -> Iterator[ActiveRun]:
         experiment_id = mlflow.set_experiment(experiment).experiment_id
     with mlflow.start_run(run_name=run_name, experiment_id=experiment_id) as run:
         yield run
-
-
-def _mlflow_dataset(dataset: EvalDataset) -> Any:
-    import pandas as pd
-    from mlflow.data.delta_dataset_source import DeltaDatasetSource
-    from mlflow.data.pandas_dataset import from_pandas
-
-    # Without a source, MLflow names the script that called it.
-    source: Any = None
-    if dataset.path is not None:
-        source = DeltaDatasetSource(path=str(dataset.path), delta_table_version=dataset.version)
-    frame = pd.DataFrame([plain(record.to_row()) for record in dataset]).astype(str)
-    return from_pandas(frame, source=source, name=dataset.name or "records", digest=dataset.digest)
 
 
 def _log_assessments(row: Row, trace_id: str, run_id: str) -> None:

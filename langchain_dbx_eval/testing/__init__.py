@@ -6,7 +6,8 @@ with the clients of this package: it is the other side of the wire.
 """
 
 from langchain_dbx_eval.testing.endpoints import EndpointKind
+from langchain_dbx_eval.testing.lakehouse import Storage
 from langchain_dbx_eval.testing.recording import RecordedRequest
 from langchain_dbx_eval.testing.workspace import LocalWorkspace
 
-__all__ = ["EndpointKind", "LocalWorkspace", "RecordedRequest"]
+__all__ = ["EndpointKind", "LocalWorkspace", "RecordedRequest", "Storage"]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hmac
 import logging
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from langchain_dbx_eval.testing import driver_proxy, serving
+from langchain_dbx_eval.testing.data_routes import add_data_routes
 from langchain_dbx_eval.testing.endpoints import EndpointKind
 from langchain_dbx_eval.testing.recording import RecordedRequest
 from langchain_dbx_eval.testing.refusals import Refusal
 from langchain_dbx_eval.testing.site import Site
+from langchain_dbx_eval.testing.sql_api import LINKS, SqlApi
 
 __all__ = ["create_app"]
 
@@ -47,6 +50,7 @@ def create_app(site: Site) -> Flask:
     _add_discovery(app, site)
     _add_serving(app, site)
     _add_driver_proxy(app)
+    add_data_routes(app, site.lakehouse, SqlApi(site.lakehouse, site.sql_faults))
     return app
 
 
@@ -69,7 +73,7 @@ def _add_checks(app: Flask, site: Site) -> None:
 
     @app.before_request
     def authenticate() -> None:
-        if request.path not in (_DISCOVERY, _OIDC_DISCOVERY):
+        if request.path not in (_DISCOVERY, _OIDC_DISCOVERY) and not request.path.startswith(LINKS):
             _check_token(request.headers.get("Authorization", ""), site.token)
 
     @app.after_request
@@ -107,12 +111,23 @@ def _add_errors(app: Flask) -> None:
         message = f"No API found for '{request.method} {request.path}'"
         return answer(Refusal(404, "ENDPOINT_NOT_FOUND", message))
 
+    @app.errorhandler(ConnectionResetError)
+    def hang_up(_: ConnectionResetError) -> Response:
+        # To the server an OSError in the body means: hang up without an end.
+        return Response(_broken_off(), mimetype="application/json")
+
     @app.errorhandler(Exception)
     def model_failed(_: Exception) -> Response:
         # For whoever wrote the function; the client learns no more than from Databricks.
         _logger.exception("%s %s failed", request.method, request.path)
         message = f"The server encountered an internal error. [ReqId: {g.request_id}]"
         return answer(Refusal(500, "INTERNAL_ERROR", message))
+
+
+def _broken_off() -> Iterator[bytes]:
+    # Before the first byte, so not even the headers are sent.
+    raise ConnectionResetError
+    yield
 
 
 def _add_discovery(app: Flask, site: Site) -> None:

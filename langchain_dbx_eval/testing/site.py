@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from langchain_dbx_eval.testing.endpoints import Endpoint
 from langchain_dbx_eval.testing.faults import FaultPlan
+from langchain_dbx_eval.testing.lakehouse import Lakehouse
 from langchain_dbx_eval.testing.recording import RequestLog
+from langchain_dbx_eval.testing.sql_faults import SqlFaults
 
 __all__ = ["Site"]
 
@@ -23,6 +25,8 @@ class Site:
         stopped_clusters: The clusters whose driver proxy refuses.
         faults: The faults still to come.
         log: The requests so far.
+        lakehouse: The tables and SQL warehouses.
+        sql_faults: The faults of warehouses still to come.
         closing: Set when the workspace stops, so that no delay holds it up.
     """
 
@@ -32,4 +36,6 @@ class Site:
     stopped_clusters: set[str] = field(default_factory=set)
     faults: FaultPlan = field(default_factory=FaultPlan)
     log: RequestLog = field(default_factory=RequestLog)
+    lakehouse: Lakehouse = field(default_factory=Lakehouse)
+    sql_faults: SqlFaults = field(default_factory=SqlFaults)
     closing: threading.Event = field(default_factory=threading.Event)

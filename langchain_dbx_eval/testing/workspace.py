@@ -14,9 +14,11 @@ from langchain_dbx_eval.driver.engine import Engine
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
 from langchain_dbx_eval.testing.endpoints import CUSTOM_MODELS, TASKS, Endpoint, EndpointKind
 from langchain_dbx_eval.testing.faults import BrokenBody, CutStream, Delay, Failure, Spoiler
+from langchain_dbx_eval.testing.lakehouse import SqlWarehouse, Storage
 from langchain_dbx_eval.testing.models import as_model
 from langchain_dbx_eval.testing.recording import RecordedRequest
 from langchain_dbx_eval.testing.site import Site
+from langchain_dbx_eval.testing.sql_faults import SqlFault
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,6 +51,8 @@ class LocalWorkspace:
     - ``GET /api/2.0/serving-endpoints`` and ``…/{name}``;
     - ``/driver-proxy-api/o/{org}/{cluster}/{port}/{path}``, which forwards to that port of this
       machine, for any cluster that was not stopped;
+    - ``/api/2.0/sql/warehouses`` and ``/api/2.0/sql/statements``, and Unity Catalog's tables and
+      temporary credentials, over real Delta tables;
     - the discovery documents that databricks-sdk reads before it logs in.
 
     All but the last need the bearer token. Clients find it without further ado, for while it
@@ -277,6 +281,58 @@ class LocalWorkspace:
             ConfigurationError: There is no such endpoint.
         """
         self._plan(name, CutStream(after), times)
+
+    def add_warehouse(
+        self,
+        warehouse_id: str,
+        *,
+        state: str = "RUNNING",
+        start_seconds: float | None = 0.0,
+        start_failure: str | None = None,
+        chunk_rows: int = 1_000,
+    ) -> None:
+        """Serve a SQL warehouse over the workspace's tables.
+
+        Args:
+            warehouse_id: Its id.
+            state: The state that it is in, such as ``"STOPPED"``.
+            start_seconds: How long it takes to start; None for never.
+            start_failure: What it says instead, when that time is over.
+            chunk_rows: How many rows a chunk of a result has.
+        """
+        self._site.lakehouse.warehouses[warehouse_id] = SqlWarehouse(
+            warehouse_id, state, start_seconds, start_failure, chunk_rows
+        )
+
+    def add_table(self, name: str, rows: Any, *, storage: Storage | None = None) -> None:
+        """Create a Delta table in Unity Catalog.
+
+        Args:
+            name: Its three-level name, in lower case.
+            rows: A list of dicts, or an Arrow table.
+            storage: Where it lies; default: a folder that goes with the workspace.
+
+        Raises:
+            AlreadyExistsError: There is a table of this name.
+            MissingDependencyError: The extra ``testing`` is not installed.
+        """
+        self._site.lakehouse.add_table(name, rows, storage)
+
+    def disturb(self, warehouse_id: str, fault: SqlFault, *, times: int = 1) -> None:
+        """Let a SQL warehouse go wrong, the next time that it can in this way.
+
+        Args:
+            warehouse_id: The warehouse.
+            fault: One of `langchain_dbx_eval.testing.sql_faults`.
+            times: How many times.
+
+        Raises:
+            ConfigurationError: There is no such warehouse.
+        """
+        if warehouse_id not in self._site.lakehouse.warehouses:
+            msg = f"The workspace has no SQL warehouse '{warehouse_id}'."
+            raise ConfigurationError(msg)
+        self._site.sql_faults.add(warehouse_id, fault, times)
 
     def stop_cluster(self, cluster_id: str) -> None:
         """Let the driver proxy refuse a cluster as terminated (400 ``INVALID_STATE``)."""

@@ -102,7 +102,7 @@ def test_a_value_that_json_cannot_hold_is_refused_by_column() -> None:
         dataset.merge_records([{"request": {"x": object()}}])
 
 
-@pytest.mark.parametrize("source", ["questions", 5, None, "x.csv", {"a": 1}])
+@pytest.mark.parametrize("source", ["questions", 5, None, "x.docx", {"a": 1}])
 def test_what_is_no_dataset_is_told(source: object) -> None:
     with pytest.raises(errors.ConfigurationError, match="No dataset can be read"):
         EvalDataset.load(source)

@@ -1,0 +1,272 @@
+"""A table by SQL, of a warehouse or of Spark: read at one version, created, grown by MERGE."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_dbx_eval.datasets.names import TableName
+from langchain_dbx_eval.datasets.opened import Facts, Opened
+from langchain_dbx_eval.datasets.records import EvalRecord
+from langchain_dbx_eval.datasets.rows import (
+    COLUMNS,
+    JSON_COLUMNS,
+    KEY,
+    Row,
+    decode,
+    encode_all,
+    merge_rows,
+)
+from langchain_dbx_eval.datasets.unity import facts_of
+from langchain_dbx_eval.errors import DatabricksError, NotFoundError, SchemaError
+
+if TYPE_CHECKING:
+    from databricks.sdk.service.catalog import TableInfo
+
+__all__ = ["SqlEngine", "SqlTable"]
+
+# A statement with its parameters may have 16 MiB; the result of a MERGE is checked per part.
+_PART_BYTES = 4 << 20
+_MERGE_TRIES = 5
+# What Databricks and Spark call the statement on something that is no Delta table.
+_WITHOUT_HISTORY = frozenset(
+    {
+        "DELTA_ONLY_OPERATION",
+        "DELTA_TABLE_ONLY_OPERATION",
+        "DELTA_OPERATION_NOT_ALLOWED",
+        "EXPECT_TABLE_NOT_VIEW",
+        "EXPECT_TABLE_NOT_VIEW.NO_ALTERNATIVE",
+        "PARSE_SYNTAX_ERROR",
+    }
+)
+_ROW_TYPE = "ARRAY<STRUCT<" + ", ".join(f"{name}: {kind}" for name, kind in COLUMNS.items()) + ">>"
+
+
+class SqlEngine(Protocol):
+    """What runs Databricks' SQL: a warehouse, or a Spark session."""
+
+    via: str
+    where: str
+    """The engine in words."""
+
+    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
+        """Ask, and read the rows as they come; values stand in the SQL as ``:name``."""
+        ...
+
+    def run(self, sql: str, /, **parameters: str | None) -> None:
+        """Do, and wait until it is done. Only what may be done twice."""
+        ...
+
+
+class SqlTable(Opened):
+    """One table, pinned to the Delta version that was its newest when it was opened.
+
+    Args:
+        name: Its name.
+        engine: What asks for it.
+        version: The version to read, or None for the newest.
+        info: What Unity Catalog says of it, where that may be asked.
+    """
+
+    def __init__(
+        self,
+        name: TableName,
+        engine: SqlEngine,
+        *,
+        version: int | None = None,
+        info: TableInfo | None = None,
+    ) -> None:
+        self._name = name
+        self._engine = engine
+        self._info = info
+        self.via = engine.via
+        self.name = str(name)
+        self.version: int | None = self._newest() if version is None else version
+        at = "without versions" if self.version is None else f"version {self.version}"
+        self.description = f"{engine.where}, {name} ({at})"
+        self._columns = self._read_columns()
+
+    @classmethod
+    def create(cls, name: TableName, records: Iterable[EvalRecord], engine: SqlEngine) -> SqlTable:
+        """Create a table with the documented columns of an evaluation dataset, and ours beside.
+
+        Raises:
+            AlreadyExistsError: There is a table of this name.
+            DatabricksError: The engine refused the statement.
+        """
+        rows = encode_all(records)
+        columns = ", ".join(
+            f"`{column}` {kind}" + (" NOT NULL" if column == KEY else "")
+            for column, kind in COLUMNS.items()
+        )
+        comment = "Evaluation records (langchain-dbx-eval)"
+        engine.run(f"CREATE TABLE {name.sql} ({columns}) COMMENT '{comment}'")
+        return cls(name, engine)._merged(rows) if rows else cls(name, engine)
+
+    def rows(self) -> Iterator[Mapping[str, Any]]:
+        """See `Opened`; our own tables come in the order in which records were added."""
+        order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
+        for row in self._engine.query(f"SELECT * FROM {self._pinned()}{order}"):  # noqa: S608
+            yield decode(row) if KEY in row else row
+
+    def count(self) -> int | None:
+        """See `Opened`; only our own tables are known to hold nothing but records."""
+        if not self._is_ours():
+            return None
+        [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned()}")  # noqa: S608
+        return int(row["n"])
+
+    def facts(self) -> Facts:
+        """See `Opened`."""
+        return facts_of(self._info)
+
+    def schema(self) -> dict[str, str]:
+        """See `Opened`."""
+        return self._columns
+
+    def mlflow_source(self) -> Any:
+        """See `Opened`."""
+        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+
+        return DeltaDatasetSource(
+            delta_table_name=self.name,
+            delta_table_version=self.version,
+            delta_table_id=self.facts().dataset_id,
+        )
+
+    def merge(self, records: Iterable[EvalRecord]) -> SqlTable:
+        """Merge records into the newest version, keyed by their inputs.
+
+        Raises:
+            SchemaError: A record cannot be stored, or the table is not one of ours.
+            DatabricksError: The engine refused, or others kept changing the same records.
+        """
+        rows = encode_all(records)
+        if not self._is_ours():
+            odd = sorted(self._columns.keys() ^ COLUMNS.keys())
+            msg = (
+                f"Nothing was merged: {self._name} is a table of another shape (columns "
+                f"{', '.join(odd)}). It can be read. Where Databricks manages it as an MLflow "
+                "dataset, merge with via='managed'; else copy it to a new table."
+            )
+            raise SchemaError(msg)
+        return self._merged(rows)
+
+    def _merged(self, rows: dict[str, Row]) -> SqlTable:
+        for part in _parts(rows):
+            self._merge_part(part)
+        return SqlTable(self._name, self._engine, info=self._info)
+
+    def _merge_part(self, rows: dict[str, Row]) -> None:
+        """Merge until nothing is left to change: so a lost answer, or a race, is no lost record."""
+        refused: DatabricksError | None = None
+        for _ in range(_MERGE_TRIES):
+            known = {row[KEY]: row for row in self._known(list(rows))}
+            changed = [
+                after
+                for key, row in rows.items()
+                if (after := merge_rows(known[key], row) if key in known else row)
+                is not known.get(key)
+            ]
+            if not changed:
+                return
+            try:
+                self._engine.run(_merge_sql(self._name), rows=_to_json(changed, known))
+            except DatabricksError as error:
+                # Two MERGEs at once: Delta refuses one of them (ConcurrentAppendException, …).
+                if "Concurrent" not in str(error) and "CONCURRENT" not in str(error):
+                    raise
+                refused = error
+        msg = f"Others kept changing the same records of {self._name}. Merge them again."
+        raise DatabricksError(msg, retryable=True) from refused
+
+    def _known(self, keys: list[str]) -> Iterator[Row]:
+        wanted = "SELECT explode(from_json(:keys, 'ARRAY<STRING>'))"
+        sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({wanted})"  # noqa: S608
+        return self._engine.query(sql, keys=json.dumps(keys))
+
+    def _is_ours(self) -> bool:
+        return self._columns.keys() == COLUMNS.keys()
+
+    def _pinned(self) -> str:
+        if self.version is None:
+            return self._name.sql
+        return f"{self._name.sql} VERSION AS OF {int(self.version)}"
+
+    def _newest(self) -> int | None:
+        """The newest version, or None for what has none: a view, or another format."""
+        try:
+            history = list(self._engine.query(f"DESCRIBE HISTORY {self._name.sql} LIMIT 1"))
+        except NotFoundError:
+            raise
+        except DatabricksError as error:
+            if error.error_code in _WITHOUT_HISTORY:
+                return None
+            raise
+        return int(history[0]["version"]) if history else None
+
+    def _read_columns(self) -> dict[str, str]:
+        if self._info is not None and self._info.columns:
+            return {str(c.name): str(c.type_text or "") for c in self._info.columns}
+        described = self._engine.query(f"DESCRIBE TABLE {self._name.sql}")
+        columns: dict[str, str] = {}
+        for row in described:
+            # After the columns come an empty line and a section on partitions.
+            if not row["col_name"] or row["col_name"].startswith("#"):
+                break
+            columns[row["col_name"]] = row["data_type"]
+        return columns
+
+
+def _merge_sql(name: TableName) -> str:
+    """The MERGE of rows in the parameter ``rows``; it may be sent twice.
+
+    A row is replaced only where it still is as it was read, so that two writers do not undo each
+    other; what is then left is merged in the next round.
+    """
+    changing = [column for column in COLUMNS if column not in (KEY, "create_time", "created_by")]
+    settings = ", ".join(f"`{column}` = source.`{column}`" for column in changing)
+    names = ", ".join(f"`{column}`" for column in COLUMNS)
+    values = ", ".join(f"source.`{column}`" for column in COLUMNS)
+    content = ("request_id", *JSON_COLUMNS)
+    seen = ", ".join(f"seen_{column}: STRING" for column in content)
+    row_type = _ROW_TYPE.removesuffix(">>") + f", {seen}>>"
+    unchanged = " AND ".join(f"target.`{column}` <=> source.`seen_{column}`" for column in content)
+    parts = (
+        f"MERGE INTO {name.sql} AS target",
+        f"USING (SELECT inline(from_json(:rows, '{row_type}'))) AS source",
+        f"ON target.`{KEY}` = source.`{KEY}`",
+        f"WHEN MATCHED AND {unchanged} THEN UPDATE SET {settings}",
+        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})",  # noqa: S608
+    )
+    return " ".join(parts)
+
+
+def _to_json(changed: list[Row], known: Mapping[str, Row]) -> str:
+    rows = []
+    for row in changed:
+        before = known.get(row[KEY], {})
+        seen = {f"seen_{name}": before.get(name) for name in ("request_id", *JSON_COLUMNS)}
+        rows.append({**row, **seen})
+    return json.dumps(rows, ensure_ascii=False, default=_isoformat)
+
+
+def _isoformat(moment: datetime) -> str:
+    return moment.isoformat()
+
+
+def _parts(rows: dict[str, Row]) -> Iterator[dict[str, Row]]:
+    part: dict[str, Row] = {}
+    size = 0
+    for key, row in rows.items():
+        # Twice: as it is to be, and as it was.
+        more = 2 * sum(len(value) for value in row.values() if isinstance(value, str)) + 500
+        if part and size + more > _PART_BYTES:
+            yield part
+            part, size = {}, 0
+        part[key] = row
+        size += more
+    if part:
+        yield part
