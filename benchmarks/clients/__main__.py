@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--skip-imports", action="store_true", help="measure calls alone")
     parser.add_argument(
-        "--seconds", type=float, default=100.0, help="after these, no further rounds (default: 100)"
+        "--seconds", type=float, default=140.0, help="after these, no further rounds (default: 140)"
     )
     return parser
 

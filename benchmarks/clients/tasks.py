@@ -35,8 +35,9 @@ class Task:
 
     @property
     def warm_up(self) -> int:
-        """A few calls that open connections and import what is imported late."""
-        return self.count if self.name == "stream" else min(self.count, 64)
+        """A few calls that open connections, import what is imported late, and take memory."""
+        few = {"stream": self.count, "embed": 1000}.get(self.name, 64)
+        return min(self.count, few)
 
     def of(self, client: str) -> int:
         """Rounds that a client does."""
