@@ -23,14 +23,14 @@ from langchain_dbx_eval.errors import (
     RequestTimeoutError,
 )
 from langchain_dbx_eval.fanout import DEFAULT_CONCURRENCY
-from langchain_dbx_eval.structured_output import structured_output
 from langchain_dbx_eval.tool_binding import ToolChoice, bound_tools
 from langchain_dbx_eval.wire import block_translator, chat
 from langchain_dbx_eval.wire.chat_formats import (
     CHAT,
-    CHAT_FORMATS,
+    CHAT_TASKS,
     RESPONSES,
     ChatFormat,
+    chat_format,
     reader_of_chat_agent,
 )
 from langchain_dbx_eval.wire.stream_reader import StreamReader
@@ -154,12 +154,12 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     @property
     def _format(self) -> ChatFormat:
-        return CHAT_FORMATS[self._task()]
+        return chat_format(self._task())
 
     @model_validator(mode="after")
     def _check_task(self) -> Self:
-        if self._task() not in CHAT_FORMATS:
-            known = ", ".join(sorted(CHAT_FORMATS))
+        if self._task() not in CHAT_TASKS:
+            known = ", ".join(CHAT_TASKS)
             msg = f"task={self.task!r} is not known. Those that are: {known}."
             raise ConfigurationError(msg)
         return self
@@ -258,6 +258,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         Raises:
             ConfigurationError: The method is unknown, or needs a schema that is not given.
         """
+        from langchain_dbx_eval.structured_output import structured_output
+
         return structured_output(
             self, schema, method=method, include_raw=include_raw, strict=strict, params=kwargs
         )

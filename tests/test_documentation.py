@@ -51,7 +51,7 @@ def test_a_command_of_a_page_exists(command: str) -> None:
     elif program == "python":
         assert (ROOT / words[0]).exists()
     else:
-        assert program in {"pip", "mlflow", "curl", "databricks", "export"}
+        assert program in {"pip", "mlflow", "curl", "databricks", "export", "vllm"}
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_dbx_eval.errors import DatabricksError
+
+if TYPE_CHECKING:
+    import tenacity
 
 __all__ = ["RetryPolicy"]
 
 _Result = TypeVar("_Result")
-_backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class RetryPolicy:
                 raise failed.pop()
             return attempt()
 
+        # Loaded by the first call that fails: most processes never need it.
+        import tenacity
+
         return tenacity.Retrying(**self._rules(began))(again)
 
     async def run_async(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
@@ -73,13 +76,18 @@ class RetryPolicy:
                 raise failed.pop()
             return await attempt()
 
+        import tenacity
+
         return await tenacity.AsyncRetrying(**self._rules(began))(again)
 
     def _rules(self, began: float) -> dict[str, Any]:
+        import tenacity
+
+        backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
         left = self.timeout - (time.monotonic() - began)
         return {
             "retry": tenacity.retry_if_exception(_may_pass),
-            "wait": _wait,
+            "wait": lambda state: _asked_to_wait(state) or backoff(state),
             "stop": tenacity.stop_after_attempt(self.max_retries + 1)
             | tenacity.stop_before_delay(left),
             "reraise": True,
@@ -90,7 +98,8 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, DatabricksError) and error.retryable
 
 
-def _wait(state: tenacity.RetryCallState) -> float:
+def _asked_to_wait(state: tenacity.RetryCallState) -> float | None:
+    """Seconds that the answer asks to wait; a moment where it asks for none at all."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, DatabricksError) else None
-    return asked if asked is not None else _backoff(state)
+    return None if asked is None else max(asked, 0.001)
