@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from langchain_dbx_eval.llms import Databricks
     from langchain_dbx_eval.reporting import compare
+    from langchain_dbx_eval.scoring import judge, scorer
 
 __all__ = [
     "ChatDatabricks",
@@ -36,6 +37,8 @@ __all__ = [
     "compare",
     "errors",
     "evaluate",
+    "judge",
+    "scorer",
 ]
 
 _HOMES = {
@@ -48,6 +51,8 @@ _HOMES = {
     "EvaluationResult": "evaluation",
     "compare": "reporting",
     "evaluate": "evaluation",
+    "judge": "scoring",
+    "scorer": "scoring",
 }
 
 

@@ -12,6 +12,26 @@ from langchain_dbx_eval.errors import DatabricksError
 
 __all__ = ["main"]
 
+_SERVE_DESCRIPTION = """\
+Serve a model over HTTP. Run it on the driver node of a cluster, and call it from
+LangChain with Databricks(cluster_driver_port=…), ChatDatabricks(…) or
+DatabricksEmbeddings(…); OpenAI's SDK and curl find /v1/chat/completions and its
+siblings. It stops at Ctrl-C or SIGTERM, after the requests in flight."""
+
+_SERVE_EPILOG = """\
+Examples:
+  A Python function, no model needed:
+    langchain-dbx-eval serve langchain_dbx_eval.demo.answerer:answer
+  A model from a folder, on the first GPU (needs the extra 'transformers'):
+    langchain-dbx-eval serve /Volumes/main/default/models/llama --dtype bfloat16
+  Embeddings:
+    langchain-dbx-eval serve ./all-MiniLM-L6-v2 --engine embeddings
+  A vLLM server on the same node, with key, limits and exact stop strings:
+    langchain-dbx-eval serve http://127.0.0.1:8000/v1 --model my-model
+
+From the notebook of the same cluster:
+  Databricks(cluster_driver_port="7777", driver_api_key="<the key that was printed>")"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -46,20 +66,44 @@ def _parser() -> argparse.ArgumentParser:
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     serve = commands.add_parser(
         "serve",
-        help="serve a Python function over HTTP, for Databricks(cluster_driver_port=…)",
-        description="Serve a Python function over HTTP. Run it on the driver node of a cluster, "
-        "and call it from LangChain with Databricks(cluster_driver_port=…).",
-        epilog="Example: langchain-dbx-eval serve langchain_dbx_eval.demo.answerer:answer",
+        help="serve a model over HTTP, for Databricks(cluster_driver_port=…)",
+        description=_SERVE_DESCRIPTION,
+        epilog=_SERVE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.add_argument(
         "target",
-        metavar="PACKAGE.MODULE:FUNCTION",
-        help="the function to serve: takes a prompt (and, if it likes, stop and named parameters), "
-        "returns the completion",
+        metavar="MODEL_OR_CALLABLE",
+        help="package.module:function, a model's name or folder, or http://… of a model server",
     )
+    serve.add_argument(
+        "--engine",
+        choices=["callable", "transformers", "upstream", "embeddings"],
+        help="what serves the target; without it, the target's form tells (embeddings never)",
+    )
+    serve.add_argument("--model", help="for upstream: the model to ask that server for")
+    serve.add_argument(
+        "--device",
+        help="for transformers, embeddings: cuda, cpu, … (default: an accelerator if there is one)",
+    )
+    serve.add_argument("--dtype", help="for transformers: bfloat16, … (default: as it was saved)")
     serve.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104 - the proxy reaches the driver by its network address
     serve.add_argument(
         "--port", default="7777", help="port, 3000-8000 as Databricks documents (%(default)s)"
+    )
+    serve.add_argument(
+        "--max-in-flight",
+        type=int,
+        default=64,
+        metavar="N",
+        help="requests at once; the next one is told to come back, 429 (%(default)s)",
+    )
+    serve.add_argument(
+        "--timeout",
+        type=float,
+        default=290.0,
+        metavar="SECONDS",
+        help="for one request, its time in the queue included; then 504 (%(default)s)",
     )
     serve.add_argument(
         "--no-api-key",
@@ -87,13 +131,24 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from langchain_dbx_eval.driver import serve
+    from langchain_dbx_eval.driver import EngineChoice, Limits, serve
 
     api_key: Literal[False] | None = False if options.no_api_key else None
-    serve(options.target, host=options.host, port=options.port, api_key=api_key)
+    serve(
+        options.target,
+        EngineChoice(options.engine, options.model, options.device, options.dtype),
+        host=options.host,
+        port=options.port,
+        api_key=api_key,
+        limits=Limits(options.max_in_flight, options.timeout),
+    )
 
 
 def _demo(options: argparse.Namespace) -> None:
     from langchain_dbx_eval.demo.show import show
 
     show(options.variant)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,6 +10,7 @@
     ├── NotFoundError                 404, or a dataset that does not exist
     ├── AlreadyExistsError            a dataset that exists already
     ├── InvalidRequestError           any other 4xx
+    │   └── ContextOverflowError      the prompt is longer than the model's context
     ├── RateLimitError                429
     ├── ServerError                   5xx
     ├── RequestTimeoutError           no answer within `timeout`
@@ -19,6 +20,7 @@
     ├── TransformError                a `transform_input_fn` or `transform_output_fn` failed
     ├── WarehouseError                a SQL warehouse that did not start, or refused a statement
     ├── SchemaError                   a record that breaks the evaluation schema
+    ├── TrackingError                 MLflow cannot be written to; the result is in the error
     └── DriverServerError             the driver server cannot start or stop
 
 Where LangChain has a class for the same condition (`langchain_core.exceptions.Model*Error`),
@@ -27,6 +29,9 @@ ours derives from it too, so that `with_retry` and `with_fallbacks` classify it.
 
 from __future__ import annotations
 
+from langchain_core.exceptions import (
+    ContextOverflowError as ModelContextOverflowError,
+)
 from langchain_core.exceptions import (
     ModelAPIError,
     ModelAuthenticationError,
@@ -43,6 +48,7 @@ __all__ = [
     "AuthenticationError",
     "ConfigurationError",
     "ConnectionFailedError",
+    "ContextOverflowError",
     "DatabricksError",
     "DriverServerError",
     "InvalidRequestError",
@@ -55,6 +61,7 @@ __all__ = [
     "SchemaError",
     "ServerError",
     "StreamInterruptedError",
+    "TrackingError",
     "TransformError",
     "WarehouseError",
 ]
@@ -97,6 +104,10 @@ class DatabricksError(Exception):
         # LangChain's classes call the same fact `is_retryable`, and its middleware reads that.
         self.is_retryable = self.retryable
 
+    def add_advice(self, advice: str) -> None:
+        """Say more about what to do, where more is known than where the error was made."""
+        self.args = (f"{self.args[0]} {advice}", *self.args[1:])
+
 
 class ConfigurationError(DatabricksError):
     """What you asked for cannot be done as it is set up.
@@ -128,6 +139,10 @@ class AlreadyExistsError(DatabricksError):
 
 class InvalidRequestError(DatabricksError, ModelInvalidRequestError):
     """The request was refused as wrong (a 4xx without a class of its own)."""
+
+
+class ContextOverflowError(InvalidRequestError, ModelContextOverflowError):
+    """The prompt, or the prompt with its answer, is longer than the model's context."""
 
 
 class RateLimitError(DatabricksError, ModelRateLimitError):
@@ -205,6 +220,18 @@ class WarehouseError(DatabricksError):
 
 class SchemaError(DatabricksError, ValueError):
     """A record breaks the evaluation schema; the message names row, column and expectation."""
+
+
+class TrackingError(DatabricksError):
+    """MLflow cannot be written to.
+
+    Attributes:
+        result: The `EvaluationResult` that could not be logged: the work is done, and not lost.
+    """
+
+    def __init__(self, message: str, *, result: object) -> None:
+        super().__init__(message, retryable=True)
+        self.result = result
 
 
 class DriverServerError(DatabricksError):

@@ -8,7 +8,14 @@ from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError, TransformError
 
-__all__ = ["Hook", "apply_input_hook", "apply_output_hook", "load_hook"]
+__all__ = [
+    "Hook",
+    "apply_input_hook",
+    "apply_output_hook",
+    "load_hook",
+    "name_of_hook",
+    "show_hook",
+]
 
 Hook = Callable[..., Any] | str
 """A function, or where to import it from: ``"package.module:function"``."""
@@ -60,7 +67,7 @@ def apply_input_hook(hook: Hook | None, request: dict[str, Any]) -> dict[str, An
     changed = _call("transform_input_fn", load_hook(hook), **request)
     if not isinstance(changed, dict):
         msg = (
-            f"transform_input_fn {_name(hook)} returned {type(changed).__name__}, not a dict. "
+            f"transform_input_fn {show_hook(hook)} returned {type(changed).__name__}, not a dict. "
             "It must return the request to send."
         )
         raise TransformError(msg)
@@ -84,9 +91,20 @@ def _call(role: str, hook: Callable[..., Any], /, *args: Any, **kwargs: Any) -> 
     try:
         return hook(*args, **kwargs)
     except Exception as error:
-        msg = f"{role} {_name(hook)} raised {type(error).__name__}: {error}"
+        msg = f"{role} {show_hook(hook)} raised {type(error).__name__}: {error}"
         raise TransformError(msg) from error
 
 
-def _name(hook: Hook) -> str:
+def name_of_hook(hook: Hook | None) -> str | None:
+    """A name by which a hook can be told from another: its import string, or its own."""
+    if hook is None or isinstance(hook, str):
+        return hook
+    name = getattr(hook, "__qualname__", type(hook).__qualname__)
+    # Functions defined in a function, lambdas above all, share their names with others.
+    unique = f"#{id(hook):x}" if "<" in name or not hasattr(hook, "__qualname__") else ""
+    return f"{getattr(hook, '__module__', '')}:{name}{unique}"
+
+
+def show_hook(hook: Hook | None) -> str:
+    """A hook's name as messages show it."""
     return repr(hook if isinstance(hook, str) else getattr(hook, "__qualname__", hook))

@@ -64,4 +64,6 @@ def mlflow_store(_migrated_store: Path, tmp_path: Path) -> Iterator[str]:
     yield uri
     while mlflow.active_run() is not None:
         mlflow.end_run()
+    # The model that was logged last stays MLflow's "active" one, to which it links metrics.
+    mlflow.clear_active_model()
     mlflow.set_tracking_uri(None)

@@ -9,6 +9,9 @@ from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings
 from langchain_dbx_eval.driver import DriverServer
 from langchain_dbx_eval.testing import LocalWorkspace
 
+# The documentation names the port: what uses it runs in one worker, one after the other.
+pytestmark = pytest.mark.xdist_group("port 7777")
+
 
 def well(prompt: str, stop: list[str] | None = None, temperature: float = 1.0) -> str:
     return f"Good. And you? {temperature}"

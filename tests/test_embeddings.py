@@ -18,7 +18,7 @@ def test_many_texts_are_sent_in_chunks_and_come_back_in_order(workspace: LocalWo
     texts = ["x" * n for n in range(1, 8)]
     vectors = DatabricksEmbeddings(endpoint="e", chunk_size=3).embed_documents(texts)
     assert [vector[0] for vector in vectors] == [1, 2, 3, 4, 5, 6, 7]
-    assert [len(r.body["input"]) for r in workspace.requests] == [3, 3, 1]
+    assert sorted(len(r.body["input"]) for r in workspace.requests) == [1, 3, 3]
 
 
 def test_no_text_is_no_request(workspace: LocalWorkspace) -> None:

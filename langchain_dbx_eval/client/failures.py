@@ -13,6 +13,7 @@ from typing import Any
 from langchain_dbx_eval.client.targets import Target
 from langchain_dbx_eval.errors import (
     AuthenticationError,
+    ContextOverflowError,
     DatabricksError,
     InvalidRequestError,
     NotFoundError,
@@ -37,6 +38,10 @@ _CLASS_OF_STATUS: dict[int, type[DatabricksError]] = {
 # Databricks answers a token that it does not know with 403, as it does a missing permission
 # (databricks/databricks-sdk-go#873).
 _WORDS_OF_A_REFUSED_LOGIN = "Invalid access token"
+# OpenAI's code and words for it, which other models and gateways repeat.
+_OVERFLOW = re.compile(
+    r"context_length_exceeded|maximum context|context (length|window)|prompt is too long", re.I
+)
 # A 500 may be a model that fails on this very input; these say that the way there was blocked.
 _RETRYABLE_STATUS = frozenset({408, 429, 502, 503, 504})
 
@@ -63,6 +68,8 @@ def error_of_answer(
     kind = _class_of(status)
     if kind is PermissionDeniedError and reason.startswith(_WORDS_OF_A_REFUSED_LOGIN):
         kind = AuthenticationError
+    if kind is InvalidRequestError and _OVERFLOW.search(f"{code} {reason}"):
+        kind = ContextOverflowError
     message = f"{str(target)[0].upper()}{str(target)[1:]} at {host} answered {told}"
     message += f": {reason.rstrip('.')}." if reason else "."
     if advice := target.advice(401 if kind is AuthenticationError else status):

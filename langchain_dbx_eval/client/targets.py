@@ -10,16 +10,19 @@ import re
 import warnings
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from typing_extensions import override
 
+from langchain_dbx_eval.client.workspace import normalise_host
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = [
     "LOCAL",
     "DriverNodeApp",
     "DriverProxyApp",
+    "Gateway",
+    "OptimisedEndpoint",
     "ServingEndpoint",
     "Target",
     "parse_port",
@@ -31,6 +34,13 @@ LOCAL = "local"
 _DOCUMENTED_PORTS = range(3000, 8001)
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9-]+")
 _ORG_ID = re.compile(r"[0-9]+")
+
+_ADVICE_TO_WAIT = {
+    429: "Send fewer requests at once (max_concurrency), or let more tries wait for their turn "
+    "(max_retries=, timeout=).",
+    503: "It may be starting, or have too much to do. Let more tries wait for it (max_retries=, "
+    "timeout=).",
+}
 
 
 class Target(Protocol):
@@ -87,11 +97,65 @@ class ServingEndpoint(Target):
             404: "It does not exist here, or you lack CAN QUERY on it. "
             "List yours with `databricks serving-endpoints list`.",
             413: "The request is larger than the endpoint takes. Send fewer or shorter texts.",
-        }.get(status, "")
+        }.get(status, _ADVICE_TO_WAIT.get(status, ""))
 
     @override
     def __str__(self) -> str:
         return f"serving endpoint {self.name!r}"
+
+
+@dataclass(frozen=True)
+class OptimisedEndpoint(ServingEndpoint):
+    """A route-optimised serving endpoint, which is called at a URL of its own.
+
+    Protocol: Databricks, "Route optimization on serving endpoints".
+    """
+
+    endpoint_url: str = ""
+
+    @override
+    def url(self, host: str) -> str:
+        return self.endpoint_url
+
+
+@dataclass(frozen=True)
+class Gateway(Target):
+    """A model behind a base URL that speaks OpenAI's API, such as an AI Gateway.
+
+    Attributes:
+        base_url: What stands before the route: a path of the workspace
+            (``/ai-gateway/mlflow/v1``), or a whole URL.
+        route: ``chat/completions``, ``completions``, ``embeddings`` or ``responses``.
+        model: The model to name in the body.
+    """
+
+    base_url: str
+    route: str
+    model: str
+
+    is_app = False
+
+    @property
+    def own_host(self) -> str | None:
+        """The base URL's own host, where it is a whole URL."""
+        return None if self.base_url.startswith("/") else normalise_host(self.base_url)
+
+    @override
+    def url(self, host: str) -> str:
+        path = self.base_url if self.own_host is None else urlsplit(self.base_url).path
+        return f"{self.own_host or host}/{_safe_path(path, joined=self.route)}"
+
+    @override
+    def advice(self, status: int) -> str:
+        return {
+            401: "Check the token (api_token= or DATABRICKS_TOKEN), and that it is for this host.",
+            403: f"Ask for permission to query {self.model!r} through this gateway.",
+            404: f"Check base_url={self.base_url!r}, and the model's name {self.model!r}.",
+        }.get(status, _ADVICE_TO_WAIT.get(status, ""))
+
+    @override
+    def __str__(self) -> str:
+        return f"model {self.model!r} behind {self.base_url}"
 
 
 @dataclass(frozen=True)
@@ -195,8 +259,8 @@ def parse_port(port: int | str) -> int:
     return number
 
 
-def _safe_path(path: str) -> str:
-    parts = [part for part in path.split("/") if part]
+def _safe_path(path: str, joined: str = "") -> str:
+    parts = [part for part in f"{path}/{joined}".split("/") if part]
     if any(part in {".", ".."} for part in parts):
         msg = f"path={path!r} has '.' or '..' in it, which would leave the app."
         raise ConfigurationError(msg)

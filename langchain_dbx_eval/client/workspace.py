@@ -21,8 +21,18 @@ from langchain_dbx_eval.errors import AuthenticationError, ConfigurationError
 
 if TYPE_CHECKING:
     from databricks.sdk.core import Config
+    from databricks.sdk.oauth import Token
 
-__all__ = ["Workspace", "connect", "current_cluster_id", "normalise_host", "profile_of"]
+__all__ = [
+    "DataPlaneLogin",
+    "SdkWorkspace",
+    "Workspace",
+    "connect",
+    "current_cluster_id",
+    "header_value",
+    "normalise_host",
+    "profile_of",
+]
 
 
 class Workspace(Protocol):
@@ -33,8 +43,17 @@ class Workspace(Protocol):
         """The workspace's URL: scheme and host, without a trailing slash."""
         ...
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether `headers` answers at once, without asking anybody."""
+        ...
+
     def headers(self) -> dict[str, str]:
         """Headers that authenticate one request, made anew for each."""
+        ...
+
+    def refresh(self) -> bool:
+        """Log in anew after a refusal; False where that would change nothing."""
         ...
 
 
@@ -45,9 +64,15 @@ class TokenWorkspace:
     host: str
     token: str = field(repr=False)
 
+    at_hand = True
+
     def headers(self) -> dict[str, str]:
         """See `Workspace`."""
         return {"Authorization": f"Bearer {self.token}"}
+
+    def refresh(self) -> bool:
+        """See `Workspace`: a personal access token stays what it is."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -55,6 +80,8 @@ class SdkWorkspace(Workspace):
     """A workspace entered by whatever login databricks-sdk was configured with."""
 
     config: Config = field(repr=False)
+
+    at_hand = False
 
     @property
     @override
@@ -66,8 +93,59 @@ class SdkWorkspace(Workspace):
         try:
             # All of them: an Azure service principal needs more than `Authorization`.
             return dict(self.config.authenticate())
-        except ValueError as error:
+        except Exception as error:
+            # A token that could not be refreshed: the SDK, its identity provider and the command
+            # lines that it runs each fail in their own way.
             raise _login_error(error) from error
+
+    @override
+    def refresh(self) -> bool:
+        if self.config.auth_type == "pat":
+            return False
+        self.config.init_auth()  # type: ignore[no-untyped-call]
+        return True
+
+
+class DataPlaneLogin(Workspace):
+    """The login of a route-optimised endpoint, which takes a token for itself alone.
+
+    Protocol: the workspace exchanges the user's OAuth token for one that is limited to the
+    endpoint (`databricks.sdk.data_plane`); personal access tokens cannot be exchanged.
+
+    Args:
+        config: The workspace's login.
+        endpoint_url: The endpoint's own URL.
+        authorization_details: What the token is to be limited to, as the endpoint describes it.
+    """
+
+    at_hand = False
+
+    def __init__(self, config: Config, endpoint_url: str, authorization_details: str) -> None:
+        from databricks.sdk.data_plane import DataPlaneTokenSource
+
+        self._config = config
+        self._details = authorization_details
+        self._endpoint_url = endpoint_url
+        self._tokens = DataPlaneTokenSource(config.host, config.oauth_token)
+
+    @property
+    @override
+    def host(self) -> str:
+        return normalise_host(self._endpoint_url)
+
+    @override
+    def headers(self) -> dict[str, str]:
+        try:
+            token: Token = self._tokens.token(  # type: ignore[no-untyped-call]
+                self._endpoint_url, self._details
+            )
+        except Exception as error:
+            raise _login_error(error) from error
+        return {"Authorization": f"Bearer {token.access_token}"}
+
+    @override
+    def refresh(self) -> bool:
+        return False
 
 
 def connect(
@@ -104,7 +182,8 @@ def connect(
         host = host or environment.get("DATABRICKS_HOST")
         api_token = api_token or _environment_token(environment)
         if host and api_token:
-            return TokenWorkspace(normalise_host(host), api_token)
+            token = header_value(api_token, "The token (api_token= or DATABRICKS_TOKEN)")
+            return TokenWorkspace(normalise_host(host), token)
     return _sdk_workspace(host=host, token=api_token, profile=profile)
 
 
@@ -144,6 +223,20 @@ def normalise_host(raw: str) -> str:
         raise ConfigurationError(msg)
     address = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{address}" + (f":{port}" if port else "")
+
+
+def header_value(secret: str, name: str) -> str:
+    """A token or key as a header can carry it: without the line end that a file ends in.
+
+    Raises:
+        ConfigurationError: There is something in it that no header can carry. An HTTP library
+            would show it in its own error.
+    """
+    text = secret.strip()
+    if not text or not text.isascii() or not text.isprintable():
+        msg = f"{name} is empty, or has characters in it that no token has. Copy it once more."
+        raise ConfigurationError(msg)
+    return text
 
 
 def profile_of(uri: str | None) -> str | None:
@@ -197,9 +290,9 @@ def _sdk_workspace(*, host: str | None, token: str | None, profile: str | None) 
     return SdkWorkspace(config)
 
 
-def _login_error(error: ValueError) -> AuthenticationError:
+def _login_error(error: Exception) -> AuthenticationError:
     return AuthenticationError(
-        f"No Databricks login was found. Set DATABRICKS_HOST and DATABRICKS_TOKEN, run "
+        f"Databricks did not let us log in. Set DATABRICKS_HOST and DATABRICKS_TOKEN, run "
         f"`databricks auth login`, or pass host= and api_token=. The SDK says: {error}"
     )
 

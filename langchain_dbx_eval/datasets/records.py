@@ -10,15 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval.errors import SchemaError
 
 __all__ = ["EvalRecord", "read_records", "record_key"]
 
-_ALIASES = {"inputs": "request", "outputs": "response"}
+_ALIASES = {
+    "inputs": "request",
+    "outputs": "response",
+    "custom_expected": "expectations",
+}
 _EXPECTATIONS = (
     "expected_response",
     "expected_facts",
@@ -27,6 +33,15 @@ _EXPECTATIONS = (
 )
 # A text has no name of its own among `inputs`, which MLflow wants to be a dict.
 _TEXT_INPUT = "request"
+# Tables of a warehouse and CSV files hold these as JSON.
+_NESTED = (
+    "expectations",
+    "expected_facts",
+    "guidelines",
+    "expected_retrieved_context",
+    "retrieved_context",
+    "metadata",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +49,18 @@ class EvalRecord:
     """What to ask, and what is known about a good answer.
 
     Attributes:
-        request: A text, messages (``{"messages": [...]}``), or any JSON.
+        request: A text; chat messages (``{"messages": [...]}``, or a list of them, LangChain's own
+            included); a query with its history (``{"query": …, "history": [...]}``); or any JSON.
         request_id: The record's name; default: `record_key` of its request.
-        response: An answer given earlier, where there is one.
+        response: An answer given earlier, where there is one: a text, a chat completion
+            (``{"choices": [...]}``), ``{"content": …}``, ``{"messages": [...]}``, a list of
+            messages (the last one counts), or any JSON.
         expected_response: The right answer, as a text.
         expected_facts: Statements that a right answer makes.
         guidelines: Rules that the answer must keep, as a list, or as lists by name.
         expected_retrieved_context: Documents that should be found: ``{"doc_uri", "content"?}``.
         retrieved_context: Documents that were found earlier: ``{"doc_uri"?, "content"?}``.
-        trace: An MLflow trace of the earlier answer.
+        trace: An MLflow trace of the earlier answer: the object, or its JSON.
         metadata: Whatever else the row has, by column.
     """
 
@@ -66,31 +84,27 @@ class EvalRecord:
         """Read one row of a table, in either vocabulary.
 
         Args:
-            row: Values by column; None and NaN are absent.
+            row: Values by column; None and NaN are absent. Columns that hold lists or objects may
+                hold them as JSON text.
             number: The row's place, for messages; the first is 0.
 
         Raises:
             SchemaError: A column is missing, given twice, or of another type.
         """
-        values = {str(k): v for k, v in ((k, _cell(v)) for k, v in row.items()) if v is not None}
-        for alias, name in _ALIASES.items():
-            if alias in values:
-                if name in values:
-                    raise _broken(number, alias, f"both {alias!r} and {name!r} are given")
-                values[name] = values.pop(alias)
+        values = _named({str(name): _cell(value) for name, value in row.items()}, number)
         expectations = values.pop("expectations", {})
-        if not isinstance(expectations, dict):
-            raise _broken(number, "expectations", f"a dict, not {_kind(expectations)}")
+        _check("expectations", expectations, number)
         for name in _EXPECTATIONS:
-            if name in expectations:
+            if expectations.get(name) is not None:
                 values.setdefault(name, expectations[name])
         others = {k: v for k, v in expectations.items() if k not in _EXPECTATIONS}
         if "request" not in values:
-            raise _broken(number, "request", "a value under 'request' (or 'inputs')")
+            raise _broken(number, "request", "a value under 'request' (or 'inputs'), not nothing")
         values["request"] = _without_wrapping(values["request"])
-        _check_types(values, number)
+        for name, value in values.items():
+            _check(name, value, number)
         known = {f.name for f in fields(cls)} - {"metadata"}
-        metadata = {**_dict_or_empty(values.get("metadata")), **others}
+        metadata = {**values.get("metadata", {}), **others}
         metadata |= {k: v for k, v in values.items() if k not in known and k != "metadata"}
         return cls(**{k: v for k, v in values.items() if k in known}, metadata=metadata)
 
@@ -150,7 +164,7 @@ def record_key(request: Any) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    text = json.dumps(inputs_of(request), sort_keys=True, default=str)
+    text = json.dumps(inputs_of(_plain(request)), sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -159,32 +173,77 @@ def inputs_of(request: Any) -> dict[str, Any]:
     return request if isinstance(request, dict) else {_TEXT_INPUT: request}
 
 
+def _named(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """The values that a row has, under Agent Evaluation's names, JSON columns parsed."""
+    values = {name: value for name, value in row.items() if value is not None}
+    for alias, name in _ALIASES.items():
+        if alias in values:
+            if name in values:
+                raise _broken(number, alias, f"only one of {alias!r} and {name!r}, not both")
+            values[name] = values.pop(alias)
+    for name in _NESTED:
+        if isinstance(values.get(name), str):
+            values[name] = _from_json(values[name])
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _from_json(text: str) -> Any:
+    """The list or object that a text holds as JSON; any other text as it is."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, list | dict) else text
+
+
 def _without_wrapping(request: Any) -> Any:
     if isinstance(request, dict) and request.keys() == {_TEXT_INPUT}:
         return request[_TEXT_INPUT]
     return request
 
 
-def _check_types(values: dict[str, Any], number: int) -> None:
-    for name, kind, words in (
-        ("request_id", str, "a text"),
-        ("expected_response", str, "a text"),
-        ("expected_facts", list, "a list of texts"),
-        ("guidelines", (list, dict), "a list of texts, or lists of texts by name"),
-        ("expected_retrieved_context", list, "a list of {'doc_uri', 'content'}"),
-        ("retrieved_context", list, "a list of {'doc_uri', 'content'}"),
-    ):
-        if name in values and not isinstance(values[name], kind):
-            raise _broken(number, name, f"{words}, not {_kind(values[name])}")
-    for name in ("expected_retrieved_context", "retrieved_context"):
-        for chunk in values.get(name, []):
-            if not isinstance(chunk, dict):
-                raise _broken(number, name, f"objects in its list, not {_kind(chunk)}")
-    for chunk in values.get("expected_retrieved_context", []):
-        if not isinstance(chunk.get("doc_uri"), str):
-            raise _broken(
-                number, "expected_retrieved_context", "a 'doc_uri' in each of its objects"
-            )
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_guidelines(value: Any) -> bool:
+    return _is_texts(value) or (isinstance(value, dict) and all(map(_is_texts, value.values())))
+
+
+def _is_chunks(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(chunk, dict)
+        and all(isinstance(chunk.get(key), str | None) for key in ("doc_uri", "content"))
+        for chunk in value
+    )
+
+
+def _is_named_chunks(value: Any) -> bool:
+    return _is_chunks(value) and all(chunk.get("doc_uri") is not None for chunk in value)
+
+
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "request_id": (lambda value: isinstance(value, str), "a text"),
+    "expected_response": (lambda value: isinstance(value, str), "a text"),
+    "expected_facts": (_is_texts, "a list of texts"),
+    "guidelines": (_is_guidelines, "a list of texts, or lists of texts by name"),
+    "expected_retrieved_context": (
+        _is_named_chunks,
+        "a list of {'doc_uri': text, 'content': text or absent}, with a 'doc_uri' in each",
+    ),
+    "retrieved_context": (
+        _is_chunks,
+        "a list of {'doc_uri': text or absent, 'content': text or absent}",
+    ),
+    "expectations": (lambda value: isinstance(value, dict), "a dict"),
+    "metadata": (lambda value: isinstance(value, dict), "a dict"),
+}
+
+
+def _check(name: str, value: Any, number: int) -> None:
+    accepts, words = _CHECKS.get(name, (None, ""))
+    if accepts is not None and not accepts(value):
+        raise _broken(number, name, f"{words}, not {_kind(value)}")
 
 
 def _broken(number: int, column: str, expected: str) -> SchemaError:
@@ -192,11 +251,9 @@ def _broken(number: int, column: str, expected: str) -> SchemaError:
 
 
 def _kind(value: Any) -> str:
-    return type(value).__name__
-
-
-def _dict_or_empty(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    """A value in words: its type, and its beginning, so that it can be found."""
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    return f"the {type(value).__name__} {shown[:60]}{'…' if len(shown) > 60 else ''}"
 
 
 def _cell(value: Any) -> Any:
@@ -206,7 +263,9 @@ def _cell(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value as plain Python: an array is a list. NaN inside of something stays what it is."""
+    """A value as plain Python: an array is a list, a message a dict; NaN inside stays what it is."""
+    if isinstance(value, BaseMessage):
+        return convert_to_openai_messages(value)
     if type(value).__module__.startswith(("numpy", "pandas")):
         if hasattr(value, "tolist"):
             return _plain(value.tolist())

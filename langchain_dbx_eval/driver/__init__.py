@@ -18,18 +18,50 @@ Flask and waitress (``pip install 'langchain-dbx-eval[driver]'``) load when a se
 from __future__ import annotations
 
 from langchain_dbx_eval.driver.app import create_app
+from langchain_dbx_eval.driver.call import Call
 from langchain_dbx_eval.driver.callable_engine import STANDARD_PARAMETERS, CallableEngine
-from langchain_dbx_eval.driver.engine import Engine, FinishReason, Generation, GenerationRequest
-from langchain_dbx_eval.driver.server import DriverServer, serve
+from langchain_dbx_eval.driver.embedding_engine import EmbeddingEngine
+from langchain_dbx_eval.driver.engine import (
+    BatchEngine,
+    ChatEngine,
+    Embedder,
+    Engine,
+    EngineLifecycle,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    Piece,
+    StreamingEngine,
+    Vectors,
+)
+from langchain_dbx_eval.driver.limits import Limits
+from langchain_dbx_eval.driver.loading import EngineChoice, load_engine, serve
+from langchain_dbx_eval.driver.refusal import RequestError
+from langchain_dbx_eval.driver.server import DriverServer
+from langchain_dbx_eval.driver.upstream_engine import UpstreamEngine
 
 __all__ = [
     "STANDARD_PARAMETERS",
+    "BatchEngine",
+    "Call",
     "CallableEngine",
+    "ChatEngine",
     "DriverServer",
+    "Embedder",
+    "EmbeddingEngine",
     "Engine",
+    "EngineChoice",
+    "EngineLifecycle",
     "FinishReason",
     "Generation",
     "GenerationRequest",
+    "Limits",
+    "Piece",
+    "RequestError",
+    "StreamingEngine",
+    "UpstreamEngine",
+    "Vectors",
     "create_app",
+    "load_engine",
     "serve",
 ]

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.driver.callable_engine import CallableEngine
-from langchain_dbx_eval.driver.engine import Engine
+from langchain_dbx_eval.driver.engine import Embedder, Engine
 from langchain_dbx_eval.driver.keys import ApiKey, resolve_key
+from langchain_dbx_eval.driver.limits import Limits
 from langchain_dbx_eval.driver.proxy_paths import ProxyPaths
 
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["MAX_REQUEST_BYTES", "create_app"]
+    from langchain_dbx_eval.driver.service import DriverService
+
+__all__ = ["MAX_REQUEST_BYTES", "create_app", "service_of"]
 
 MAX_REQUEST_BYTES = 1 << 20
 """About 250,000 tokens of English: more than the models that fit on a driver node read."""
 
+_SERVICE = "langchain_dbx_eval.driver"
+
 
 def create_app(
-    engine: Engine | Callable[..., str],
+    engine: Engine | Embedder | Callable[..., Any],
     *,
     api_key: ApiKey = None,
     max_request_bytes: int = MAX_REQUEST_BYTES,
+    limits: Limits | None = None,
+    log_prompts: bool = False,
 ) -> Flask:
     """Make the driver server's WSGI app, to be run by any WSGI server.
 
-    ``POST /`` completes a prompt, ``GET /health`` answers ``{"status": "ok"}`` without a key.
-    Every error is ``{"error_code": ..., "message": ...}``, and every answer carries an
-    ``X-Request-Id`` under which the server's log has the details.
+    ``POST /`` is the documented contract; ``/invocations``, ``/v1/chat/completions``,
+    ``/v1/completions`` and ``/v1/embeddings`` speak MLflow's and OpenAI's APIs; ``GET /health``
+    tells whether the engine can answer, without a key. Every error is
+    ``{"error_code": ..., "message": ...}``, and every answer carries an ``X-Request-Id`` under
+    which the server's log has the details.
 
     Args:
         engine: The model, or a function as `CallableEngine` takes it.
@@ -38,22 +47,34 @@ def create_app(
             ``DBX_EVAL_DRIVER_API_KEY`` or makes a key, prints it and sets that variable;
             ``False`` asks for no key.
         max_request_bytes: A longer body is answered with 413.
+        limits: How many requests at once, and for how long; default: `Limits()`.
+        log_prompts: Whether the log may hold what clients send.
 
     Returns:
         The app.
 
     Raises:
         ConfigurationError: The key or the function cannot be used.
-        MissingDependencyError: Flask is not installed.
+        MissingDependencyError: Flask or another part of the extra ``driver`` is not installed.
     """
     flask = require("flask", extra="driver")
     from langchain_dbx_eval.driver import routes  # imports Flask
+    from langchain_dbx_eval.driver.service import DriverService
 
+    engine = engine if isinstance(engine, Engine | Embedder) else CallableEngine(engine)
+    service = DriverService(engine, limits or Limits())
     app: Flask = flask.Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_request_bytes
     app.wsgi_app = ProxyPaths(app.wsgi_app)  # type: ignore[method-assign]
-    routes.add_request_ids(app)
+    app.extensions[_SERVICE] = service
+    routes.add_request_log(app, service)
     routes.add_key_check(app, resolve_key(api_key))
     routes.add_error_form(app)
-    routes.add_routes(app, engine if isinstance(engine, Engine) else CallableEngine(engine))
+    routes.add_routes(app, service, log_prompts=log_prompts)
     return app
+
+
+def service_of(app: Flask) -> DriverService:
+    """The engine and its rules behind an app that `create_app` made."""
+    service: DriverService = app.extensions[_SERVICE]
+    return service

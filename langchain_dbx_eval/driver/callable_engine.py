@@ -7,31 +7,22 @@ import inspect
 import operator
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from inspect import Parameter
 from types import ModuleType
 from typing import Any
 
-from langchain_dbx_eval.driver.engine import Generation, GenerationRequest
-from langchain_dbx_eval.driver.stops import cut_at_stop
+from langchain_dbx_eval.driver.engine import Generation, GenerationRequest, Piece
+from langchain_dbx_eval.driver.parameters import PARAMETERS
+from langchain_dbx_eval.driver.stops import StopCutter
+from langchain_dbx_eval.driver.watching import watch
 from langchain_dbx_eval.errors import ConfigurationError, InvalidResponseError
 
 __all__ = ["STANDARD_PARAMETERS", "CallableEngine"]
 
-STANDARD_PARAMETERS = frozenset(
-    {
-        "frequency_penalty",
-        "max_new_tokens",
-        "max_tokens",
-        "min_p",
-        "presence_penalty",
-        "repetition_penalty",
-        "seed",
-        "temperature",
-        "top_k",
-        "top_p",
-    }
-)
+STANDARD_PARAMETERS = frozenset(PARAMETERS)
 """What a function with ``**kwargs`` is passed: sampling, and nothing that could load code.
 
 A function that hands its ``**kwargs`` to ``transformers`` would run whatever
@@ -47,33 +38,40 @@ _POSITIONAL = (
 
 
 class CallableEngine:
-    """Serves a function ``fn(prompt, stop=None, **params) -> str``.
+    """Serves a function ``fn(prompt, stop=None, **params) -> str``, or one that yields pieces.
 
-    The prompt is the first positional argument, whatever its name. A parameter called ``stop``
-    is given the request's stop strings (a list, or ``None``); with or without it the completion
-    is cut before the first of them. The other keyword parameters are what a request may set; a
-    function with ``**kwargs`` takes `STANDARD_PARAMETERS` besides.
+    The prompt is the first positional argument, whatever its name; a function whose first
+    parameter is called ``messages`` is given the conversation instead, as OpenAI's chat API has
+    it. A parameter called ``stop`` is given the request's stop strings (a list, or ``None``); with
+    or without it the completion is cut before the first of them. The other keyword parameters are
+    what a request may set; a function with ``**kwargs`` takes `STANDARD_PARAMETERS` besides.
 
-    The server calls the function from several threads at once.
+    A function that returns an iterator of strings, such as a generator, streams.
+
+    The server calls the function from several threads at once. One that outlives its request's
+    deadline goes on, as Python cannot stop it, and keeps its place among `max_concurrency`.
 
     Args:
         function: The function, or any other callable of that shape.
+        max_concurrency: The most calls at once.
 
     Raises:
         ConfigurationError: The callable has another shape: it takes no positional argument, or
             needs an argument that a request may leave out.
     """
 
-    def __init__(self, function: Callable[..., str]) -> None:
+    def __init__(self, function: Callable[..., Any], *, max_concurrency: int = 64) -> None:
         self._function = function
-        self._name: str = getattr(function, "__qualname__", type(function).__qualname__)
-        _, *others = _parameters_of(function, self._name)
+        self.name: str = getattr(function, "__qualname__", type(function).__qualname__)
+        first, *others = _parameters_of(function, self.name)
         self._refuse_more_required(others)
+        self._takes_messages = first.name == "messages"
         keywords = {other.name for other in others if other.kind in _KEYWORD}
         self._takes_stop = "stop" in keywords
         takes_any = any(other.kind is Parameter.VAR_KEYWORD for other in others)
-        named = frozenset(keywords - {"prompt", "stop"})
+        named = frozenset(keywords - {"prompt", "messages", "stop"})
         self._parameters = named | STANDARD_PARAMETERS if takes_any else named
+        self._places = threading.BoundedSemaphore(max_concurrency)
 
     @classmethod
     def load(cls, target: str) -> CallableEngine:
@@ -106,6 +104,11 @@ class CallableEngine:
         """The names that a request may set, beside ``prompt`` and ``stop``."""
         return self._parameters
 
+    @property
+    def takes_messages(self) -> bool:
+        """Whether the function is given conversations rather than prompts."""
+        return self._takes_messages
+
     def generate(self, request: GenerationRequest) -> Generation:
         """Call the function, and cut what it returns before the first completed stop string.
 
@@ -116,19 +119,55 @@ class CallableEngine:
             The completion; a function counts no tokens, so neither is any counted here.
 
         Raises:
-            InvalidResponseError: The function returned something else than a string.
+            InvalidResponseError: The function returned something else than text.
         """
+        return Generation("".join(piece.text for piece in self.stream(request)))
+
+    def stream(self, request: GenerationRequest) -> Iterator[Piece]:
+        """Call the function, and hand on what it yields as it comes; see `generate`."""
+        cutter = StopCutter(request.stop)
+        with closing(watch(lambda: self._texts(request), request.call)) as texts:
+            for text in texts:
+                released = cutter.feed(text or "")
+                if released or text is None:
+                    yield Piece(released)
+                if cutter.stopped:
+                    break
+        yield Piece(cutter.finish(), "stop")
+
+    def __repr__(self) -> str:
+        return f"CallableEngine({self.name})"
+
+    def _texts(self, request: GenerationRequest) -> Iterator[str]:
+        while not self._places.acquire(timeout=request.call.pause()):
+            request.call.check()
+        try:
+            answer = self._called(request)
+            for text in (answer,) if isinstance(answer, str) else answer:
+                if not isinstance(text, str):
+                    raise self._no_text(text)
+                yield text
+        finally:
+            self._places.release()
+
+    def _called(self, request: GenerationRequest) -> str | Iterator[object]:
         keywords: dict[str, Any] = dict(request.params)
         if self._takes_stop:
             keywords["stop"] = list(request.stop) or None
-        text: object = self._function(request.prompt, **keywords)
-        if not isinstance(text, str):
-            msg = f"{self._name} returned {type(text).__name__}, not str: return the completion."
-            raise InvalidResponseError(msg)
-        return Generation(cut_at_stop(text, request.stop))
+        answer: object = self._function(self._first_argument(request), **keywords)
+        if not isinstance(answer, str | Iterator):
+            raise self._no_text(answer)
+        return answer
 
-    def __repr__(self) -> str:
-        return f"CallableEngine({self._name})"
+    def _first_argument(self, request: GenerationRequest) -> object:
+        if not self._takes_messages:
+            return request.prompt
+        asked = {"role": "user", "content": request.prompt}
+        return [dict(message) for message in request.messages or (asked,)]
+
+    def _no_text(self, value: object) -> InvalidResponseError:
+        msg = f"{self.name} returned {type(value).__name__}, not str: return the completion."
+        return InvalidResponseError(msg)
 
     def _refuse_more_required(self, others: list[Parameter]) -> None:
         for other in others:
@@ -136,13 +175,13 @@ class CallableEngine:
             given = variadic or (other.name == "stop" and other.kind in _KEYWORD)
             if other.default is Parameter.empty and not given:
                 msg = (
-                    f"{self._name} needs {other.name!r}, which a request may leave out: "
+                    f"{self.name} needs {other.name!r}, which a request may leave out: "
                     "give that parameter a default."
                 )
                 raise ConfigurationError(msg)
 
 
-def _parameters_of(function: Callable[..., str], name: str) -> list[Parameter]:
+def _parameters_of(function: Callable[..., Any], name: str) -> list[Parameter]:
     if not callable(function):
         msg = f"{function!r} cannot be called: pass a function fn(prompt, stop=None) -> str."
         raise ConfigurationError(msg)

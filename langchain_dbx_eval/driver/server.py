@@ -13,20 +13,23 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
-from langchain_dbx_eval.driver.app import MAX_REQUEST_BYTES, create_app
-from langchain_dbx_eval.driver.callable_engine import CallableEngine
-from langchain_dbx_eval.driver.engine import Engine
+from langchain_dbx_eval.driver.admission import MAX_IN_FLIGHT
+from langchain_dbx_eval.driver.app import MAX_REQUEST_BYTES, create_app, service_of
+from langchain_dbx_eval.driver.engine import Embedder, Engine
 from langchain_dbx_eval.driver.keys import ApiKey
+from langchain_dbx_eval.driver.limits import Limits
 from langchain_dbx_eval.driver.waitress_loop import WaitressLoop
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
 
-__all__ = ["DriverServer", "serve"]
+__all__ = ["EVERY_ADDRESS", "DriverServer"]
 
 _DOCUMENTED_PORTS = range(3000, 8001)
-_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - Databricks' proxy connects to the node's own address
-_LOCAL_ADDRESS_OF = {"": "127.0.0.1", _EVERY_ADDRESS: "127.0.0.1", "::": "::1"}
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - Databricks' proxy connects to the node's own address
+_LOCAL_ADDRESS_OF = {"": "127.0.0.1", EVERY_ADDRESS: "127.0.0.1", "::": "::1"}
 _BACKLOG = 1024  # waitress's own
+_SPARE_THREADS = 8
 _SIGNAL_POLL_S = 0.2
 # The app answers a body over its limit in our form of error. waitress drops the connection of
 # one that is longer still, and a client that is sending sees a reset: so not at the same size.
@@ -50,6 +53,8 @@ class DriverServer:
         api_key: What a request must carry as ``X-Api-Key``. ``None`` takes the variable
             ``DBX_EVAL_DRIVER_API_KEY`` or makes a key, prints it and sets that variable;
             ``False`` asks for no key, and warns unless `host` is a loopback address.
+        limits: How many requests at once, and for how long; default: `Limits()`.
+        log_prompts: Whether the log may hold what clients send.
 
     Raises:
         ConfigurationError: The port, the key or the function cannot be used.
@@ -58,14 +63,20 @@ class DriverServer:
 
     def __init__(
         self,
-        engine: Engine | Callable[..., str],
-        host: str = _EVERY_ADDRESS,
+        engine: Engine | Embedder | Callable[..., Any],
+        host: str = EVERY_ADDRESS,
         port: int | str = 7777,
         api_key: ApiKey = None,
+        *,
+        limits: Limits | None = None,
+        log_prompts: bool = False,
     ) -> None:
         self._host = host
         self._asked_port = self._port = _checked_port(port)
-        self._app = create_app(engine, api_key=api_key)
+        self._app = create_app(engine, api_key=api_key, limits=limits, log_prompts=log_prompts)
+        # Beyond the places there are threads to say so, and to answer /health and /metrics.
+        places = MAX_IN_FLIGHT if limits is None else limits.max_in_flight
+        self._threads = places + _SPARE_THREADS
         self._loop: WaitressLoop | None = None
         self._lock = threading.Lock()
         if api_key is False and not _is_loopback(host):
@@ -98,21 +109,32 @@ class DriverServer:
         with self._lock:
             if self._loop is None:
                 listener = _listen(self._host, self._asked_port)
+                try:
+                    service_of(self._app).start()
+                except BaseException:
+                    listener.close()
+                    raise
                 self._port = listener.getsockname()[1]
-                self._loop = WaitressLoop(self._app, listener, _MAX_BODY_BYTES)
+                self._loop = WaitressLoop(self._app, listener, _MAX_BODY_BYTES, self._threads)
                 self._announce()
         return self
 
     def stop(self, grace: float = 30.0) -> None:
         """Stop serving: the port is free, and the requests in flight are answered, on return.
 
+        Requests that come meanwhile on open connections are answered 503. What runs behind the
+        engine has ended too.
+
         Args:
             grace: How long, in seconds, to wait for those requests.
         """
         with self._lock:
             if self._loop is not None:
+                service = service_of(self._app)
+                service.admission.drain()
                 self._loop.close(grace)
                 self._loop = None
+                service.close()
 
     def serve_forever(self) -> None:
         """Serve until SIGTERM, Ctrl-C or a `stop` from another thread; then stop as `stop` does.
@@ -145,37 +167,16 @@ class DriverServer:
     def _announce(self) -> None:
         cluster = os.environ.get("DATABRICKS_CLUSTER_ID")
         place = f'cluster_id="{cluster}", ' if cluster else ""
-        # The answer to the cell or command that was just run, which a log would hide.
-        print(  # noqa: T201
+        lines = [
             f"Serving on {self.url}",
             f'From LangChain: Databricks({place}cluster_driver_port="{self._port}")',
-            sep="\n",
-            flush=True,
-        )
-
-
-def serve(
-    target: str,
-    *,
-    host: str = _EVERY_ADDRESS,
-    port: int | str = 7777,
-    api_key: ApiKey = None,
-) -> None:
-    """Serve a function, named by its import path, until SIGTERM or Ctrl-C.
-
-    Args:
-        target: ``"package.module:function"``; the current directory counts.
-        host: As for `DriverServer`.
-        port: As for `DriverServer`.
-        api_key: As for `DriverServer`.
-
-    Raises:
-        ConfigurationError: The function cannot be loaded, or the port or the key not be used.
-        DriverServerError: The port is in use, or the address is not this machine's.
-        MissingDependencyError: The extra ``driver`` is not installed.
-    """
-    engine = CallableEngine.load(target)
-    DriverServer(engine, host=host, port=port, api_key=api_key).serve_forever()
+        ]
+        if cluster:
+            workspace = os.environ.get("DATABRICKS_HOST", "https://<workspace>").rstrip("/")
+            proxy = f"{workspace}/driver-proxy-api/o/0/{cluster}/{self._port}/"
+            lines.append(f"From anywhere, with a token of the workspace: {proxy}")
+        # The answer to the cell or command that was just run, which a log would hide.
+        print(*lines, sep="\n", flush=True)  # noqa: T201
 
 
 def _checked_port(port: int | str) -> int:

@@ -22,8 +22,6 @@ __all__ = ["WaitressLoop"]
 _log = logging.getLogger(__name__)
 
 _SETTINGS = {
-    # Each request in flight holds one.
-    "threads": 16,
     # The default of 100 is used up by 100 slow connections, and select() ends at 1,024 files;
     # with these, 700 slow connections left normal requests at 1-12 ms (waitress 3.0.2).
     "connection_limit": 1000,
@@ -43,12 +41,19 @@ class WaitressLoop:
         app: The WSGI app.
         listener: A socket that listens. It is the loop's from now on.
         max_body_bytes: A longer body is not even read.
+        threads: The most requests at once; the next ones wait unseen.
     """
 
-    def __init__(self, app: WSGIApplication, listener: socket.socket, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: WSGIApplication, listener: socket.socket, max_body_bytes: int, threads: int
+    ) -> None:
         waitress = require("waitress.server", extra="driver")
         self._server: Any = waitress.create_server(
-            app, sockets=[listener], max_request_body_size=max_body_bytes, **_SETTINGS
+            app,
+            sockets=[listener],
+            max_request_body_size=max_body_bytes,
+            threads=threads,
+            **_SETTINGS,
         )
         self._thread = threading.Thread(
             target=self._server.run, name="dbx-eval-driver-server", daemon=True

@@ -7,6 +7,8 @@
 - `runner`: `evaluate()`, which asks the chain itself.
 - `results`: `EvaluationResult`, which is what users look at.
 - `tracking`: writes an evaluation to MLflow.
+- `mlflow_plugin`: `evaluate()` as an evaluator of `mlflow.models.evaluate`.
+- `traces`: captured runs as MLflow traces.
 """
 
 from langchain_dbx_eval.evaluation.callback import EvaluationCallbackHandler

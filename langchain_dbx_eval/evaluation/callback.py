@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture, Span, SpanKind
 from langchain_dbx_eval.evaluation.results import EvaluationResult
 from langchain_dbx_eval.evaluation.session import EvaluationSession
-from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Scorer
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["CaptureHandler", "EvaluationCallbackHandler"]
 
@@ -58,7 +59,9 @@ class CaptureHandler(BaseCallbackHandler):
 
     @override
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **event: Any) -> None:
-        self.capture.end(run_id, outputs=outputs)
+        # A streamed chain tells its input at its end: at its start it has not read it yet.
+        inputs = {"inputs": event["inputs"]} if "inputs" in event else {}
+        self.capture.end(run_id, outputs=outputs, **inputs)
 
     @override
     def on_llm_start(
@@ -114,6 +117,10 @@ class EvaluationCallbackHandler(CaptureHandler):
     Each call finds its record by ``metadata["request_id"]`` of its config, else by its input. It is
     scored in the background: the chain is neither slowed nor broken by it.
 
+    Latency is that of the call as LangChain tells it. In `batch`, LangChain takes a chain's steps
+    for all inputs together, so each call lasts as long as the batch; `invoke` and `evaluate` tell
+    each row's own.
+
     Example:
         ```python
         handler = EvaluationCallbackHandler("main.default.questions")
@@ -123,25 +130,34 @@ class EvaluationCallbackHandler(CaptureHandler):
 
     Args:
         dataset: Whatever `EvalDataset.load` takes; None scores without ground truth.
+        evaluator_config: Which judges run, as for `evaluate`.
+        judge: Who judges, as for `evaluate`; None runs no built-in judge.
+        judge_cache: A file that keeps verdicts.
         scorers: What to score with; default: `DEFAULT_SCORERS`.
         run_name: The name of the MLflow run.
         experiment: The MLflow experiment; default: MLflow's current one.
 
     Raises:
         NotFoundError: There is no such dataset.
+        ConfigurationError: The judge or its configuration cannot be used.
     """
 
     def __init__(
         self,
         dataset: Any = None,
         *,
-        scorers: Iterable[Scorer] = DEFAULT_SCORERS,
+        evaluator_config: Mapping[str, Any] | None = None,
+        judge: Any = None,
+        judge_cache: str | Path | None = None,
+        scorers: Iterable[Any] = DEFAULT_SCORERS,
         run_name: str | None = None,
         experiment: str | None = None,
     ) -> None:
         super().__init__(RunCapture(self._take))
         self._dataset = None if dataset is None else EvalDataset.load(dataset)
-        self._scorers = tuple(scorers)
+        self._scorers = select_scorers(
+            scorers, judge=judge, evaluator_config=evaluator_config, judge_cache=judge_cache
+        )
         self._run_name = run_name
         self._experiment = experiment
         self._session = self._new_session()
@@ -159,7 +175,7 @@ class EvaluationCallbackHandler(CaptureHandler):
             the same result is returned again.
 
         Raises:
-            DatabricksError: MLflow cannot be written to.
+            TrackingError: MLflow cannot be written to; the error carries the result.
         """
         with self._switching:
             if self._result is not None and not len(self._session):

@@ -122,11 +122,15 @@ class RunCapture:
         self,
         run_id: UUID,
         *,
+        inputs: Any = None,
         outputs: Any = None,
         error: str | None = None,
         tokens: tuple[int | None, int | None] = (None, None),
     ) -> None:
-        """A step has ended; if it is the call itself, the call is complete."""
+        """A step has ended; if it is the call itself, the call is complete.
+
+        Inputs that are known only now take the place of those that were told at the start.
+        """
         now = time.time_ns()
         with self._lock:
             root = self._root_of.get(run_id)
@@ -134,6 +138,7 @@ class RunCapture:
                 return
             spans, metadata = self._calls[root]
             span = spans[run_id]
+            span.inputs = span.inputs if inputs is None else inputs
             span.outputs, span.error, span.end_ns = outputs, error, now
             span.input_tokens, span.output_tokens = tokens
             if run_id != root:

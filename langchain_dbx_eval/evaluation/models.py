@@ -9,28 +9,63 @@ from typing import Any
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.chat_models import ChatDatabricks
+from langchain_dbx_eval.errors import ConfigurationError, NotFoundError
 
-__all__ = ["as_runnable", "input_for"]
+__all__ = ["as_runnable", "input_for", "resolve_model"]
 
-InputFn = Callable[[Any], Any]
+_ENDPOINT = "endpoints:/"
+_LOGGED = ("models:/", "runs:/")
+
+
+def resolve_model(model: Any) -> Any:
+    """Find what a model's URI names; anything else is returned as it is.
+
+    Args:
+        model: ``"models:/catalog.schema.model/1"`` or ``"runs:/<run>/<path>"`` (a logged model; a
+            LangChain one is loaded as the chain that it is, so that its steps are seen), or
+            ``"endpoints:/<name>"`` (a chat or agent endpoint); or a Runnable, a function, a loaded
+            pyfunc model.
+
+    Returns:
+        A Runnable, a function or a pyfunc model.
+
+    Raises:
+        ConfigurationError: The URI is of no known kind.
+        NotFoundError: MLflow has no such model.
+    """
+    if not isinstance(model, str):
+        return model
+    if model.startswith(_ENDPOINT) and len(model) > len(_ENDPOINT):
+        return ChatDatabricks(model=model[len(_ENDPOINT) :])
+    if model.startswith(_LOGGED):
+        return _load(model)
+    msg = (
+        f"model={model!r} is not a model's URI. Give 'models:/name/version', "
+        "'runs:/run_id/path' or 'endpoints:/name'."
+    )
+    raise ConfigurationError(msg)
 
 
 def as_runnable(model: Any) -> Runnable[Any, Any]:
     """Make a Runnable of a model.
 
     Args:
-        model: A Runnable, or a function of one argument, or of the keys of ``inputs``.
+        model: What `resolve_model` returns: a Runnable; a function of one argument, or of the keys
+            of ``inputs``; or a loaded pyfunc model.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: It is none of these.
     """
     if isinstance(model, Runnable):
         return model
+    if _is_pyfunc(model):
+        return RunnableLambda(lambda request: _only(model.predict(request)), name="pyfunc")
     if not callable(model):
         msg = (
             f"model={model!r} cannot be evaluated. Give a LangChain Runnable (a chain, a model, a "
-            "graph) or a function."
+            "graph), a function, a pyfunc model, or a model's URI."
         )
         raise ConfigurationError(msg)
     # A RunnableLambda tells the callback of the call, and hands the callback on to what it calls.
@@ -51,12 +86,40 @@ def input_for(model: Any, request: Any) -> Any:
     return {"messages": [HumanMessage(request)]} if _wants_messages(model) else request
 
 
+def _load(uri: str) -> Any:
+    mlflow = require("mlflow", extra="eval")
+    try:
+        flavors = mlflow.models.get_model_info(uri).flavors
+        if "langchain" in flavors:
+            return mlflow.langchain.load_model(uri)
+        return mlflow.pyfunc.load_model(uri)
+    except mlflow.exceptions.MlflowException as error:
+        where = mlflow.get_registry_uri() if uri.startswith("models:/") else None
+        msg = f"MLflow at {where or mlflow.get_tracking_uri()} cannot load {uri!r}: {error}"
+        raise NotFoundError(msg) from error
+
+
+def _is_pyfunc(model: Any) -> bool:
+    return type(model).__module__.startswith("mlflow.pyfunc") and hasattr(model, "predict")
+
+
+def _only(predictions: Any) -> Any:
+    """The prediction for one request: pyfunc models answer with a list of them."""
+    if hasattr(predictions, "tolist"):
+        predictions = predictions.tolist()
+    if isinstance(predictions, list) and len(predictions) == 1:
+        return predictions[0]
+    return predictions
+
+
 def _wants_messages(model: Runnable[Any, Any]) -> bool:
     try:
-        properties = model.get_input_jsonschema().get("properties", {})
+        schema = model.get_input_jsonschema()
     except Exception:  # a custom type without a JSON schema; such a model does not say
         return False
-    return "messages" in properties
+    # A type with a name stands among the definitions, and the schema refers to it.
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    return "messages" in schema.get("$defs", {}).get(name, schema).get("properties", {})
 
 
 def _of_one_argument(function: Callable[..., Any]) -> Callable[[Any], Any]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.capture import CapturedRun
-from langchain_dbx_eval.scoring import Assessment, Outcome
-from langchain_dbx_eval.scoring.aggregates import OUTCOME_COLUMNS, outcome_values, run_metrics
+from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores
+from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, outcome_values, summarize
 from langchain_dbx_eval.scoring.answers import answer_text
+from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ class Row:
         number: Its place: the record's in the dataset, or one behind all of them.
         record: What was asked, and what is known about a good answer.
         outcome: What the chain made of it.
-        assessments: What the scorers say.
+        scores: What the scorers say, and which of them had nothing to say it by.
         run: The chain's call, step by step; None where there was none.
         matched: Whether the record comes from the dataset.
     """
@@ -36,9 +37,14 @@ class Row:
     number: int
     record: EvalRecord
     outcome: Outcome
-    assessments: tuple[Assessment, ...]
+    scores: RowScores
     run: CapturedRun | None
     matched: bool
+
+    @property
+    def assessments(self) -> tuple[Assessment, ...]:
+        """What the scorers say."""
+        return self.scores.assessments
 
     def to_dict(self) -> dict[str, Any]:
         """The row of ``tables["eval_results"]``: input columns, outcome, assessments."""
@@ -49,12 +55,10 @@ class Row:
             "model_error_message": self.outcome.error,
             **outcome_values(self.outcome),
         }
+        for skip in self.scores.skipped:
+            values[skip.value_column] = None
         for assessment in self.assessments:
-            values[assessment.column] = assessment.value
-            for suffix in ("rationale", "error"):
-                if (told := getattr(assessment, suffix)) is not None:
-                    name = "error_message" if suffix == "error" else suffix
-                    values[f"{assessment.column}/{name}"] = told
+            values.update(assessment.columns())
         return values
 
 
@@ -84,10 +88,19 @@ class EvaluationResult:
         self.experiment_id = experiment_id
         self.trace_ids = tuple(trace_ids)
 
+    @property
+    def metrics(self) -> Metrics:
+        """The run's metrics by name, such as ``retrieval/ground_truth/document_recall/average``.
+
+        The documentation page's shorter spelling (``response/llm_judged/groundedness/percentage``)
+        is found too.
+        """
+        return self.summary.metrics
+
     @cached_property
-    def metrics(self) -> dict[str, float]:
-        """The run's metrics by name, such as ``retrieval/ground_truth/document_recall/average``."""
-        return run_metrics((row.outcome, row.assessments) for row in self.rows)
+    def summary(self) -> Summary:
+        """The metrics with how far they can be trusted: numbers of rows, intervals, errors."""
+        return summarize((row.outcome, row.scores) for row in self.rows)
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import Runnable
 
+from langchain_dbx_eval import event_loop
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.callback import CaptureHandler
 from langchain_dbx_eval.evaluation.capture import RunCapture
-from langchain_dbx_eval.evaluation.models import as_runnable, input_for
+from langchain_dbx_eval.evaluation.models import as_runnable, input_for, resolve_model
 from langchain_dbx_eval.evaluation.results import EvaluationResult
 from langchain_dbx_eval.evaluation.session import ROW_KEY, EvaluationSession
-from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Outcome, Scorer
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Outcome, select_scorers
+from langchain_dbx_eval.scoring.traces import outcome_of_record
 
 __all__ = ["evaluate"]
 
+_logger = logging.getLogger(__name__)
 _MODEL_TYPE = "databricks-agent"
-_MOST_THREADS = 512
 
 
 def evaluate(
@@ -31,7 +32,10 @@ def evaluate(
     model: Any = None,
     *,
     model_type: str = _MODEL_TYPE,
-    scorers: Iterable[Scorer] = DEFAULT_SCORERS,
+    evaluator_config: Mapping[str, Any] | None = None,
+    judge: Any = None,
+    judge_cache: str | Path | None = None,
+    scorers: Iterable[Any] = DEFAULT_SCORERS,
     input_fn: Callable[[Any], Any] | None = None,
     max_concurrency: int = 32,
     run_name: str | None = None,
@@ -41,9 +45,17 @@ def evaluate(
 
     Args:
         data: Whatever `EvalDataset.load` takes: a three-level name, a list of dicts, a DataFrame.
-        model: A Runnable or a function; None scores the responses that the data carries.
+        model: A Runnable, a function, a loaded pyfunc model, or a URI: ``"models:/…"``,
+            ``"runs:/…"``, ``"endpoints:/…"``; None scores the responses (or traces) that the data
+            carries.
         model_type: ``"databricks-agent"``, as in the call that this one replaces.
-        scorers: What to score with.
+        evaluator_config: ``{"databricks-agent": {"metrics": […], "global_guidelines": […]}}``:
+            which judges run, and rules for every answer. Without ``metrics`` each row is judged by
+            what it has; an empty list runs no built-in judge.
+        judge: Who judges: a LangChain chat model, an endpoint (``"endpoints:/my-chat"``), or an
+            MLflow model URI (``"openai:/gpt-4.1-mini"``); None runs no built-in judge.
+        judge_cache: A file that keeps verdicts, so that the same answers are not judged twice.
+        scorers: What to score with: our scorers and judges, and those of ``mlflow.genai``.
         input_fn: Makes the model's input of a record's request; default: a Runnable gets the
             request as it stands (messages where its input schema asks for them), a function gets
             ``{"messages": […]}`` for a text.
@@ -58,6 +70,7 @@ def evaluate(
         ConfigurationError: The data, the model or an option cannot be used.
         NotFoundError: There is no such dataset.
         SchemaError: No row of the data is a record.
+        TrackingError: MLflow cannot be written to; the error carries the result.
     """
     if model_type != _MODEL_TYPE:
         msg = f"model_type={model_type!r} is not known. The one that is: {_MODEL_TYPE!r}."
@@ -66,27 +79,27 @@ def evaluate(
         msg = f"max_concurrency={max_concurrency} would run nothing. Give 1 or more."
         raise ConfigurationError(msg)
     dataset = EvalDataset.load(data)
-    session = EvaluationSession(dataset, tuple(scorers), run_name=run_name, experiment=experiment)
+    chosen = select_scorers(
+        scorers, judge=judge, evaluator_config=evaluator_config, judge_cache=judge_cache
+    )
+    session = EvaluationSession(dataset, chosen, run_name=run_name, experiment=experiment)
     if not session.records and dataset.errors:
         raise dataset.errors[0]
+    for error in dataset.errors:
+        _logger.warning("Left out of the evaluation: %s", error)
     if model is None:
         _take_responses(session)
     else:
+        model = resolve_model(model)
         runnable = as_runnable(model)
         to_input = input_fn or (lambda request: input_for(model, request))
-        _on_loop(_ask_all(runnable, to_input, session, max_concurrency))
+        event_loop.run(_ask_all(runnable, to_input, session, max_concurrency))
     return session.finish()
 
 
 def _take_responses(session: EvaluationSession) -> None:
     for number, record in enumerate(session.records):
-        missing = "The data has no response for this row, and no model was given to ask."
-        outcome = Outcome(
-            response=record.response,
-            retrieved_context=record.retrieved_context,
-            error=missing if record.response is None else None,
-        )
-        session.add_outcome(number, outcome)
+        session.add_outcome(number, outcome_of_record(record))
 
 
 async def _ask_all(
@@ -113,26 +126,3 @@ async def _ask_all(
                     session.add_outcome(number, Outcome(error=reason))
 
     await asyncio.gather(*(ask(number) for number in range(len(session.records))))
-
-
-@cache
-def _loop() -> asyncio.AbstractEventLoop:
-    """One event loop for the life of the process, in a thread of its own.
-
-    Async clients keep connections to the loop they were first used in, and fail in another one
-    (langchain-ai/langchain#35783); and a notebook's own loop is busy running the cell.
-    """
-    loop = asyncio.new_event_loop()
-    # A synchronous chain runs in this pool; the rows in flight bound it, not the CPU count.
-    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, "dbx-eval-chain"))
-    threading.Thread(target=loop.run_forever, name="dbx-eval-loop", daemon=True).start()
-    return loop
-
-
-def _on_loop(coroutine: Any) -> None:
-    future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
-    try:
-        future.result()
-    except KeyboardInterrupt:
-        future.cancel()
-        raise

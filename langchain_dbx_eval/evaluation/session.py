@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
+
+from langchain_dbx_eval import event_loop
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, record_key
 from langchain_dbx_eval.evaluation.capture import CapturedRun
 from langchain_dbx_eval.evaluation.results import EvaluationResult, Row
 from langchain_dbx_eval.evaluation.tracking import log_evaluation
-from langchain_dbx_eval.scoring import Outcome, Scorer, ScoringContext, score
+from langchain_dbx_eval.scoring import AnyScorer, Outcome, ScoringContext, ascore
 
 __all__ = ["ROW_KEY", "EvaluationSession"]
 
@@ -42,7 +45,7 @@ class EvaluationSession:
     def __init__(
         self,
         dataset: EvalDataset | None,
-        scorers: Sequence[Scorer],
+        scorers: Sequence[AnyScorer],
         *,
         run_name: str | None = None,
         experiment: str | None = None,
@@ -54,7 +57,6 @@ class EvaluationSession:
         self.records = list(dataset) if dataset is not None else []
         self._by_id = {r.request_id: n for n, r in reversed(list(enumerate(self.records)))}
         self._by_key = {record_key(r.request): n for n, r in enumerate(self.records)}
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="dbx-eval-scoring")
         self._rows: list[Future[Row]] = []
         self._numbers: set[int] = set()
         self._lock = threading.Lock()
@@ -78,18 +80,17 @@ class EvaluationSession:
 
     def finish(self) -> EvaluationResult:
         """Wait for all scores, write the evaluation to MLflow, and make its result."""
-        self._background.shutdown(wait=True)
         rows = sorted((future.result() for future in self._rows), key=lambda row: row.number)
         result = EvaluationResult(rows, dataset=self._dataset)
         return log_evaluation(result, run_name=self._run_name, experiment=self._experiment)
 
     def _enqueue(self, at: _Position, outcome: Outcome, run: CapturedRun | None) -> None:
         self._numbers.add(at.number)
-        self._rows.append(self._background.submit(self._score, at, outcome, run))
+        self._rows.append(event_loop.start(self._score(at, outcome, run)))
 
-    def _score(self, at: _Position, outcome: Outcome, run: CapturedRun | None) -> Row:
-        assessments = score(ScoringContext(at.record, outcome), self._scorers)
-        return Row(at.number, at.record, outcome, tuple(assessments), run, at.matched)
+    async def _score(self, at: _Position, outcome: Outcome, run: CapturedRun | None) -> Row:
+        scores = await ascore(ScoringContext(at.record, outcome), self._scorers)
+        return Row(at.number, at.record, outcome, scores, run, at.matched)
 
     def _position(self, run: CapturedRun) -> _Position:
         for candidate in self._candidates(run):
@@ -103,7 +104,18 @@ class EvaluationSession:
         yield run.metadata.get(ROW_KEY)
         yield self._by_id.get(_hashable(run.metadata.get("request_id")))
         if self.records:
-            yield self._by_key.get(record_key(run.request))
+            for request in _forms(run.request):
+                yield self._by_key.get(record_key(request))
+
+
+def _forms(request: Any) -> Iterator[Any]:
+    """The ways in which a record may hold what a chain was given."""
+    yield request
+    messages = request.get("messages") if isinstance(request, dict) else request
+    if isinstance(messages, list) and all(isinstance(m, BaseMessage) for m in messages):
+        yield {"messages": convert_to_openai_messages(messages)}
+        if len(messages) == 1:
+            yield messages[0].text
 
 
 def _hashable(value: Any) -> Any:

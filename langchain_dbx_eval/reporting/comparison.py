@@ -103,4 +103,4 @@ def _row_changes(pairs: list[tuple[Row, Row]]) -> tuple[RowChanges, ...]:
 
 
 def _scores(row: Row) -> dict[str, Any]:
-    return {a.column: a.value for a in row.assessments if isinstance(a.value, int | float)}
+    return {a.value_column: a.number for a in row.assessments if a.number is not None}

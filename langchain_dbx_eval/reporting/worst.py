@@ -19,6 +19,6 @@ def worst_rows(result: EvaluationResult, count: int) -> list[Row]:
 
 
 def _badness(row: Row) -> tuple[bool, float, int]:
-    scores = [a.value for a in row.assessments if isinstance(a.value, int | float)]
+    scores = [a.number for a in row.assessments if a.number is not None]
     mean = sum(scores) / len(scores) if scores else 1.0
     return (row.outcome.error is None, mean, row.number)

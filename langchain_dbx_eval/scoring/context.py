@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.scoring.answers import answer_text
-from langchain_dbx_eval.scoring.assessments import Assessment
+from langchain_dbx_eval.scoring.answers import answer_text, request_text
+from langchain_dbx_eval.scoring.assessments import Assessment, Skip
 
-__all__ = ["Outcome", "Scorer", "ScoringContext", "score"]
+__all__ = ["AnyScorer", "AsyncScorer", "Outcome", "Scorer", "ScoringContext"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +55,27 @@ class ScoringContext:
     outcome: Outcome
 
     @property
+    def request_text(self) -> str:
+        """The question's text; of a conversation, its last turn."""
+        return request_text(self.record.request)
+
+    @property
     def response_text(self) -> str | None:
         """The answer's text, or None where there is no answer."""
         return answer_text(self.outcome.response)
 
+    @property
+    def retrieved_texts(self) -> list[str]:
+        """The retrieved chunks that have a text; those without one cannot be judged."""
+        chunks = self.outcome.retrieved_context or ()
+        return [chunk["content"] for chunk in chunks if chunk.get("content")]
+
 
 class Scorer(Protocol):
-    """Says something about one row.
+    """Says something about one row, by computing it.
 
-    A scorer that lacks what it needs in a row returns nothing for it, rather than a bad score.
+    A scorer that lacks what it needs in a row returns nothing for it, or a `Skip` that is counted,
+    rather than a bad score.
     """
 
     @property
@@ -73,26 +85,30 @@ class Scorer(Protocol):
 
     @property
     def column(self) -> str:
-        """The column of its assessments."""
+        """What the columns of its assessments begin with (see `Assessment.column`)."""
         ...
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment]:
+    def score(self, context: ScoringContext) -> Sequence[Assessment | Skip]:
         """Assess one row."""
         ...
 
 
-def score(context: ScoringContext, scorers: Iterable[Scorer]) -> list[Assessment]:
-    """Let each scorer assess a row; one that raises becomes an error of its own, and no score.
+class AsyncScorer(Protocol):
+    """Says something about one row, after waiting for somebody: a model, a service, a thread."""
 
-    A row without an answer is not scored: its failure is told as such, not as a bad answer.
-    """
-    if context.outcome.error is not None:
-        return []
-    assessments: list[Assessment] = []
-    for scorer in scorers:
-        try:
-            assessments += scorer.score(context)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            assessments.append(Assessment(name=scorer.name, column=scorer.column, error=reason))
-    return assessments
+    @property
+    def name(self) -> str:
+        """Its short name."""
+        ...
+
+    @property
+    def column(self) -> str:
+        """What the columns of its assessments begin with."""
+        ...
+
+    async def ascore(self, context: ScoringContext) -> Sequence[Assessment | Skip]:
+        """Assess one row."""
+        ...
+
+
+AnyScorer: TypeAlias = Scorer | AsyncScorer

@@ -29,6 +29,7 @@ _ALIASES: dict[str, EndpointKind] = {
     "/serving-endpoints/chat/completions": "chat",
     "/serving-endpoints/completions": "completions",
     "/serving-endpoints/embeddings": "embeddings",
+    "/serving-endpoints/responses": "responses",
 }
 
 

@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from langchain_dbx_eval.testing.models import Model
 
-__all__ = ["TASKS", "Endpoint", "EndpointKind"]
+__all__ = ["CUSTOM_MODELS", "TASKS", "Endpoint", "EndpointKind"]
 
-EndpointKind = Literal["custom", "chat", "completions", "embeddings"]
+EndpointKind = Literal["custom", "chat", "completions", "embeddings", "responses", "chat_agent"]
 
 TASKS: dict[EndpointKind, str | None] = {
     "custom": None,
     "chat": "llm/v1/chat",
     "completions": "llm/v1/completions",
     "embeddings": "llm/v1/embeddings",
+    # The tasks that MLflow 3.17 gives to its ResponsesAgent and ChatAgent (mlflow.pyfunc.model).
+    "responses": "agent/v1/responses",
+    "chat_agent": "agent/v2/chat",
 }
+# Agents are models that users log, so Databricks describes them like any other custom model.
+CUSTOM_MODELS: frozenset[EndpointKind] = frozenset({"custom", "responses", "chat_agent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Endpoint:
     def describe(self) -> dict[str, Any]:
         """The answer of ``GET /api/2.0/serving-endpoints/{name}``.
 
-        `task` and `endpoint_type` are absent for a custom model, as on Databricks.
+        `endpoint_type` is absent for a custom model, and so is `task` unless it is an agent.
         """
         description: dict[str, Any] = {
             "name": self.name,
@@ -50,13 +55,15 @@ class Endpoint:
             "permission_level": "CAN_MANAGE",
         }
         if task := TASKS[self.kind]:
+            description["task"] = task
+        if self.kind not in CUSTOM_MODELS:
             kind = "EXTERNAL_MODEL" if self.external else "FOUNDATION_MODEL_API"
-            description |= {"task": task, "endpoint_type": kind}
+            description["endpoint_type"] = kind
         return description
 
     def _served_entity(self) -> dict[str, Any]:
         task = TASKS[self.kind]
-        if task is None:
+        if self.kind in CUSTOM_MODELS:
             return {"name": self.name, "entity_name": self.name, "entity_version": "1"}
         if self.external:
             model = {"name": self.name, "provider": "openai", "task": task}

@@ -112,7 +112,7 @@ def message_text(message: Mapping[str, Any]) -> str:
 
 def _last_user_text(messages: list[dict[str, Any]]) -> str:
     for message in reversed(messages):
-        if message["role"] == "user":
+        if message.get("role") == "user":
             return message_text(message)
     raise invalid_parameter("The conversation has no message of the user.")
 

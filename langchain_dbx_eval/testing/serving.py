@@ -8,7 +8,14 @@ from typing import Any
 
 from flask import Request, Response
 
-from langchain_dbx_eval.testing import chat, completions, custom, embeddings
+from langchain_dbx_eval.testing import (
+    chat,
+    chat_agent,
+    completions,
+    custom,
+    embeddings,
+    responses,
+)
 from langchain_dbx_eval.testing.endpoints import Endpoint, EndpointKind
 from langchain_dbx_eval.testing.faults import BrokenBody, CutStream, Failure
 from langchain_dbx_eval.testing.llm import EventStream
@@ -22,8 +29,10 @@ _ANSWERS: dict[EndpointKind, Callable[[Endpoint, dict[str, Any]], dict[str, Any]
     "chat": chat.answer,
     "completions": completions.answer,
     "embeddings": embeddings.answer,
+    "responses": responses.answer,
+    "chat_agent": chat_agent.answer,
 }
-_STREAMING: frozenset[EndpointKind] = frozenset({"chat", "completions"})
+_STREAMING: frozenset[EndpointKind] = frozenset({"chat", "completions", "responses", "chat_agent"})
 
 
 def find_endpoint(site: Site, name: str) -> Endpoint:

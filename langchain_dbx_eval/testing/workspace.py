@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.driver.engine import Engine
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
-from langchain_dbx_eval.testing.endpoints import TASKS, Endpoint, EndpointKind
+from langchain_dbx_eval.testing.endpoints import CUSTOM_MODELS, TASKS, Endpoint, EndpointKind
 from langchain_dbx_eval.testing.faults import BrokenBody, CutStream, Delay, Failure, Spoiler
 from langchain_dbx_eval.testing.lakehouse import SqlWarehouse, Storage
 from langchain_dbx_eval.testing.models import as_model
@@ -45,9 +45,9 @@ class LocalWorkspace:
 
     It serves, over real HTTP with keep-alive and server-sent events:
 
-    - ``POST /serving-endpoints/{name}/invocations`` for four kinds of endpoint, and OpenAI's
-      ``/serving-endpoints/chat/completions``, ``/completions`` and ``/embeddings``, which name
-      the endpoint in `model`;
+    - ``POST /serving-endpoints/{name}/invocations`` for six kinds of endpoint, and OpenAI's
+      ``/serving-endpoints/chat/completions``, ``/completions``, ``/embeddings`` and
+      ``/responses``, which name the endpoint in `model`;
     - ``GET /api/2.0/serving-endpoints`` and ``…/{name}``;
     - ``/driver-proxy-api/o/{org}/{cluster}/{port}/{path}``, which forwards to that port of this
       machine, for any cluster that was not stopped;
@@ -191,8 +191,14 @@ class LocalWorkspace:
           text, a message (``{"content": …, "tool_calls": …}``), or a whole chat completion
           (``{"choices": …}``), which is passed on as it is.
         - ``"embeddings"``: ``fn(texts, **params) -> list[list[float]]``.
+        - ``"responses"``, an MLflow ResponsesAgent: ``fn(items, **params)`` with the items of
+          `input`; a text, an output item or a list of them (each a text or a dictionary), or a
+          whole response (``{"output": …, "custom_outputs": …, "status": …}``).
+        - ``"chat_agent"``, an MLflow ChatAgent: ``fn(messages, **params)``; a text, a message or
+          a list of them, or a whole answer (``{"messages": …, "custom_outputs": …}``).
 
-        A parameter that the function does not take is answered with 400, as by a real endpoint.
+        A parameter that the function does not take is answered with 400, as by a real endpoint;
+        of an agent's protocol it need not take what it does not use.
         Chat and completions endpoints look after `n`, `stream` and `stop` themselves (`stop` is
         given to a function that takes it, too). What a function raises is logged here and
         answered with 500.
@@ -215,8 +221,8 @@ class LocalWorkspace:
         if kind not in TASKS:
             msg = f"There is no kind {kind!r} of endpoint; there are {', '.join(TASKS)}."
             raise ConfigurationError(msg)
-        if kind == "custom" and external:
-            msg = "An external endpoint is of kind chat, completions or embeddings, not custom."
+        if kind in CUSTOM_MODELS and external:
+            msg = f"An external endpoint is of kind chat, completions or embeddings, not {kind}."
             raise ConfigurationError(msg)
         if name in self._site.endpoints:
             msg = f"The workspace already has an endpoint '{name}'."

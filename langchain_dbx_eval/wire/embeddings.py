@@ -6,12 +6,16 @@ Protocol: OpenAI's "Embeddings" API, as Databricks' embedding endpoints speak it
 
 from __future__ import annotations
 
+import base64
+import binascii
+import sys
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 from langchain_dbx_eval.wire.shape import expect_dict, expect_list, wrong_shape
 
-__all__ = ["decode", "decode_vectors", "encode"]
+__all__ = ["check_dimension", "decode", "decode_vectors", "encode"]
 
 
 def encode(texts: Sequence[str], params: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +27,8 @@ def decode(payload: Any, count: int) -> list[list[float]]:
     """Read the answer to an embeddings request.
 
     Args:
-        payload: The decoded JSON.
+        payload: The decoded JSON. A vector is a list of numbers, or base64 of 32-bit
+            little-endian floats.
         count: How many texts were sent.
 
     Returns:
@@ -40,7 +45,7 @@ def decode(payload: Any, count: int) -> list[list[float]]:
         if not isinstance(index, int) or index in vectors:
             raise wrong_shape("a distinct number under each 'index'", payload)
         vectors[index] = item.get("embedding")
-    if sorted(vectors) != list(range(count)):
+    if vectors.keys() != set(range(count)):
         raise wrong_shape(f"{count} vectors, one for each text,", payload)
     return decode_vectors([vectors[index] for index in range(count)], count)
 
@@ -60,11 +65,43 @@ def decode_vectors(vectors: Any, count: int) -> list[list[float]]:
     """
     if not isinstance(vectors, list) or len(vectors) != count:
         raise wrong_shape(f"a list of {count} vectors, one for each text,", vectors)
-    if not all(isinstance(vector, list) and vector for vector in vectors):
-        raise wrong_shape("a list of numbers for each text", vectors)
-    if len({len(vector) for vector in vectors}) > 1:
-        raise wrong_shape("vectors of one dimension", vectors)
+    decoded = [_decode_vector(vector) for vector in vectors]
+    check_dimension(decoded)
+    return decoded
+
+
+def check_dimension(vectors: Sequence[Sequence[float]]) -> None:
+    """Refuse vectors of several dimensions.
+
+    Raises:
+        InvalidResponseError: Their lengths differ.
+    """
+    lengths = sorted({len(vector) for vector in vectors})
+    if len(lengths) > 1:
+        raise wrong_shape("vectors of one dimension", {"dimensions": lengths})
+
+
+def _decode_vector(vector: Any) -> list[float]:
+    if isinstance(vector, str):
+        return _decode_base64(vector)
+    if not isinstance(vector, list) or not vector:
+        raise wrong_shape("a list of numbers for each text", vector)
+    # JSON's numbers are ints and floats already; converting each would cost more than reading it.
+    kinds = set(map(type, vector))
+    if kinds == {float}:
+        return vector
+    if kinds <= {float, int}:
+        return list(map(float, vector))
+    raise wrong_shape("numbers in its vectors", vector)
+
+
+def _decode_base64(text: str) -> list[float]:
     try:
-        return [[float(number) for number in vector] for vector in vectors]
-    except (TypeError, ValueError):
-        raise wrong_shape("numbers in its vectors", vectors) from None
+        floats = array("f", base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise wrong_shape("base64 of 32-bit floats", text) from error
+    if sys.byteorder == "big":
+        floats.byteswap()
+    if not floats:
+        raise wrong_shape("a vector for each text", text)
+    return floats.tolist()

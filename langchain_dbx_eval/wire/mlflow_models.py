@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_dbx_eval.wire.shape import expect_dict, wrong_shape
+from langchain_dbx_eval.wire.shape import expect_dict, is_failure, wrong_shape
 
 __all__ = ["decode_predictions", "encode_records", "text_of"]
 
@@ -51,7 +51,8 @@ def text_of(prediction: Any) -> str:
 
     Args:
         prediction: A string, a list that begins with one, an object with one of the usual keys
-            (``text``, ``generated_text``, ``content``, …), or a chat or text completion.
+            (``text``, ``generated_text``, ``content``, …) or with one key alone, or a chat or text
+            completion.
 
     Raises:
         InvalidResponseError: It holds no text; a `transform_output_fn` can read what it holds.
@@ -60,7 +61,7 @@ def text_of(prediction: Any) -> str:
         return prediction
     if isinstance(prediction, list) and len(prediction) == 1:
         return text_of(prediction[0])
-    if isinstance(prediction, dict):
+    if isinstance(prediction, dict) and not is_failure(prediction):
         if isinstance(choices := prediction.get("choices"), list) and choices:
             return text_of(choices[0])
         if "message" in prediction:
@@ -68,4 +69,7 @@ def text_of(prediction: Any) -> str:
         for key in _TEXT_KEYS:
             if key in prediction:
                 return text_of(prediction[key])
+        # A data frame of one column, of whatever name.
+        if len(prediction) == 1 and isinstance(only := next(iter(prediction.values())), str):
+            return only
     raise wrong_shape("a text (give a transform_output_fn that reads what it has)", prediction)

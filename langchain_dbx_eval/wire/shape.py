@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_dbx_eval.errors import InvalidResponseError
 
-__all__ = ["expect_dict", "expect_list", "expect_text", "wrong_shape"]
+__all__ = ["expect_dict", "expect_list", "expect_text", "is_failure", "wrong_shape"]
 
 _EXCERPT_CHARS = 200
 
@@ -50,3 +50,9 @@ def expect_text(payload: dict[str, Any], key: str) -> str:
     if isinstance(value, str):
         return value
     raise wrong_shape(f"a string under {key!r}", payload)
+
+
+def is_failure(payload: dict[str, Any]) -> bool:
+    """Whether an answer tells an error: Databricks', OpenAI's or an external model's."""
+    # A server may also write `"error": null` everywhere, which tells that there is none.
+    return any(payload.get(name) for name in ("error", "error_code", "external_model_error"))

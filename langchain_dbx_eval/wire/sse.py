@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable, Iterator
 
-__all__ = ["EventDecoder", "events"]
+__all__ = ["EventDecoder", "events", "looks_like_events"]
 
 
 class EventDecoder:
@@ -62,3 +62,8 @@ def events(chunks: Iterable[bytes]) -> Iterator[str]:
     for chunk in chunks:
         yield from decoder.feed(chunk)
     yield from decoder.finish()
+
+
+def looks_like_events(body: bytes) -> bool:
+    """Whether a body begins as server-sent events do; JSON begins with a quote or a bracket."""
+    return body.lstrip()[:6].startswith((b"data:", b"event:", b":", b"id:", b"retry:"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pandas as pd
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_dbx_eval import EvalDataset, EvalRecord
 from langchain_dbx_eval.datasets import record_key
@@ -51,17 +53,82 @@ def test_what_else_a_row_has_is_kept() -> None:
     assert record.metadata == {"topic": "x", "tone": "y"}
 
 
+MESSAGES = [{"role": "user", "content": "q"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ("q", "q"),
+        (MESSAGES, MESSAGES),
+        ({"messages": MESSAGES}, {"messages": MESSAGES}),
+        ([HumanMessage("q")], MESSAGES),
+        ({"messages": [HumanMessage("q")]}, {"messages": MESSAGES}),
+        ({"query": "q", "history": MESSAGES}, {"query": "q", "history": MESSAGES}),
+        ({"question": "q", "k": 3}, {"question": "q", "k": 3}),
+        (5, 5),
+    ],
+)
+def test_every_documented_form_of_a_request_is_taken(given: Any, held: Any) -> None:
+    assert EvalRecord.from_row({"request": given}).request == held
+    assert EvalRecord.from_row({"inputs": given}).request == held
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ("a", "a"),
+        (AIMessage("a"), {"role": "assistant", "content": "a"}),
+        ({"messages": [AIMessage("a")]}, {"messages": [{"role": "assistant", "content": "a"}]}),
+        ({"content": "a"}, {"content": "a"}),
+        (["a"], ["a"]),
+    ],
+)
+def test_every_documented_form_of_a_response_is_taken(given: Any, held: Any) -> None:
+    assert EvalRecord.from_row({"request": "q", "response": given}).response == held
+    assert EvalRecord.from_row({"inputs": "q", "outputs": given}).response == held
+
+
+def test_a_langchain_message_and_its_dict_are_the_same_request() -> None:
+    assert record_key([HumanMessage("q")]) == record_key(MESSAGES)
+
+
+def test_columns_that_a_warehouse_holds_as_json_are_parsed() -> None:
+    record = EvalRecord.from_row(
+        {
+            "inputs": {"question": "q"},
+            "expectations": '{"expected_response": "e", "guidelines": {"tone": ["kind"]}}',
+            "retrieved_context": '[{"doc_uri": "d", "content": "c"}]',
+        }
+    )
+    assert record.expected_response == "e"
+    assert record.guidelines == {"tone": ["kind"]}
+    assert record.retrieved_context == [{"doc_uri": "d", "content": "c"}]
+
+
+def test_a_column_beside_the_expectations_wins_over_them() -> None:
+    row = {"inputs": "q", "expected_response": "a", "expectations": {"expected_response": "b"}}
+    assert EvalRecord.from_row(row).expected_response == "a"
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [
         ({}, r"Row 7, column 'request'"),
-        ({"request": None}, r"column 'request'"),
-        ({"request": "q", "inputs": "q"}, "both 'inputs' and 'request'"),
-        ({"request": "q", "expected_facts": "f"}, r"column 'expected_facts'.*list.*not str"),
-        ({"request": "q", "expected_response": 5}, r"column 'expected_response'.*not int"),
+        ({"request": None}, r"column 'request'.*not nothing"),
+        ({"request": "q", "inputs": "q"}, "only one of 'inputs' and 'request'"),
+        ({"request": "q", "response": "a", "outputs": "a"}, "only one of 'outputs' and 'response'"),
+        ({"request": "q", "request_id": 5}, r"column 'request_id'.*text.*the int 5"),
+        ({"request": "q", "expected_facts": "f"}, r"column 'expected_facts'.*list.*not the str"),
+        ({"request": "q", "expected_facts": [1]}, r"column 'expected_facts'.*list of texts"),
+        ({"request": "q", "expected_response": 5}, r"column 'expected_response'.*not the int 5"),
         ({"request": "q", "expectations": "e"}, r"column 'expectations'.*dict"),
-        ({"request": "q", "expected_retrieved_context": ["a"]}, "objects in its list"),
-        ({"request": "q", "expected_retrieved_context": [{"content": "c"}]}, "'doc_uri'"),
+        ({"inputs": "q", "expectations": {"expected_facts": "f"}}, r"column 'expected_facts'"),
+        ({"request": "q", "guidelines": {"tone": "kind"}}, r"column 'guidelines'.*by name"),
+        ({"request": "q", "metadata": 1}, r"column 'metadata'.*dict"),
+        ({"request": "q", "retrieved_context": [{"content": 1}]}, r"column 'retrieved_context'"),
+        ({"request": "q", "expected_retrieved_context": ["a"]}, "column 'expected_retrieved_con"),
+        ({"request": "q", "expected_retrieved_context": [{"content": "c"}]}, "with a 'doc_uri'"),
     ],
 )
 def test_a_bad_row_names_row_column_and_expectation(row: dict, told: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from langchain_dbx_eval.driver import CallableEngine, DriverServer
+from langchain_dbx_eval.driver.app import service_of
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
 
 StartServer = Callable[..., DriverServer]
@@ -181,10 +182,9 @@ def test_stop_lets_requests_in_flight_finish(start_server: StartServer) -> None:
     gate = Gate()
     server = start_server(gate)
     with ThreadPoolExecutor(21) as pool:
-        # More than there are threads: those that wait in line are in flight too.
         answers = [pool.submit(ask, server, str(number)) for number in range(20)]
         gate.entered.wait(30)
-        wait_until(lambda: len(server._loop._server.active_channels) >= 20)
+        wait_until(lambda: service_of(server._app).admission.in_flight == 20)
         stopped = pool.submit(server.stop)
         wait_until(lambda: not accepts(server.port))
         assert not stopped.done()

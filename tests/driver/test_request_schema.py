@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_dbx_eval.driver import GenerationRequest
-from langchain_dbx_eval.driver.schema import MAX_STOPS, RequestError, decode, parse
+from langchain_dbx_eval.driver.json_body import decode
+from langchain_dbx_eval.driver.refusal import RequestError
+from langchain_dbx_eval.driver.schema import MAX_STOPS, parse
 
 ALLOWED = frozenset({"temperature", "max_tokens"})
 

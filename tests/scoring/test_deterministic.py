@@ -14,11 +14,12 @@ from langchain_dbx_eval.scoring import (
     DocumentRecall,
     ExactMatch,
     Outcome,
+    RowScores,
     ScoringContext,
     TokenF1,
     score,
 )
-from langchain_dbx_eval.scoring.aggregates import run_metrics
+from langchain_dbx_eval.scoring.aggregates import summarize
 from langchain_dbx_eval.scoring.answers import answer_text
 
 
@@ -63,14 +64,15 @@ def test_recall_counts_documents(expected: list[str], retrieved: list[str], reca
 
 
 def test_a_scorer_without_what_it_needs_says_nothing() -> None:
-    assert score(context("answer"), DEFAULT_SCORERS) == []
+    assert score(context("answer"), DEFAULT_SCORERS) == RowScores()
     documents = [{"doc_uri": "a"}]
-    assert score(context("x", None, expected_retrieved_context=documents), DEFAULT_SCORERS) == []
+    row = context("x", None, expected_retrieved_context=documents)
+    assert score(row, DEFAULT_SCORERS) == RowScores()
 
 
 def test_a_row_that_failed_is_not_scored() -> None:
     row = ScoringContext(EvalRecord(request="q", expected_response="x"), Outcome(error="boom"))
-    assert score(row, DEFAULT_SCORERS) == []
+    assert score(row, DEFAULT_SCORERS) == RowScores()
 
 
 class Careless:
@@ -83,22 +85,22 @@ class Careless:
 
 def test_a_scorer_that_raises_is_an_error_of_its_own_and_loses_no_other() -> None:
     row = context("x", expected_response="x")
-    careless, match = score(row, [Careless(), ExactMatch()])
+    careless, match = score(row, [Careless(), ExactMatch()]).assessments
     assert (careless.value, careless.error) == (None, "KeyError: 'text'")
     assert match.value == 1.0
-    metrics = run_metrics([(row.outcome, [careless, match])])
+    metrics = summarize([(row.outcome, RowScores((careless, match)))]).metrics
     assert metrics["judge/careless/error_count"] == 1
     assert "response/careless/average" not in metrics
 
 
 def test_an_average_is_over_the_rows_that_have_a_number() -> None:
-    def rated(value: float | None) -> list[Assessment]:
-        return [] if value is None else [Assessment(name="m", column="m", value=value)]
+    def rated(value: float | None) -> RowScores:
+        said = () if value is None else (Assessment(name="m", column="m", value=value),)
+        return RowScores(said)
 
     outcome = Outcome(latency_seconds=2.0, input_tokens=3, output_tokens=4)
-    metrics = run_metrics(
-        [(outcome, rated(1.0)), (Outcome(), rated(0.0)), (Outcome(), rated(None))]
-    )
+    rows = [(outcome, rated(1.0)), (Outcome(), rated(0.0)), (Outcome(), rated(None))]
+    metrics = summarize(rows).metrics
     assert metrics == {
         "m/average": 0.5,
         "agent/latency_seconds/average": 2.0,

@@ -131,7 +131,7 @@ def test_stop_leaves_no_request_waiting_out_a_delay(caplog):
             timeout=(10, 0.05),
         )
     # waitress warns of a thread that still runs when it ends.
-    assert caplog.text == ""
+    assert "still running" not in caplog.text
 
 
 def test_the_token_shows_in_no_repr(workspace):

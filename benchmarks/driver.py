@@ -1,0 +1,146 @@
+"""The driver server under load, beside the documentation's snippet: ``make bench-driver``.
+
+Both run in processes of their own on the same model, and take turns in one run, because only
+ratios mean something on a shared machine. Everything is bounded in count and time.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import requests
+from driver_models import SIZES
+
+HERE = Path(__file__).parent
+CLIENTS = 64
+REQUESTS = 192
+SNIPPET_REQUESTS = 64
+ROUNDS = 3
+SLOW_CONNECTIONS = 700
+
+
+@contextmanager
+def server(script: str, *words: str) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(HERE / script), str(port), *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            try:
+                requests.post(url, json={"prompt": "warm", "max_new_tokens": 4}, timeout=60)
+                break
+            except requests.ConnectionError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def ask(url: str, tokens: int, number: int = 0) -> tuple[int, float]:
+    begun = time.perf_counter()
+    body = {"prompt": f"question {number}", "max_new_tokens": tokens}
+    status = requests.post(url, json=body, timeout=300).status_code
+    return status, time.perf_counter() - begun
+
+
+def mixed(url: str, count: int) -> tuple[float, Counter[int]]:
+    """Requests a second of 64 clients that want 8 to 48 tokens each."""
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        done = list(pool.map(lambda n: ask(url, 8 + n * 7 % 41, n), range(count)))
+    return count / (time.perf_counter() - begun), Counter(status for status, _ in done)
+
+
+def p99(seconds: list[float]) -> float:
+    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * 0.99))]
+
+
+def short_beside(url: str, clients: int, tokens: int) -> float:
+    """The p99 of requests of 4 tokens, beside clients that want longer answers all the time."""
+    done = False
+
+    def busy(number: int) -> None:
+        while not done:
+            ask(url, tokens, number)
+
+    with ThreadPoolExecutor(max(1, clients)) as pool:
+        others = [pool.submit(busy, number) for number in range(clients)]
+        time.sleep(0.5)
+        seconds = [ask(url, 4)[1] for _ in range(100)]
+        done = True
+        for other in others:
+            other.result()
+    return p99(seconds)
+
+
+def slow_connections(url: str) -> tuple[int, float]:
+    port = int(url.rsplit(":", 1)[1].strip("/"))
+    with ExitStack() as stack:
+        for _ in range(SLOW_CONNECTIONS):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n")
+        answers = [ask(url, 4) for _ in range(20)]
+    return sum(status == 200 for status, _ in answers), p99([s for _, s in answers])
+
+
+def throughput(ours: str, snippet: str) -> None:
+    ratios: list[float] = []
+    for number in range(ROUNDS):
+        fast, statuses = mixed(ours, REQUESTS)
+        slow, failures = mixed(snippet, SNIPPET_REQUESTS)
+        ratios.append(fast / slow)
+        print(
+            f"round {number + 1}: ours {fast:.1f} requests/s {dict(statuses)}, "
+            f"snippet {slow:.1f} {dict(failures)}, ratio {fast / slow:.1f}"
+        )
+    print(f"64 clients: {statistics.median(ratios):.1f} times the snippet (wanted: 4)")
+
+
+def latency(url: str) -> None:
+    alone = short_beside(url, 0, 0)
+    print(f"4 tokens alone: p99 {alone * 1000:.0f} ms")
+    for clients, tokens in ((1, 250), (8, 48), (63, 28)):
+        beside = short_beside(url, clients, tokens)
+        print(
+            f"  beside {clients} clients of {tokens} tokens: p99 {beside * 1000:.0f} ms, "
+            f"{beside / alone:.1f} times"
+        )
+
+
+def overload(url: str) -> Counter[int]:
+    with ThreadPoolExecutor(160) as pool:
+        return Counter(status for status, _ in pool.map(lambda n: ask(url, 32, n), range(480)))
+
+
+def main() -> None:
+    for size in SIZES:
+        print(f"== {size} model")
+        with server("driver_ours.py", size) as ours:
+            with server("driver_snippet.py", size) as snippet:
+                throughput(ours, snippet)
+            latency(ours)
+            answered, slowest = slow_connections(ours)
+            print(
+                f"{SLOW_CONNECTIONS} slow connections: {answered} of 20 answered, "
+                f"slowest {slowest * 1000:.0f} ms"
+            )
+        with server("driver_ours.py", size, "16") as small:
+            print(f"10 times overload (160 clients on 16 places): {dict(overload(small))}")
+
+
+if __name__ == "__main__":
+    main()

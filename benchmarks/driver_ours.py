@@ -1,0 +1,18 @@
+"""The reference driver server on the benchmarks' model: ``driver_ours.py PORT SIZE [PLACES]``."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from driver_models import bench_model, bench_tokenizer
+
+from langchain_dbx_eval.driver import DriverServer, Limits
+from langchain_dbx_eval.driver.transformers_engine import TransformersEngine
+
+torch.set_num_threads(1)
+tokenizer = bench_tokenizer()
+tokenizer.eos_token = None
+engine = TransformersEngine(bench_model(tokenizer, sys.argv[2]), tokenizer)
+limits = Limits(max_in_flight=int(sys.argv[3]) if len(sys.argv) > 3 else 64)
+DriverServer(engine, "127.0.0.1", int(sys.argv[1]), False, limits=limits).serve_forever()

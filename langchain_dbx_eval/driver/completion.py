@@ -1,0 +1,174 @@
+"""One answer while it grows: tokens in, safe pieces of text out. Knows no model and no torch."""
+
+from __future__ import annotations
+
+import queue
+import time
+import uuid
+from collections.abc import Callable, Collection, Generator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_dbx_eval.driver.engine import FinishReason, GenerationRequest, Piece
+from langchain_dbx_eval.driver.stops import StopCutter
+from langchain_dbx_eval.driver.watching import KEEP_ALIVE_S
+
+if TYPE_CHECKING:
+    from langchain_dbx_eval.driver.sampling import RowSampler
+
+__all__ = ["BatchLoop", "Completion", "Detokenizer"]
+
+
+class BatchLoop(Protocol):
+    """What generates for many completions at once, in a thread of its own."""
+
+    def start(self) -> None:
+        """Begin to work. Does nothing when it works."""
+        ...
+
+    def submit(self, completion: Completion) -> None:
+        """Take a completion on; its tokens are fed to it until it is done."""
+        ...
+
+    def drop(self, completion: Completion) -> None:
+        """Forget a completion that nobody waits for."""
+        ...
+
+    def stop(self) -> None:
+        """Fail what is not done, and end the thread."""
+        ...
+
+    def trouble(self) -> str | None:
+        """Why it does not work, in words for a client."""
+        ...
+
+
+class Detokenizer:
+    """Turns the tokens of one answer into text as they come.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        end_tokens: The tokens by which the model ends an answer, which have no text.
+    """
+
+    def __init__(self, tokenizer: Any, end_tokens: Collection[int] = ()) -> None:
+        from tokenizers.decoders import DecodeStream
+
+        self.end_tokens = end_tokens
+        self._backend = tokenizer.backend_tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._given = 0
+
+    def feed(self, token: int) -> str:
+        """The text that a token adds; nothing while a character is not whole."""
+        text = self._stream.step(self._backend, token) or ""
+        self._given += len(text)
+        return text
+
+    def finish(self, tokens: Sequence[int]) -> str:
+        """What is left of the text of all tokens: a character that stayed broken."""
+        words = [token for token in tokens if token not in self.end_tokens]
+        whole: str = self._backend.decode(words, skip_special_tokens=True)
+        return whole[self._given :]
+
+
+class Completion:
+    """One request in a batch.
+
+    The loop's thread calls `feed` and `fail`, the request's own thread `pieces`.
+
+    Args:
+        request: What is asked; its stop strings and its call are used.
+        prompt: The prompt's tokens.
+        limit: The most tokens of the answer, at least 1.
+        detokenizer: For this answer alone.
+        sampler: Chooses its tokens; ``None`` where the most probable one is taken.
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        prompt: Sequence[int],
+        limit: int,
+        detokenizer: Detokenizer,
+        sampler: RowSampler | None = None,
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.prompt = list(prompt)
+        self.limit = limit
+        self.sampler = sampler
+        self.tokens: list[int] = []
+        self.done = False
+        self._call = request.call
+        self._detokenizer = detokenizer
+        self._cutter = StopCutter(request.stop)
+        self._pieces: queue.SimpleQueue[Piece | Exception] = queue.SimpleQueue()
+
+    def feed(self, token: int) -> bool:
+        """Take the next token.
+
+        Returns:
+            Whether the answer is done.
+        """
+        if self.done:
+            return True
+        self.tokens.append(token)
+        if token in self._detokenizer.end_tokens:
+            self._finish("stop")
+            return True
+        self._release(self._detokenizer.feed(token))
+        if self._cutter.stopped:
+            self._finish("stop")
+        elif len(self.tokens) >= self.limit:
+            self._finish("length")
+        return self.done
+
+    def fail(self, error: Exception) -> None:
+        """End the answer with an error."""
+        if not self.done:
+            self.done = True
+            self._pieces.put(error)
+
+    def pieces(self, drop: Callable[[Completion], None]) -> Generator[Piece, None, None]:
+        """What to hand on, as it comes.
+
+        Args:
+            drop: Called when nobody waits any more and the answer is not done.
+
+        Raises:
+            CallEndedError: The answer is not wanted any more.
+            Exception: What `fail` was given.
+        """
+        heard = time.monotonic()
+        try:
+            while True:
+                try:
+                    piece = self._pieces.get(timeout=self._call.pause())
+                except queue.Empty:
+                    self._call.check()
+                    if time.monotonic() - heard >= KEEP_ALIVE_S:
+                        heard = time.monotonic()
+                        yield Piece()
+                    continue
+                if isinstance(piece, Exception):
+                    raise piece
+                heard = time.monotonic()
+                yield piece
+                if piece.finish_reason:
+                    return
+        finally:
+            if not self.done:
+                self.done = True
+                drop(self)
+
+    def _release(self, text: str) -> None:
+        if released := self._cutter.feed(text):
+            self._pieces.put(Piece(released))
+
+    def _finish(self, reason: FinishReason) -> None:
+        if not self._cutter.stopped:
+            self._release(self._detokenizer.finish(self.tokens))
+        if self._cutter.stopped:
+            reason = "stop"
+        self.done = True
+        rest = self._cutter.finish()
+        self._pieces.put(Piece(rest, reason, len(self.prompt), len(self.tokens)))

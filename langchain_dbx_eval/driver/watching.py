@@ -1,0 +1,75 @@
+"""Waiting for work that cannot be interrupted, without being tied to it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from typing import Generic, TypeVar
+
+from langchain_dbx_eval.driver.call import Call
+
+__all__ = ["KEEP_ALIVE_S", "watch"]
+
+T = TypeVar("T")
+
+KEEP_ALIVE_S = 15.0
+"""Seconds of silence after which a stream says that it is alive: proxies reap idle connections."""
+
+
+class _End(Generic[T]):
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def watch(work: Callable[[], Iterable[T]], call: Call) -> Generator[T | None, None, None]:
+    """Run an iteration in a thread of its own, and stop waiting for it when its call ends.
+
+    Python cannot stop a thread: work that was left alone goes on until its next item.
+
+    Args:
+        work: Starts the iteration; called in the new thread.
+        call: Whose deadline and client to watch.
+
+    Yields:
+        The items, and ``None`` after each `KEEP_ALIVE_S` of silence.
+
+    Raises:
+        CallEndedError: The answer is not wanted any more.
+        BaseException: What the work raised.
+    """
+    items: queue.SimpleQueue[T | _End[T]] = queue.SimpleQueue()
+    abandoned = threading.Event()
+
+    def run() -> None:
+        try:
+            for item in work():
+                items.put(item)
+                if abandoned.is_set():
+                    break
+        except BaseException as error:
+            items.put(_End(error))
+        else:
+            items.put(_End(None))
+
+    threading.Thread(target=run, name="dbx-eval-engine-call", daemon=True).start()
+    try:
+        heard = time.monotonic()
+        while True:
+            try:
+                item = items.get(timeout=call.pause())
+            except queue.Empty:
+                call.check()
+                if time.monotonic() - heard >= KEEP_ALIVE_S:
+                    heard = time.monotonic()
+                    yield None
+                continue
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            heard = time.monotonic()
+            yield item
+    finally:
+        abandoned.set()

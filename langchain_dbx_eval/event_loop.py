@@ -1,0 +1,52 @@
+"""One event loop for the life of the process, in a thread of its own.
+
+Async clients keep connections to the loop that they were first used in, and fail in another one
+(langchain-ai/langchain#35783); and a notebook's own loop is busy running the cell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import Any, TypeVar
+
+__all__ = ["run", "start"]
+
+_Result = TypeVar("_Result")
+_MOST_THREADS = 512
+
+
+def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine on the loop, and wait for its result.
+
+    Not to be called from the loop itself, which would wait for itself. The coroutine sees the
+    caller's context variables. Ctrl-C cancels it.
+    """
+    future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        future.cancel()
+        raise
+
+
+def start(coroutine: Coroutine[Any, Any, _Result]) -> Future[_Result]:
+    """Run a coroutine on the loop in the background, with none of the caller's context variables.
+
+    LangChain keeps a chain's callbacks in one: with it, a judge that is asked in the background of
+    a chain would be taken for a step of that chain.
+    """
+    return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, _loop())
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    # A synchronous chain runs in this pool; the rows in flight bound it, not the CPU count.
+    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, "dbx-eval-worker"))
+    threading.Thread(target=loop.run_forever, name="dbx-eval-loop", daemon=True).start()
+    return loop

@@ -1,0 +1,50 @@
+"""Who answers the judges' questions, by whatever name the user gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+
+from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.scoring.chat_judge import ChatJudge
+from langchain_dbx_eval.scoring.judge_cache import JudgeCache
+from langchain_dbx_eval.scoring.judging import JudgeBackend, RememberingJudge
+from langchain_dbx_eval.scoring.mlflow_judge import MlflowJudge
+
+__all__ = ["judge_backend"]
+
+_ENDPOINT_SCHEMES = ("endpoints", "databricks")
+
+
+def judge_backend(judge: Any, cache: str | Path | None = None) -> JudgeBackend:
+    """Who answers the judges' questions.
+
+    Args:
+        judge: A LangChain chat model; a serving endpoint (``"endpoints:/name"`` or
+            ``"databricks:/name"``); or an MLflow model URI (``"openai:/gpt-4.1-mini"``, or
+            ``"databricks"``), which runs MLflow's own judges.
+        cache: A file to keep verdicts in.
+
+    Raises:
+        ConfigurationError: It is none of these, or the cache cannot be used.
+    """
+    disk = JudgeCache(cache) if cache is not None else None
+    if isinstance(judge, BaseChatModel):
+        return RememberingJudge(ChatJudge(judge), disk)
+    if isinstance(judge, str):
+        scheme, _, name = judge.partition(":/")
+        if name and scheme in _ENDPOINT_SCHEMES:
+            from langchain_dbx_eval.chat_models import ChatDatabricks
+
+            model = ChatDatabricks(model=name.strip("/"), temperature=0.0)
+            return RememberingJudge(ChatJudge(model), disk)
+        if (scheme and name) or judge == "databricks":
+            return RememberingJudge(MlflowJudge(judge), disk)
+    msg = (
+        f"judge={judge!r} cannot judge. Give a LangChain chat model such as ChatDatabricks(…), an "
+        "endpoint such as 'endpoints:/my-chat', or an MLflow model URI such as "
+        "'openai:/gpt-4.1-mini'."
+    )
+    raise ConfigurationError(msg)

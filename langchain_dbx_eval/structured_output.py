@@ -1,0 +1,115 @@
+"""Answers that are an object of a schema, by each of the three ways that chat endpoints have."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.output_parsers import (
+    BaseOutputParser,
+    JsonOutputParser,
+    PydanticOutputParser,
+)
+from langchain_core.output_parsers.openai_tools import (
+    JsonOutputKeyToolsParser,
+    PydanticToolsParser,
+)
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+
+from langchain_dbx_eval.errors import ConfigurationError
+
+__all__ = ["structured_output"]
+
+_METHODS = ("function_calling", "json_mode", "json_schema")
+Schema = dict[str, Any] | type | None
+
+
+def structured_output(
+    model: BaseChatModel,
+    schema: Schema,
+    *,
+    method: str,
+    include_raw: bool,
+    strict: bool | None,
+    params: dict[str, Any],
+) -> Runnable[LanguageModelInput, Any]:
+    """Make a Runnable that asks a model for an object; see `ChatDatabricks.with_structured_output`.
+
+    Raises:
+        ConfigurationError: The method is unknown, or needs a schema that is not given.
+    """
+    if method not in _METHODS:
+        msg = f"method={method!r} is not known. Those that are: {', '.join(_METHODS)}."
+        raise ConfigurationError(msg)
+    if schema is None and method != "json_mode":
+        msg = f"method={method!r} needs a schema: a pydantic class, a TypedDict or a JSON schema."
+        raise ConfigurationError(msg)
+    asking: Runnable[LanguageModelInput, Any]
+    parser: BaseOutputParser[Any]
+    if method == "function_calling":
+        asking, parser = _by_tool(model, schema, strict, params)
+    else:
+        asking = model.bind(
+            response_format=_response_format(schema, method, strict),
+            ls_structured_output_format=_told_to_tracers(schema, method),
+            **params,
+        )
+        parser = _json_parser(schema)
+    if not include_raw:
+        return asking | parser
+    raw: Runnable[LanguageModelInput, Any] = RunnableMap(raw=asking)
+    parsed: Runnable[Any, Any] = RunnablePassthrough.assign(
+        parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
+    )
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return raw | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _by_tool(
+    model: BaseChatModel, schema: Any, strict: bool | None, params: dict[str, Any]
+) -> tuple[Runnable[LanguageModelInput, Any], BaseOutputParser[Any]]:
+    name = convert_to_openai_tool(schema)["function"]["name"]
+    asking = model.bind_tools(
+        [schema],
+        tool_choice=name,
+        strict=strict,
+        parallel_tool_calls=params.pop("parallel_tool_calls", None),
+        ls_structured_output_format=_told_to_tracers(schema, "function_calling"),
+        **params,
+    )
+    if _is_pydantic(schema):
+        return asking, PydanticToolsParser(tools=[schema], first_tool_only=True)
+    return asking, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+
+
+def _response_format(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
+    if method == "json_mode":
+        return {"type": "json_object"}
+    function = convert_to_openai_tool(schema, strict=strict)["function"]
+    described: dict[str, Any] = {"name": function["name"], "schema": function["parameters"]}
+    if function.get("description"):
+        described["description"] = function["description"]
+    if strict is not None:
+        described["strict"] = strict
+    return {"type": "json_schema", "json_schema": described}
+
+
+def _told_to_tracers(schema: Any, method: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"kwargs": {"method": method}}
+    if schema is not None:
+        told["schema"] = convert_to_openai_tool(schema)
+    return told
+
+
+def _json_parser(schema: Any) -> BaseOutputParser[Any]:
+    if _is_pydantic(schema):
+        return PydanticOutputParser(pydantic_object=schema)
+    return JsonOutputParser()
+
+
+def _is_pydantic(schema: Any) -> bool:
+    return isinstance(schema, type) and is_basemodel_subclass(schema)

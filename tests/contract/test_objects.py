@@ -1,0 +1,124 @@
+"""Components as objects: written and read, copied, pickled, forked, cached."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import pickle
+from typing import Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.load import dumps, loads
+
+from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings
+from langchain_dbx_eval.testing import LocalWorkspace
+
+COMPONENTS = [
+    Databricks(endpoint_name="m", temperature=0.5, api_token="dapi-secret", host="w.example"),
+    ChatDatabricks(model="m", temperature=0.5, api_token="dapi-secret", host="w.example"),
+]
+
+
+def shout(**request: Any) -> dict[str, Any]:
+    return request
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: type(c).__name__)
+def test_what_is_written_is_read_again_without_its_secrets(component: Any) -> None:
+    os.environ["DATABRICKS_TOKEN"] = "from-environment"
+    text = dumps(component)
+    assert "dapi-secret" not in text
+    again = loads(
+        text,
+        allowed_objects=[type(component)],
+        valid_namespaces=["langchain_dbx_eval"],
+        secrets_from_env=True,
+    )
+    assert (again.host, again.temperature) == ("w.example", 0.5)
+    assert again.api_token.get_secret_value() == "from-environment"
+
+
+def test_a_hook_survives_as_an_import_string_alone() -> None:
+    named = f"{__name__}:shout"
+    llm = Databricks(
+        endpoint_name="m", transform_input_fn=named, transform_output_fn=lambda response: "x"
+    )
+    again = loads(dumps(llm), allowed_objects=[Databricks], valid_namespaces=["langchain_dbx_eval"])
+    assert again.transform_input_fn == named
+    assert again.transform_output_fn is None
+
+
+@pytest.fixture
+def workspace_of_three(workspace: LocalWorkspace) -> LocalWorkspace:
+    workspace.add_endpoint("llm", lambda prompt: "text", kind="completions")
+    workspace.add_endpoint("chat", lambda messages: "chat", kind="chat")
+    workspace.add_endpoint("e", lambda texts: [[1.0] for _ in texts], kind="embeddings")
+    return workspace
+
+
+def used(kind: str) -> tuple[Any, Any]:
+    """A component after its first use, and a call of it."""
+    component, call = {
+        "llm": (Databricks(endpoint_name="llm"), lambda c: c.invoke("hi")),
+        "chat": (ChatDatabricks(model="chat"), lambda c: c.invoke("hi").text),
+        "embeddings": (DatabricksEmbeddings(endpoint="e"), lambda c: c.embed_query("hi")),
+    }[kind]
+    call(component)
+    return component, call
+
+
+KINDS = ["llm", "chat", "embeddings"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_used_component_can_be_pickled(workspace_of_three: LocalWorkspace, kind: str) -> None:
+    component, call = used(kind)
+    assert call(pickle.loads(pickle.dumps(component))) == call(component)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_used_component_can_be_copied_deeply(
+    workspace_of_three: LocalWorkspace, kind: str
+) -> None:
+    component, call = used(kind)
+    assert call(copy.deepcopy(component)) == call(component)
+
+
+def test_a_copy_with_another_endpoint_calls_that_one(workspace_of_three: LocalWorkspace) -> None:
+    chat, _ = used("chat")
+    workspace_of_three.add_endpoint("other", lambda messages: "other", kind="chat")
+    assert chat.model_copy(update={"model": "other"}).invoke("hi").text == "other"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
+def test_a_used_component_works_in_a_forked_process(workspace_of_three: LocalWorkspace) -> None:
+    chat, call = used("chat")
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_ask, (chat,)) == "chat"
+    assert call(chat) == "chat"
+
+
+def _ask(chat: ChatDatabricks) -> str:
+    return chat.invoke("hi").text
+
+
+def test_the_cache_tells_workspaces_and_hooks_apart() -> None:
+    cache = InMemoryCache()
+    with LocalWorkspace(set_environment=False) as one, LocalWorkspace(set_environment=False) as two:
+        one.add_endpoint("m", lambda messages: "one", kind="chat")
+        two.add_endpoint("m", lambda messages: "two", kind="chat")
+        answers = [
+            ChatDatabricks(
+                model="m", host=w.url, api_token=w.token, cache=cache, transform_output_fn=hook
+            )
+            .invoke("hi")
+            .text
+            for w in (one, two)
+            for hook in (None, lambda r: "hooked")
+        ]
+        assert answers == ["one", "hooked", "two", "hooked"]
+        again = ChatDatabricks(model="m", host=one.url, api_token=one.token, cache=cache)
+        assert again.invoke("hi").text == "one"
+        assert len(one.requests) == 2

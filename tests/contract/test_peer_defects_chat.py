@@ -1,0 +1,575 @@
+"""Defects measured in `databricks_langchain.ChatDatabricks` 0.22, none of which is ours.
+
+The numbers D1 to D28 are those of the project's research on the peers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langchain_core import exceptions as core
+from langchain_core.caches import InMemoryCache
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from loopback import (
+    CALLS,
+    TOKEN,
+    Answer,
+    LoopbackServer,
+    Pieces,
+    Received,
+    Together,
+    ask,
+    chat_answer,
+    chat_chunk,
+    events,
+)
+from pydantic import BaseModel
+
+from langchain_dbx_eval import ChatDatabricks, errors
+from langchain_dbx_eval.testing import LocalWorkspace
+
+USAGE = {"prompt_tokens": 6, "completion_tokens": 10, "total_tokens": 16}
+
+
+def chat_at(server: LoopbackServer, **arguments: Any) -> ChatDatabricks:
+    return ChatDatabricks(**{"model": "m", "max_retries": 0, **server.login, **arguments})
+
+
+@pytest.fixture
+def server() -> Iterator[LoopbackServer]:
+    """Answers "ok", whole or as a stream."""
+    with LoopbackServer(ok) as running:
+        yield running
+
+
+def ok(received: Received) -> Any:
+    if received.body.get("stream"):
+        return Pieces(events(chat_chunk("o", model="x"), chat_chunk("k", end="stop", model="x")))
+    return chat_answer("ok", model="x")
+
+
+def streamed(chat: ChatDatabricks, **kwargs: Any) -> AIMessageChunk:
+    first, *others = chat.stream("hi", **kwargs)
+    return first + others  # type: ignore[operator]
+
+
+def so_far(completion_tokens: int) -> dict[str, int]:
+    return {**USAGE, "completion_tokens": completion_tokens, "total_tokens": 6 + completion_tokens}
+
+
+USAGE_DIALECTS = {
+    "cumulative": events(
+        *(chat_chunk("x", usage=so_far(n)) for n in range(1, 10)),
+        chat_chunk(end="stop", usage=USAGE),
+    ),
+    "twice": events(chat_chunk("x", usage=USAGE), chat_chunk(end="stop", usage=USAGE)),
+    "last": events(
+        chat_chunk("x", usage=None), chat_chunk(end="stop"), {"choices": [], "usage": USAGE}
+    ),
+}
+
+
+@pytest.mark.parametrize("dialect", USAGE_DIALECTS)
+def test_d01_usage_is_counted_once(dialect: str) -> None:
+    with LoopbackServer(lambda _: Pieces(USAGE_DIALECTS[dialect])) as server:
+        told = streamed(chat_at(server)).usage_metadata
+    assert told == {"input_tokens": 6, "output_tokens": 10, "total_tokens": 16}
+
+
+def test_d02_usage_is_asked_for(server: LoopbackServer) -> None:
+    streamed(chat_at(server))
+    streamed(chat_at(server, stream_usage=False))
+    streamed(chat_at(server), stream_usage=False)
+    asked = [body.get("stream_options") for body in server.bodies]
+    assert asked == [{"include_usage": True}, None, None]
+
+
+@pytest.mark.parametrize("call", ["stream", "astream"])
+def test_d02_an_endpoint_that_refuses_to_be_asked_is_asked_once(call: str) -> None:
+    def picky(received: Received) -> Any:
+        if "stream_options" in received.body:
+            return Answer({"error_code": "BAD_REQUEST", "message": "unknown field"}, 400)
+        return ok(received)
+
+    with LoopbackServer(picky) as server:
+        chat = chat_at(server)
+        for _ in range(2):
+            assert "".join(chunk.text for chunk in ask(chat, call)) == "ok"
+        assert ["stream_options" in body for body in server.bodies] == [True, False, False]
+
+
+BY_CONSTRUCTOR = {"temperature": 0.5, "max_tokens": 10, "n": 3, "stop": ["CTOR"]}
+BY_CALL = {"temperature": 0.0, "max_tokens": 99, "n": 1, "stop": ["CALL"]}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("bound", [False, True])
+def test_d03_a_call_wins_over_the_constructor(
+    server: LoopbackServer, call: str, bound: bool
+) -> None:
+    chat = chat_at(server, **BY_CONSTRUCTOR)
+    if bound:
+        ask(chat.bind(**BY_CALL), call)
+    else:
+        ask(chat, call, **BY_CALL)
+    assert server.bodies[0].items() >= BY_CALL.items()
+
+
+def test_d03_a_call_wins_over_further_parameters(server: LoopbackServer) -> None:
+    chat_at(server, extra_params=BY_CONSTRUCTOR).invoke("hi", **BY_CALL)
+    assert server.bodies[0].items() >= BY_CALL.items()
+
+
+def test_d03_an_empty_stop_is_no_stop(server: LoopbackServer) -> None:
+    chat_at(server, stop=["CTOR"]).invoke("hi", stop=[])
+    assert "stop" not in server.bodies[0]
+
+
+MIDSTREAM = {
+    "databricks": {"error_code": "INTERNAL_ERROR", "message": "out of memory"},
+    "openai": {"error": {"message": "out of memory", "type": "server_error"}},
+    "external": {
+        "external_model_provider": "anthropic",
+        "external_model_error": {"error": {"message": "out of memory"}},
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", MIDSTREAM)
+def test_d04_an_error_event_is_raised_with_the_text_so_far(dialect: str) -> None:
+    sent = events(chat_chunk("so "), chat_chunk("far"), MIDSTREAM[dialect])
+    with (
+        LoopbackServer(lambda _: Pieces(sent)) as server,
+        pytest.raises(errors.StreamInterruptedError, match="out of memory") as raised,
+    ):
+        streamed(chat_at(server))
+    assert raised.value.partial_text == "so far"
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["ended", "hung-up"])
+@pytest.mark.parametrize("call", ["stream", "astream"])
+def test_d05_a_stream_without_its_end_is_no_answer(cut: bool, call: str) -> None:
+    sent = events(chat_chunk("so "), chat_chunk("far"), done=False)
+    with (
+        LoopbackServer(lambda _: Pieces(sent, cut=cut)) as server,
+        pytest.raises(errors.StreamInterruptedError) as raised,
+    ):
+        ask(chat_at(server), call)
+    assert raised.value.partial_text == "so far"
+
+
+LOGPROBS = {"content": [{"token": "o", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
+
+
+def test_d06_log_probabilities_arrive_whole_and_in_streams() -> None:
+    def answer(received: Received) -> Any:
+        choice = {"index": 0, "finish_reason": "stop", "logprobs": LOGPROBS}
+        message = {"role": "assistant", "content": "o"}
+        if received.body.get("stream"):
+            return Pieces(events({"choices": [{**choice, "delta": message}]}))
+        return {"choices": [{**choice, "message": message}]}
+
+    with LoopbackServer(answer) as server:
+        chat = chat_at(server)
+        assert chat.invoke("hi", logprobs=True).response_metadata["logprobs"] == LOGPROBS
+        assert streamed(chat, logprobs=True).response_metadata["logprobs"] == LOGPROBS
+
+
+REASONED = [
+    {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": "Hm.", "signature": "sig"}],
+    },
+    {"type": "text", "text": "42"},
+]
+
+
+def test_d07_reasoning_is_no_text_and_is_sent_back_with_its_signature() -> None:
+    def answer(received: Received) -> Any:
+        if received.body.get("stream"):
+            thought, text = ([block] for block in REASONED)
+            return Pieces(events(chat_chunk(thought), chat_chunk(text), chat_chunk(end="stop")))
+        return chat_answer(REASONED)
+
+    with LoopbackServer(answer) as server:
+        chat = chat_at(server)
+        for message in (chat.invoke("hi"), streamed(chat)):
+            assert message.text == "42"
+            assert [block["type"] for block in message.content_blocks] == ["reasoning", "text"]
+            chat.invoke([HumanMessage("hi"), AIMessage(content=message.content), HumanMessage("?")])
+            assert server.bodies[-1]["messages"][1]["content"] == REASONED
+
+
+def test_d08_a_stream_tells_the_models_name_once(server: LoopbackServer) -> None:
+    chunks = list(chat_at(server).stream("hi"))
+    named = [c for c in chunks if "model_name" in c.response_metadata]
+    assert [c.response_metadata["model_name"] for c in named] == ["x"]
+
+
+class Answered(BaseModel):
+    """An answer."""
+
+    number: int
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_mode", "json_schema"])
+@pytest.mark.parametrize("strict", [True, None])
+def test_d09_structured_output_takes_strict_and_tells_tracers(
+    method: Any, strict: bool | None
+) -> None:
+    def answer(received: Received) -> Any:
+        arguments = '{"number": 42}'
+        if not received.body.get("tools"):
+            return chat_answer(arguments)
+        function = {"name": "Answered", "arguments": arguments}
+        return chat_answer_with_call({"id": "c", "type": "function", "function": function})
+
+    with LoopbackServer(answer) as server:
+        structured = chat_at(server).with_structured_output(Answered, method=method, strict=strict)
+        assert structured.invoke("hi") == Answered(number=42)
+        body = server.bodies[0]
+    told = structured.first.kwargs["ls_structured_output_format"]  # type: ignore[attr-defined]
+    assert told["kwargs"]["method"] == method
+    assert "ls_structured_output_format" not in body
+    if method != "json_mode":
+        described = (
+            body["tools"][0]["function"]
+            if method == "function_calling"
+            else body["response_format"]["json_schema"]
+        )
+        assert described.get("strict") is strict
+
+
+def chat_answer_with_call(call: dict[str, Any]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+
+
+CALL = {"name": "add", "args": {"a": 1}, "id": "c-1"}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "tool_call", **CALL},
+        {"type": "tool_use", "name": "add", "input": {"a": 1}, "id": "c-1"},
+    ],
+    ids=["standard", "anthropic"],
+)
+def test_d10_a_call_is_sent_as_a_call_and_never_as_content(
+    server: LoopbackServer, block: dict[str, Any]
+) -> None:
+    said = AIMessage(content=[{"type": "text", "text": "So."}, block], tool_calls=[CALL])
+    chat_at(server).invoke([HumanMessage("hi"), said, ToolMessage("2", tool_call_id="c-1")])
+    sent = server.bodies[0]["messages"][1]
+    assert sent["content"] == "So."
+    assert [call["id"] for call in sent["tool_calls"]] == ["c-1"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "base64": "AAAA", "mime_type": "image/png"},
+        {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"},
+        },
+    ],
+    ids=["standard", "anthropic"],
+)
+def test_d10_an_image_is_sent_in_the_wires_form(
+    server: LoopbackServer, block: dict[str, Any]
+) -> None:
+    chat_at(server).invoke([HumanMessage(content=[block])])
+    [part] = server.bodies[0]["messages"][0]["content"]
+    assert part == {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize("login", ["argument", "environment"])
+def test_d11_workspaces_do_not_share_a_cache(login: str) -> None:
+    cache = InMemoryCache()
+
+    def ask(server: LoopbackServer) -> str:
+        if login == "argument":
+            return chat_at(server, cache=cache).invoke("hi").text
+        os.environ.update(DATABRICKS_HOST=server.url, DATABRICKS_TOKEN=TOKEN)
+        return ChatDatabricks(model="m", cache=cache).invoke("hi").text
+
+    with (
+        LoopbackServer(lambda _: chat_answer("one")) as one,
+        LoopbackServer(lambda _: chat_answer("two")) as two,
+    ):
+        assert [ask(one), ask(two), ask(one)] == ["one", "two", "one"]
+        assert (len(one.requests), len(two.requests)) == (1, 1)
+
+
+def test_d11_api_styles_do_not_share_a_cache() -> None:
+    keys = {
+        ChatDatabricks(model="m", host="w.example", use_responses_api=api)._get_llm_string()
+        for api in (True, False)
+    }
+    assert len(keys) == 2
+
+
+def test_d12_one_model_serves_one_event_loop_after_another(server: LoopbackServer) -> None:
+    chat = chat_at(server)
+    for _ in range(3):
+        assert len(asyncio.run(chat.abatch(["hi"] * 64))) == 64
+        assert asyncio.run(chat.ainvoke("hi")).text == "ok"
+
+
+class SlowConfig:
+    """A login that answers only once the event loop has turned meanwhile."""
+
+    auth_type = "oauth-m2m"
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.turned = threading.Event()
+        self.headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    def authenticate(self) -> dict[str, str]:
+        assert self.turned.wait(10), "the event loop stands still while we log in"
+        return self.headers
+
+
+class Client:
+    """What of a `WorkspaceClient` is used."""
+
+    def __init__(self, config: SlowConfig) -> None:
+        self.config = config
+
+
+def test_d13_a_slow_login_does_not_stop_the_event_loop(server: LoopbackServer) -> None:
+    config = SlowConfig(server.url)
+    chat = ChatDatabricks(model="m", workspace_client=Client(config))
+
+    async def ask() -> list[AIMessage]:
+        asyncio.get_running_loop().call_later(0.05, config.turned.set)
+        return await asyncio.gather(*(chat.ainvoke("hi") for _ in range(5)))
+
+    assert len(asyncio.run(ask())) == 5
+
+
+AZURE = {
+    "Authorization": "Bearer t",
+    "X-Databricks-Azure-SP-Management-Token": "management",
+    "X-Databricks-Azure-Workspace-Resource-Id": "/subscriptions/1",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_d14_all_headers_of_a_login_are_sent(server: LoopbackServer, call: str) -> None:
+    config = SlowConfig(server.url)
+    config.turned.set()
+    config.headers = AZURE
+    chat = ChatDatabricks(model="m", workspace_client=Client(config))
+    ask(chat, call)
+    assert server.requests[0].headers.items() >= AZURE.items()
+
+
+def test_d15_more_calls_than_a_hundred_are_in_flight_at_once() -> None:
+    async def gathered(chat: ChatDatabricks) -> list[AIMessage]:
+        return await asyncio.gather(*(chat.ainvoke("hi") for _ in range(120)))
+
+    with LoopbackServer(Together(120, ok)) as server:
+        assert len(asyncio.run(gathered(chat_at(server)))) == 120
+        assert len(set(server.connections)) == 120
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("top_p", None),
+        ("seed", None),
+        ("reasoning_effort", None),
+        ("logprobs", None),
+        ("temprature", "temperature"),
+        ("max_token", "max_tokens"),
+        ("endpoint_name", "endpoint"),
+    ],
+)
+def test_d16_an_unknown_argument_is_never_dropped(name: str, near: str | None) -> None:
+    told = f"no argument '{name}'.*" + (f"Did you mean '{near}'" if near else "extra_params=")
+    with pytest.raises(errors.ConfigurationError, match=told):
+        ChatDatabricks(model="m", **{name: 1})
+
+
+def test_d16_further_parameters_are_sent(server: LoopbackServer) -> None:
+    chat_at(server, extra_params={"top_p": 0.1}, streaming=True).invoke("hi", seed=7)
+    body = server.bodies[0]
+    assert (body["top_p"], body["seed"], body["stream"]) == (0.1, 7, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error_code": "BAD_REQUEST", "message": "no such model"},
+        {"error": {"message": "no such model"}},
+        {"choices": None, "error": "no such model"},
+    ],
+)
+def test_d17_an_error_with_status_200_is_told(body: dict[str, Any]) -> None:
+    with (
+        LoopbackServer(lambda _: body) as server,
+        pytest.raises(errors.InvalidResponseError, match=r"endpoint 'm'.*no such model"),
+    ):
+        chat_at(server).invoke("hi")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_d18_stream_usage_is_an_option_of_every_call(server: LoopbackServer, call: str) -> None:
+    ask(chat_at(server), call, stream_usage=True)
+    assert "stream_usage" not in server.bodies[0]
+
+
+def test_d19_custom_inputs_leave_other_parameters_alone(server: LoopbackServer) -> None:
+    chat = chat_at(server, extra_params={"databricks_options": {"return_trace": True}})
+    chat.invoke("hi", custom_inputs={"user": "u"}, client_request_id="r-1")
+    expected = {
+        "custom_inputs": {"user": "u"},
+        "client_request_id": "r-1",
+        "databricks_options": {"return_trace": True},
+    }
+    assert server.bodies[0].items() >= expected.items()
+
+
+def test_d20_of_several_streamed_choices_one_is_one_message() -> None:
+    def chunk(index: int, text: str, end: str | None = None) -> dict[str, Any]:
+        choice = {"index": index, "delta": {"content": text}, "finish_reason": end}
+        return {"choices": [choice]}
+
+    sent = events(
+        chunk(1, "x"), chunk(0, "a"), chunk(1, "y", "stop"), chunk(0, "b"), chunk(0, "c", "stop")
+    )
+    with LoopbackServer(lambda _: Pieces(sent)) as server:
+        assert streamed(chat_at(server, n=2)).text == "abc"
+
+
+def test_d21_usage_of_several_answers_sums_to_what_was_used() -> None:
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+        for i in range(3)
+    ]
+    with LoopbackServer(lambda _: {"choices": choices, "usage": USAGE}) as server:
+        result = chat_at(server, n=3).generate([[HumanMessage("hi")]])
+    used = [g.message.usage_metadata for g in result.generations[0]]  # type: ignore[union-attr]
+    assert sum(u["total_tokens"] for u in used if u) == 16
+
+
+def test_d22_nothing_of_the_callers_is_changed(server: LoopbackServer) -> None:
+    function = {"name": "add", "parameters": {"type": "object", "properties": {}}, "strict": True}
+    tools = [{"type": "function", "function": function}]
+    block = {"type": "text", "text": "hi", "status": "completed", "id": "i" * 100}
+    params = {"top_p": 0.1}
+    messages = [
+        HumanMessage(content=[block]),
+        AIMessage(content=[{"type": "reasoning", "summary": []}], tool_calls=[CALL]),
+        ToolMessage(content=[block], tool_call_id="c-1", status="error"),
+    ]
+    before = copy.deepcopy((tools, messages, params))
+    chat_at(server, extra_params=params).bind_tools(tools, strict=False).invoke(messages)
+    assert (tools, messages, params) == before
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, copy.copy, lambda c: pickle.loads(pickle.dumps(c))]
+)
+def test_d25_a_used_model_can_be_copied(server: LoopbackServer, copied: Any) -> None:
+    chat = chat_at(server)
+    chat.invoke("hi")
+    asyncio.run(chat.ainvoke("hi"))
+    assert copied(chat).invoke("hi").text == "ok"
+
+
+def test_d25_a_copy_is_what_it_was_told_to_be() -> None:
+    failures = iter([Answer(status=503, headers={"Retry-After": "0"})] * 2)
+
+    def flaky(_: Received) -> Any:
+        return next(failures, chat_answer("ok"))
+
+    with LoopbackServer(flaky) as server:
+        chat = chat_at(server, max_retries=0)
+        with pytest.raises(errors.ServerError):
+            chat.invoke("hi")
+        assert chat.model_copy(update={"max_retries": 7}).invoke("hi").text == "ok"
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add."""
+    return a + b
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        (True, "required"),
+        ("any", "required"),
+        ("required", "required"),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("add", {"type": "function", "function": {"name": "add"}}),
+        (False, None),
+        (None, None),
+    ],
+)
+def test_d26_every_choice_of_tool_is_taken(server: LoopbackServer, choice: Any, sent: Any) -> None:
+    chat_at(server).bind_tools([add], tool_choice=choice).invoke("hi")
+    assert server.bodies[0].get("tool_choice") == sent
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, core.ModelInvalidRequestError),
+        (401, core.ModelAuthenticationError),
+        (403, core.ModelPermissionDeniedError),
+        (404, core.ModelNotFoundError),
+        (429, core.ModelRateLimitError),
+        (500, core.ModelAPIError),
+    ],
+)
+@pytest.mark.parametrize("call", CALLS)
+def test_d27_langchain_knows_each_error(status: int, kind: type, call: str) -> None:
+    refused = Answer({"message": "no"}, status)
+    with LoopbackServer(lambda _: refused) as server, pytest.raises(kind) as raised:
+        ask(chat_at(server), call)
+    assert raised.value.is_retryable is (status == 429)
+
+
+def test_d27_a_prompt_that_is_too_long_is_known_as_such() -> None:
+    told = {"error_code": "BAD_REQUEST", "message": "context_length_exceeded: 9 > 8 tokens"}
+    with (
+        LoopbackServer(lambda _: Answer(told, 400)) as server,
+        pytest.raises(core.ContextOverflowError),
+    ):
+        chat_at(server).invoke("hi")
+
+
+def test_d28_a_first_use_asks_for_nothing_else(workspace: LocalWorkspace) -> None:
+    workspace.add_endpoint("m", lambda messages: "ok", kind="chat")
+    ChatDatabricks(model="m").invoke("hi")
+    assert [r.path for r in workspace.requests] == ["/serving-endpoints/m/invocations"]
+
+
+def test_d28_a_token_needs_no_sdk(server: LoopbackServer) -> None:
+    code = (
+        "import sys; from langchain_dbx_eval import ChatDatabricks;"
+        "print(ChatDatabricks(model='m').invoke('hi').text, 'databricks.sdk' in sys.modules)"
+    )
+    environment = {**os.environ, "DATABRICKS_HOST": server.url, "DATABRICKS_TOKEN": TOKEN}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["ok", "False"]

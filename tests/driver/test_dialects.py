@@ -1,0 +1,259 @@
+"""One engine in all dialects: what is sent, and what comes back, over a real socket."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import requests
+
+from langchain_dbx_eval.driver import Call, DriverServer, RequestError, Vectors
+
+StartServer = Callable[..., DriverServer]
+HI = [{"role": "user", "content": "hi"}]
+
+
+def echo(prompt: str, temperature: float = 0.0, max_tokens: int = 9, seed: int = 0) -> str:
+    return f"{prompt}!" if not seed else f"{prompt}{seed}"
+
+
+def pieces(prompt: str) -> Iterator[str]:
+    yield from prompt
+
+
+class Lengths:
+    """An embedder whose vectors are the lengths of the texts."""
+
+    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
+        values = [[float(len(text)), 0.5] for text in texts]
+        return Vectors(
+            values, sum(map(len, texts)), tuple(n for n, t in enumerate(texts) if t > "z")
+        )
+
+
+@pytest.fixture
+def url(start_server: StartServer) -> str:
+    return start_server(echo).url
+
+
+def post(url: str, body: Any) -> Any:
+    response = requests.post(url, json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def events(url: str, body: Any) -> list[Any]:
+    response = requests.post(url, json={**body, "stream": True}, stream=True)
+    assert response.headers["Content-Type"] == "text/event-stream"
+    lines = [line for line in response.iter_lines() if line.startswith(b"data: ")]
+    assert lines[-1] == b"data: [DONE]"
+    return [json.loads(line[6:]) for line in lines[:-1]]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/", "/invocations"])
+def test_a_conversation_is_continued(url: str, path: str) -> None:
+    answer = post(url + path, {"messages": HI, "model": "any", "temperature": 0.5})
+    assert answer["object"] == "chat.completion"
+    assert answer["model"] == "any"
+    assert answer["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "hi!"},
+            "finish_reason": "stop",
+        }
+    ]
+
+
+def test_a_longer_conversation_is_a_transcript_for_a_text_model(url: str) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]},
+    ]
+    (choice,) = post(f"{url}/v1/chat/completions", {"messages": messages})["choices"]
+    assert choice["message"]["content"] == "System: Be brief.\nUser: AB\nAssistant:!"
+
+
+def test_a_function_of_messages_gets_them_as_they_are(start_server: StartServer) -> None:
+    server = start_server(lambda messages: json.dumps(messages))
+    (choice,) = post(f"{server.url}/v1/chat/completions", {"messages": HI})["choices"]
+    assert json.loads(choice["message"]["content"]) == HI
+    assert json.loads(post(server.url, {"prompt": "hi"})) == HI
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/invocations"])
+def test_prompts_are_completed_in_their_order(url: str, path: str) -> None:
+    answer = post(url + path, {"prompt": ["a", "b"], "n": 2})
+    assert answer["object"] == "text_completion"
+    assert [choice["text"] for choice in answer["choices"]] == ["a!", "a!", "b!", "b!"]
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+
+
+def test_several_answers_with_a_seed_differ(url: str) -> None:
+    answer = post(f"{url}/v1/completions", {"prompt": "a", "n": 3, "seed": 7})
+    assert [choice["text"] for choice in answer["choices"]] == ["a7", "a8", "a9"]
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_new_tokens"])
+def test_the_length_has_three_names(start_server: StartServer, name: str) -> None:
+    server = start_server(lambda prompt, max_tokens=0: str(max_tokens))
+    assert post(server.url, {"prompt": "a", name: 5}) == "5"
+
+
+@pytest.mark.parametrize("stop", ["an", ["an", "x"]])
+def test_a_stop_may_be_a_string_in_openais_apis(url: str, stop: object) -> None:
+    (choice,) = post(f"{url}/v1/completions", {"prompt": "banana", "stop": stop})["choices"]
+    assert choice["text"] == "b"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_records": [{"prompt": "a"}, {"prompt": "b", "stop": ["!"]}]},
+        {"dataframe_split": {"columns": ["prompt", "stop"], "data": [["a", None], ["b", ["!"]]]}},
+        {
+            "dataframe_split": {
+                "index": [0, 1],
+                "columns": ["prompt", "stop"],
+                "data": [["a", None], ["b", ["!"]]],
+            }
+        },
+        {"instances": [{"prompt": "a"}, {"prompt": "b", "stop": ["!"]}]},
+        {"inputs": [{"prompt": "a"}, {"prompt": "b", "stop": ["!"]}]},
+        {"inputs": {"prompt": ["a", "b"], "stop": [None, ["!"]]}},
+    ],
+)
+def test_each_row_of_mlflows_forms_is_predicted(url: str, body: Any) -> None:
+    assert post(f"{url}/invocations", {**body, "params": {"temperature": 0.5}}) == {
+        "predictions": ["a!", "b"]
+    }
+
+
+@pytest.mark.parametrize("body", [{"inputs": "a"}, {"inputs": ["a"]}, {"inputs": {"prompt": "a"}}])
+def test_a_bare_prompt_is_a_row(url: str, body: Any) -> None:
+    assert post(f"{url}/invocations", body) == {"predictions": ["a!"]}
+
+
+def test_params_beside_the_rows_count_where_a_row_says_nothing(start_server: StartServer) -> None:
+    server = start_server(lambda prompt, temperature=0.0: str(temperature))
+    body = {"inputs": ["a", {"prompt": "b", "temperature": 1}], "params": {"temperature": 0.5}}
+    assert post(f"{server.url}/invocations", body) == {"predictions": ["0.5", "1"]}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/"])
+def test_a_chat_stream_is_the_answer_in_pieces(start_server: StartServer, path: str) -> None:
+    chunks = events(start_server(pieces).url + path, {"messages": HI})
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0]["role"] == "assistant"
+    assert [delta.get("content") for delta in deltas[:2]] == ["h", "i"]
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_completion_stream_ends_before_its_stop(start_server: StartServer) -> None:
+    body = {"prompt": "banana", "stop": "na"}
+    chunks = events(f"{start_server(pieces).url}/v1/completions", body)
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "ba"
+
+
+def test_a_model_that_does_not_stream_is_one_piece(url: str) -> None:
+    chunks = events(f"{url}/v1/completions", {"prompt": "hi"})
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "hi!"
+
+
+def test_a_stream_that_fails_at_once_has_a_status(start_server: StartServer) -> None:
+    def refusing(prompt: str) -> str:
+        raise RequestError(422, "UNPROCESSABLE", "Not this prompt.")
+
+    response = requests.post(
+        f"{start_server(refusing).url}/v1/completions", json={"prompt": "a", "stream": True}
+    )
+    assert response.status_code == 422
+    assert response.json() == {"error_code": "UNPROCESSABLE", "message": "Not this prompt."}
+
+
+def test_a_stream_that_fails_later_ends_with_an_error_and_no_mark(
+    start_server: StartServer,
+) -> None:
+    def failing(prompt: str) -> Iterator[str]:
+        yield "so far"
+        raise ValueError("secret")
+
+    url = f"{start_server(failing).url}/v1/chat/completions"
+    text = requests.post(url, json={"messages": HI, "stream": True}).text
+    assert "so far" in text
+    assert '"error_code":"INTERNAL_ERROR"' in text
+    assert "secret" not in text
+    assert "[DONE]" not in text
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/", "/invocations"])
+def test_texts_are_embedded_in_their_order(start_server: StartServer, path: str) -> None:
+    answer = post(start_server(Lengths()).url + path, {"input": ["a", "abc"], "model": "m"})
+    assert [item["embedding"] for item in answer["data"]] == [[1.0, 0.5], [3.0, 0.5]]
+    assert answer["usage"] == {"prompt_tokens": 4, "total_tokens": 4}
+
+
+def test_vectors_can_be_base64(start_server: StartServer) -> None:
+    body = {"input": "abc", "encoding_format": "base64"}
+    (item,) = post(f"{start_server(Lengths()).url}/v1/embeddings", body)["data"]
+    assert struct.unpack("<2f", base64.b64decode(item["embedding"])) == (3.0, 0.5)
+
+
+def test_a_text_that_was_cut_is_named(start_server: StartServer) -> None:
+    answer = post(f"{start_server(Lengths()).url}/v1/embeddings", {"input": ["a", "zz"]})
+    assert answer["truncated"] == [1]
+
+
+def test_what_the_engine_does_not_do_is_a_404(start_server: StartServer, url: str) -> None:
+    assert requests.post(f"{url}/v1/embeddings", json={"input": "a"}).status_code == 404
+    embedder = start_server(Lengths()).url
+    assert requests.post(embedder, json={"prompt": "a"}).status_code == 404
+    assert requests.post(f"{embedder}/v1/completions", json={"prompt": "a"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"user": "u"}, {"metadata": {"a": 1}}, {"logprobs": None}, {"tools": []}, {"logit_bias": {}}],
+)
+def test_what_asks_for_nothing_is_no_mistake(url: str, extra: Any) -> None:
+    post(f"{url}/v1/chat/completions", {"messages": HI, **extra})
+
+
+@pytest.mark.parametrize("extra", [{"logprobs": True}, {"tools": [{"type": "function"}]}, {"x": 1}])
+def test_what_is_not_served_is_refused(url: str, extra: Any) -> None:
+    response = requests.post(f"{url}/v1/chat/completions", json={"messages": HI, **extra})
+    assert response.status_code == 400
+    assert repr(next(iter(extra))) in response.json()["message"]
+
+
+def test_the_model_is_listed(url: str) -> None:
+    assert requests.get(f"{url}/v1/models").json()["data"][0]["id"] == "echo"
+
+
+def test_metrics_count_requests_by_route_and_status(url: str) -> None:
+    requests.post(url, json={"prompt": "a"})
+    requests.post(url, json={})
+    requests.get(f"{url}/no/such/path")
+    text = requests.get(f"{url}/metrics").text
+    assert 'dbx_driver_requests_total{route="/",status="200"} 1.0' in text
+    assert 'dbx_driver_requests_total{route="/",status="400"} 1.0' in text
+    assert 'dbx_driver_requests_total{route="other",status="404"} 1.0' in text
+    assert "dbx_driver_requests_in_flight 0.0" in text
+
+
+def test_the_description_names_every_path(url: str) -> None:
+    document = requests.get(f"{url}/openapi.json").json()
+    assert {"/", "/invocations", "/v1/chat/completions"} <= document["paths"].keys()
+
+
+def test_only_health_needs_no_key(start_server: StartServer) -> None:
+    url = start_server(echo, api_key="key").url
+    assert requests.get(f"{url}/health").status_code == 200
+    for path in ("/metrics", "/v1/models", "/openapi.json"):
+        assert requests.get(url + path).status_code == 401
+    assert requests.post(f"{url}/v1/embeddings", json={}).status_code == 401

@@ -1,0 +1,12 @@
+"""The dataset that the tests of this folder ask about."""
+
+NAME = "main.default.questions"
+RECORDS = [
+    {
+        "request_id": f"r{n}",
+        "request": f"question {n}",
+        "expected_response": f"answer {n}",
+        "expected_retrieved_context": [{"doc_uri": f"{n}.md"}, {"doc_uri": "never.md"}],
+    }
+    for n in range(6)
+]

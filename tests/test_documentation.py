@@ -1,0 +1,60 @@
+"""What the README and the docs show is true: their code runs, and their commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from langchain_dbx_eval import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+PAGES_WITH_CODE = [page for page in PAGES if blocks(page, "python")]
+COMMANDS = [
+    line
+    for page in PAGES
+    for block in blocks(page, "sh")
+    for line in block.splitlines()
+    if line and not line.startswith("#")
+]
+
+
+@pytest.mark.xdist_group("port 7777")
+@pytest.mark.usefixtures("mlflow_store")
+@pytest.mark.filterwarnings("ignore:Without an API key")
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs_from_top_to_bottom(page: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for number, block in enumerate(blocks(page, "python"), start=1):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_a_page_exists(command: str) -> None:
+    program, *words = shlex.split(command)
+    if program == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        targets = [word for word in words if "=" not in word]
+        assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    elif program == "langchain-dbx-eval":
+        cli._parser().parse_args(words)
+    elif program == "python":
+        assert (ROOT / words[0]).exists()
+    else:
+        assert program in {"pip", "mlflow", "curl", "databricks", "export", "vllm"}
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
