@@ -7,10 +7,13 @@ Async clients keep connections to the loop that they were first used in, and fai
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import contextvars
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import cache
 from typing import Any, TypeVar
 
@@ -18,6 +21,7 @@ __all__ = ["run", "start"]
 
 _Result = TypeVar("_Result")
 _MOST_THREADS = 512
+_END_TIMEOUT_S = 5.0
 
 
 def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
@@ -49,4 +53,12 @@ def _loop() -> asyncio.AbstractEventLoop:
     # A synchronous chain runs in this pool; the rows in flight bound it, not the CPU count.
     loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, "dbx-eval-worker"))
     threading.Thread(target=loop.run_forever, name="dbx-eval-loop", daemon=True).start()
+    atexit.register(_end, loop)
     return loop
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    # As `asyncio.run` does for its own: HTTP sessions close with the loop, and complain otherwise.
+    ended = asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop)
+    with contextlib.suppress(TimeoutError, FutureTimeoutError):
+        ended.result(timeout=_END_TIMEOUT_S)
