@@ -263,7 +263,7 @@ def _cell(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value as plain Python: an array is a list, a message a dict; NaN inside stays what it is."""
+    """A value as plain Python: an array is a list, a message a dict; NaN inside it stays."""
     if isinstance(value, BaseMessage):
         return convert_to_openai_messages(value)
     if type(value).__module__.startswith(("numpy", "pandas")):
