@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import os
 import pickle
 import subprocess
@@ -490,6 +491,50 @@ def test_d25_a_used_model_can_be_copied(server: LoopbackServer, copied: Any) -> 
     chat.invoke("hi")
     asyncio.run(chat.ainvoke("hi"))
     assert copied(chat).invoke("hi").text == "ok"
+
+
+FAILED = {"id": "r", "status": "failed", "error": {"code": "server_error", "message": "no memory"}}
+
+
+def test_d23_a_response_that_failed_is_no_answer() -> None:
+    with (
+        LoopbackServer(lambda _: Answer(FAILED)) as server,
+        pytest.raises(errors.DatabricksError, match="no memory"),
+    ):
+        chat_at(server, use_responses_api=True).invoke("hi")
+
+
+def test_d23_a_streamed_response_that_fails_keeps_the_text_so_far() -> None:
+    begun = {"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "delta": "so"}
+    begun |= {"content_index": 0, "sequence_number": 1}
+    told = [begun, {"type": "response.failed", "sequence_number": 2, "response": FAILED}]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in told)
+    with (
+        LoopbackServer(lambda _: Pieces([body.encode()])) as server,
+        pytest.raises(errors.StreamInterruptedError, match="no memory") as raised,
+    ):
+        list(chat_at(server, use_responses_api=True).stream("hi"))
+    assert raised.value.partial_text == "so"
+
+
+def test_d23_most_tokens_and_pictures_reach_the_responses_api(workspace: LocalWorkspace) -> None:
+    workspace.add_endpoint("agent", lambda items, **params: "ok", kind="responses")
+    picture = {"type": "image", "url": "https://example.com/cat.png"}
+    chat = ChatDatabricks(model="agent", use_responses_api=True, max_tokens=7)
+    answer = chat.invoke([HumanMessage([picture])])
+    body = workspace.requests[-1].body
+    assert body["max_output_tokens"] == 7
+    assert body["input"][0]["content"][0]["type"] == "input_image"
+    assert answer.response_metadata["model_name"]
+
+
+def test_d24_a_chat_agents_text_and_calls_are_a_message() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    said = {"role": "assistant", "content": "Adding.", "id": "1", "tool_calls": [call]}
+    with LoopbackServer(lambda _: Answer({"messages": [said]})) as server:
+        answer = chat_at(server).invoke("hi")
+    assert answer.text == "Adding."
+    assert [call["name"] for call in answer.tool_calls] == ["add"]
 
 
 def test_d25_a_copy_is_what_it_was_told_to_be() -> None:
