@@ -263,7 +263,7 @@ def _cell(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value as plain Python: an array is a list, a message a dict; NaN inside it stays."""
+    """A value as plain Python: lists for arrays, dicts for messages; NaN inside stays as it is."""
     if isinstance(value, BaseMessage):
         return convert_to_openai_messages(value)
     if type(value).__module__.startswith(("numpy", "pandas")):
