@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,7 +18,7 @@ from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval.errors import SchemaError
 
-__all__ = ["EvalRecord", "read_records", "record_key"]
+__all__ = ["EvalRecord", "record_key"]
 
 _ALIASES = {
     "inputs": "request",
@@ -126,30 +126,6 @@ class EvalRecord:
             **self.metadata,
             **{name: value for name, value in row.items() if value is not None},
         }
-
-
-def read_records(rows: Iterable[Any]) -> tuple[list[EvalRecord], list[SchemaError]]:
-    """Read many rows; a bad one does not lose the others.
-
-    Args:
-        rows: Mappings or records.
-
-    Returns:
-        The good records in their order, and one error for each bad row.
-    """
-    records: list[EvalRecord] = []
-    errors: list[SchemaError] = []
-    for number, row in enumerate(rows):
-        if isinstance(row, EvalRecord):
-            records.append(row)
-            continue
-        try:
-            if not isinstance(row, Mapping):
-                raise _broken(number, "(the row)", f"a dict of columns, not {_kind(row)}")
-            records.append(EvalRecord.from_row(row, number))
-        except SchemaError as error:
-            errors.append(error)
-    return records, errors
 
 
 def record_key(request: Any) -> str:

@@ -6,9 +6,8 @@ Protocol: WHATWG HTML, section 9.2 "Server-sent events", as far as model servers
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator
 
-__all__ = ["EventDecoder", "events", "looks_like_events"]
+__all__ = ["EventDecoder", "looks_like_events"]
 
 
 class EventDecoder:
@@ -47,21 +46,6 @@ class EventDecoder:
         if name == "data":
             self._data.append(value.removeprefix(" "))
         return None
-
-
-def events(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The payload of each event in a byte stream, ``[DONE]`` included.
-
-    Args:
-        chunks: The stream's bytes, cut anywhere.
-
-    Yields:
-        Each event's ``data``.
-    """
-    decoder = EventDecoder()
-    for chunk in chunks:
-        yield from decoder.feed(chunk)
-    yield from decoder.finish()
 
 
 def looks_like_events(body: bytes) -> bool:

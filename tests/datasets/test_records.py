@@ -12,7 +12,6 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_dbx_eval import EvalDataset, EvalRecord
 from langchain_dbx_eval.datasets import record_key
-from langchain_dbx_eval.datasets.records import read_records
 from langchain_dbx_eval.errors import SchemaError
 
 
@@ -137,7 +136,8 @@ def test_a_bad_row_names_row_column_and_expectation(row: dict, told: str) -> Non
 
 
 def test_a_bad_row_does_not_lose_the_others() -> None:
-    records, errors = read_records([{"request": "a"}, {"no": "request"}, 5, {"request": "b"}])
+    dataset = EvalDataset.load([{"request": "a"}, {"no": "request"}, 5, {"request": "b"}])
+    records, errors = list(dataset), dataset.errors
     assert [r.request for r in records] == ["a", "b"]
     assert len(errors) == 2
 

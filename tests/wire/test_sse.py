@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_dbx_eval.wire.sse import events
+from langchain_dbx_eval.wire.sse import EventDecoder
 
 STREAM = (
     ": keep-alive\n\n"
@@ -17,6 +17,11 @@ STREAM = (
     "data: [DONE]\n\n"
 ).encode()
 EVENTS = ['{"a": "é한"}', "no space", "two\nlines", "[DONE]"]
+
+
+def events(chunks: list[bytes]) -> list[str]:
+    decoder = EventDecoder()
+    return [event for chunk in chunks for event in decoder.feed(chunk)] + decoder.finish()
 
 
 def test_comments_and_fields_without_data_are_passed_over() -> None:
