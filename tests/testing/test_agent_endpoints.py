@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_dbx_eval.driver.engine import Generation
 from langchain_dbx_eval.errors import ConfigurationError, StreamInterruptedError
 from langchain_dbx_eval.wire import agents, responses
-from langchain_dbx_eval.wire.sse import events
+from langchain_dbx_eval.wire.sse import EventDecoder
 
 QUESTION = {"input": [{"role": "user", "content": "how are you"}]}
 AGENT_QUESTION = {"messages": [{"role": "user", "content": "how are you"}]}
@@ -32,6 +32,13 @@ def endpoints(workspace):
     workspace.add_endpoint("agent", lambda items: "I am fine.", kind="responses")
     workspace.add_endpoint("tools", lambda items: [CALL], kind="responses")
     workspace.add_endpoint("chat-agent", lambda messages: "I am fine.", kind="chat_agent")
+
+
+def events(pieces):
+    decoder = EventDecoder()
+    for piece in pieces:
+        yield from decoder.feed(piece)
+    yield from decoder.finish()
 
 
 def read_stream(session, endpoint, body, stream):
