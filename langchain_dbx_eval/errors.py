@@ -20,7 +20,8 @@
     ├── TransformError                a `transform_input_fn` or `transform_output_fn` failed
     ├── WarehouseError                a SQL warehouse that did not start, or refused a statement
     ├── SchemaError                   a record that breaks the evaluation schema
-    ├── TrackingError                 MLflow cannot be written to; the result is in the error
+    ├── JournalError                  an evaluation's journal cannot be kept, read or gone on with
+    ├── TrackingError                 MLflow cannot be written to
     └── DriverServerError             the driver server cannot start or stop
 
 Where LangChain has a class for the same condition (`langchain_core.exceptions.Model*Error`),
@@ -53,6 +54,7 @@ __all__ = [
     "DriverServerError",
     "InvalidRequestError",
     "InvalidResponseError",
+    "JournalError",
     "MissingDependencyError",
     "NotFoundError",
     "PermissionDeniedError",
@@ -222,16 +224,14 @@ class SchemaError(DatabricksError, ValueError):
     """A record breaks the evaluation schema; the message names row, column and expectation."""
 
 
+class JournalError(DatabricksError):
+    """An evaluation's journal cannot be kept, cannot be read, or does not go with what is asked."""
+
+
 class TrackingError(DatabricksError):
-    """MLflow cannot be written to.
+    """MLflow cannot be written to; what was to be written is kept, and can be written later."""
 
-    Attributes:
-        result: The `EvaluationResult` that could not be logged: the work is done, and not lost.
-    """
-
-    def __init__(self, message: str, *, result: object) -> None:
-        super().__init__(message, retryable=True)
-        self.result = result
+    retryable = True
 
 
 class DriverServerError(DatabricksError):

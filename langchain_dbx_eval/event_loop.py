@@ -28,12 +28,12 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """Run a coroutine on the loop, and wait for its result.
 
     Not to be called from the loop itself, which would wait for itself. The coroutine sees the
-    caller's context variables. Ctrl-C cancels it.
+    caller's context variables. Ctrl-C, and whatever else ends the wait, cancels it.
     """
     future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
     try:
         return future.result()
-    except KeyboardInterrupt:
+    except BaseException:
         future.cancel()
         raise
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from langchain_dbx_eval._extras import require
 
-__all__ = ["catalog_root", "home"]
+__all__ = ["catalog_root", "home", "journals_root"]
 
 
 def home(environment: Mapping[str, str] = os.environ) -> Path:
@@ -26,3 +26,8 @@ def catalog_root(environment: Mapping[str, str] = os.environ) -> Path:
     if chosen := environment.get("DBX_EVAL_CATALOG"):
         return Path(chosen).expanduser()
     return home(environment) / "catalog"
+
+
+def journals_root(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the evaluations' journals: ``journals`` in `home`."""
+    return home(environment) / "journals"

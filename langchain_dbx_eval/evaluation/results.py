@@ -2,91 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 from langchain_dbx_eval._extras import require
-from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
-from langchain_dbx_eval.evaluation.capture import CapturedRun
-from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores
-from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, outcome_values, summarize
-from langchain_dbx_eval.scoring.answers import answer_text
+from langchain_dbx_eval.datasets import EvalDataset
+from langchain_dbx_eval.evaluation.journal import FAILED, UNWRITTEN, Journal
+from langchain_dbx_eval.evaluation.rows import Place, Row
+from langchain_dbx_eval.evaluation.traces import trace_id_of
+from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, summarize
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EvaluationResult", "Row"]
+__all__ = ["EvaluationResult", "Rows"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of an evaluation.
+class Rows(Sequence[Row]):
+    """The rows of a journal, in the order of the dataset; each is read when it is asked for."""
 
-    Attributes:
-        number: Its place: the record's in the dataset, or one behind all of them.
-        record: What was asked, and what is known about a good answer.
-        outcome: What the chain made of it.
-        scores: What the scorers say, and which of them had nothing to say it by.
-        run: The chain's call, step by step; None where there was none.
-        matched: Whether the record comes from the dataset.
-    """
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
-    number: int
-    record: EvalRecord
-    outcome: Outcome
-    scores: RowScores
-    run: CapturedRun | None
-    matched: bool
+    @cached_property
+    def _places(self) -> list[Place]:
+        return self._journal.places()
 
-    @property
-    def assessments(self) -> tuple[Assessment, ...]:
-        """What the scorers say."""
-        return self.scores.assessments
+    def __len__(self) -> int:
+        return len(self._places)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The row of ``tables["eval_results"]``: input columns, outcome, assessments."""
-        values: dict[str, Any] = {
-            **self.record.to_row(),
-            "response": answer_text(self.outcome.response),
-            "retrieved_context": self.outcome.retrieved_context,
-            "model_error_message": self.outcome.error,
-            **outcome_values(self.outcome),
-        }
-        for skip in self.scores.skipped:
-            values[skip.value_column] = None
-        for assessment in self.assessments:
-            values.update(assessment.columns())
-        return values
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self._journal.row(place) for place in self._places[index]]
+        return self._journal.row(self._places[index])
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._journal.rows()
 
 
 class EvaluationResult:
-    """What an evaluation found.
+    """What an evaluation found, read from its journal.
 
     Attributes:
-        rows: Its rows, in the order of the dataset.
-        dataset: The dataset, pinned to the version that was evaluated; None without one.
-        run_id: The MLflow run that it is logged to.
-        experiment_id: The MLflow experiment of that run.
-        trace_ids: The MLflow trace of each row.
+        rows: Its rows, in the order of the dataset: a sequence that reads each when asked for it.
     """
 
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        *,
-        dataset: EvalDataset | None = None,
-        run_id: str | None = None,
-        experiment_id: str | None = None,
-        trace_ids: Sequence[str] = (),
-    ) -> None:
-        self.rows = tuple(rows)
-        self.dataset = dataset
-        self.run_id = run_id
-        self.experiment_id = experiment_id
-        self.trace_ids = tuple(trace_ids)
+    def __init__(self, journal: Journal, dataset: EvalDataset | None = None) -> None:
+        self._journal = journal
+        self._dataset = dataset
+        self.rows = Rows(journal)
+
+    @classmethod
+    def load(cls, run_id: str | Path) -> EvaluationResult:
+        """Read the result of an earlier evaluation, finished or not, on this machine.
+
+        Args:
+            run_id: The id of its MLflow run, or the path of its journal.
+
+        Raises:
+            NotFoundError: No such evaluation is known here.
+            JournalError: Its journal cannot be read.
+        """
+        return cls(Journal.find(run_id))
+
+    @property
+    def journal(self) -> Path:
+        """The file that holds all of this result."""
+        return self._journal.path
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run that it is logged to; None until MLflow could be reached."""
+        run_id: str | None = self._fact("run_id")
+        return run_id
+
+    @property
+    def experiment_id(self) -> str | None:
+        """The MLflow experiment of that run."""
+        experiment_id: str | None = self._fact("experiment_id")
+        return experiment_id
+
+    @property
+    def unwritten(self) -> int:
+        """How many rows are not in MLflow yet: ``langchain-dbx-eval sync`` writes them."""
+        return self._journal.count(UNWRITTEN)
+
+    @property
+    def dataset(self) -> EvalDataset | None:
+        """The dataset, pinned to the version that was evaluated; None where none was given.
+
+        Of a result that was loaded: its records, as they were asked.
+        """
+        if self._dataset is None and self._fact("dataset") is not None:
+            asked = (row for row in self.rows if row.matched and row.repetition == 1)
+            self._dataset = EvalDataset.load([row.record for row in asked])
+        return self._dataset
 
     @property
     def metrics(self) -> Metrics:
@@ -104,22 +121,32 @@ class EvaluationResult:
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """``{"eval_results": …}``: one line a row, with its inputs, outcome and assessments."""
+        """``{"eval_results": …}``: one line a row, with its inputs, outcome and assessments.
+
+        Where records were asked more than once, ``repetition`` says which asking it was.
+        """
         pandas = require("pandas", extra="eval")
-        table = pandas.DataFrame([row.to_dict() for row in self.rows])
-        if self.trace_ids:
-            table["trace_id"] = list(self.trace_ids)
-        first = [
-            c for c in ("request_id", "request", "response", "expected_response") if c in table
-        ]
-        last = [c for c in OUTCOME_COLUMNS if c in table]
-        middle = [c for c in table.columns if c not in {*first, *last}]
-        return {"eval_results": table[[*first, *middle, *last]]}
+        table = pandas.DataFrame([self._line(row) for row in self.rows])
+        if "repetition" in table and (table["repetition"] == 1).all():
+            table = table.drop(columns="repetition")
+        if self.run_id is None and "trace_id" in table:
+            table = table.drop(columns="trace_id")
+        first = ["request_id", "repetition", "request", "response", "expected_response"]
+        first = [column for column in first if column in table]
+        last = [column for column in OUTCOME_COLUMNS if column in table]
+        middle = [c for c in table.columns if c not in {*first, *last, "trace_id"}]
+        trace = [column for column in ("trace_id",) if column in table]
+        return {"eval_results": table[[*first, *middle, *trace, *last]]}
+
+    @property
+    def trace_ids(self) -> tuple[str, ...]:
+        """The MLflow trace of each row."""
+        return tuple(trace_id_of(row, self._journal.evaluation_id) for row in self.rows)
 
     @property
     def failures(self) -> list[Row]:
         """The rows whose call failed."""
-        return [row for row in self.rows if row.outcome.error is not None]
+        return list(self._journal.rows(FAILED))
 
     @property
     def unmatched(self) -> list[Row]:
@@ -127,13 +154,25 @@ class EvaluationResult:
         return [row for row in self.rows if not row.matched]
 
     def __repr__(self) -> str:
-        data = f" on {self.dataset.name}" if self.dataset is not None and self.dataset.name else ""
-        return (
-            f"EvaluationResult({len(self.rows)} rows{data}, {len(self.failures)} failed, "
+        name = (self._fact("dataset") or {}).get("name")
+        data = f" on {name}" if name else ""
+        told = (
+            f"EvaluationResult({len(self.rows)} rows{data}, {self._journal.count(FAILED)} failed, "
             f"run_id={self.run_id!r})"
         )
+        if self._fact("logged"):
+            return told
+        run = self.run_id or self._journal.evaluation_id
+        return f"{told} not all in MLflow yet: langchain-dbx-eval sync {run}"
 
     def _repr_html_(self) -> str:
         pandas = require("pandas", extra="eval")
         metrics = pandas.DataFrame(sorted(self.metrics.items()), columns=["metric", "value"])
         return f"<p>{self!r}</p>{metrics.to_html(index=False)}"
+
+    def _line(self, row: Row) -> dict[str, Any]:
+        trace_id = trace_id_of(row, self._journal.evaluation_id)
+        return {**row.to_dict(), "repetition": row.repetition, "trace_id": trace_id}
+
+    def _fact(self, name: str) -> Any:
+        return self._journal.facts.get(name)

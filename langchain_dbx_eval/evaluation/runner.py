@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_core.runnables import Runnable
-
 from langchain_dbx_eval import event_loop
 from langchain_dbx_eval.datasets import EvalDataset
-from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.evaluation.callback import CaptureHandler
-from langchain_dbx_eval.evaluation.capture import RunCapture
+from langchain_dbx_eval.errors import ConfigurationError, JournalError
+from langchain_dbx_eval.evaluation.asking import Asking, Model, recorded_answer
+from langchain_dbx_eval.evaluation.destination import Destination
+from langchain_dbx_eval.evaluation.interruption import Interruption, listening
+from langchain_dbx_eval.evaluation.journal import SCORED, Journal
 from langchain_dbx_eval.evaluation.models import as_runnable, input_for, resolve_model
+from langchain_dbx_eval.evaluation.pace import Pace
+from langchain_dbx_eval.evaluation.pipeline import Pipeline
+from langchain_dbx_eval.evaluation.progress import Progress, showing_progress
 from langchain_dbx_eval.evaluation.results import EvaluationResult
-from langchain_dbx_eval.evaluation.session import ROW_KEY, EvaluationSession
-from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Outcome, select_scorers
-from langchain_dbx_eval.scoring.traces import outcome_of_record
+from langchain_dbx_eval.evaluation.row_loop import RowLoop
+from langchain_dbx_eval.evaluation.subject import Subject
+from langchain_dbx_eval.evaluation.writer import MlflowWriter
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["evaluate"]
 
@@ -38,10 +42,17 @@ def evaluate(
     scorers: Iterable[Any] = DEFAULT_SCORERS,
     input_fn: Callable[[Any], Any] | None = None,
     max_concurrency: int = 32,
+    timeout: float | None = None,
+    repeat: int = 1,
+    resume: str | Path | None = None,
+    allow_changes: bool = False,
     run_name: str | None = None,
     experiment: str | None = None,
 ) -> EvaluationResult:
     """Evaluate a chain on a dataset, and log it to MLflow as one run.
+
+    Everything that is answered or judged is kept in a journal on this machine at once. Ctrl-C
+    finishes what is in flight and says how to go on; after a crash, `resume` does what is missing.
 
     Args:
         data: Whatever `EvalDataset.load` takes: a three-level name, a list of dicts, a DataFrame.
@@ -59,70 +70,104 @@ def evaluate(
         input_fn: Makes the model's input of a record's request; default: a Runnable gets the
             request as it stands (messages where its input schema asks for them), a function gets
             ``{"messages": […]}`` for a text.
-        max_concurrency: How many rows are in flight at once.
+        max_concurrency: How many rows are in flight at once. When the endpoint answers 429 it is
+            fewer for a while, and such a row is asked again.
+        timeout: Seconds for one row, after which it has failed; None for as long as it takes.
+        repeat: How often each record is asked, for chains that do not always say the same.
+        resume: An earlier evaluation that did not come to its end: the id of its MLflow run, or
+            its journal's file. What it has done is not done again.
+        allow_changes: Let `resume` go on although dataset, chain or scorers have changed: answers
+            to what is still asked are kept, and scorers that have changed score all rows again.
         run_name: The name of the MLflow run, where none is active.
         experiment: The MLflow experiment; default: MLflow's current one.
 
     Returns:
-        The result: as many rows as the data has, those that failed included.
+        The result: as many rows as the data has, those that failed included. Where MLflow could
+        not be reached, the result says what is not written yet, and how to write it.
 
     Raises:
         ConfigurationError: The data, the model or an option cannot be used.
-        NotFoundError: There is no such dataset.
+        NotFoundError: There is no such dataset, or no such evaluation to resume.
         SchemaError: No row of the data is a record.
-        TrackingError: MLflow cannot be written to; the error carries the result.
+        JournalError: The journal cannot be kept, or belongs to something else.
+        KeyboardInterrupt: Ctrl-C was pressed; its message says how to go on.
     """
     if model_type != _MODEL_TYPE:
         msg = f"model_type={model_type!r} is not known. The one that is: {_MODEL_TYPE!r}."
         raise ConfigurationError(msg)
-    if max_concurrency < 1:
-        msg = f"max_concurrency={max_concurrency} would run nothing. Give 1 or more."
-        raise ConfigurationError(msg)
-    dataset = EvalDataset.load(data)
+    for name, number in (("max_concurrency", max_concurrency), ("repeat", repeat)):
+        if number < 1:
+            msg = f"{name}={number} would run nothing. Give 1 or more."
+            raise ConfigurationError(msg)
+    dataset = _loaded(data)
     chosen = select_scorers(
         scorers, judge=judge, evaluator_config=evaluator_config, judge_cache=judge_cache
     )
-    session = EvaluationSession(dataset, chosen, run_name=run_name, experiment=experiment)
-    if not session.records and dataset.errors:
+    asked = None if model is None else _as_model(resolve_model(model), input_fn, timeout)
+    identity = None if model is None else (model, input_fn)
+    subject = Subject(dataset, chosen, identity, repeat)
+    journal = _journal_of(subject, resume, allow_changes=allow_changes)
+    destination = Destination.current(run_name=run_name, experiment=experiment)
+    evaluation = _Evaluation(dataset, asked, repeat, journal, Pipeline(journal, chosen))
+    with journal.claimed():
+        return evaluation.run(destination, max_concurrency)
+
+
+def _loaded(data: Any) -> EvalDataset:
+    dataset = EvalDataset.load(data)
+    if not len(dataset) and dataset.errors:
         raise dataset.errors[0]
     for error in dataset.errors:
         _logger.warning("Left out of the evaluation: %s", error)
-    if model is None:
-        _take_responses(session)
-    else:
-        model = resolve_model(model)
-        runnable = as_runnable(model)
-        to_input = input_fn or (lambda request: input_for(model, request))
-        event_loop.run(_ask_all(runnable, to_input, session, max_concurrency))
-    return session.finish()
+    return dataset
 
 
-def _take_responses(session: EvaluationSession) -> None:
-    for number, record in enumerate(session.records):
-        session.add_outcome(number, outcome_of_record(record))
+def _as_model(model: Any, input_fn: Callable[[Any], Any] | None, timeout: float | None) -> Model:
+    to_input = input_fn or (lambda request: input_for(model, request))
+    return Model(as_runnable(model), to_input, timeout)
 
 
-async def _ask_all(
-    runnable: Runnable[Any, Any],
-    to_input: Callable[[Any], Any],
-    session: EvaluationSession,
-    max_concurrency: int,
-) -> None:
-    handler = CaptureHandler(RunCapture(session.add))
-    slots = asyncio.Semaphore(max_concurrency)
+def _journal_of(subject: Subject, resume: str | Path | None, *, allow_changes: bool) -> Journal:
+    if resume is None:
+        return Journal.create(subject.facts())
+    journal = Journal.find(resume)
+    subject.go_on_with(journal, allow_changes=allow_changes)
+    return journal
 
-    async def ask(number: int) -> None:
-        record = session.records[number]
-        metadata = {"request_id": record.request_id, ROW_KEY: number}
-        async with slots:
-            try:
-                await runnable.ainvoke(
-                    to_input(record.request), {"callbacks": [handler], "metadata": metadata}
-                )
-            except Exception as error:
-                # The callback has taken the failure, unless it came before the chain began.
-                if not session.has(number):
-                    reason = f"{type(error).__name__}: {error}"
-                    session.add_outcome(number, Outcome(error=reason))
 
-    await asyncio.gather(*(ask(number) for number in range(len(session.records))))
+@dataclass(frozen=True)
+class _Evaluation:
+    """One run of `evaluate`, ready to begin or to go on."""
+
+    dataset: EvalDataset
+    model: Model | None
+    repeat: int
+    journal: Journal
+    pipeline: Pipeline
+
+    def run(self, destination: Destination, max_concurrency: int) -> EvaluationResult:
+        rows = len(self.dataset) * self.repeat
+        writer = MlflowWriter(self.journal, destination, self.dataset)
+        pace = Pace(max_concurrency)
+        loop = RowLoop(self.journal, self.pipeline, pace, most_scoring=max_concurrency)
+        interruption = Interruption(loop.stop)
+        with (
+            writer.in_background(),
+            listening(interruption),
+            showing_progress(rows, self.journal.count(SCORED)) as tell,
+        ):
+            event_loop.run(self._take_all(loop, pace, tell))
+        done = self.journal.count(SCORED)
+        if done < rows and interruption.signal is not None:
+            writer.finish(complete=False)
+            run = self.journal.facts.get("run_id") or self.journal.evaluation_id
+            interruption.end(f"{done} of {rows} rows are done. Go on with resume={run!r}.")
+        if done != rows:
+            msg = f"{rows} rows were to be asked, and {done} are done: {self.journal.path}."
+            raise JournalError(msg)
+        self.journal.note(complete=True)
+        return writer.finish()
+
+    async def _take_all(self, loop: RowLoop, pace: Pace, tell: Progress) -> None:
+        answer = recorded_answer if self.model is None else Asking(self.model, pace)
+        await loop.run(self.dataset, self.repeat, answer, tell)

@@ -1,11 +1,12 @@
-"""The rows of one evaluation, from captured run to scores."""
+"""The calls of one evaluation by callback: joined to their records, scored in the background."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
@@ -13,23 +14,16 @@ from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_dbx_eval import event_loop
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, record_key
 from langchain_dbx_eval.evaluation.capture import CapturedRun
-from langchain_dbx_eval.evaluation.results import EvaluationResult, Row
-from langchain_dbx_eval.evaluation.tracking import log_evaluation
-from langchain_dbx_eval.scoring import AnyScorer, Outcome, ScoringContext, ascore
+from langchain_dbx_eval.evaluation.destination import Destination
+from langchain_dbx_eval.evaluation.journal import Journal
+from langchain_dbx_eval.evaluation.pipeline import Pipeline
+from langchain_dbx_eval.evaluation.results import EvaluationResult
+from langchain_dbx_eval.evaluation.rows import Answer, Place
+from langchain_dbx_eval.evaluation.subject import Subject
+from langchain_dbx_eval.evaluation.writer import MlflowWriter
+from langchain_dbx_eval.scoring import AnyScorer
 
-__all__ = ["ROW_KEY", "EvaluationSession"]
-
-ROW_KEY = "dbx_eval_row"
-"""Where `evaluate` puts a row's number into the config's metadata: request ids may repeat."""
-
-
-@dataclass(frozen=True)
-class _Position:
-    """A record's place among the rows of the result."""
-
-    number: int
-    record: EvalRecord
-    matched: bool
+__all__ = ["EvaluationSession"]
 
 
 class EvaluationSession:
@@ -54,56 +48,69 @@ class EvaluationSession:
         self._scorers = scorers
         self._run_name = run_name
         self._experiment = experiment
-        self.records = list(dataset) if dataset is not None else []
-        self._by_id = {r.request_id: n for n, r in reversed(list(enumerate(self.records)))}
-        self._by_key = {record_key(r.request): n for n, r in enumerate(self.records)}
-        self._rows: list[Future[Row]] = []
-        self._numbers: set[int] = set()
+        self._records = list(dataset) if dataset is not None else []
+        self._by_id = {r.request_id: n for n, r in reversed(list(enumerate(self._records)))}
+        self._by_key = {record_key(r.request): n for n, r in enumerate(self._records)}
+        self._times_asked: Counter[int] = Counter()
+        self._scoring: set[Future[None]] = set()
+        self._failures: list[BaseException] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._times_asked.total()
 
-    def add(self, run: CapturedRun) -> None:
-        """Take a complete run; it is scored in the background."""
+    def add(self, run: CapturedRun) -> Future[None]:
+        """Take a complete run; it is scored in the background.
+
+        Returns:
+            Done when the row is scored and saved.
+        """
+        number = self._find(run)
         with self._lock:
-            self._enqueue(self._position(run), run.outcome(), run)
-
-    def add_outcome(self, number: int, outcome: Outcome) -> None:
-        """Take what is known of a row that was not run: an earlier answer, or a failure."""
-        with self._lock:
-            self._enqueue(_Position(number, self.records[number], matched=True), outcome, None)
-
-    def has(self, number: int) -> bool:
-        """Whether the row of this number has been taken."""
-        return number in self._numbers
+            matched = number is not None
+            # Behind all records of the dataset, so that these keep their places.
+            at = len(self._records) + len(self) if number is None else number
+            self._times_asked[at] += 1
+            place = Place(at, self._times_asked[at])
+        record = EvalRecord(request=run.request) if number is None else self._records[number]
+        answer = Answer(record=record, outcome=run.outcome(), run=run, matched=matched)
+        scored = event_loop.start(self._pipeline.take(place, answer))
+        self._scoring.add(scored)
+        scored.add_done_callback(self._done)
+        return scored
 
     def finish(self) -> EvaluationResult:
-        """Wait for all scores, write the evaluation to MLflow, and make its result."""
-        rows = sorted((future.result() for future in self._rows), key=lambda row: row.number)
-        result = EvaluationResult(rows, dataset=self._dataset)
-        return log_evaluation(result, run_name=self._run_name, experiment=self._experiment)
+        """Wait for all scores, write the evaluation to MLflow, and make its result.
 
-    def _enqueue(self, at: _Position, outcome: Outcome, run: CapturedRun | None) -> None:
-        self._numbers.add(at.number)
-        self._rows.append(event_loop.start(self._score(at, outcome, run)))
+        Raises:
+            JournalError: A row could not be saved.
+        """
+        wait(set(self._scoring))
+        if self._failures:
+            raise self._failures[0]
+        self._journal.note(complete=True, rows=len(self))
+        destination = Destination.current(run_name=self._run_name, experiment=self._experiment)
+        return MlflowWriter(self._journal, destination, self._dataset).finish()
 
-    async def _score(self, at: _Position, outcome: Outcome, run: CapturedRun | None) -> Row:
-        scores = await ascore(ScoringContext(at.record, outcome), self._scorers)
-        return Row(at.number, at.record, outcome, scores, run, at.matched)
+    def _done(self, scored: Future[None]) -> None:
+        if (error := scored.exception()) is not None:
+            self._failures.append(error)
+        self._scoring.discard(scored)
 
-    def _position(self, run: CapturedRun) -> _Position:
-        for candidate in self._candidates(run):
-            if candidate is not None:
-                return _Position(candidate, self.records[candidate], matched=True)
-        # Behind all records of the dataset, so that these keep their places.
-        record = EvalRecord(request=run.request)
-        return _Position(len(self.records) + len(self._rows), record, matched=False)
+    @cached_property
+    def _journal(self) -> Journal:
+        return Journal.create(Subject(self._dataset, self._scorers).facts())
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(self._journal, self._scorers)
+
+    def _find(self, run: CapturedRun) -> int | None:
+        return next((number for number in self._candidates(run) if number is not None), None)
 
     def _candidates(self, run: CapturedRun) -> Iterable[int | None]:
-        yield run.metadata.get(ROW_KEY)
         yield self._by_id.get(_hashable(run.metadata.get("request_id")))
-        if self.records:
+        if self._records:
             for request in _forms(run.request):
                 yield self._by_key.get(record_key(request))
 

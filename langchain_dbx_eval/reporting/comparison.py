@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import EvaluationResult
-from langchain_dbx_eval.evaluation.results import Row
+from langchain_dbx_eval.evaluation.rows import Row
 
 __all__ = ["Comparison", "MetricDifference", "RowChanges", "compare"]
 
@@ -67,8 +67,8 @@ def compare(result: EvaluationResult, baseline: EvaluationResult) -> Comparison:
     Raises:
         ConfigurationError: The two have no row in common, so nothing can be compared.
     """
-    before, after = _by_request_id(baseline), _by_request_id(result)
-    common = [request_id for request_id in after if request_id in before]
+    before, after = _by_name(baseline), _by_name(result)
+    common = [name for name in after if name in before]
     if not common:
         msg = (
             "The two results have no request_id in common. Compare runs over the same dataset, or "
@@ -84,8 +84,8 @@ def compare(result: EvaluationResult, baseline: EvaluationResult) -> Comparison:
     return Comparison(tuple(differences), changes, len(common))
 
 
-def _by_request_id(result: EvaluationResult) -> dict[str, Row]:
-    return {row.record.request_id: row for row in result.rows}
+def _by_name(result: EvaluationResult) -> dict[tuple[str, int], Row]:
+    return {(row.record.request_id, row.repetition): row for row in result.rows}
 
 
 def _row_changes(pairs: list[tuple[Row, Row]]) -> tuple[RowChanges, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from langchain_dbx_eval.evaluation import EvaluationResult
-from langchain_dbx_eval.evaluation.results import Row
+from langchain_dbx_eval.evaluation.rows import Row
 
 __all__ = ["worst_rows"]
 

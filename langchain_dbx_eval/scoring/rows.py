@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from typing_extensions import TypeIs
@@ -13,12 +13,19 @@ from langchain_dbx_eval.scoring.assessments import Assessment, RowScores, Skip
 from langchain_dbx_eval.scoring.context import AnyScorer, AsyncScorer, Scorer, ScoringContext
 from langchain_dbx_eval.scoring.verdict import overall_assessment
 
-__all__ = ["ascore", "score"]
+__all__ = ["Said", "ascore", "row_scores", "score"]
 
-_Said: TypeAlias = Sequence[Assessment | Skip]
+Said: TypeAlias = Sequence[Assessment | Skip]
+"""What one scorer says of one row."""
 
 
-async def ascore(context: ScoringContext, scorers: Iterable[AnyScorer]) -> RowScores:
+async def ascore(
+    context: ScoringContext,
+    scorers: Iterable[AnyScorer],
+    *,
+    known: Mapping[str, Said] | None = None,
+    keep: Callable[[Mapping[str, Said]], None] | None = None,
+) -> RowScores:
     """Let each scorer assess a row; one that raises becomes an error of its own, and no score.
 
     Scorers that wait (judges) run side by side; those that compute run in one thread meanwhile. A
@@ -27,6 +34,9 @@ async def ascore(context: ScoringContext, scorers: Iterable[AnyScorer]) -> RowSc
     Args:
         context: The row.
         scorers: Who scores it.
+        known: What some of them have said of it already, by their columns: they are not asked.
+        keep: Told what has just been said, by the scorers' columns: each answer of one that waits
+            as it comes, those that compute all together.
 
     Returns:
         What they say, in their order, and last the overall assessment where a judge gave a verdict.
@@ -34,15 +44,36 @@ async def ascore(context: ScoringContext, scorers: Iterable[AnyScorer]) -> RowSc
     if context.outcome.error is not None:
         return RowScores()
     scorers = list(scorers)
-    # Computing does not wait for anybody: one thread for all of a row is enough.
-    computing = asyncio.to_thread(_compute_all, scorers, context)
-    awaiting = [_awaited(scorer, context) for scorer in scorers if _waits(scorer)]
-    computed, answers = await asyncio.gather(computing, asyncio.gather(*awaiting))
-    waited = iter(answers)
-    in_order = [item for said in computed for item in (next(waited) if said is None else said)]
-    assessments = [item for item in in_order if isinstance(item, Assessment)]
+    said = dict(known or {})
+    open_ones = [scorer for scorer in scorers if scorer.column not in said]
+
+    def take(new: Mapping[str, Said]) -> None:
+        said.update(new)
+        if keep is not None and new:
+            keep(new)
+
+    async def compute() -> None:
+        # Computing does not wait for anybody: one thread for all of a row is enough.
+        if computing := [scorer for scorer in open_ones if not _waits(scorer)]:
+            take(await asyncio.to_thread(_compute_all, computing, context))
+
+    async def wait_for(scorer: AsyncScorer) -> None:
+        take({scorer.column: await _awaited(scorer, context)})
+
+    await asyncio.gather(compute(), *(wait_for(scorer) for scorer in open_ones if _waits(scorer)))
+    return row_scores([said[scorer.column] for scorer in scorers])
+
+
+def row_scores(said: Iterable[Said]) -> RowScores:
+    """Draw together what the scorers say of a row, in their order.
+
+    Returns:
+        All of it, and last the overall assessment where a judge gave a verdict.
+    """
+    items = [item for said_by_one in said for item in said_by_one]
+    assessments = [item for item in items if isinstance(item, Assessment)]
     verdict = overall_assessment(assessments)
-    skipped = tuple(item for item in in_order if isinstance(item, Skip))
+    skipped = tuple(item for item in items if isinstance(item, Skip))
     return RowScores((*assessments, *([verdict] if verdict else [])), skipped)
 
 
@@ -51,23 +82,22 @@ def score(context: ScoringContext, scorers: Iterable[AnyScorer]) -> RowScores:
     return event_loop.run(ascore(context, scorers))
 
 
-def _compute_all(scorers: list[AnyScorer], context: ScoringContext) -> list[_Said | None]:
-    """What each scorer says; None in the place of one that waits."""
-    return [None if _waits(s) else _computed(s, context) for s in scorers]
+def _compute_all(scorers: list[Scorer], context: ScoringContext) -> dict[str, Said]:
+    return {scorer.column: _computed(scorer, context) for scorer in scorers}
 
 
 def _waits(scorer: AnyScorer) -> TypeIs[AsyncScorer]:
     return hasattr(scorer, "ascore")
 
 
-async def _awaited(scorer: AsyncScorer, context: ScoringContext) -> _Said:
+async def _awaited(scorer: AsyncScorer, context: ScoringContext) -> Said:
     try:
         return await scorer.ascore(context)
     except Exception as error:
         return [_failure(scorer, error)]
 
 
-def _computed(scorer: Scorer, context: ScoringContext) -> _Said:
+def _computed(scorer: Scorer, context: ScoringContext) -> Said:
     try:
         return scorer.score(context)
     except Exception as error:

@@ -1,0 +1,161 @@
+"""Asks a chain one question, and captures all that it does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import Runnable
+from typing_extensions import override
+
+from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.evaluation.callback import CaptureHandler
+from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture
+from langchain_dbx_eval.evaluation.pace import Pace
+from langchain_dbx_eval.evaluation.rows import Answer, Place
+from langchain_dbx_eval.scoring import Outcome
+from langchain_dbx_eval.scoring.traces import outcome_of_record
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+__all__ = ["Asking", "Model", "recorded_answer"]
+
+_ROW = "dbx_eval_row"
+"""Where a row's place stands in the config's metadata: request ids may repeat."""
+_TOO_MANY_REQUESTS = 429
+_TIME_TO_GO_S = 1.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is asked.
+
+    Attributes:
+        runnable: Whatever is evaluated, as a Runnable.
+        to_input: Makes its input of a record's request.
+        timeout: Seconds for one row; None for as long as it takes.
+    """
+
+    runnable: Runnable[Any, Any]
+    to_input: Callable[[Any], Any]
+    timeout: float | None = None
+
+    async def ask(self, request: Any, config: Mapping[str, Any]) -> BaseException | None:
+        """Ask once; the callbacks in `config` are told what is answered.
+
+        Returns:
+            What it failed with; None where it answered.
+        """
+        asking = asyncio.ensure_future(self._invoke(request, config))
+        try:
+            await asyncio.wait({asking}, timeout=self.timeout)
+        finally:
+            asking.cancel()
+        if not asking.done():
+            # So that the callbacks hear of its end. A thread cannot be stopped, and goes on.
+            await asyncio.wait({asking}, timeout=_TIME_TO_GO_S)
+            return TimeoutError(f"no answer within {self.timeout:g} s (timeout=)")
+        if asking.cancelled():
+            return RuntimeError("the chain cancelled itself")
+        return asking.result()
+
+    async def _invoke(self, request: Any, config: Any) -> BaseException | None:
+        try:
+            await self.runnable.ainvoke(self.to_input(request), config)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # `sys.exit()` in a chain fails its row; let through, it would end the event loop.
+            return error
+        return None
+
+
+class Asking:
+    """Asks for the answer of a row, and again while the endpoint says that it is asked too much.
+
+    It belongs to one event loop.
+
+    Args:
+        model: What is asked.
+        pace: Told how it goes; a row that asks has one of its slots.
+    """
+
+    def __init__(self, model: Model, pace: Pace) -> None:
+        self._model = model
+        self._pace = pace
+        self._handler = _RowHandler(RunCapture(self._captured), pace)
+        self._runs: dict[Place, CapturedRun] = {}
+
+    async def __call__(self, place: Place, record: EvalRecord) -> Answer:
+        """Ask for one row; a chain that fails is an answer that says so."""
+        where = {"request_id": record.request_id, _ROW: [place.number, place.repetition]}
+        config = {"callbacks": [self._handler], "metadata": where}
+        while True:
+            error = await self._model.ask(record.request, config)
+            run = self._runs.pop(place, None)
+            refusal = _refusal_in(error)
+            if refusal is None:
+                self._pace.went_well()
+                return _answer(record, run, error)
+            self._pace.refused(_asked_to_wait(refusal))
+            if self._pace.hopeless:
+                return _answer(record, run, error)
+            self._pace.give_back()
+            await self._pace.take()
+
+    def _captured(self, run: CapturedRun) -> None:
+        if (place := run.metadata.get(_ROW)) is not None:
+            self._runs[Place(*place)] = run
+
+
+class _RowHandler(CaptureHandler):
+    """Captures, and hears of refusals that a client inside the chain has met with patience."""
+
+    def __init__(self, capture: RunCapture, pace: Pace) -> None:
+        super().__init__(capture)
+        self._pace = pace
+        self._loop = asyncio.get_running_loop()
+
+    @override
+    def on_retry(self, retry_state: RetryCallState, **event: Any) -> None:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        if (refusal := _refusal_in(error)) is not None:
+            self._loop.call_soon_threadsafe(self._pace.refused, _asked_to_wait(refusal))
+
+
+async def recorded_answer(place: Place, record: EvalRecord) -> Answer:  # noqa: ARG001 - as `Asking`
+    """The answer that the data carries, where there is no model to ask."""
+    return Answer(record=record, outcome=outcome_of_record(record))
+
+
+def _answer(record: EvalRecord, run: CapturedRun | None, error: BaseException | None) -> Answer:
+    outcome = Outcome() if run is None else run.outcome()
+    if error is not None:
+        outcome = replace(outcome, response=None, error=f"{type(error).__name__}: {error}")
+    return Answer(record=record, outcome=outcome, run=run)
+
+
+def _refusal_in(error: BaseException | None) -> BaseException | None:
+    """The 429 behind an error, whoever's client it comes from."""
+    for cause in _causes(error):
+        answered = getattr(cause, "response", None)
+        for told in (cause, answered):
+            if getattr(told, "status_code", None) == _TOO_MANY_REQUESTS:
+                return cause
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+
+
+def _asked_to_wait(refusal: BaseException) -> float | None:
+    asked = getattr(refusal, "retry_after", None)
+    return float(asked) if isinstance(asked, int | float) else None

@@ -1,0 +1,70 @@
+"""Where an evaluation is logged: which MLflow, which experiment, which run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from langchain_dbx_eval._extras import require
+
+if TYPE_CHECKING:
+    from langchain_dbx_eval.evaluation.mlflow_runs import MlflowRun
+
+__all__ = ["Destination"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where an evaluation is logged.
+
+    Attributes:
+        tracking_uri: The MLflow store; None for MLflow's current one.
+        experiment: The experiment's name; None for `experiment_id`.
+        experiment_id: The experiment's id; None for MLflow's current one.
+        run_name: The name of the run that is made.
+        active_run: The run that was active when the evaluation began, which it then belongs to.
+    """
+
+    tracking_uri: str | None = None
+    experiment: str | None = None
+    experiment_id: str | None = None
+    run_name: str | None = None
+    active_run: str | None = None
+
+    @classmethod
+    def current(cls, *, run_name: str | None, experiment: str | None) -> Destination:
+        """Where MLflow stands in this thread, without asking its server."""
+        mlflow = require("mlflow", extra="eval")
+        active = mlflow.active_run()
+        # What `mlflow.set_experiment` has set; asking MLflow for it would ask its server too.
+        chosen = getattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+        return cls(
+            tracking_uri=mlflow.get_tracking_uri(),
+            experiment=experiment,
+            experiment_id=None if experiment else chosen,
+            run_name=run_name,
+            active_run=active.info.run_id if active is not None else None,
+        )
+
+    @classmethod
+    def of_journal(cls, facts: Mapping[str, Any]) -> Destination:
+        """Where a journal's evaluation was to be logged."""
+        return cls(**facts["destination"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, without a password: such a store is found by MLFLOW_TRACKING_URI again."""
+        with_password = self.tracking_uri is not None and urlsplit(self.tracking_uri).password
+        return {**asdict(self), "tracking_uri": None if with_password else self.tracking_uri}
+
+    @property
+    def shown(self) -> str:
+        """The store, as it may be shown."""
+        import mlflow
+
+        parts = urlsplit(self.tracking_uri or mlflow.get_tracking_uri())
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    def open(self, evaluation_id: str) -> MlflowRun:
+        """The run to log to, made where there is none yet."""

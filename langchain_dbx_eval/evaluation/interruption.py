@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM during an evaluation: once to end it in good order, twice to end it now."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+__all__ = ["Interruption", "listening"]
+
+_logger = logging.getLogger(__name__)
+
+
+class Interruption:
+    """Whether somebody wants the evaluation to end.
+
+    Args:
+        on_request: Called at the first signal, in the main thread.
+    """
+
+    def __init__(self, on_request: Callable[[], None]) -> None:
+        self._on_request = on_request
+        self.signal: signal.Signals | None = None
+        """The first signal that came."""
+
+    def take(self, number: int, _frame: FrameType | None) -> None:
+        """A signal has come; the interpreter calls this between two steps of the main thread."""
+        if self.signal is not None:
+            self.end("Stopped.")
+        self.signal = signal.Signals(number)
+        _logger.warning(
+            "%s: the rows in flight are finished and saved. Once more to stop at once.",
+            self.signal.name,
+        )
+        self._on_request()
+
+    def end(self, message: str) -> None:
+        """Raise what the signal would have raised: `KeyboardInterrupt`, or the exit of SIGTERM."""
+        if self.signal == signal.SIGTERM:
+            _logger.warning(message)
+            raise SystemExit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt(message)
+
+
+@contextlib.contextmanager
+def listening(interruption: Interruption) -> Iterator[None]:
+    """Send SIGINT and SIGTERM to an interruption meanwhile.
+
+    Only the main thread can: in any other, an evaluation is ended by what runs that thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[signal.Signals, Any] = {}
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        # What somebody else listens for is theirs, such as a server's own SIGTERM.
+        if signal.getsignal(wanted) in (signal.SIG_DFL, signal.default_int_handler):
+            before[wanted] = signal.signal(wanted, interruption.take)
+    try:
+        yield
+    finally:
+        for wanted, handler in before.items():
+            signal.signal(wanted, handler)

@@ -1,0 +1,330 @@
+"""The journal of an evaluation: one SQLite file that holds all of it, as it happens.
+
+State lives here and nowhere else: results, reports, what MLflow is told, and what is still to be
+done are read from it. Each finished piece of work is committed before it counts, so that it is
+there after `kill -9`; only the power may take the last moments (``synchronous=NORMAL``, SQLite
+documentation, "PRAGMA synchronous": no commit of a process that died is lost).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.errors import JournalError, NotFoundError
+from langchain_dbx_eval.evaluation.journal_json import dump, load
+from langchain_dbx_eval.evaluation.rows import Answer, Place, Row
+from langchain_dbx_eval.home import journals_root
+from langchain_dbx_eval.scoring import RowScores
+from langchain_dbx_eval.scoring.rows import Said, row_scores
+
+__all__ = ["FAILED", "SCORED", "UNWRITTEN", "Journal", "Written"]
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE answers (
+    number INTEGER NOT NULL,
+    repetition INTEGER NOT NULL,
+    input_key TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    failed INTEGER NOT NULL,
+    scored INTEGER NOT NULL DEFAULT 0,
+    written INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (number, repetition)
+);
+CREATE TABLE scores (
+    number INTEGER NOT NULL,
+    repetition INTEGER NOT NULL,
+    scorer TEXT NOT NULL,
+    said TEXT NOT NULL,
+    PRIMARY KEY (number, repetition, scorer)
+);
+CREATE INDEX answers_to_write ON answers (written, scored);
+"""
+_PAGE = 200
+
+FAILED = "failed = 1"
+SCORED = "scored = 1"
+UNWRITTEN = "scored = 1 AND written < 2"
+"""Conditions on rows, for `Journal.rows`, `Journal.places` and `Journal.count`."""
+
+
+class Written(IntEnum):
+    """How far a row is in MLflow."""
+
+    NO = 0
+    PERHAPS = 1
+    """It was being written when the process ended, or when the server failed."""
+    YES = 2
+
+
+class Journal:
+    """One evaluation's file.
+
+    Safe to use from many threads. A second process that opens it reads what is committed.
+
+    Args:
+        path: The file, which `create` has made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._database = _connect(path)
+
+    @classmethod
+    def create(cls, facts: Mapping[str, Any]) -> Journal:
+        """Begin a journal in `journals_root`.
+
+        Args:
+            facts: What the evaluation is, as JSON values by name.
+
+        Raises:
+            JournalError: The file cannot be made.
+        """
+        folder = journals_root()
+        name = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        path = folder / f"{name}.sqlite"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _initialise(path)
+        except (OSError, sqlite3.Error) as error:
+            msg = (
+                f"No journal can be kept in {folder}: {error}. Set DBX_EVAL_HOME to a folder on a "
+                "local disk: SQLite's journals do not work on network file systems."
+            )
+            raise JournalError(msg) from error
+        journal = cls(path)
+        journal.note(**facts)
+        return journal
+
+    @classmethod
+    def find(cls, reference: str | Path) -> Journal:
+        """Open the journal of an evaluation.
+
+        Args:
+            reference: Its file, its MLflow run's id, or the evaluation's own id.
+
+        Raises:
+            NotFoundError: There is none on this machine.
+            JournalError: The file is no journal, or one of another version.
+        """
+        given = Path(reference).expanduser()
+        if given.is_file():
+            return cls(given)
+        for path in sorted(journals_root().glob("*.sqlite"), reverse=True):
+            if path.stem == str(reference) or _run_id_in(path) == str(reference):
+                return cls(path)
+        msg = (
+            f"No evaluation {str(reference)!r} is known in {journals_root()}. Give the id of its "
+            "MLflow run or its journal's file; DBX_EVAL_HOME says where journals are."
+        )
+        raise NotFoundError(msg)
+
+    @property
+    def evaluation_id(self) -> str:
+        """The evaluation's own id, which it has before MLflow gives it one."""
+        return self.path.stem
+
+    def note(self, **facts: Any) -> None:
+        """Write facts of the evaluation, over those of the same names."""
+        rows = [(name, json.dumps(value)) for name, value in facts.items()]
+        with self._lock, self._database:
+            self._database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All facts by name."""
+        return {name: json.loads(value) for name, value in self._read("SELECT * FROM facts")}
+
+    def save_answer(self, place: Place, input_key: str, answer: Answer) -> None:
+        """Keep what the chain answered; the row's scores come later."""
+        row = (*_key(place), input_key, dump(_parts(answer)), answer.outcome.error is not None)
+        with self._lock, self._database:
+            self._database.execute(
+                "INSERT INTO answers (number, repetition, input_key, answer, failed) "
+                "VALUES (?, ?, ?, ?, ?)",
+                row,
+            )
+
+    def save_scores(self, place: Place, said: Mapping[str, Said]) -> None:
+        """Keep what some scorers said of a row, by the scorer's column."""
+        rows = [(*_key(place), column, dump(list(what))) for column, what in said.items()]
+        with self._lock, self._database:
+            self._database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
+
+    def mark_scored(self, place: Place) -> None:
+        """All scorers have said what they have to say of a row."""
+        with self._lock, self._database:
+            self._database.execute(
+                "UPDATE answers SET scored = 1 WHERE number = ? AND repetition = ?", _key(place)
+            )
+
+    def mark_written(self, places: Sequence[Place], state: Written) -> None:
+        """How far these rows are in MLflow."""
+        with self._lock, self._database:
+            self._database.executemany(
+                "UPDATE answers SET written = ? WHERE number = ? AND repetition = ?",
+                [(state, *_key(place)) for place in places],
+            )
+
+    def forget(self, place: Place) -> None:
+        """Take a row out, so that it is asked again."""
+        with self._lock, self._database:
+            for table in ("answers", "scores"):
+                self._database.execute(
+                    f"DELETE FROM {table} WHERE number = ? AND repetition = ?",  # noqa: S608 - ours
+                    _key(place),
+                )
+
+    def forget_scores(self, columns: Sequence[str]) -> None:
+        """Take out what some scorers said, so that they are asked again; and who lacks theirs."""
+        with self._lock, self._database:
+            self._database.executemany(
+                "DELETE FROM scores WHERE scorer = ?", [(column,) for column in columns]
+            )
+            self._database.execute("UPDATE answers SET scored = 0 WHERE failed = 0")
+
+    def answered(self) -> dict[Place, tuple[str, bool]]:
+        """The rows that are answered: the key of what was asked, and whether they are scored."""
+        found = self._read("SELECT number, repetition, input_key, scored FROM answers")
+        return {Place(number, n): (key, bool(scored)) for number, n, key, scored in found}
+
+    def said(self, place: Place) -> dict[str, Said]:
+        """What scorers have said of a row, by their columns."""
+        found = self._read(
+            "SELECT scorer, said FROM scores WHERE number = ? AND repetition = ?", _key(place)
+        )
+        return {scorer: load(said) for scorer, said in found}
+
+    def count(self, condition: str = "1") -> int:
+        """How many rows are answered, or meet a condition on their columns."""
+        [(count,)] = self._read(f"SELECT count(*) FROM answers WHERE {condition}")  # noqa: S608
+        return int(count)
+
+    def row(self, place: Place) -> Row:
+        """One row, which is answered."""
+        return next(self.rows("number = ? AND repetition = ?", _key(place)))
+
+    def places(self, condition: str = "1") -> list[Place]:
+        """The places of the rows that meet a condition, in order."""
+        found = self._read(
+            f"SELECT number, repetition FROM answers WHERE {condition} "  # noqa: S608 - ours
+            "ORDER BY number, repetition"
+        )
+        return [Place(*place) for place in found]
+
+    def rows(self, condition: str = "1", values: Sequence[Any] = ()) -> Iterator[Row]:
+        """The rows that meet a condition, in order: some at a time, however many there are."""
+        order = [scorer["column"] for scorer in self.facts.get("scorers", ())]
+        after = (-1, 0)
+        while True:
+            page = self._read(
+                "SELECT number, repetition, answer FROM answers "  # noqa: S608 - ours
+                f"WHERE ({condition}) AND (number, repetition) > (?, ?) "
+                f"ORDER BY number, repetition LIMIT {_PAGE}",
+                (*values, *after),
+            )
+            for number, repetition, answer in page:
+                place = Place(number, repetition)
+                yield Row(**load(answer), place=place, scores=self._scores(place, order))
+            if len(page) < _PAGE:
+                return
+            after = page[-1][:2]
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the evaluation, so that no other process goes on with it meanwhile.
+
+        Raises:
+            JournalError: Another process holds it.
+        """
+        filelock = require("filelock", extra="eval")
+        lock = filelock.FileLock(self.path.with_suffix(".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            msg = (
+                f"Evaluation {self.evaluation_id} is being run by another process. Wait for it to "
+                "end, or stop it first."
+            )
+            raise JournalError(msg) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._database.close()
+
+    def _scores(self, place: Place, order: Sequence[str]) -> RowScores:
+        said = self.said(place)
+        return row_scores([said[column] for column in order if column in said])
+
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock:
+            return self._database.execute(query, values).fetchall()
+
+
+def _key(place: Place) -> tuple[int, int]:
+    return place.number, place.repetition
+
+
+def _parts(answer: Answer) -> dict[str, Any]:
+    # Not all fields of a `Row`: its place and scores are in columns and a table of their own.
+    return {
+        "record": answer.record,
+        "outcome": answer.outcome,
+        "run": answer.run,
+        "matched": answer.matched,
+    }
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, timeout=60)
+    try:
+        [(version,)] = database.execute("PRAGMA user_version")
+        database.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.DatabaseError as error:
+        database.close()
+        msg = f"{path} is no journal of an evaluation: {error}."
+        raise JournalError(msg) from error
+    if version != _SCHEMA_VERSION:
+        database.close()
+        msg = (
+            f"{path} is a journal of version {version}, and this package reads version "
+            f"{_SCHEMA_VERSION}. Use the release of langchain-dbx-eval that wrote it."
+        )
+        raise JournalError(msg)
+    return database
+
+
+def _initialise(path: Path) -> None:
+    database = sqlite3.connect(path)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+    finally:
+        database.close()
+
+
+def _run_id_in(path: Path) -> str | None:
+    """The MLflow run that a journal tells of; None for a file that cannot be read."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:
+            found = database.execute("SELECT value FROM facts WHERE name = 'run_id'").fetchone()
+    except sqlite3.Error:
+        return None
+    return None if found is None else str(json.loads(found[0]))

@@ -1,0 +1,96 @@
+"""How many rows are in flight at once: fewer when the endpoint says that it is too many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+__all__ = ["Pace"]
+
+_SHORTEST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_HOPELESS = 8
+
+
+class Pace:
+    """Gives out slots, as many as the other side bears.
+
+    Additive increase, multiplicative decrease, as TCP does it (D.-M. Chiu and R. Jain, "Analysis of
+    the Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks", Computer
+    Networks and ISDN Systems 17, 1989): a refusal halves the number of slots, and each round of
+    that many answers adds one. Then all wait together: for as long as the refusal asks, else for
+    half a second that doubles with each refusal in a row. Refusals that come during that wait are
+    of rows that were on their way, and say nothing new.
+
+    It belongs to one event loop.
+
+    Args:
+        most: The most slots, with which it begins.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._slots = float(most)
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._not_before = 0.0
+        self._in_a_row = 0
+
+    @property
+    def slots(self) -> int:
+        """How many rows may be in flight now."""
+        return int(self._slots)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing but refusals came for so long that waiting is of no use."""
+        return self._in_a_row >= _HOPELESS
+
+    async def take(self) -> None:
+        """Wait for a slot, and for the end of a wait that all are asked to keep."""
+        loop = asyncio.get_running_loop()
+        while self._taken >= self.slots:
+            turn: asyncio.Future[None] = loop.create_future()
+            self._waiting.append(turn)
+            await turn
+        self._taken += 1
+        try:
+            while (pause := self._not_before - loop.time()) > 0:
+                await asyncio.sleep(pause)
+        except BaseException:
+            self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """A row is no longer in flight."""
+        self._taken -= 1
+        self._wake()
+
+    def went_well(self) -> None:
+        """A row was answered."""
+        self._in_a_row = 0
+        self._slots = min(float(self._most), self._slots + 1 / self._slots)
+        self._wake()
+
+    def refused(self, retry_after: float | None = None) -> None:
+        """The endpoint said 429.
+
+        Args:
+            retry_after: Seconds that the answer asks to wait.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before:
+            return
+        self._slots = max(1.0, self._slots / 2)
+        pause = min(_SHORTEST_PAUSE_S * 2**self._in_a_row, _LONGEST_PAUSE_S)
+        self._in_a_row += 1
+        if not self.hopeless:
+            self._not_before = now + (pause if retry_after is None else retry_after)
+
+    def _wake(self) -> None:
+        for _ in range(self.slots - self._taken):
+            if not self._waiting:
+                return
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)

@@ -1,0 +1,94 @@
+"""What an evaluation is of: dataset, model, scorers; and whether they are still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from langchain_dbx_eval.datasets import EvalDataset
+from langchain_dbx_eval.errors import JournalError
+from langchain_dbx_eval.evaluation.fingerprint import fingerprint
+from langchain_dbx_eval.evaluation.journal import Journal
+from langchain_dbx_eval.scoring import AnyScorer
+
+__all__ = ["Subject"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an evaluation is of.
+
+    Attributes:
+        dataset: What is asked; None for calls without a dataset.
+        scorers: Who scores.
+        model: What is asked, and how its input is made; None where it is not ours to call.
+        repeat: How often each record is asked.
+    """
+
+    dataset: EvalDataset | None
+    scorers: Sequence[AnyScorer]
+    model: Any = None
+    repeat: int = 1
+
+    def facts(self) -> dict[str, Any]:
+        """All this as a journal keeps it."""
+        return {
+            "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "dataset": _facts_of(self.dataset),
+            "model": fingerprint(self.model),
+            "repeat": self.repeat,
+            "scorers": [
+                {"name": s.name, "column": s.column, "fingerprint": fingerprint(s)}
+                for s in self.scorers
+            ],
+        }
+
+    def go_on_with(self, journal: Journal, *, allow_changes: bool) -> None:
+        """Make sure that a journal is of this, or make it so.
+
+        Args:
+            journal: An earlier evaluation's.
+            allow_changes: Whether it may be of something else. Answers to what is still asked are
+                then kept, and a scorer that has changed scores all rows again.
+
+        Raises:
+            JournalError: It is of something else, and may not be.
+        """
+        before, now = journal.facts, self.facts()
+        scorers = {s["column"]: s["fingerprint"] for s in now["scorers"]}
+        earlier = {s["column"]: s["fingerprint"] for s in before["scorers"]}
+        changed = [name for name in ("model", "repeat") if before[name] != now[name]]
+        changed += ["dataset"] if _content(before) != _content(now) else []
+        changed += ["scorers"] if scorers != earlier else []
+        if changed and not allow_changes:
+            raise JournalError(_refusal(journal, changed))
+        if scorers != earlier:
+            stale = [c for c in earlier.keys() & scorers.keys() if earlier[c] != scorers[c]]
+            journal.forget_scores(stale)
+        journal.note(**{**now, "created_at": before["created_at"]})
+
+
+def _facts_of(dataset: EvalDataset | None) -> dict[str, Any] | None:
+    if dataset is None:
+        return None
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "version": dataset.version,
+        "digest": dataset.digest,
+        "records": len(dataset),
+    }
+
+
+def _content(facts: Mapping[str, Any]) -> Any:
+    return (facts["dataset"] or {}).get("digest")
+
+
+def _refusal(journal: Journal, changed: Sequence[str]) -> str:
+    return (
+        f"Evaluation {journal.evaluation_id} cannot be gone on with as it is: changed since then: "
+        f"{', '.join(changed)}. Begin a new one (without resume=), or give allow_changes=True: "
+        "answers to questions that are still asked are then kept, as the earlier chain gave them."
+    )

@@ -1,0 +1,98 @@
+"""How many rows are in flight, when the endpoint says that it is too many."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from langchain_dbx_eval.evaluation.pace import Pace
+
+
+async def in_flight(pace: Pace, count: int) -> None:
+    for _ in range(count):
+        await asyncio.wait_for(pace.take(), 2)
+
+
+async def test_no_more_rows_than_slots_are_in_flight():
+    pace = Pace(2)
+    await in_flight(pace, 2)
+
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(pace.take(), 0.05)
+
+
+async def test_a_slot_that_is_given_back_goes_to_who_waits():
+    pace = Pace(1)
+    await pace.take()
+    waiting = [asyncio.create_task(pace.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    for _ in range(3):
+        pace.give_back()
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait_for(asyncio.gather(*waiting), 2)
+
+
+async def test_a_waiter_that_was_cancelled_takes_nothing_with_it():
+    pace = Pace(1)
+    await pace.take()
+    gone, staying = (asyncio.create_task(pace.take()) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    pace.give_back()
+
+    await asyncio.wait_for(staying, 2)
+
+
+async def test_a_refusal_halves_the_slots_once_for_all_rows_on_their_way():
+    pace = Pace(32)
+    await in_flight(pace, 32)
+
+    for _ in range(32):
+        pace.refused(retry_after=0.05)
+
+    assert pace.slots == 16
+
+
+async def test_refusals_that_go_on_end_at_one_slot():
+    pace = Pace(32)
+    for _ in range(7):
+        pace.refused(retry_after=0.0)
+
+    assert pace.slots == 1
+
+
+async def test_all_wait_as_long_as_the_answer_asks():
+    pace = Pace(4)
+    loop = asyncio.get_running_loop()
+    pace.refused(retry_after=0.2)
+    began = loop.time()
+    await asyncio.gather(pace.take(), pace.take())
+
+    assert loop.time() - began >= 0.19
+
+
+async def test_answers_bring_the_slots_back_one_a_round_and_never_beyond_the_most():
+    pace = Pace(8)
+    pace.refused(retry_after=0.0)
+    pace.refused(retry_after=0.0)
+    assert pace.slots == 2
+
+    for _ in range(3):
+        pace.went_well()
+    assert pace.slots == 3
+    for _ in range(200):
+        pace.went_well()
+    assert pace.slots == 8
+
+
+async def test_nothing_but_refusals_is_hopeless_until_an_answer_comes():
+    pace = Pace(4)
+    for _ in range(8):
+        pace.refused(retry_after=0.0)
+    assert pace.hopeless
+
+    pace.went_well()
+    assert not pace.hopeless
