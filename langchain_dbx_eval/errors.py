@@ -226,10 +226,11 @@ class TrackingError(DatabricksError):
     """MLflow cannot be written to.
 
     Attributes:
-        result: The `EvaluationResult` that could not be logged: the work is done, and not lost.
+        result: The `EvaluationResult` that could not be logged, where there is one already: the
+            work is done, and not lost.
     """
 
-    def __init__(self, message: str, *, result: object) -> None:
+    def __init__(self, message: str, *, result: object = None) -> None:
         super().__init__(message, retryable=True)
         self.result = result
 
