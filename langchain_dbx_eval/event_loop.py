@@ -52,9 +52,20 @@ def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     # A synchronous chain runs in this pool; the rows in flight bound it, not the CPU count.
     loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, "dbx-eval-worker"))
-    threading.Thread(target=loop.run_forever, name="dbx-eval-loop", daemon=True).start()
+    threading.Thread(target=_run, args=(loop,), name="dbx-eval-loop", daemon=True).start()
     atexit.register(_end, loop)
     return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    while not loop.is_closed():
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            # asyncio lets these two out of any task, such as a chain that calls `sys.exit()`, and
+            # stops for them. The task has them too, so that who waits for it is told.
+            continue
+        return
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,9 +13,15 @@ from langchain_dbx_eval.errors import DatabricksError
 if TYPE_CHECKING:
     import tenacity
 
-__all__ = ["RetryPolicy"]
+__all__ = ["RetryPolicy", "retry_listener"]
 
 _Result = TypeVar("_Result")
+
+retry_listener: ContextVar[Callable[[DatabricksError], None] | None] = ContextVar(
+    "retry_listener", default=None
+)
+"""Told of each failure that is met with another try, in whatever thread: who makes many calls at
+once can make fewer, which the calls themselves cannot know to do."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class RetryPolicy:
             "wait": lambda state: _asked_to_wait(state) or backoff(state),
             "stop": tenacity.stop_after_attempt(self.max_retries + 1)
             | tenacity.stop_before_delay(left),
+            "before_sleep": _tell_listener,
             "reraise": True,
         }
 
@@ -103,3 +111,10 @@ def _asked_to_wait(state: tenacity.RetryCallState) -> float | None:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, DatabricksError) else None
     return None if asked is None else max(asked, 0.001)
+
+
+def _tell_listener(state: tenacity.RetryCallState) -> None:
+    listener = retry_listener.get()
+    error = state.outcome.exception() if state.outcome else None
+    if listener is not None and isinstance(error, DatabricksError):
+        listener(error)

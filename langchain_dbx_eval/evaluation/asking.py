@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.runnables import Runnable
-from typing_extensions import override
 
+from langchain_dbx_eval.client.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.callback import CaptureHandler
 from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture
@@ -17,9 +17,6 @@ from langchain_dbx_eval.evaluation.pace import Pace
 from langchain_dbx_eval.evaluation.rows import Answer, Place
 from langchain_dbx_eval.scoring import Outcome
 from langchain_dbx_eval.scoring.traces import outcome_of_record
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 __all__ = ["Asking", "Model", "recorded_answer"]
 
@@ -86,13 +83,16 @@ class Asking:
     def __init__(self, model: Model, pace: Pace) -> None:
         self._model = model
         self._pace = pace
-        self._handler = _RowHandler(RunCapture(self._captured), pace)
+        self._handler = CaptureHandler(RunCapture(self._captured))
+        self._loop = asyncio.get_running_loop()
         self._runs: dict[Place, CapturedRun] = {}
 
     async def __call__(self, place: Place, record: EvalRecord) -> Answer:
         """Ask for one row; a chain that fails is an answer that says so."""
         where = {"request_id": record.request_id, _ROW: [place.number, place.repetition]}
         config = {"callbacks": [self._handler], "metadata": where}
+        # Each row is asked in a task of its own, and so in a context of its own.
+        retry_listener.set(self._heard)
         while True:
             error = await self._model.ask(record.request, config)
             run = self._runs.pop(place, None)
@@ -106,24 +106,14 @@ class Asking:
             self._pace.give_back()
             await self._pace.take()
 
+    def _heard(self, error: BaseException) -> None:
+        """A client inside the chain was refused, and is patient: the others should be, too."""
+        if (refusal := _refusal_in(error)) is not None:
+            self._loop.call_soon_threadsafe(self._pace.refused, _asked_to_wait(refusal))
+
     def _captured(self, run: CapturedRun) -> None:
         if (place := run.metadata.get(_ROW)) is not None:
             self._runs[Place(*place)] = run
-
-
-class _RowHandler(CaptureHandler):
-    """Captures, and hears of refusals that a client inside the chain has met with patience."""
-
-    def __init__(self, capture: RunCapture, pace: Pace) -> None:
-        super().__init__(capture)
-        self._pace = pace
-        self._loop = asyncio.get_running_loop()
-
-    @override
-    def on_retry(self, retry_state: RetryCallState, **event: Any) -> None:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        if (refusal := _refusal_in(error)) is not None:
-            self._loop.call_soon_threadsafe(self._pace.refused, _asked_to_wait(refusal))
 
 
 async def recorded_answer(place: Place, record: EvalRecord) -> Answer:  # noqa: ARG001 - as `Asking`

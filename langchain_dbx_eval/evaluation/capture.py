@@ -64,10 +64,12 @@ class CapturedRun:
     Attributes:
         spans: Its steps in the order of their starts; the first is the call itself.
         metadata: The `metadata` of the call's config.
+        trace_id: The MLflow trace that `mlflow.langchain.autolog` makes of it, where it does.
     """
 
     spans: tuple[Span, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    trace_id: str | None = None
 
     @property
     def root(self) -> Span:

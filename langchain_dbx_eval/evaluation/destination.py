@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.evaluation.store_access import probe, shown, with_retries
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.evaluation.mlflow_runs import MlflowRun
@@ -63,8 +64,36 @@ class Destination:
         """The store, as it may be shown."""
         import mlflow
 
-        parts = urlsplit(self.tracking_uri or mlflow.get_tracking_uri())
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return shown(self.tracking_uri or mlflow.get_tracking_uri())
 
     def open(self, evaluation_id: str) -> MlflowRun:
-        """The run to log to, made where there is none yet."""
+        """The run to log to: the active one, the evaluation's own, or a new one.
+
+        Raises:
+            TrackingError: The store cannot be reached, or refuses.
+        """
+        import mlflow
+
+        from langchain_dbx_eval.evaluation.mlflow_runs import MlflowRun
+
+        store = self.tracking_uri or mlflow.get_tracking_uri()
+        if self.active_run is not None:
+            return MlflowRun.attach(tracking_uri=store, run_id=self.active_run)
+        probe(store)
+        return MlflowRun.begin(
+            tracking_uri=store,
+            experiment_id=with_retries(store, lambda _: self._experiment_in(store)),
+            run_name=self.run_name,
+            evaluation_id=evaluation_id,
+        )
+
+    def _experiment_in(self, store: str) -> str:
+        import mlflow
+        from mlflow.tracking.fluent import _get_experiment_id
+
+        if self.experiment is None:
+            # The one of a notebook or of the environment, else MLflow's default.
+            return self.experiment_id or str(_get_experiment_id())
+        client = mlflow.MlflowClient(store)
+        known = client.get_experiment_by_name(self.experiment)
+        return str(known.experiment_id if known else client.create_experiment(self.experiment))

@@ -139,8 +139,8 @@ class Journal:
     def note(self, **facts: Any) -> None:
         """Write facts of the evaluation, over those of the same names."""
         rows = [(name, json.dumps(value)) for name, value in facts.items()]
-        with self._lock, self._database:
-            self._database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+        with self._writing() as database:
+            database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -150,8 +150,8 @@ class Journal:
     def save_answer(self, place: Place, input_key: str, answer: Answer) -> None:
         """Keep what the chain answered; the row's scores come later."""
         row = (*_key(place), input_key, dump(_parts(answer)), answer.outcome.error is not None)
-        with self._lock, self._database:
-            self._database.execute(
+        with self._writing() as database:
+            database.execute(
                 "INSERT INTO answers (number, repetition, input_key, answer, failed) "
                 "VALUES (?, ?, ?, ?, ?)",
                 row,
@@ -160,40 +160,40 @@ class Journal:
     def save_scores(self, place: Place, said: Mapping[str, Said]) -> None:
         """Keep what some scorers said of a row, by the scorer's column."""
         rows = [(*_key(place), column, dump(list(what))) for column, what in said.items()]
-        with self._lock, self._database:
-            self._database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
+        with self._writing() as database:
+            database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
 
     def mark_scored(self, place: Place) -> None:
         """All scorers have said what they have to say of a row."""
-        with self._lock, self._database:
-            self._database.execute(
+        with self._writing() as database:
+            database.execute(
                 "UPDATE answers SET scored = 1 WHERE number = ? AND repetition = ?", _key(place)
             )
 
     def mark_written(self, places: Sequence[Place], state: Written) -> None:
         """How far these rows are in MLflow."""
-        with self._lock, self._database:
-            self._database.executemany(
+        with self._writing() as database:
+            database.executemany(
                 "UPDATE answers SET written = ? WHERE number = ? AND repetition = ?",
                 [(state, *_key(place)) for place in places],
             )
 
     def forget(self, place: Place) -> None:
         """Take a row out, so that it is asked again."""
-        with self._lock, self._database:
+        with self._writing() as database:
             for table in ("answers", "scores"):
-                self._database.execute(
+                database.execute(
                     f"DELETE FROM {table} WHERE number = ? AND repetition = ?",  # noqa: S608 - ours
                     _key(place),
                 )
 
     def forget_scores(self, columns: Sequence[str]) -> None:
         """Take out what some scorers said, so that they are asked again; and who lacks theirs."""
-        with self._lock, self._database:
-            self._database.executemany(
+        with self._writing() as database:
+            database.executemany(
                 "DELETE FROM scores WHERE scorer = ?", [(column,) for column in columns]
             )
-            self._database.execute("UPDATE answers SET scored = 0 WHERE failed = 0")
+            database.execute("UPDATE answers SET scored = 0 WHERE failed = 0")
 
     def answered(self) -> dict[Place, tuple[str, bool]]:
         """The rows that are answered: the key of what was asked, and whether they are scored."""
@@ -273,9 +273,25 @@ class Journal:
         said = self.said(place)
         return row_scores([said[column] for column in order if column in said])
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock, self._database:
+                yield self._database
+        except sqlite3.Error as error:
+            msg = (
+                f"{self.path} cannot be written to: {error}. What was saved before is kept; "
+                "resume= goes on with it."
+            )
+            raise JournalError(msg) from error
+
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._lock:
-            return self._database.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                return self._database.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            msg = f"{self.path} cannot be read: {error}."
+            raise JournalError(msg) from error
 
 
 def _key(place: Place) -> tuple[int, int]:
@@ -312,12 +328,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _initialise(path: Path) -> None:
-    database = sqlite3.connect(path)
-    try:
+    # Under another name until it is whole: whoever lists the folder finds journals only.
+    unfinished = path.with_suffix(".new")
+    with contextlib.closing(sqlite3.connect(unfinished)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
-    finally:
-        database.close()
+    unfinished.rename(path)
 
 
 def _run_id_in(path: Path) -> str | None:

@@ -18,8 +18,8 @@ class Pace:
     Additive increase, multiplicative decrease, as TCP does it (D.-M. Chiu and R. Jain, "Analysis of
     the Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks", Computer
     Networks and ISDN Systems 17, 1989): a refusal halves the number of slots, and each round of
-    that many answers adds one. Then all wait together: for as long as the refusal asks, else for
-    half a second that doubles with each refusal in a row. Refusals that come during that wait are
+    that many answers adds one. Then all wait together: for half a second that doubles with each
+    refusal in a row, or longer if the refusal asks for it. Refusals that come during that wait are
     of rows that were on their way, and say nothing new.
 
     It belongs to one event loop.
@@ -52,7 +52,12 @@ class Pace:
         while self._taken >= self.slots:
             turn: asyncio.Future[None] = loop.create_future()
             self._waiting.append(turn)
-            await turn
+            try:
+                await turn
+            except asyncio.CancelledError:
+                # The turn may have come already: it is another's then.
+                self._wake()
+                raise
         self._taken += 1
         try:
             while (pause := self._not_before - loop.time()) > 0:
@@ -85,12 +90,12 @@ class Pace:
         pause = min(_SHORTEST_PAUSE_S * 2**self._in_a_row, _LONGEST_PAUSE_S)
         self._in_a_row += 1
         if not self.hopeless:
-            self._not_before = now + (pause if retry_after is None else retry_after)
+            self._not_before = now + max(pause, retry_after or 0.0)
 
     def _wake(self) -> None:
-        for _ in range(self.slots - self._taken):
-            if not self._waiting:
-                return
+        free = self.slots - self._taken
+        while free > 0 and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
+                free -= 1

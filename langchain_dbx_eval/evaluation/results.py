@@ -11,7 +11,7 @@ from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.journal import FAILED, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.rows import Place, Row
-from langchain_dbx_eval.evaluation.traces import trace_id_of
+from langchain_dbx_eval.evaluation.traces import written_row
 from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, summarize
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 
@@ -141,7 +141,7 @@ class EvaluationResult:
     @property
     def trace_ids(self) -> tuple[str, ...]:
         """The MLflow trace of each row."""
-        return tuple(trace_id_of(row, self._journal.evaluation_id) for row in self.rows)
+        return tuple(self._trace_of(row) for row in self.rows)
 
     @property
     def failures(self) -> list[Row]:
@@ -171,8 +171,12 @@ class EvaluationResult:
         return f"<p>{self!r}</p>{metrics.to_html(index=False)}"
 
     def _line(self, row: Row) -> dict[str, Any]:
-        trace_id = trace_id_of(row, self._journal.evaluation_id)
-        return {**row.to_dict(), "repetition": row.repetition, "trace_id": trace_id}
+        named = {"repetition": row.repetition, "trace_id": self._trace_of(row)}
+        return {**row.to_dict(), **named}
+
+    def _trace_of(self, row: Row) -> str:
+        written = written_row(row, self._journal.evaluation_id)
+        return written.autolog_id or written.trace_id
 
     def _fact(self, name: str) -> Any:
         return self._journal.facts.get(name)

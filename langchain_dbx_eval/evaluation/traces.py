@@ -1,112 +1,149 @@
-"""Captured runs as MLflow traces.
+"""Evaluated rows as MLflow traces: their ids and their spans. Nothing is written here.
 
-All traces of an evaluation are written in one call of MLflow's tracing client: about 3 ms a trace,
-where its public span API needs 50 ms and 5 commits (research/mlflow.md, section 6). That client is
-internal to MLflow, so a store or version that refuses it gets the traces through the public API.
+Ids follow from what a row is, not from chance: a row that is written twice, because the process
+died before it could note that it was written, is one trace.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
-from langchain_dbx_eval.evaluation.results import Row
+from langchain_dbx_eval.evaluation.rows import Row
 
 if TYPE_CHECKING:
-    from mlflow.entities import LiveSpan
     from mlflow.entities import Span as MlflowSpan
 
-__all__ = ["plain", "write_traces"]
+__all__ = ["REQUEST_ID_TAG", "WrittenRow", "own_trace_id", "plain", "spans_of", "written_row"]
 
-_logger = logging.getLogger(__name__)
+REQUEST_ID_TAG = "mlflow.eval.requestId"
+"""The tag by which `mlflow.genai.compare_evaluations` pairs the rows of two runs."""
 
-_REQUEST_ID_TAG = "mlflow.eval.requestId"
 # A root span's attribute of this prefix becomes a tag of its trace (MLflow 3.17, the OTLP path).
 _TAG_PREFIX = "mlflow.traceTag."
 
 
-def write_traces(rows: Sequence[Row], experiment_id: str) -> list[str]:
-    """Write a trace for each row.
+@dataclass(frozen=True, kw_only=True)
+class WrittenRow:
+    """An evaluated row as it is to be in MLflow.
+
+    Attributes:
+        row: The row.
+        trace_id: The id of the trace that we write for it, by `own_trace_id`.
+        repetition: Which asking of its record it is, from 1.
+    """
+
+    row: Row
+    trace_id: str
+    repetition: int = 1
+
+    @property
+    def autolog_id(self) -> str | None:
+        """The trace that `mlflow.langchain.autolog` makes of its call, where it does."""
+        return self.row.run.trace_id if self.row.run is not None else None
+
+    @property
+    def request_id(self) -> str:
+        """The record's id; from its second asking on, with its number: ``q1#2``."""
+        request_id = self.row.record.request_id
+        return request_id if self.repetition == 1 else f"{request_id}#{self.repetition}"
+
+
+def own_trace_id(
+    run: CapturedRun | None, evaluation_id: str, number: int, repetition: int = 1
+) -> str:
+    """The id of the trace that we write for a row: always the same for the same row.
 
     Args:
-        rows: The rows of an evaluation.
-        experiment_id: The MLflow experiment to write to.
+        run: The chain's call; its root's id is the trace's.
+        evaluation_id: The evaluation, for a row that was not run.
+        number: That row's number.
+        repetition: Which asking of its record it is, from 1.
 
     Returns:
-        The traces' ids, in the order of the rows.
+        MLflow's form: ``tr-`` and 32 hexadecimal digits.
     """
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracing.client import TracingClient
+    if run is not None:
+        return f"tr-{run.root.run_id.hex}"
+    return f"tr-{uuid5(NAMESPACE_OID, f'{evaluation_id}/{number}/{repetition}').hex}"
 
-    runs = [row.run or _run_of_answer(row) for row in rows]
-    traces = [list(_spans_of(run, row)) for run, row in zip(runs, rows, strict=True)]
-    try:
-        TracingClient().log_spans(experiment_id, [span for trace in traces for span in trace])
-    except (MlflowException, NotImplementedError, AttributeError, TypeError) as error:
-        _logger.debug("MLflow refused spans in one call, so they go one by one: %s", error)
-        return _write_one_by_one(runs, rows, experiment_id)
-    return [trace[0].trace_id for trace in traces]
+
+def written_row(row: Row, evaluation_id: str) -> WrittenRow:
+    """A row with the id of its trace."""
+    trace_id = own_trace_id(row.run, evaluation_id, row.number, row.repetition)
+    return WrittenRow(row=row, trace_id=trace_id, repetition=row.repetition)
+
+
+def spans_of(written: WrittenRow) -> list[MlflowSpan]:
+    """The spans of a row's own trace, the root first.
+
+    A row that was not run has one span: its request, and the answer that the data carried.
+    """
+    run = written.row.run or _run_of_answer(written)
+    return list(_spans(run, written))
 
 
 def plain(value: Any) -> Any:
     """A step's input or output as plain JSON, in the forms that MLflow's UI knows."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
     if isinstance(value, BaseMessage):
         return convert_to_openai_messages(value)
     if isinstance(value, Document):
         return {"page_content": value.page_content, "metadata": plain(value.metadata)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    return str(value)
 
 
-def _run_of_answer(row: Row) -> CapturedRun:
-    """A trace for a row that was not run: its request and the answer that the data carried."""
+def _run_of_answer(written: WrittenRow) -> CapturedRun:
     now = time.time_ns()
     span = Span(
-        run_id=uuid4(),
+        run_id=UUID(hex=written.trace_id.removeprefix("tr-")),
         parent_id=None,
         kind="CHAIN",
         name="response",
-        inputs=row.record.request,
-        outputs=row.outcome.response,
-        error=row.outcome.error,
+        inputs=written.row.record.request,
+        outputs=written.row.outcome.response,
+        error=written.row.outcome.error,
         start_ns=now,
         end_ns=now,
     )
     return CapturedRun((span,))
 
 
-def _spans_of(run: CapturedRun, row: Row) -> Iterator[MlflowSpan]:
+def _spans(run: CapturedRun, written: WrittenRow) -> Iterator[MlflowSpan]:
     from mlflow.entities import Span as MlflowSpan
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext, Status, StatusCode
 
-    trace = secrets.randbits(128) or 1
+    trace = int(written.trace_id.removeprefix("tr-"), 16)
     contexts = {
-        span.run_id: SpanContext(trace, secrets.randbits(64) or 1, is_remote=False)
+        span.run_id: SpanContext(trace, _span_id(span.run_id), is_remote=False)
         for span in run.spans
     }
+    nowhere = Resource.get_empty()
     for span in run.spans:
         attributes = {
-            "mlflow.traceRequestId": f"tr-{trace:032x}",
+            "mlflow.traceRequestId": written.trace_id,
             "mlflow.spanType": span.kind,
             "mlflow.spanInputs": plain(span.inputs),
             "mlflow.spanOutputs": plain(span.outputs),
             **_further_attributes(span),
         }
         if span is run.root:
-            attributes[_TAG_PREFIX + _REQUEST_ID_TAG] = row.record.request_id
+            attributes[_TAG_PREFIX + REQUEST_ID_TAG] = written.request_id
             attributes[_TAG_PREFIX + "mlflow.traceName"] = span.name
         failed = span.error is not None
         yield MlflowSpan(
@@ -114,6 +151,8 @@ def _spans_of(run: CapturedRun, row: Row) -> Iterator[MlflowSpan]:
                 name=span.name,
                 context=contexts[span.run_id],
                 parent=contexts.get(span.parent_id) if span.parent_id else None,
+                # Without one, OpenTelemetry describes this process anew for each span.
+                resource=nowhere,
                 attributes={k: json.dumps(v, ensure_ascii=False) for k, v in attributes.items()},
                 status=Status(StatusCode.ERROR if failed else StatusCode.OK, span.error),
                 start_time=span.start_ns,
@@ -122,53 +161,20 @@ def _spans_of(run: CapturedRun, row: Row) -> Iterator[MlflowSpan]:
         )
 
 
+def _span_id(run_id: UUID) -> int:
+    """64 bits of a step's id, those that are random in every version of UUID; 0 is no span id."""
+    return run_id.int & (2**64 - 1) or 1
+
+
 def _further_attributes(span: Span) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
     if span.error is not None:
         attributes["error"] = span.error
     if span.input_tokens is not None or span.output_tokens is not None:
-        read, written = span.input_tokens or 0, span.output_tokens or 0
+        read, wrote = span.input_tokens or 0, span.output_tokens or 0
         attributes["mlflow.chat.tokenUsage"] = {
             "input_tokens": read,
-            "output_tokens": written,
-            "total_tokens": read + written,
+            "output_tokens": wrote,
+            "total_tokens": read + wrote,
         }
     return attributes
-
-
-def _write_one_by_one(
-    runs: Iterable[CapturedRun], rows: Iterable[Row], experiment_id: str
-) -> list[str]:
-    import mlflow
-
-    trace_ids = [_write_one(run, row, experiment_id) for run, row in zip(runs, rows, strict=True)]
-    # The public API exports in the background; an assessment needs its trace in the store.
-    mlflow.flush_trace_async_logging()
-    return trace_ids
-
-
-def _write_one(run: CapturedRun, row: Row, experiment_id: str) -> str:
-    import mlflow
-
-    live: dict[Any, LiveSpan] = {}
-    for span in run.spans:
-        parent = live.get(span.parent_id)
-        live[span.run_id] = mlflow.start_span_no_context(
-            span.name,
-            span_type=span.kind,
-            parent_span=parent,
-            inputs=plain(span.inputs),
-            # MLflow takes these two for a trace's root alone.
-            tags=None if parent else {_REQUEST_ID_TAG: row.record.request_id},
-            experiment_id=None if parent else experiment_id,
-            start_time_ns=span.start_ns,
-        )
-        live[span.run_id].set_attributes(_further_attributes(span))
-    # The root last: when it ends, the trace is complete and exported.
-    for span in reversed(run.spans):
-        live[span.run_id].end(
-            outputs=plain(span.outputs),
-            status="ERROR" if span.error is not None else "OK",
-            end_time_ns=span.end_ns,
-        )
-    return live[run.root.run_id].trace_id

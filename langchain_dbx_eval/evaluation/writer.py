@@ -17,6 +17,7 @@ from langchain_dbx_eval.errors import TrackingError
 from langchain_dbx_eval.evaluation.destination import Destination
 from langchain_dbx_eval.evaluation.journal import UNWRITTEN, Journal, Written
 from langchain_dbx_eval.evaluation.results import EvaluationResult
+from langchain_dbx_eval.evaluation.traces import written_row
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.evaluation.mlflow_runs import MlflowRun
@@ -98,7 +99,8 @@ class MlflowWriter:
                 self._end_run(complete)
                 return
             except Exception as error:  # a store fails in its own ways: SQLAlchemy's, requests'
-                if time.monotonic() + pause > give_up:
+                passing = isinstance(error, TrackingError) and error.retryable
+                if not passing or time.monotonic() + pause > give_up:
                     raise self._failure(error) from error
                 _logger.info("MLflow could not be written to, trying again: %s", error)
             time.sleep(pause)
@@ -124,7 +126,8 @@ class MlflowWriter:
             places = [row.place for row in rows]
             unsure = self._journal.count("written = 1") > 0
             self._journal.mark_written(places, Written.PERHAPS)
-            run.write_rows(rows, maybe_written=unsure)
+            written = [written_row(row, self._journal.evaluation_id) for row in rows]
+            run.write_rows(written, maybe_written=unsure)
             self._journal.mark_written(places, Written.YES)
 
     def _opened(self) -> MlflowRun:
@@ -138,8 +141,11 @@ class MlflowWriter:
 
     def _end_run(self, complete: bool) -> None:
         result = EvaluationResult(self._journal)
-        status = "FINISHED" if complete else "KILLED"
-        self._opened().finish(result.metrics, result.tables["eval_results"], status=status)
+        self._opened().finish(
+            result.metrics,
+            result.tables["eval_results"],
+            status="FINISHED" if complete else "KILLED",
+        )
         self._journal.note(logged=complete)
 
     def _failure(self, error: Exception) -> TrackingError:

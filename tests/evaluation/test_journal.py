@@ -41,14 +41,14 @@ class TestValues:
         "value",
         [
             None,
-            "text \ud83d\ude00 \x00",
+            "text 😀 \x00",
             "lone \udc80 surrogate",
             10**30,
             [1, 2.5, {"a": [None, True]}],
             AIMessage(
                 "hi",
-                usage_metadata={k: 1 for k in ("input_tokens", "output_tokens", "total_tokens")},
-            ),  # noqa: C420, E501
+                usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+            ),
             AIMessage("", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}]),
             {"messages": [HumanMessage("q"), ToolMessage("r", tool_call_id="1")]},
             [Document("text", metadata={"source": "a.md"}, id="7")],
@@ -129,7 +129,7 @@ class TestRows:
 
     def test_a_row_is_saved_once(self, journal):
         journal.save_answer(Place(0), "key", answer())
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(errors.JournalError):
             journal.save_answer(Place(0), "key", answer("another"))
 
         assert journal.row(Place(0)).outcome.response == "yes"

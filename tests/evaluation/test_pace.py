@@ -6,7 +6,13 @@ import asyncio
 
 import pytest
 
+from langchain_dbx_eval.evaluation import pace as pace_module
 from langchain_dbx_eval.evaluation.pace import Pace
+
+
+@pytest.fixture
+def _no_pause(monkeypatch):
+    monkeypatch.setattr(pace_module, "_SHORTEST_PAUSE_S", 0.0)
 
 
 async def in_flight(pace: Pace, count: int) -> None:
@@ -51,15 +57,16 @@ async def test_a_refusal_halves_the_slots_once_for_all_rows_on_their_way():
     await in_flight(pace, 32)
 
     for _ in range(32):
-        pace.refused(retry_after=0.05)
+        pace.refused()
 
     assert pace.slots == 16
 
 
+@pytest.mark.usefixtures("_no_pause")
 async def test_refusals_that_go_on_end_at_one_slot():
     pace = Pace(32)
     for _ in range(7):
-        pace.refused(retry_after=0.0)
+        pace.refused()
 
     assert pace.slots == 1
 
@@ -67,17 +74,18 @@ async def test_refusals_that_go_on_end_at_one_slot():
 async def test_all_wait_as_long_as_the_answer_asks():
     pace = Pace(4)
     loop = asyncio.get_running_loop()
-    pace.refused(retry_after=0.2)
+    pace.refused(retry_after=0.7)
     began = loop.time()
     await asyncio.gather(pace.take(), pace.take())
 
-    assert loop.time() - began >= 0.19
+    assert loop.time() - began >= 0.69
 
 
+@pytest.mark.usefixtures("_no_pause")
 async def test_answers_bring_the_slots_back_one_a_round_and_never_beyond_the_most():
     pace = Pace(8)
-    pace.refused(retry_after=0.0)
-    pace.refused(retry_after=0.0)
+    pace.refused()
+    pace.refused()
     assert pace.slots == 2
 
     for _ in range(3):
@@ -88,10 +96,11 @@ async def test_answers_bring_the_slots_back_one_a_round_and_never_beyond_the_mos
     assert pace.slots == 8
 
 
+@pytest.mark.usefixtures("_no_pause")
 async def test_nothing_but_refusals_is_hopeless_until_an_answer_comes():
     pace = Pace(4)
     for _ in range(8):
-        pace.refused(retry_after=0.0)
+        pace.refused()
     assert pace.hopeless
 
     pace.went_well()

@@ -1,0 +1,101 @@
+"""Calls of an MLflow store that fail fast, try again where it helps, and say what is wrong.
+
+MLflow's own client repeats a request to a server that is down for over four minutes, and lets
+through whatever the store raises: SQLAlchemy's errors, requests', its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from langchain_dbx_eval.errors import TrackingError
+
+__all__ = ["is_passing", "probe", "shown", "tracking_error", "with_retries"]
+
+_Answer = TypeVar("_Answer")
+_PROBE_SECONDS = 5
+_ATTEMPTS = 5
+
+
+def probe(tracking_uri: str) -> None:
+    """Find out within seconds whether a tracking server can be reached at all.
+
+    Any answer will do, a refusal included. Stores without a server of their own are not asked.
+
+    Raises:
+        TrackingError: It cannot be reached, or takes more than 5 seconds to say anything.
+    """
+    if urlsplit(tracking_uri).scheme not in ("http", "https"):
+        return
+    try:
+        requests.head(tracking_uri, timeout=_PROBE_SECONDS)
+    except requests.exceptions.SSLError:
+        # There is a server. Whether its certificate will do is for MLflow's settings to say.
+        return
+    except requests.exceptions.RequestException as error:
+        raise tracking_error(tracking_uri, error) from error
+
+
+def with_retries(tracking_uri: str, action: Callable[[bool], _Answer]) -> _Answer:
+    """Do something in a store, and do it again where the failure is one that passes.
+
+    Args:
+        tracking_uri: The store, for the message.
+        action: What to do; it is told whether this is a further attempt, and must bear repetition.
+
+    Raises:
+        TrackingError: It failed, for good or five times.
+    """
+    tries = Retrying(
+        retry=retry_if_exception(is_passing),
+        stop=stop_after_attempt(_ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        reraise=True,
+    )
+    attempts = count(1)
+    try:
+        return tries(lambda: action(next(attempts) > 1))
+    except TrackingError:
+        raise
+    except Exception as error:
+        raise tracking_error(tracking_uri, error) from error
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a failure is one that passes: a locked database, a server that is overloaded."""
+    from mlflow.exceptions import MlflowException, RestException
+
+    if "database is locked" in str(error):
+        return True
+    if isinstance(error, RestException):
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        # 501 is how a server refuses what it cannot do.
+        return status >= 500 and status != 501
+    return isinstance(error, MlflowException) and error.error_code == "TEMPORARILY_UNAVAILABLE"
+
+
+def tracking_error(tracking_uri: str, error: BaseException) -> TrackingError:
+    """What went wrong, where, and without the password that a tracking URI may carry."""
+    reason = str(error).replace(tracking_uri, shown(tracking_uri))
+    if password := urlsplit(tracking_uri).password:
+        reason = reason.replace(password, "***")
+    msg = (
+        f"MLflow at {shown(tracking_uri)} could not be written to: {type(error).__name__}: {reason}"
+    )
+    passing = isinstance(error, requests.exceptions.RequestException) or is_passing(error)
+    return TrackingError(msg, retryable=passing)
+
+
+def shown(tracking_uri: str) -> str:
+    """A tracking URI as it may be shown: without user and password."""
+    parts = urlsplit(tracking_uri)
+    if parts.password is None and parts.username is None:
+        return tracking_uri
+    return urlunsplit(parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}"))

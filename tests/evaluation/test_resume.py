@@ -1,0 +1,203 @@
+"""Going on with an evaluation: what is kept, what is refused, what is done again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+from questions import RECORDS
+
+from langchain_dbx_eval import EvaluationResult, errors, evaluate, scorer
+from langchain_dbx_eval.evaluation.journal import SCORED, Journal
+from langchain_dbx_eval.evaluation.rows import Place
+from langchain_dbx_eval.home import journals_root
+from langchain_dbx_eval.scoring import ExactMatch
+
+pytestmark = pytest.mark.usefixtures("mlflow_store")
+
+
+class Chain:
+    """Answers, counts, and may send this process a signal at one of the questions."""
+
+    def __init__(self, at: str | None = None, number: int = signal.SIGINT, times: int = 1):
+        self.at, self.number, self.times = at, number, times
+        self.asked: Counter[str] = Counter()
+
+    def __call__(self, request):
+        text = request["messages"][-1]["content"]
+        self.asked[text] += 1
+        if text == self.at:
+            self.at = None
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+                time.sleep(0.05)
+        return text.replace("question", "answer")
+
+
+def the_journal() -> Journal:
+    [path] = journals_root().glob("*.sqlite")
+    return Journal.find(path)
+
+
+def stopped_after(question: str, **options) -> Chain:
+    chain = Chain(at=question)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(RECORDS, chain, max_concurrency=1, **options)
+    return chain
+
+
+class TestCtrlC:
+    def test_once_saves_what_is_in_flight_and_says_how_to_go_on(self):
+        chain = Chain(at="question 2")
+        with pytest.raises(KeyboardInterrupt, match=r"rows are done.*resume='\w{32}'"):
+            evaluate(RECORDS, chain, max_concurrency=2)
+
+        done = the_journal().places(SCORED)
+        assert {f"question {place.number}" for place in done} == set(chain.asked)
+        assert 3 <= len(done) < 6
+
+    def test_what_was_done_is_in_mlflow_and_the_run_is_killed(self, mlflow_store):
+        import mlflow
+
+        stopped_after("question 2")
+        result = EvaluationResult.load(the_journal().path)
+        traces = mlflow.search_traces(run_id=result.run_id, return_type="list")
+
+        assert len(traces) == len(result.rows) == 3
+        assert mlflow.get_run(result.run_id).info.status == "KILLED"
+
+    def test_twice_stops_at_once(self):
+        chain = Chain(at="question 1", times=2)
+        slow = threading.Event()
+
+        def never(request):
+            chain(request)
+            slow.wait(30)
+
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(RECORDS, never, max_concurrency=2)
+        slow.set()
+        assert time.monotonic() - began < 20
+
+    def test_sigterm_ends_the_process_in_good_order(self):
+        chain = Chain(at="question 2", number=signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended:
+            evaluate(RECORDS, chain, max_concurrency=1)
+
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert the_journal().count(SCORED) == 3
+
+    def test_the_signals_are_whose_they_were_afterwards(self):
+        before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+        stopped_after("question 2")
+
+        assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+    def test_a_users_own_handler_is_left_alone(self, monkeypatch):
+        taken = []
+        before = signal.signal(signal.SIGTERM, lambda *args: taken.append(1))
+        try:
+            result = evaluate(RECORDS, Chain(at="question 2", number=signal.SIGTERM))
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert (len(result.rows), taken) == (6, [1])
+
+
+class TestResume:
+    def test_only_what_is_missing_is_asked(self):
+        first = stopped_after("question 2")
+        second = Chain()
+        result = evaluate(RECORDS, second, resume=the_journal().path)
+
+        assert not first.asked.keys() & second.asked.keys()
+        assert [row.number for row in result.rows] == list(range(6))
+        assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
+
+    def test_it_goes_on_in_the_same_mlflow_run(self):
+        stopped_after("question 2")
+        run_id = EvaluationResult.load(the_journal().path).run_id
+
+        assert evaluate(RECORDS, Chain(), resume=run_id).run_id == run_id
+
+    def test_a_finished_evaluation_asks_nothing_again(self):
+        done = evaluate(RECORDS, Chain())
+        chain = Chain()
+        again = evaluate(RECORDS, chain, resume=done.run_id)
+
+        assert not chain.asked
+        assert again.metrics == done.metrics
+
+    def test_a_row_that_was_answered_and_not_scored_is_only_scored(self):
+        done = evaluate(RECORDS, Chain())
+        journal = Journal.find(done.journal)
+        journal.forget(Place(5))
+        journal.forget_scores([ExactMatch().column])
+        chain = Chain()
+        again = evaluate(RECORDS, chain, resume=done.run_id)
+
+        assert list(chain.asked) == ["question 5"]
+        assert list(again.tables["eval_results"][ExactMatch().column]) == [1.0] * 6
+
+    def test_an_unknown_evaluation_is_told(self):
+        with pytest.raises(errors.NotFoundError, match="no-such-run"):
+            evaluate(RECORDS, Chain(), resume="no-such-run")
+
+
+@scorer
+def length(response):
+    return len(response)
+
+
+@scorer(name="length")
+def length_in_words(response):
+    return len(response.split())
+
+
+class TestChanges:
+    @pytest.fixture
+    def journal(self):
+        stopped_after("question 2", scorers=[length])
+        return the_journal().path
+
+    def test_another_dataset_is_refused(self, journal):
+        with pytest.raises(errors.JournalError, match=r"changed since then: dataset\b.*allow_ch"):
+            evaluate(RECORDS[:5], Chain(), scorers=[length], resume=journal)
+
+    def test_another_chain_is_refused(self, journal):
+        with pytest.raises(errors.JournalError, match="changed since then: model"):
+            evaluate(RECORDS, lambda request: "x", scorers=[length], resume=journal)
+
+    @pytest.mark.parametrize("scorers", [[length_in_words], [length, ExactMatch()], []])
+    def test_other_scorers_are_refused(self, journal, scorers):
+        with pytest.raises(errors.JournalError, match="changed since then: scorers"):
+            evaluate(RECORDS, Chain(), scorers=scorers, resume=journal)
+
+    def test_another_repeat_is_refused(self, journal):
+        with pytest.raises(errors.JournalError, match="changed since then: repeat"):
+            evaluate(RECORDS, Chain(), scorers=[length], resume=journal, repeat=2)
+
+    def test_where_allowed_a_changed_scorer_scores_all_rows_again(self, journal):
+        chain = Chain()
+        options = {"resume": journal, "allow_changes": True}
+        result = evaluate(RECORDS, chain, scorers=[length_in_words, ExactMatch()], **options)
+
+        assert len(chain.asked) == 3
+        table = result.tables["eval_results"]
+        assert list(table["metric/length"]) == [2] * 6
+        assert list(table["response/ground_truth/exact_match"]) == [1.0] * 6
+
+    def test_where_allowed_records_that_have_changed_are_asked_and_others_kept(self, journal):
+        changed = [RECORDS[0], {"request": "question 77"}, *RECORDS[2:5]]
+        chain = Chain()
+        options = {"resume": journal, "allow_changes": True}
+        result = evaluate(changed, chain, scorers=[length], **options)
+
+        assert set(chain.asked) == {"question 77", "question 3", "question 4"}
+        assert [row.outcome.response for row in result.rows] == [
+            f"answer {n}" for n in (0, 77, 2, 3, 4)
+        ]
