@@ -154,6 +154,29 @@ def test_a_store_that_is_not_as_known_is_written_to_by_the_public_way(
     assert [len(trace.info.assessments) for trace in traces_of(run)] == [8, 8]
 
 
+@pytest.mark.parametrize("server_names_them", [False, True])
+def test_only_what_is_missing_is_written_by_the_public_way(
+    server_names_them: bool, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_store, "insert", lambda store, assessments: False)
+    real = TracingClient.log_assessment
+    run, client = begin(mlflow_store), TracingClient(mlflow_store)
+
+    def with_an_id_of_its_own(self: TracingClient, trace_id: str, assessment: Any) -> Any:
+        assessment.assessment_id = None
+        return real(self, trace_id, assessment)
+
+    if server_names_them:
+        monkeypatch.setattr(TracingClient, "log_assessment", with_an_id_of_its_own)
+    [trace_id] = run.write_rows([written(0)])
+    there = client.get_trace_info(trace_id).assessments
+    lost = next(a for a in there if a.name == "judged")
+    client.delete_assessment(trace_id, lost.assessment_id)
+    run.write_rows([written(0)], maybe_written=True)
+    names = [a.name for a in client.get_trace_info(trace_id).assessments]
+    assert sorted(names) == sorted(a.name for a in there)
+
+
 def renamed(store: Any, *args: Any) -> Any:
     return store._a_method_of_a_later_mlflow(*args)
 
