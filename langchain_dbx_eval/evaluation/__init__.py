@@ -7,8 +7,10 @@
 - `runner`: `evaluate()`, which asks the chain itself.
 - `results`: `EvaluationResult`, which is what users look at.
 - `tracking`: writes an evaluation to MLflow.
+- `mlflow_runs`: a run of an MLflow store, written to in batches, as often as need be.
+- `mlflow_traces`, `traces`: rows as traces; `mlflow_assessments`, `sql_store`: what is said of
+  them; `store_access`: how a store that is down or busy is met.
 - `mlflow_plugin`: `evaluate()` as an evaluator of `mlflow.models.evaluate`.
-- `traces`: captured runs as MLflow traces.
 """
 
 from langchain_dbx_eval.evaluation.callback import EvaluationCallbackHandler

@@ -1,0 +1,191 @@
+"""Rows a second into MLflow: ours by each way, beside what `mlflow.genai.evaluate` writes.
+
+All ways take turns in one process, each on a store of its own, so that a busy machine slows all of
+them; the ratios are what counts. `mlflow.genai.evaluate` runs a function that does nothing, with
+one scorer, ten workers and no limit of calls a second, which is where it keeps all rows.
+
+    python benchmarks/mlflow_writing.py --rows 200 --rounds 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+from uuid import uuid4
+
+os.environ |= {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_GENAI_EVAL_MAX_WORKERS": "10",
+    "MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT": "0",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+
+import mlflow
+import requests
+
+from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.evaluation import sql_store
+from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
+from langchain_dbx_eval.evaluation.mlflow_runs import MlflowRun
+from langchain_dbx_eval.evaluation.results import Row
+from langchain_dbx_eval.evaluation.traces import WrittenRow, own_trace_id
+from langchain_dbx_eval.scoring import Assessment, RowScores
+
+
+def rows(count: int) -> list[WrittenRow]:
+    """Rows of a call of one step, with one score, as the other side writes them."""
+    written = []
+    for number in range(count):
+        now = time.time_ns()
+        span = Span(
+            run_id=uuid4(),
+            parent_id=None,
+            kind="CHAIN",
+            name="predict",
+            inputs={"question": f"question {number}"},
+            outputs=f"answer {number}",
+            start_ns=now,
+            end_ns=now + 1_000_000,
+        )
+        run = CapturedRun((span,))
+        scores = RowScores((Assessment(name="exact", column="exact", value=True),))
+        record = EvalRecord(request=span.inputs)
+        row = Row(number, record, run.outcome(), scores, run, False)
+        written.append(WrittenRow(row=row, trace_id=own_trace_id(run, "bench", number)))
+    return written
+
+
+def ours(uri: str, count: int) -> int:
+    """Write rows by our own way; how many are there afterwards."""
+    mlflow.set_tracking_uri(uri)
+    run = MlflowRun.begin(
+        tracking_uri=uri,
+        experiment_id=mlflow.set_experiment("bench").experiment_id,
+        run_name=None,
+        evaluation_id=uuid4().hex,
+    )
+    run.write_rows(rows(count))
+    found = mlflow.search_traces(run_id=run.run_id, return_type="list", include_spans=False)
+    return sum(len(trace.info.assessments) == 1 for trace in found)
+
+
+def ours_without_sql(uri: str, count: int) -> int:
+    """The public way, on the same store."""
+    with mock.patch.object(sql_store, "insert", return_value=False):
+        return ours(uri, count)
+
+
+def theirs(uri: str, count: int) -> int:
+    """`mlflow.genai.evaluate`; how many rows its result has."""
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("bench")
+
+    @mlflow.genai.scorer
+    def exact(outputs: str) -> bool:
+        return outputs.startswith("answer")
+
+    data = [{"inputs": {"question": f"question {n}"}} for n in range(count)]
+    result = mlflow.genai.evaluate(
+        data=data,
+        scorers=[exact],
+        predict_fn=lambda question: question.replace("question", "answer"),
+    )
+    return len(result.result_df)
+
+
+@contextmanager
+def server(database: Path) -> Iterator[str]:
+    """A tracking server over a store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{database}"]
+    command += ["--artifacts-destination", str(database.parent / "artifacts")]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, start_new_session=True, **quiet) as process:
+        try:
+            uri = f"http://127.0.0.1:{port}"
+            wait_for(uri)
+            yield uri
+        finally:
+            os.killpg(process.pid, 9)
+
+
+def wait_for(uri: str) -> None:
+    """Wait until a server answers, for at most two minutes."""
+    for _ in range(240):
+        try:
+            requests.get(f"{uri}/health", timeout=2)
+        except requests.RequestException:
+            time.sleep(0.5)
+        else:
+            return
+    raise TimeoutError(uri)
+
+
+def main() -> None:
+    """Measure all ways in turns, and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=2)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stores = {name: Path(folder) / name / "mlflow.db" for name in ("own", "served", "theirs")}
+        template = Path(folder) / "template.db"
+        mlflow.set_tracking_uri(f"sqlite:///{template}")
+        mlflow.search_experiments()
+        for path in stores.values():
+            path.parent.mkdir()
+            shutil.copy(template, path)
+        os.chdir(folder)
+        local = {name: f"sqlite:///{path}" for name, path in stores.items()}
+        with server(stores["served"]) as served:
+            ways: dict[str, tuple[Callable[[str, int], int], str]] = {
+                "mlflow.genai.evaluate": (theirs, local["theirs"]),
+                "ours, one transaction": (ours, local["own"]),
+                "ours, public way": (ours_without_sql, local["own"]),
+                "ours, through a server": (ours, served),
+            }
+            report(measure(ways, asked.rows, asked.rounds), asked.rows)
+
+
+def measure(
+    ways: dict[str, tuple[Callable[[str, int], int], str]], count: int, rounds: int
+) -> dict[str, tuple[list[float], int]]:
+    """Seconds of each round of each way, and the fewest rows that it kept."""
+    for write, uri in ways.values():
+        write(uri, 2)  # what only the first call costs
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    kept = dict.fromkeys(ways, count)
+    for _ in range(rounds):
+        for name, (write, uri) in ways.items():
+            began = time.perf_counter()
+            kept[name] = min(kept[name], write(uri, count))
+            seconds[name].append(time.perf_counter() - began)
+    return {name: (seconds[name], kept[name]) for name in ways}
+
+
+def report(found: dict[str, tuple[list[float], int]], count: int) -> None:
+    """Print a table."""
+    reference = statistics.median(found["mlflow.genai.evaluate"][0])
+    print(f"\n{'':24}{'ms/row':>8}{'rows/s':>8}{'kept':>6}{'times as fast':>15}")
+    for name, (seconds, kept) in found.items():
+        median = statistics.median(seconds)
+        each = f"{1000 * median / count:8.1f}{count / median:8.0f}{kept:6}"
+        print(f"{name:24}{each}{reference / median:15.1f}")
+
+
+if __name__ == "__main__":
+    main()
