@@ -13,8 +13,8 @@ from langchain_core.runnables import Runnable
 from langchain_dbx_eval import event_loop
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.evaluation.callback import CaptureHandler
 from langchain_dbx_eval.evaluation.capture import RunCapture
+from langchain_dbx_eval.evaluation.events import CaptureHandler
 from langchain_dbx_eval.evaluation.models import as_runnable, input_for, resolve_model
 from langchain_dbx_eval.evaluation.results import EvaluationResult
 from langchain_dbx_eval.evaluation.session import ROW_KEY, EvaluationSession
