@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from langchain_dbx_eval import event_loop
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.evaluation.capture import CapturedRun
+from langchain_dbx_eval.evaluation.capture import CapturedRun, Recording
 
 __all__ = ["Backlog", "WhenFull"]
 
@@ -23,7 +23,7 @@ WhenFull = Literal["wait", "drop"]
 _logger = logging.getLogger(__name__)
 # A chain's thread only leaves its call here, which costs microseconds. What comes within this time
 # is taken together: to wake the loop once a call costs more than the rest of the callback.
-_GATHER_S = 0.01
+_GATHER_S = 0.05
 _AT_ONCE = 64
 
 
@@ -56,7 +56,7 @@ class Backlog:
         self._hand_on = hand_on
         self._slots = threading.Semaphore(max_pending)
         self._when_full = when_full
-        self._waiting: deque[tuple[CapturedRun, bool]] = deque()
+        self._waiting: deque[tuple[Recording, bool]] = deque()
         self._handing_on = threading.Lock()
         self._counting = threading.Lock()
         self._scheduled = False
@@ -65,7 +65,7 @@ class Backlog:
         self.failures = 0
         """How many calls could not be handed on; each is logged."""
 
-    def put(self, run: CapturedRun) -> None:
+    def put(self, call: Recording) -> None:
         """Take a call."""
         has_slot = self._slots.acquire(blocking=False)
         if not has_slot and self._when_full == "drop":
@@ -73,7 +73,7 @@ class Backlog:
             return
         if not has_slot and not event_loop.is_own_thread():
             has_slot = self._slots.acquire()
-        self._waiting.append((run, has_slot))
+        self._waiting.append((call, has_slot))
         with self._counting:
             must_schedule, self._scheduled = not self._scheduled, True
         if must_schedule:
@@ -113,9 +113,9 @@ class Backlog:
                 await asyncio.sleep(_GATHER_S)
 
     def _hand_on_one(self) -> None:
-        run, has_slot = self._waiting.popleft()
+        call, has_slot = self._waiting.popleft()
         try:
-            scored = self._hand_on(run)
+            scored = self._hand_on(call.captured())
         except Exception:
             self.failures += 1
             _logger.exception("A call could not be taken for evaluation; the chain goes on.")

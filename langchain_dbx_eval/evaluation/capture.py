@@ -12,14 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from langchain_core.documents import Document
 
 from langchain_dbx_eval.scoring import Outcome
 
-__all__ = ["Call", "CapturedRun", "RunCapture", "Span", "SpanKind", "doc_uri"]
+__all__ = ["CapturedRun", "Recording", "RunCapture", "Span", "SpanKind", "doc_uri"]
 
 SpanKind = Literal["CHAIN", "LLM", "CHAT_MODEL", "RETRIEVER", "TOOL"]
 """The kinds of steps, in MLflow's words for span types."""
@@ -148,24 +148,77 @@ class CapturedRun:
         return (min(told) - self.root.start_ns) / 1e9 if told else None
 
 
-@dataclass(eq=False, slots=True)
-class Call:
-    """A call of a chain while it runs.
+_Tokens: TypeAlias = tuple[int | None, int | None]
+_Read: TypeAlias = Callable[[Any], tuple[Any, _Tokens]]
+# A step's kind, id, start, inputs, component, and what else LangChain tells at its start.
+_Begun: TypeAlias = tuple[SpanKind, UUID, int, Any, Any, dict[str, Any]]
+# Its end, outputs, inputs that are known only now, error, and what reads the outputs.
+_Ended: TypeAlias = tuple[int, Any, Any, str | None, _Read | None]
 
-    Attributes:
-        root_id: The id of the call's own run.
-        kept: Whether its steps are recorded.
-        steps: The steps so far, by their ids; None where they are not recorded.
-        metadata: As for `CapturedRun`, like the ones after it.
+
+class Recording:
+    """What was told of a call, as it was told.
+
+    Until the call has ended, each event costs the chain no more than a tuple. They are put together
+    by `captured`, which need not be done in the chain's own thread.
     """
 
-    root_id: UUID
-    kept: bool
-    steps: dict[UUID, Span | None] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
-    trace_id: str | None = None
-    trace_span_id: str | None = None
+    __slots__ = ("begun", "doc_uri_of", "ended", "first_tokens", "trace")
+
+    def __init__(self, doc_uri_of: Callable[[Document], str | None]) -> None:
+        self.doc_uri_of = doc_uri_of
+        self.begun: list[_Begun] = []
+        # By the numbers of the steps' ids.
+        self.ended: dict[int, _Ended] = {}
+        self.first_tokens: dict[int, int] = {}
+        self.trace: tuple[str, str] | None = None
+
+    def captured(self) -> CapturedRun:
+        """The call as a captured run."""
+        _, root_id, _, _, _, event = self.begun[0]
+        end_ns = self.ended[root_id.int][0]
+        trace_id, trace_span_id = self.trace or (None, None)
+        return CapturedRun(
+            tuple(self._span(begun, end_ns) for begun in self.begun),
+            dict(event.get("metadata") or {}),
+            tuple(event.get("tags") or ()),
+            trace_id,
+            trace_span_id,
+            self.doc_uri_of,
+        )
+
+    def _span(self, begun: _Begun, call_end_ns: int) -> Span:
+        kind, run_id, start_ns, inputs, serialized, event = begun
+        step = run_id.int
+        # What has not ended, such as a step left behind by a cancelled stream, ends with its call.
+        unfinished: _Ended = (call_end_ns, None, None, None, None)
+        end_ns, outputs, late_inputs, error, read = self.ended.get(step, unfinished)
+        answer, (read_tokens, written_tokens) = read(outputs) if read else (outputs, (None, None))
+        return Span(
+            run_id=run_id,
+            parent_id=event.get("parent_run_id"),
+            kind=kind,
+            name=event.get("name") or (serialized or {}).get("name") or kind.lower(),
+            inputs=inputs if late_inputs is None else late_inputs,
+            outputs=answer,
+            error=error,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            first_token_ns=self.first_tokens.get(step),
+            input_tokens=read_tokens,
+            output_tokens=written_tokens,
+        )
+
+
+class _Call:
+    """A call of a chain: the numbers of its steps' ids, and its recording while it is kept."""
+
+    __slots__ = ("recording", "root", "steps")
+
+    def __init__(self, root: int, recording: Recording | None) -> None:
+        self.root = root
+        self.recording = recording
+        self.steps: list[int] = []
 
 
 class RunCapture:
@@ -181,7 +234,7 @@ class RunCapture:
 
     def __init__(
         self,
-        on_complete: Callable[[CapturedRun], object],
+        on_complete: Callable[[Recording], object],
         *,
         keep: Callable[[UUID], bool] | None = None,
         doc_uri_of: Callable[[Document], str | None] = doc_uri,
@@ -191,100 +244,120 @@ class RunCapture:
         self._keep = keep
         self._doc_uri_of = doc_uri_of
         self._max_open = max_open
+        # Held where a call begins and ends. In between there are only single operations on dicts
+        # and lists, each of which is atomic.
         self._lock = threading.Lock()
-        # By step: the call that it belongs to. By call, oldest first: those under way.
-        self._call_of: dict[UUID, Call] = {}
-        self._open: dict[UUID, Call] = {}
-        self._ended: deque[Call] = deque()
+        # By step: the call that it belongs to. By call, oldest first: those under way. The keys are
+        # the ids' numbers, as a UUID's own hash takes longer than what is done with it here.
+        self._call_of: dict[int, _Call] = {}
+        self._open: dict[int, _Call] = {}
+        self._closed: deque[_Call] = deque()
+        self.trace_of: Callable[[UUID], tuple[str, str] | None] = lambda _: None
+        """Tells who else traces a call, by the ids of the trace and of the call's span in it.
+
+        It is asked when the call begins, and if that gave nothing, when it ends.
+        """
         self.abandoned = 0
         """How many calls were given up because they did not end."""
 
-    def enter(self, run_id: UUID, parent_id: UUID | None) -> Call | None:
+    def begin(
+        self, kind: SpanKind, inputs: Any, run_id: UUID, serialized: Any, event: dict[str, Any]
+    ) -> None:
         """A step has begun. One whose parent was never seen is a call of its own.
 
-        Returns:
-            The call that it belongs to; None if the step is not to be recorded.
+        Args:
+            kind: What kind of step it is.
+            inputs: What it is given.
+            run_id: Its id.
+            serialized: What LangChain tells of the component.
+            event: What else LangChain tells: ``parent_run_id``, ``name``, ``metadata``, ``tags``.
         """
-        with self._lock:
-            if run_id in self._call_of:
-                return None  # told twice: LangChain holds a handler once for each time it is given
-            call = None if parent_id is None else self._call_of.get(parent_id)
-            if call is None:
-                call = Call(run_id, kept=self._keep is None or self._keep(run_id))
-                self._open[run_id] = call
-                if len(self._open) > self._max_open:
-                    self._close(self._open.pop(next(iter(self._open))))
-                    self.abandoned += 1
-            self._call_of[run_id] = call
-            call.steps[run_id] = None
-        return call if call.kept else None
-
-    def record(self, call: Call, span: Span) -> None:
-        """Keep a step that has begun."""
-        call.steps[span.run_id] = span
-
-    def open_call(self, run_id: UUID) -> Call | None:
-        """The call whose own run this is, while it is under way."""
-        return self._open.get(run_id)
+        step = run_id.int
+        if step in self._call_of:
+            return  # told twice: LangChain holds a handler once for each time it is given
+        parent_id = event.get("parent_run_id")
+        call = None if parent_id is None else self._call_of.get(parent_id.int)
+        if call is None:
+            call = self._open_call(run_id)
+            inputs = _kept(inputs)
+        self._call_of[step] = call
+        call.steps.append(step)
+        if call.recording is not None:
+            begun = (kind, run_id, time.time_ns(), inputs, serialized, event)
+            call.recording.begun.append(begun)
 
     def token(self, run_id: UUID) -> None:
         """A model has streamed a token."""
-        call = self._call_of.get(run_id)
-        span = None if call is None else call.steps.get(run_id)
-        if span is not None and span.first_token_ns is None:
-            span.first_token_ns = time.time_ns()
+        step = run_id.int
+        call = self._call_of.get(step)
+        recording = None if call is None else call.recording
+        if recording is not None and step not in recording.first_tokens:
+            recording.first_tokens[step] = time.time_ns()
 
     def end(
         self,
         run_id: UUID,
+        outputs: Any = None,
         *,
         inputs: Any = None,
-        outputs: Any = None,
         error: str | None = None,
-        tokens: tuple[int | None, int | None] = (None, None),
+        read: _Read | None = None,
     ) -> None:
         """A step has ended; if it is the call itself, the call is complete.
 
-        Inputs that are known only now take the place of those that were told at the start.
+        Args:
+            run_id: The step's id.
+            outputs: What it gave back.
+            inputs: What it was given, where that is known only now.
+            error: Why it gave nothing back.
+            read: Makes of the outputs what is kept, and the tokens read and written.
         """
-        now = time.time_ns()
-        with self._lock:
-            call = self._call_of.get(run_id)
-            span = None if call is None else call.steps.get(run_id)
-            if call is None:
-                return
-            if span is not None:
-                span.inputs = span.inputs if inputs is None else inputs
-                span.outputs, span.error, span.end_ns = outputs, error, now
-                span.input_tokens, span.output_tokens = tokens
-            if self._open.pop(run_id, None) is None:
-                return
-            spans = self._close(call)
-        for step in spans:
-            # A step that outlives its call, such as one left behind by a cancelled stream.
-            step.end_ns = step.end_ns or now
-        if spans:
-            self._on_complete(
-                CapturedRun(
-                    spans,
-                    call.metadata,
-                    call.tags,
-                    call.trace_id,
-                    call.trace_span_id,
-                    self._doc_uri_of,
-                )
-            )
+        step = run_id.int
+        call = self._call_of.get(step)
+        recording = None if call is None else call.recording
+        is_call = step in self._open
+        if recording is not None:
+            if is_call:
+                outputs, inputs = _kept(outputs), _kept(inputs)
+                recording.trace = recording.trace or self.trace_of(run_id)
+            recording.ended[step] = (time.time_ns(), outputs, inputs, error, read)
+        if is_call:
+            with self._lock:
+                closed = self._close(step)
+            if closed and recording is not None:
+                self._on_complete(recording)
 
-    def _close(self, call: Call) -> tuple[Span, ...]:
-        """Take a call's spans; its ids stay until as many others have ended."""
-        spans = tuple(step for step in call.steps.values() if step is not None)
-        call.kept = False
-        call.steps = dict.fromkeys(call.steps)
-        self._ended.append(call)
-        if len(self._ended) > _REMEMBERED:
-            for step in self._ended.popleft().steps:
-                del self._call_of[step]
-        return spans
+    def _open_call(self, run_id: UUID) -> _Call:
+        recording = None
+        if self._keep is None or self._keep(run_id):
+            recording = Recording(self._doc_uri_of)
+            recording.trace = self.trace_of(run_id)
+        call = _Call(run_id.int, recording)
+        with self._lock:
+            self._open[call.root] = call
+            if len(self._open) > self._max_open:
+                self._close(next(iter(self._open)))
+                self.abandoned += 1
+        return call
+
+    def _close(self, root: int) -> bool:
+        """Record nothing further of a call; its ids stay until as many others are closed."""
+        call = self._open.pop(root, None)
+        if call is None:
+            return False
+        call.recording = None
+        self._closed.append(call)
+        if len(self._closed) > _REMEMBERED:
+            for step in self._closed.popleft().steps:
+                self._call_of.pop(step, None)
+        return True
+
+
+def _kept(value: Any) -> Any:
+    """A call's input or output, safe from those who go on adding to its lists and dicts."""
+    if type(value) is dict:
+        return {key: list(item) if type(item) is list else item for key, item in value.items()}
+    return list(value) if type(value) is list else value
 
 
 def _tells_tokens(span: Span) -> bool:

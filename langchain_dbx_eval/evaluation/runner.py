@@ -108,7 +108,7 @@ async def _ask_all(
     session: EvaluationSession,
     max_concurrency: int,
 ) -> None:
-    handler = CaptureHandler(RunCapture(session.add))
+    handler = CaptureHandler(RunCapture(lambda call: session.add(call.captured())))
     slots = asyncio.Semaphore(max_concurrency)
 
     async def ask(number: int) -> None:
