@@ -17,11 +17,13 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import cache
 from typing import Any, TypeVar
 
-__all__ = ["run", "start"]
+__all__ = ["is_own_thread", "run", "start"]
 
 _Result = TypeVar("_Result")
 _MOST_THREADS = 512
 _END_TIMEOUT_S = 5.0
+_LOOP_THREAD = "dbx-eval-loop"
+_WORKER_THREAD = "dbx-eval-worker"
 
 
 def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
@@ -47,12 +49,17 @@ def start(coroutine: Coroutine[Any, Any, _Result]) -> Future[_Result]:
     return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, _loop())
 
 
+def is_own_thread() -> bool:
+    """Whether this is the loop's thread or a worker's: one that must not wait for the loop."""
+    return threading.current_thread().name.startswith((_LOOP_THREAD, _WORKER_THREAD))
+
+
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     # A synchronous chain runs in this pool; the rows in flight bound it, not the CPU count.
-    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, "dbx-eval-worker"))
-    threading.Thread(target=_run, args=(loop,), name="dbx-eval-loop", daemon=True).start()
+    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, _WORKER_THREAD))
+    threading.Thread(target=_run, args=(loop,), name=_LOOP_THREAD, daemon=True).start()
     atexit.register(_end, loop)
     return loop
 

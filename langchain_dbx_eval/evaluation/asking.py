@@ -11,8 +11,8 @@ from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval.client.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.evaluation.callback import CaptureHandler
-from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture
+from langchain_dbx_eval.evaluation.capture import CapturedRun, Recording, RunCapture
+from langchain_dbx_eval.evaluation.events import CaptureHandler
 from langchain_dbx_eval.evaluation.pace import Pace
 from langchain_dbx_eval.evaluation.rows import Answer, Place
 from langchain_dbx_eval.scoring import Outcome
@@ -111,7 +111,8 @@ class Asking:
         if (refusal := _refusal_in(error)) is not None:
             self._loop.call_soon_threadsafe(self._pace.refused, _asked_to_wait(refusal))
 
-    def _captured(self, run: CapturedRun) -> None:
+    def _captured(self, call: Recording) -> None:
+        run = call.captured()
         if (place := run.metadata.get(_ROW)) is not None:
             self._runs[Place(*place)] = run
 

@@ -67,8 +67,10 @@ def _tagged(value: Any) -> Any:
     if isinstance(value, Document):
         return {_KIND: "document", "value": value.model_dump(exclude_none=True)}
     if type(value).__name__ in _DATACLASSES and dataclasses.is_dataclass(value):
-        # Not `asdict`, which copies deeply all that is inside.
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        # Not `asdict`, which copies deeply all that is inside. What has no part in equality is how
+        # something was made, not what it is.
+        known = [field for field in dataclasses.fields(value) if field.compare]
+        fields = {field.name: getattr(value, field.name) for field in known}
         return {_KIND: type(value).__name__, "value": fields}
     if isinstance(value, UUID):
         return {_KIND: "uuid", "value": str(value)}
@@ -111,7 +113,9 @@ def _revived(found: dict[str, Any]) -> Any:
         return found
     kind, value = found[_KIND], found["value"]
     if kind == CapturedRun.__name__:
-        return CapturedRun(**{**value, "spans": tuple(value["spans"])})
+        return CapturedRun(
+            **{**value, "spans": tuple(value["spans"]), "tags": tuple(value["tags"])}
+        )
     if kind in _DATACLASSES:
         return _DATACLASSES[kind](**value)
     return _READERS[kind](value) if kind in _READERS else found

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from functools import cached_property
-from typing import Any
-
-from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval import event_loop
-from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, record_key
+from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.capture import CapturedRun
 from langchain_dbx_eval.evaluation.destination import Destination
+from langchain_dbx_eval.evaluation.joining import Join, RecordIndex
 from langchain_dbx_eval.evaluation.journal import Journal
 from langchain_dbx_eval.evaluation.pipeline import Pipeline
 from langchain_dbx_eval.evaluation.results import EvaluationResult
@@ -34,6 +32,7 @@ class EvaluationSession:
         scorers: What to score with.
         run_name: The name of the MLflow run.
         experiment: The MLflow experiment; default: MLflow's current one.
+        join: A user's own rule of which call belongs to which record.
     """
 
     def __init__(
@@ -43,14 +42,14 @@ class EvaluationSession:
         *,
         run_name: str | None = None,
         experiment: str | None = None,
+        join: Join | None = None,
     ) -> None:
         self._dataset = dataset
         self._scorers = scorers
         self._run_name = run_name
         self._experiment = experiment
         self._records = list(dataset) if dataset is not None else []
-        self._by_id = {r.request_id: n for n, r in reversed(list(enumerate(self._records)))}
-        self._by_key = {record_key(r.request): n for n, r in enumerate(self._records)}
+        self._index = RecordIndex(self._records, join=join)
         self._times_asked: Counter[int] = Counter()
         self._scoring: set[Future[None]] = set()
         self._failures: list[BaseException] = []
@@ -65,7 +64,7 @@ class EvaluationSession:
         Returns:
             Done when the row is scored and saved.
         """
-        number = self._find(run)
+        number = self._index.find(run)
         with self._lock:
             matched = number is not None
             # Behind all records of the dataset, so that these keep their places.
@@ -104,26 +103,3 @@ class EvaluationSession:
     @cached_property
     def _pipeline(self) -> Pipeline:
         return Pipeline(self._journal, self._scorers)
-
-    def _find(self, run: CapturedRun) -> int | None:
-        return next((number for number in self._candidates(run) if number is not None), None)
-
-    def _candidates(self, run: CapturedRun) -> Iterable[int | None]:
-        yield self._by_id.get(_hashable(run.metadata.get("request_id")))
-        if self._records:
-            for request in _forms(run.request):
-                yield self._by_key.get(record_key(request))
-
-
-def _forms(request: Any) -> Iterator[Any]:
-    """The ways in which a record may hold what a chain was given."""
-    yield request
-    messages = request.get("messages") if isinstance(request, dict) else request
-    if isinstance(messages, list) and all(isinstance(m, BaseMessage) for m in messages):
-        yield {"messages": convert_to_openai_messages(messages)}
-        if len(messages) == 1:
-            yield messages[0].text
-
-
-def _hashable(value: Any) -> Any:
-    return value if isinstance(value, str | int) else None

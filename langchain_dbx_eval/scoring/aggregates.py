@@ -80,13 +80,15 @@ class Summary:
 
 def outcome_values(outcome: Outcome) -> dict[str, float | int | None]:
     """What a row cost, by the columns of `OUTCOME_COLUMNS`."""
-    values = (
+    documented = (
         outcome.latency_seconds,
         outcome.total_tokens,
         outcome.input_tokens,
         outcome.output_tokens,
     )
-    return dict(zip(OUTCOME_COLUMNS, values, strict=True))
+    first_token = outcome.time_to_first_token_seconds
+    values = documented if first_token is None else (*documented, first_token)
+    return dict(zip(OUTCOME_COLUMNS, values, strict=False))
 
 
 def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:

@@ -22,6 +22,8 @@ class Outcome:
         retrieved_context: What its retrievers returned: ``{"doc_uri"?, "content"?}``; None when
             nothing was retrieved.
         latency_seconds: From its start to its end; None for an answer given earlier.
+        time_to_first_token_seconds: From its start to the first token that one of its models
+            streamed; None where none did.
         input_tokens: Tokens that its models read; None where they don't tell.
         output_tokens: Tokens that its models wrote; None where they don't tell.
         error: Why there is no answer.
@@ -30,6 +32,7 @@ class Outcome:
     response: Any = None
     retrieved_context: Sequence[dict[str, Any]] | None = None
     latency_seconds: float | None = None
+    time_to_first_token_seconds: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None

@@ -67,6 +67,8 @@ OUTCOME_COLUMNS = (
     "agent/total_token_count",
     "agent/total_input_token_count",
     "agent/total_output_token_count",
+    # Ours; in a row only where its call was streamed.
+    "agent/time_to_first_token_seconds",
 )
 
 
