@@ -38,8 +38,8 @@ from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation import sql_store
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
 from langchain_dbx_eval.evaluation.mlflow_runs import MlflowRun
-from langchain_dbx_eval.evaluation.results import Row
-from langchain_dbx_eval.evaluation.traces import WrittenRow, own_trace_id
+from langchain_dbx_eval.evaluation.rows import Place, Row
+from langchain_dbx_eval.evaluation.traces import WrittenRow, written_row
 from langchain_dbx_eval.scoring import Assessment, RowScores
 
 
@@ -61,8 +61,15 @@ def rows(count: int) -> list[WrittenRow]:
         run = CapturedRun((span,))
         scores = RowScores((Assessment(name="exact", column="exact", value=True),))
         record = EvalRecord(request=span.inputs)
-        row = Row(number, record, run.outcome(), scores, run, False)
-        written.append(WrittenRow(row=row, trace_id=own_trace_id(run, "bench", number)))
+        row = Row(
+            place=Place(number),
+            record=record,
+            outcome=run.outcome(),
+            scores=scores,
+            run=run,
+            matched=False,
+        )
+        written.append(written_row(row, "bench"))
     return written
 
 

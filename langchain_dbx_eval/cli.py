@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_demo(commands)
+    _add_sync(commands)
     return parser
 
 
@@ -130,6 +131,23 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.set_defaults(run=_demo)
 
 
+def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sync = commands.add_parser(
+        "sync",
+        help="write to MLflow what an evaluation could not write while it ran",
+        description="Write an evaluation's rows, metrics and table to MLflow. Everything is in "
+        "its journal on this machine, so nothing is asked or judged again; doing it twice is safe. "
+        "It goes to the store that the evaluation was to go to, or, where that one's address holds "
+        "a password, to MLFLOW_TRACKING_URI.",
+    )
+    sync.add_argument(
+        "reference",
+        metavar="RUN",
+        help="the MLflow run's id, the evaluation's own, or its journal's file",
+    )
+    sync.set_defaults(run=_sync)
+
+
 def _serve(options: argparse.Namespace) -> None:
     from langchain_dbx_eval.driver import EngineChoice, Limits, serve
 
@@ -142,6 +160,12 @@ def _serve(options: argparse.Namespace) -> None:
         api_key=api_key,
         limits=Limits(options.max_in_flight, options.timeout),
     )
+
+
+def _sync(options: argparse.Namespace) -> None:
+    from langchain_dbx_eval.evaluation.writer import sync
+
+    print(sync(options.reference))  # noqa: T201 - this is a terminal
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from langchain_dbx_eval.home import journals_root
 from langchain_dbx_eval.scoring import RowScores
 from langchain_dbx_eval.scoring.rows import Said, row_scores
 
-__all__ = ["FAILED", "SCORED", "UNWRITTEN", "Journal", "Written"]
+__all__ = ["FAILED", "MAYBE_WRITTEN", "SCORED", "UNWRITTEN", "Journal", "Written"]
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -40,6 +40,7 @@ CREATE TABLE answers (
     failed INTEGER NOT NULL,
     scored INTEGER NOT NULL DEFAULT 0,
     written INTEGER NOT NULL DEFAULT 0,
+    trace_id TEXT,
     PRIMARY KEY (number, repetition)
 );
 CREATE TABLE scores (
@@ -56,6 +57,7 @@ _PAGE = 200
 FAILED = "failed = 1"
 SCORED = "scored = 1"
 UNWRITTEN = "scored = 1 AND written < 2"
+MAYBE_WRITTEN = "written = 1"
 """Conditions on rows, for `Journal.rows`, `Journal.places` and `Journal.count`."""
 
 
@@ -170,12 +172,20 @@ class Journal:
                 "UPDATE answers SET scored = 1 WHERE number = ? AND repetition = ?", _key(place)
             )
 
-    def mark_written(self, places: Sequence[Place], state: Written) -> None:
-        """How far these rows are in MLflow."""
+    def mark_writing(self, places: Sequence[Place]) -> None:
+        """These rows are about to be written to MLflow: from now on they may be there."""
         with self._writing() as database:
             database.executemany(
                 "UPDATE answers SET written = ? WHERE number = ? AND repetition = ?",
-                [(state, *_key(place)) for place in places],
+                [(Written.PERHAPS, *_key(place)) for place in places],
+            )
+
+    def mark_written(self, trace_ids: Mapping[Place, str]) -> None:
+        """These rows are in MLflow, as these traces."""
+        with self._writing() as database:
+            database.executemany(
+                "UPDATE answers SET written = ?, trace_id = ? WHERE number = ? AND repetition = ?",
+                [(Written.YES, trace_id, *_key(place)) for place, trace_id in trace_ids.items()],
             )
 
     def forget(self, place: Place) -> None:
@@ -193,7 +203,11 @@ class Journal:
             database.executemany(
                 "DELETE FROM scores WHERE scorer = ?", [(column,) for column in columns]
             )
-            database.execute("UPDATE answers SET scored = 0 WHERE failed = 0")
+            # What is in MLflow already stays there; what is new is added to it.
+            database.execute(
+                "UPDATE answers SET scored = 0, written = min(written, ?) WHERE failed = 0",
+                (Written.PERHAPS,),
+            )
 
     def answered(self) -> dict[Place, tuple[str, bool]]:
         """The rows that are answered: the key of what was asked, and whether they are scored."""
@@ -230,14 +244,15 @@ class Journal:
         after = (-1, 0)
         while True:
             page = self._read(
-                "SELECT number, repetition, answer FROM answers "  # noqa: S608 - ours
+                "SELECT number, repetition, answer, trace_id FROM answers "  # noqa: S608 - ours
                 f"WHERE ({condition}) AND (number, repetition) > (?, ?) "
                 f"ORDER BY number, repetition LIMIT {_PAGE}",
                 (*values, *after),
             )
-            for number, repetition, answer in page:
+            for number, repetition, answer, trace_id in page:
                 place = Place(number, repetition)
-                yield Row(**load(answer), place=place, scores=self._scores(place, order))
+                scores = self._scores(place, order)
+                yield Row(**load(answer), place=place, scores=scores, trace_id=trace_id)
             if len(page) < _PAGE:
                 return
             after = page[-1][:2]

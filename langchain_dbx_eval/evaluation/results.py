@@ -11,7 +11,6 @@ from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.journal import FAILED, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.rows import Place, Row
-from langchain_dbx_eval.evaluation.traces import written_row
 from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, summarize
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 
@@ -126,10 +125,10 @@ class EvaluationResult:
         Where records were asked more than once, ``repetition`` says which asking it was.
         """
         pandas = require("pandas", extra="eval")
-        table = pandas.DataFrame([self._line(row) for row in self.rows])
+        table = pandas.DataFrame([_line(row) for row in self.rows])
         if "repetition" in table and (table["repetition"] == 1).all():
             table = table.drop(columns="repetition")
-        if self.run_id is None and "trace_id" in table:
+        if "trace_id" in table and table["trace_id"].isna().all():
             table = table.drop(columns="trace_id")
         first = ["request_id", "repetition", "request", "response", "expected_response"]
         first = [column for column in first if column in table]
@@ -139,9 +138,9 @@ class EvaluationResult:
         return {"eval_results": table[[*first, *middle, *trace, *last]]}
 
     @property
-    def trace_ids(self) -> tuple[str, ...]:
-        """The MLflow trace of each row."""
-        return tuple(self._trace_of(row) for row in self.rows)
+    def trace_ids(self) -> tuple[str | None, ...]:
+        """The MLflow trace of each row; None for one that is not there yet."""
+        return tuple(row.trace_id for row in self.rows)
 
     @property
     def failures(self) -> list[Row]:
@@ -170,13 +169,9 @@ class EvaluationResult:
         metrics = pandas.DataFrame(sorted(self.metrics.items()), columns=["metric", "value"])
         return f"<p>{self!r}</p>{metrics.to_html(index=False)}"
 
-    def _line(self, row: Row) -> dict[str, Any]:
-        named = {"repetition": row.repetition, "trace_id": self._trace_of(row)}
-        return {**row.to_dict(), **named}
-
-    def _trace_of(self, row: Row) -> str:
-        written = written_row(row, self._journal.evaluation_id)
-        return written.autolog_id or written.trace_id
-
     def _fact(self, name: str) -> Any:
         return self._journal.facts.get(name)
+
+
+def _line(row: Row) -> dict[str, Any]:
+    return {**row.to_dict(), "repetition": row.repetition, "trace_id": row.trace_id}

@@ -51,10 +51,12 @@ class Row(Answer):
     Attributes:
         place: Which row it is.
         scores: What the scorers say, and which of them had nothing to say it by.
+        trace_id: Its trace in MLflow; None until it is written there.
     """
 
     place: Place
     scores: RowScores
+    trace_id: str | None = None
 
     @property
     def number(self) -> int:

@@ -17,7 +17,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
-from langchain_dbx_eval.evaluation.rows import Row
+from langchain_dbx_eval.evaluation.rows import Place, Row
 
 if TYPE_CHECKING:
     from mlflow.entities import Span as MlflowSpan
@@ -38,12 +38,10 @@ class WrittenRow:
     Attributes:
         row: The row.
         trace_id: The id of the trace that we write for it, by `own_trace_id`.
-        repetition: Which asking of its record it is, from 1.
     """
 
     row: Row
     trace_id: str
-    repetition: int = 1
 
     @property
     def autolog_id(self) -> str | None:
@@ -54,32 +52,30 @@ class WrittenRow:
     def request_id(self) -> str:
         """The record's id; from its second asking on, with its number: ``q1#2``."""
         request_id = self.row.record.request_id
-        return request_id if self.repetition == 1 else f"{request_id}#{self.repetition}"
+        repetition = self.row.repetition
+        return request_id if repetition == 1 else f"{request_id}#{repetition}"
 
 
-def own_trace_id(
-    run: CapturedRun | None, evaluation_id: str, number: int, repetition: int = 1
-) -> str:
+def own_trace_id(run: CapturedRun | None, evaluation_id: str, place: Place) -> str:
     """The id of the trace that we write for a row: always the same for the same row.
 
     Args:
         run: The chain's call; its root's id is the trace's.
         evaluation_id: The evaluation, for a row that was not run.
-        number: That row's number.
-        repetition: Which asking of its record it is, from 1.
+        place: Which row of it that is.
 
     Returns:
         MLflow's form: ``tr-`` and 32 hexadecimal digits.
     """
     if run is not None:
         return f"tr-{run.root.run_id.hex}"
-    return f"tr-{uuid5(NAMESPACE_OID, f'{evaluation_id}/{number}/{repetition}').hex}"
+    name = f"{evaluation_id}/{place.number}/{place.repetition}"
+    return f"tr-{uuid5(NAMESPACE_OID, name).hex}"
 
 
 def written_row(row: Row, evaluation_id: str) -> WrittenRow:
     """A row with the id of its trace."""
-    trace_id = own_trace_id(row.run, evaluation_id, row.number, row.repetition)
-    return WrittenRow(row=row, trace_id=trace_id, repetition=row.repetition)
+    return WrittenRow(row=row, trace_id=own_trace_id(row.run, evaluation_id, row.place))
 
 
 def spans_of(written: WrittenRow) -> list[MlflowSpan]:
@@ -170,6 +166,9 @@ def _further_attributes(span: Span) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
     if span.error is not None:
         attributes["error"] = span.error
+    if span.first_token_ns is not None:
+        # MLflow has no attribute of its own for it (3.17).
+        attributes["time_to_first_token_ms"] = (span.first_token_ns - span.start_ns) / 1e6
     if span.input_tokens is not None or span.output_tokens is not None:
         read, wrote = span.input_tokens or 0, span.output_tokens or 0
         attributes["mlflow.chat.tokenUsage"] = {

@@ -15,7 +15,7 @@ from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
 from langchain_dbx_eval.evaluation.destination import Destination
-from langchain_dbx_eval.evaluation.journal import UNWRITTEN, Journal, Written
+from langchain_dbx_eval.evaluation.journal import MAYBE_WRITTEN, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.results import EvaluationResult
 from langchain_dbx_eval.evaluation.traces import written_row
 
@@ -124,11 +124,11 @@ class MlflowWriter:
         run = self._opened()
         while rows := list(itertools.islice(self._journal.rows(UNWRITTEN), _BATCH)):
             places = [row.place for row in rows]
-            unsure = self._journal.count("written = 1") > 0
-            self._journal.mark_written(places, Written.PERHAPS)
+            unsure = self._journal.count(MAYBE_WRITTEN) > 0
+            self._journal.mark_writing(places)
             written = [written_row(row, self._journal.evaluation_id) for row in rows]
-            run.write_rows(written, maybe_written=unsure)
-            self._journal.mark_written(places, Written.YES)
+            trace_ids = run.write_rows(written, maybe_written=unsure)
+            self._journal.mark_written(dict(zip(places, trace_ids, strict=True)))
 
     def _opened(self) -> MlflowRun:
         if self._run is None:

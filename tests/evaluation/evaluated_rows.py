@@ -8,8 +8,8 @@ from langchain_core.messages import HumanMessage
 
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
-from langchain_dbx_eval.evaluation.results import Row
-from langchain_dbx_eval.evaluation.traces import WrittenRow, own_trace_id
+from langchain_dbx_eval.evaluation.rows import Place, Row
+from langchain_dbx_eval.evaluation.traces import WrittenRow, written_row
 from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
 
@@ -71,7 +71,7 @@ def written(
     """A row, its number's own in every field."""
     asked = call(number, autolog_id=autolog_id, error=error) if run else None
     row = Row(
-        number=number,
+        place=Place(number, repetition),
         record=EvalRecord(
             request=f"question {number}",
             request_id=f"r{number}",
@@ -83,5 +83,4 @@ def written(
         run=asked,
         matched=True,
     )
-    trace_id = own_trace_id(asked, EVALUATION, number, repetition)
-    return WrittenRow(row=row, trace_id=trace_id, repetition=repetition)
+    return written_row(row, EVALUATION)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from langchain_dbx_eval import EvalRecord, errors
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
-from langchain_dbx_eval.evaluation.journal import FAILED, SCORED, UNWRITTEN, Journal, Written
+from langchain_dbx_eval.evaluation.journal import FAILED, SCORED, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.journal_json import dump, load, storable
 from langchain_dbx_eval.evaluation.rows import Answer, Place
 from langchain_dbx_eval.scoring import Assessment, JudgeUsage, Outcome, Skip
@@ -139,7 +139,7 @@ class TestRows:
         journal.save_answer(Place(1), "key", answer(None, error="ValueError: no"))
         journal.mark_scored(Place(0))
         journal.mark_scored(Place(1))
-        journal.mark_written([Place(0)], Written.YES)
+        journal.mark_written({Place(0): "tr-1"})
 
         assert journal.places(FAILED) == [Place(1)]
         assert journal.places(UNWRITTEN) == [Place(1)]

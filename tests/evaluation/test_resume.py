@@ -30,11 +30,13 @@ class Chain:
     def __call__(self, request):
         text = request["messages"][-1]["content"]
         self.asked[text] += 1
+        time.sleep(0.05)
         if text == self.at:
             self.at = None
             for _ in range(self.times):
                 os.kill(os.getpid(), self.number)
-                time.sleep(0.05)
+                # The main thread hears of it when it next runs.
+                time.sleep(0.2)
         return text.replace("question", "answer")
 
 
