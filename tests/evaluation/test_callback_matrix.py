@@ -1,0 +1,239 @@
+"""Each call of each kind of chain is a row of its own, in whatever way the chain is called."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypedDict
+
+import pytest
+from conftest import Finder
+from langchain.agents import create_agent
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnablePassthrough
+from langchain_core.tools import tool
+from langgraph.graph import END, START, StateGraph
+
+from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture
+from langchain_dbx_eval.evaluation.events import CaptureHandler
+from langchain_dbx_eval.evaluation.joining import RecordIndex
+from langchain_dbx_eval.scoring.answers import answer_text
+
+ROWS = 50
+RECORDS = [EvalRecord(request=f"question {n}", request_id=f"r{n}") for n in range(ROWS)]
+
+
+class Model(BaseChatModel):
+    """Asks the tool that it has, then answers by number; each answer takes tokens of its own."""
+
+    has_tool: bool = False
+
+    @property
+    def _llm_type(self) -> str:
+        return "numbered"
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, Any]:
+        return self.model_copy(update={"has_tool": True})
+
+    def _message(self, messages: list[BaseMessage]) -> AIMessage:
+        number = number_of(messages[0].text)
+        usage = {
+            "input_tokens": number,
+            "output_tokens": 2 * number,
+            "total_tokens": 3 * number,
+        }
+        if self.has_tool and not isinstance(messages[-1], ToolMessage):
+            call = {"name": "find", "args": {"number": number}, "id": f"call-{number}"}
+            return AIMessage("", tool_calls=[call], usage_metadata=usage)
+        return AIMessage(f"answer {number}", usage_metadata=usage)
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        message = self._message(messages)
+        told = {"token_usage": {"prompt_tokens": 1000, "completion_tokens": 1000}}
+        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=told)
+
+    def _stream(
+        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        message = self._message(messages)
+        words = re.findall(r"\S+\s*", message.text) or [""]
+        for place, word in enumerate(words):
+            last = place == len(words) - 1
+            chunk = AIMessageChunk(
+                word,
+                tool_calls=message.tool_calls if last else [],
+                usage_metadata=message.usage_metadata if last else None,
+            )
+            yield ChatGenerationChunk(message=chunk)
+
+
+def number_of(text: str) -> int:
+    return int(text.split()[-1])
+
+
+def lcel() -> Runnable[Any, Any]:
+    return ChatPromptTemplate.from_template("{question}") | Model() | StrOutputParser()
+
+
+def retrieval() -> Runnable[Any, Any]:
+    gathered = {"docs": Finder(), "question": RunnablePassthrough()}
+    prompt = ChatPromptTemplate.from_template("{question}")
+    return RunnableLambda(lambda asked: asked["question"]) | gathered | prompt | Model()
+
+
+class State(TypedDict, total=False):
+    question: str
+    docs: list[Any]
+    answer: str
+
+
+def langgraph() -> Runnable[Any, Any]:
+    graph = StateGraph(State)
+    graph.add_node("find", lambda state: {"docs": Finder().invoke(state["question"])})
+    graph.add_node("answer", lambda state: {"answer": Model().invoke(state["question"]).text})
+    graph.add_edge(START, "find")
+    graph.add_edge("find", "answer")
+    graph.add_edge("answer", END)
+    return graph.compile()
+
+
+@tool
+def find(number: int) -> str:
+    """Find the document of a number."""
+    return Finder().invoke(f"question {number}")[0].page_content
+
+
+def agent() -> Runnable[Any, Any]:
+    return create_agent(Model(), [find])
+
+
+def asked(question: str) -> dict[str, Any]:
+    return {"question": question}
+
+
+def in_messages(question: str) -> dict[str, Any]:
+    return {"messages": [("user", question)]}
+
+
+# A chain, its input, how many documents it finds and how often it asks its model.
+CHAINS: dict[str, tuple[Callable[[], Runnable[Any, Any]], Callable[[str], Any], int, int]] = {
+    "lcel": (lcel, asked, 0, 1),
+    "langgraph": (langgraph, asked, 1, 1),
+    "agent": (agent, in_messages, 1, 2),
+    "retrieval": (retrieval, asked, 1, 1),
+}
+
+
+def invoke(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
+    for given in inputs:
+        chain.invoke(given, config)
+
+
+def batch(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
+    chain.batch(inputs, config)
+
+
+def stream(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
+    for given in inputs:
+        list(chain.stream(given, config))
+
+
+def threads(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda given: chain.invoke(given, config), inputs))
+
+
+async def ainvoke(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
+    for given in inputs:
+        await chain.ainvoke(given, config)
+
+
+async def abatch(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
+    await chain.abatch(inputs, config)
+
+
+async def astream(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
+    async def read(given: Any) -> None:
+        async for _ in chain.astream(given, config):
+            pass
+
+    await asyncio.gather(*map(read, inputs))
+
+
+async def gather(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
+    await asyncio.gather(*(chain.ainvoke(given, config) for given in inputs))
+
+
+async def astream_events(
+    chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig
+) -> None:
+    async def read(given: Any) -> None:
+        async for _ in chain.astream_events(given, config, version="v2"):
+            pass
+
+    await asyncio.gather(*map(read, inputs))
+
+
+SYNC = [invoke, batch, stream, threads]
+ASYNC = [ainvoke, abatch, astream, gather, astream_events]
+
+
+def check(run: CapturedRun, documents: int, model_calls: int) -> int:
+    """Whether all of a call belongs to its own question; returns the question's number."""
+    place = RecordIndex(RECORDS).find(run)
+    assert place is not None, run.request
+    outcome = run.outcome()
+    answer = outcome.response
+    text = answer["answer"] if isinstance(answer, dict) and "answer" in answer else answer
+    assert answer_text(text) == f"answer {place}"
+    expected = [{"doc_uri": f"{place}.md", "content": f"answer {place}"}] * documents
+    assert list(outcome.retrieved_context or []) == expected
+    assert (outcome.input_tokens, outcome.output_tokens) == (
+        model_calls * place,
+        model_calls * 2 * place,
+    )
+    assert outcome.error is None
+    ids = {span.run_id for span in run.spans}
+    assert {span.parent_id for span in run.spans[1:]} <= ids
+    for span in run.spans:
+        assert set(re.findall(r"(?:question|answer) (\d+)", repr((span.inputs, span.outputs)))) <= {
+            str(place)
+        }
+    return place
+
+
+@pytest.mark.parametrize("call", [*SYNC, *ASYNC], ids=lambda call: call.__name__)
+@pytest.mark.parametrize("kind", CHAINS)
+def test_every_call_has_its_own_input_output_documents_and_tokens(kind: str, call: Any) -> None:
+    make, to_input, documents, model_calls = CHAINS[kind]
+    runs: list[CapturedRun] = []
+    handler = CaptureHandler(RunCapture(lambda recording: runs.append(recording.captured())))
+    inputs = [to_input(record.request) for record in RECORDS]
+    config: RunnableConfig = {"callbacks": [handler]}
+    if call in ASYNC:
+        asyncio.run(call(make(), inputs, config))
+    else:
+        call(make(), inputs, config)
+    assert sorted(check(run, documents, model_calls) for run in runs) == list(range(ROWS))
+
+
+def test_two_chains_called_at_once_share_a_handler() -> None:
+    runs: list[CapturedRun] = []
+    handler = CaptureHandler(RunCapture(lambda recording: runs.append(recording.captured())))
+
+    async def both() -> None:
+        await asyncio.gather(
+            *(lcel().ainvoke(asked(r.request), {"callbacks": [handler]}) for r in RECORDS),
+            *(agent().ainvoke(in_messages(r.request), {"callbacks": [handler]}) for r in RECORDS),
+        )
+
+    asyncio.run(both())
+    places = [check(run, *((1, 2) if "messages" in run.request else (0, 1))) for run in runs]
+    assert sorted(places) == sorted([*range(ROWS), *range(ROWS)])
