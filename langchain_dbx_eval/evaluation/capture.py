@@ -17,6 +17,7 @@ from uuid import UUID
 
 from langchain_core.documents import Document
 
+from langchain_dbx_eval.evaluation.mlflow_tracer import SpanFinder
 from langchain_dbx_eval.scoring import Outcome
 
 __all__ = ["CapturedRun", "Recording", "RunCapture", "Span", "SpanKind", "doc_uri"]
@@ -163,7 +164,7 @@ class Recording:
     by `captured`, which need not be done in the chain's own thread.
     """
 
-    __slots__ = ("begun", "doc_uri_of", "ended", "first_tokens", "trace")
+    __slots__ = ("begun", "doc_uri_of", "ended", "find_span", "first_tokens", "span")
 
     def __init__(self, doc_uri_of: Callable[[Document], str | None]) -> None:
         self.doc_uri_of = doc_uri_of
@@ -171,13 +172,24 @@ class Recording:
         # By the numbers of the steps' ids.
         self.ended: dict[int, _Ended] = {}
         self.first_tokens: dict[int, int] = {}
-        self.trace: tuple[str, str] | None = None
+        # Who else traces the call, and its span there, once that is known.
+        self.find_span: SpanFinder | None = None
+        self.span: tuple[str, str] | None = None
+
+    def find_trace(self, run_id: UUID) -> None:
+        """Look for the call's span in a trace of somebody else's.
+
+        A tracer that is told of the call before us has begun its span when we see the call begin;
+        one that is told after us has not ended it when we see the call end.
+        """
+        if self.find_span is not None and self.span is None:
+            self.span = self.find_span(run_id)
 
     def captured(self) -> CapturedRun:
         """The call as a captured run."""
         _, root_id, _, _, _, event = self.begun[0]
         end_ns = self.ended[root_id.int][0]
-        trace_id, trace_span_id = self.trace or (None, None)
+        trace_id, trace_span_id = self.span or (None, None)
         return CapturedRun(
             tuple(self._span(begun, end_ns) for begun in self.begun),
             dict(event.get("metadata") or {}),
@@ -252,11 +264,8 @@ class RunCapture:
         self._call_of: dict[int, _Call] = {}
         self._open: dict[int, _Call] = {}
         self._closed: deque[_Call] = deque()
-        self.trace_of: Callable[[UUID], tuple[str, str] | None] = lambda _: None
-        """Tells who else traces a call, by the ids of the trace and of the call's span in it.
-
-        It is asked when the call begins, and if that gave nothing, when it ends.
-        """
+        self.find_tracer: Callable[[], SpanFinder | None] = lambda: None
+        """Finds who else traces the call that begins; set by the handler that is told of it."""
         self.abandoned = 0
         """How many calls were given up because they did not end."""
 
@@ -319,7 +328,7 @@ class RunCapture:
         if recording is not None:
             if is_call:
                 outputs, inputs = _kept(outputs), _kept(inputs)
-                recording.trace = recording.trace or self.trace_of(run_id)
+                recording.find_trace(run_id)
             recording.ended[step] = (time.time_ns(), outputs, inputs, error, read)
         if is_call:
             with self._lock:
@@ -331,7 +340,8 @@ class RunCapture:
         recording = None
         if self._keep is None or self._keep(run_id):
             recording = Recording(self._doc_uri_of)
-            recording.trace = self.trace_of(run_id)
+            recording.find_span = self.find_tracer()
+            recording.find_trace(run_id)
         call = _Call(run_id.int, recording)
         with self._lock:
             self._open[call.root] = call

@@ -32,9 +32,7 @@ class CaptureHandler(BaseCallbackHandler):
 
     def __init__(self, capture: RunCapture) -> None:
         self.capture = capture
-        # A tracer that stands before this handler has begun its span when the call begins, one
-        # that stands behind it has not ended it when the call ends.
-        capture.trace_of = partial(mlflow_tracer.open_span, self)
+        capture.find_tracer = partial(mlflow_tracer.find_tracer, self)
 
     @override
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **event: Any) -> None:

@@ -10,45 +10,55 @@ LangChain is telling of the event at this moment, and asked for the run's id (se
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
-__all__ = ["open_span"]
+__all__ = ["SpanFinder", "find_tracer"]
+
+SpanFinder: TypeAlias = Callable[[UUID], tuple[str, str] | None]
+"""Finds the span that a tracer has open for a run: the ids of the trace and of the span in it."""
 
 _TRACER_MODULE = "mlflow.langchain.langchain_tracer"
+_DISPATCHERS = ("handle_event", "ahandle_event")
 _MOST_FRAMES = 8
 
 
-def open_span(handler: Any, run_id: UUID) -> tuple[str, str] | None:
-    """Find the span that MLflow's tracer has open for a run.
+def find_tracer(handler: Any) -> SpanFinder | None:
+    """Find MLflow's tracer beside a handler.
 
-    To be called within an event that LangChain tells to `handler`.
+    To be called within an event that LangChain tells to that handler.
 
     Args:
         handler: Our handler.
-        run_id: LangChain's id of the run.
 
     Returns:
-        The ids of the trace and of the span in it; None where nobody traces the run.
+        What finds a run's span; None where there is no such tracer.
     """
     tracing = sys.modules.get(_TRACER_MODULE)
     if tracing is None:
         return None
     for neighbour in _handlers_beside(handler, sys._getframe(1)):
         if isinstance(neighbour, tracing.MlflowLangchainTracer):
-            held = neighbour._run_span_mapping.get(str(run_id))
-            if held is not None and held.span.trace_id != tracing.NO_OP_SPAN_TRACE_ID:
-                return held.span.trace_id, held.span.span_id
+            return partial(_open_span, neighbour, tracing.NO_OP_SPAN_TRACE_ID)
     return None
+
+
+def _open_span(tracer: Any, not_recorded: str, run_id: UUID) -> tuple[str, str] | None:
+    held = tracer._run_span_mapping.get(str(run_id))
+    if held is None or held.span.trace_id == not_recorded:
+        return None
+    return held.span.trace_id, held.span.span_id
 
 
 def _handlers_beside(handler: Any, frame: FrameType | None) -> list[Any]:
     for _ in range(_MOST_FRAMES):
         if frame is None:
             break
-        handlers = frame.f_locals.get("handlers")
-        if isinstance(handlers, list) and any(one is handler for one in handlers):
-            return handlers
+        if frame.f_code.co_name in _DISPATCHERS:
+            handlers = frame.f_locals.get("handlers")
+            return handlers if isinstance(handlers, list) and handler in handlers else []
         frame = frame.f_back
     return []
