@@ -98,6 +98,9 @@ class Completion:
         self.sampler = sampler
         self.tokens: list[int] = []
         self.done = False
+        self.whole = False
+        """Whether its text is handed over at its end only: each handing over wakes a thread."""
+        self._texts: list[str] = []
         self._call = request.call
         self._detokenizer = detokenizer
         self._cutter = StopCutter(request.stop)
@@ -162,7 +165,10 @@ class Completion:
 
     def _release(self, text: str) -> None:
         if released := self._cutter.feed(text):
-            self._pieces.put(Piece(released))
+            if self.whole:
+                self._texts.append(released)
+            else:
+                self._pieces.put(Piece(released))
 
     def _finish(self, reason: FinishReason) -> None:
         if not self._cutter.stopped:
@@ -170,5 +176,5 @@ class Completion:
         if self._cutter.stopped:
             reason = "stop"
         self.done = True
-        rest = self._cutter.finish()
+        rest = "".join([*self._texts, self._cutter.finish()])
         self._pieces.put(Piece(rest, reason, len(self.prompt), len(self.tokens)))

@@ -20,6 +20,7 @@ from langchain_dbx_eval.driver.app import MAX_REQUEST_BYTES, create_app, service
 from langchain_dbx_eval.driver.engine import Embedder, Engine
 from langchain_dbx_eval.driver.keys import ApiKey
 from langchain_dbx_eval.driver.limits import Limits
+from langchain_dbx_eval.driver.own_process import tuned_for_serving
 from langchain_dbx_eval.driver.waitress_loop import WaitressLoop
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
 
@@ -146,8 +147,9 @@ class DriverServer:
         """
         with _stop_signals() as received:
             self.start()
-            while self._loop is not None and not received:
-                time.sleep(_SIGNAL_POLL_S)
+            with tuned_for_serving():
+                while self._loop is not None and not received:
+                    time.sleep(_SIGNAL_POLL_S)
         self.stop()
 
     def __enter__(self) -> DriverServer:

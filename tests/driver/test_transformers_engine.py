@@ -226,6 +226,29 @@ def test_a_short_request_does_not_wait_for_a_long_one(continuous: Any) -> None:
     thread.join()
 
 
+def test_a_short_request_shares_its_steps_with_few_of_many_long_ones(
+    continuous: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = [continuous.stream(ask(f"Long {n}", max_tokens=400, seed=n)) for n in range(40)]
+    for stream in streams:
+        next(stream)
+    scheduler = continuous._loop._manager.batch_processor.scheduler
+    schedule = scheduler.schedule_batch
+    steps: list[list[int]] = []
+
+    def watched(*budgets: int) -> Any:
+        scheduled = schedule(*budgets)
+        steps.append([row.state.max_new_tokens for row in scheduled[0]])
+        return scheduled
+
+    monkeypatch.setattr(scheduler, "schedule_batch", watched)
+    continuous.generate(ask("Short", max_tokens=4, temperature=1, seed=1))
+    for stream in streams:
+        stream.close()
+    assert [len(rows) for rows in steps if 4 in rows] == [8] * 4
+    assert max(len(rows) for rows in steps) <= 32
+
+
 def test_one_bad_row_fails_alone(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that passes the checks is known to fail, so the failure is put into one sampler."""
     asked = requests_of_all_kinds(8)
