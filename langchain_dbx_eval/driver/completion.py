@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_dbx_eval.driver.engine import FinishReason, GenerationRequest, Piece
 from langchain_dbx_eval.driver.stops import StopCutter
-from langchain_dbx_eval.driver.watching import KEEP_ALIVE_S
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.driver.sampling import RowSampler
@@ -148,7 +147,7 @@ class Completion:
                     piece = self._pieces.get(timeout=self._call.pause())
                 except queue.Empty:
                     self._call.check()
-                    if time.monotonic() - heard >= KEEP_ALIVE_S:
+                    if time.monotonic() - heard >= self._call.keep_alive:
                         heard = time.monotonic()
                         yield Piece()
                     continue

@@ -97,10 +97,7 @@ class UpstreamEngine:
         try:
             with closing(watch(lambda: connection.events(path, body), request.call)) as events:
                 for event in events:
-                    if event is None:
-                        yield Piece()
-                    elif piece := reading.feed(event):
-                        yield piece
+                    yield Piece() if event is None else reading.feed(event)
                     if reading.stopped:
                         break
             yield reading.finish()
@@ -248,15 +245,15 @@ class _Reading:
         """Whether a stop string ended the answer, whatever the upstream server sends after it."""
         return self._cutter.stopped
 
-    def feed(self, event: Mapping[str, Any]) -> Piece | None:
-        """The piece in an event, if there is one."""
+    def feed(self, event: Mapping[str, Any]) -> Piece:
+        """The piece in an event; an empty one for what is not handed on, such as reasoning."""
         if event.get("error"):
             raise _failed("broke its answer off")
         self._usage = event.get("usage") or self._usage
         try:
             choices = event.get("choices") or []
             if not choices:
-                return None
+                return Piece()
             delta = choices[0].get("delta") or choices[0]
             text = delta.get("content") or delta.get("text") or ""
             calls = tuple(delta.get("tool_calls") or ())
@@ -266,7 +263,7 @@ class _Reading:
             raise _failed("sent an event that is none") from None
         if reason:
             self._reason = _FINISH_REASONS.get(reason, "stop")
-        return Piece(released, tool_calls=calls) if released or calls else None
+        return Piece(released, tool_calls=calls)
 
     def finish(self) -> Piece:
         """The last piece.

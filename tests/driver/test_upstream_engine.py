@@ -115,7 +115,7 @@ def upstream() -> Iterator[Any]:
     server.daemon_threads = True
     server.seen, server.hung_up, server.asked = [], threading.Event(), threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
     server.shutdown()
