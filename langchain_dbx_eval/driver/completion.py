@@ -111,17 +111,13 @@ class Completion:
         Returns:
             Whether the answer is done.
         """
-        if self.done:
-            return True
-        self.tokens.append(token)
-        if token in self._detokenizer.end_tokens:
-            self._finish("stop")
-            return True
-        self._release(self._detokenizer.feed(token))
-        if self._cutter.stopped:
-            self._finish("stop")
-        elif len(self.tokens) >= self.limit:
-            self._finish("length")
+        if not self.done:
+            self.tokens.append(token)
+            try:
+                self._take(token)
+            except Exception as error:
+                # In the loop's thread it would end the answers of all others.
+                self.fail(error)
         return self.done
 
     def fail(self, error: Exception) -> None:
@@ -161,6 +157,16 @@ class Completion:
             if not self.done:
                 self.done = True
                 drop(self)
+
+    def _take(self, token: int) -> None:
+        if token in self._detokenizer.end_tokens:
+            self._finish("stop")
+            return
+        self._release(self._detokenizer.feed(token))
+        if self._cutter.stopped:
+            self._finish("stop")
+        elif len(self.tokens) >= self.limit:
+            self._finish("length")
 
     def _release(self, text: str) -> None:
         if released := self._cutter.feed(text):

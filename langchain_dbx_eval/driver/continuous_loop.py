@@ -54,17 +54,13 @@ class ContinuousLoop:
 
     def start(self) -> None:
         """Begin to work. Does nothing when it works; begins anew when it broke."""
-        with self._lock:
-            if self._manager is not None and self._manager.is_running():
-                return
-            self._manager = self._new_manager()
-            self._manager.start()
+        self._started()
 
     def submit(self, completion: Completion) -> None:
         """Take a completion on; its tokens are fed to it until it is done."""
-        self.start()
+        manager = self._started()
         self._running[completion.id] = completion
-        accepted = self._manager.add_request(
+        accepted = manager.add_request(
             completion.prompt,
             request_id=completion.id,
             max_new_tokens=completion.limit,
@@ -78,7 +74,7 @@ class ContinuousLoop:
     def drop(self, completion: Completion) -> None:
         """Forget a completion, before its next token."""
         if self._running.pop(completion.id, None) is not None:
-            self._manager.cancel_request(completion.id)
+            self._cancel(completion.id)
 
     def stop(self) -> None:
         """Fail what is not done, and end the thread."""
@@ -95,6 +91,13 @@ class ContinuousLoop:
         if manager is None or not manager.is_running():
             return "The model's worker does not run."
         return None
+
+    def _started(self) -> Any:
+        with self._lock:
+            if self._manager is None or not self._manager.is_running():
+                self._manager = self._new_manager()
+                self._manager.start()
+            return self._manager
 
     def _new_manager(self) -> Any:
         config = ContinuousBatchingConfig(
@@ -130,7 +133,12 @@ class ContinuousLoop:
         if completion.done:
             self._running.pop(output.request_id, None)
             if not output.is_finished():
-                self._manager.cancel_request(output.request_id)
+                self._cancel(output.request_id)
+
+    def _cancel(self, request_id: str) -> None:
+        manager = self._manager
+        if manager is not None:  # else all of its requests end with it
+            manager.cancel_request(request_id)
 
     def _fail_all(self) -> None:
         while self._running:

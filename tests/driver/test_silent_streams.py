@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -93,10 +93,11 @@ def reasoning(silence: Silence) -> Iterator[UpstreamEngine]:
             self.send_response(200)
             self.end_headers()
             silence.begun.set()
-            while not silence.over.wait(0.005):
-                self._event({"delta": {"reasoning_content": "hm "}, "finish_reason": None})
-            self._event({"text": body["prompt"], "finish_reason": "stop"})
-            self.wfile.write(b"data: [DONE]\n\n")
+            with suppress(OSError):  # who asked may have left
+                while not silence.over.wait(0.005):
+                    self._event({"delta": {"reasoning_content": "hm "}, "finish_reason": None})
+                self._event({"text": body["prompt"], "finish_reason": "stop"})
+                self.wfile.write(b"data: [DONE]\n\n")
 
         def _event(self, choice: Any) -> None:
             self.wfile.write(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")

@@ -287,6 +287,47 @@ def test_one_bad_row_fails_alone(engine: Any, monkeypatch: pytest.MonkeyPatch) -
     assert [answer.result() for answer in answers] == expected[:3] + expected[4:]
 
 
+def test_one_row_whose_tokens_are_no_text_fails_alone(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = requests_of_all_kinds(8)
+    expected = engine.generate_batch(asked)
+    make = engine._completion
+
+    def with_a_bad_one(request: GenerationRequest) -> Any:
+        completion = make(request)
+        if request is asked[3]:
+            monkeypatch.setattr(completion._detokenizer, "feed", lambda _: 1 / 0)
+        return completion
+
+    monkeypatch.setattr(engine, "_completion", with_a_bad_one)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(engine.generate, request) for request in asked]
+    assert isinstance(answers.pop(3).exception(), ZeroDivisionError)
+    assert [answer.result() for answer in answers] == expected[:3] + expected[4:]
+    assert engine.trouble() is None
+
+
+def test_prompts_that_are_read_in_parts_are_answered_as_in_one(tokenizer: Any) -> None:
+    model = tiny_model(tokenizer, positions=1024)
+    asked = [ask(f"{n} " + "word and " * (70 * n), temperature=0) for n in range(1, 5)]
+    engine = TransformersEngine(model, tokenizer, batching="micro")
+    whole = [engine.generate(one) for one in asked]
+    engine.close()
+    assert max(answer.prompt_tokens or 0 for answer in whole) > 512
+    engine = TransformersEngine(model, tokenizer, batching="continuous", cache_tokens=8192)
+    assert engine.generate_batch(asked) == whole
+    engine.close()
+
+
+def test_more_requests_than_the_cache_holds_are_all_answered(model: Any, tokenizer: Any) -> None:
+    engine = TransformersEngine(model, tokenizer, batching="continuous", cache_tokens=2048)
+    asked = [ask(f"{n} " + "word " * 200, max_tokens=4 + n % 60, seed=n) for n in range(40)]
+    answers = engine.generate_batch(asked)
+    assert [engine.generate(one) for one in asked[:8]] == answers[:8]
+    engine.close()
+
+
 def test_what_does_not_fit_into_the_context_is_a_400_with_the_numbers(engine: Any) -> None:
     with pytest.raises(RequestError, match="maximum context length is 512 tokens") as caught:
         engine.generate(ask("word " * 600))
