@@ -12,7 +12,6 @@ from collections.abc import Mapping
 __all__ = ["Turns"]
 
 _SHORT_BESIDE_MEAN = 4
-_SMALL_STEP = 8
 _ROWS_PER_SHORT = 4
 
 
@@ -20,8 +19,8 @@ class Turns:
     """Chooses the rows of each step among the requests in flight.
 
     A request is *short* when its answer may be at most a quarter as long as the average of those in
-    flight. Short ones get up to half of the places of a step, and a step with few of them is small;
-    all other places go to who waited longest for one, so that nobody starves.
+    flight. A step with short ones has four places for each of them, if not more than it may: up to
+    half are theirs, the others go to who waited longest for one, so that nobody starves.
 
     Args:
         rows: The most rows of a step.
@@ -43,13 +42,11 @@ class Turns:
         # Who is new stands at the end: a flood of new ones does not pass by those that wait.
         self._line = {name: None for name in [*self._line, *limits] if name in limits}
         waiting = list(self._line)
-        if len(waiting) <= _SMALL_STEP:
-            return waiting, _SMALL_STEP
-        bound = sum(limits.values()) / len(limits) / _SHORT_BESIDE_MEAN
+        bound = sum(limits.values()) / max(1, len(limits)) / _SHORT_BESIDE_MEAN
         short = [name for name in waiting if limits[name] <= bound]
         if not short:
             return waiting, self._rows
-        places = min(self._rows, max(_SMALL_STEP, _ROWS_PER_SHORT * len(short)))
+        places = min(self._rows, _ROWS_PER_SHORT * len(short))
         first = short[: places // 2]
         chosen = set(first)
         return first + [name for name in waiting if name not in chosen], places
