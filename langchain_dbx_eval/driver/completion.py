@@ -153,6 +153,7 @@ class Completion:
                 yield piece
                 if piece.finish_reason:
                     return
+                self._call.check()
         finally:
             if not self.done:
                 self.done = True

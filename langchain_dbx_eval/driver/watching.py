@@ -68,5 +68,6 @@ def watch(work: Callable[[], Iterable[T]], call: Call) -> Generator[T | None, No
                 return
             heard = time.monotonic()
             yield item
+            call.check()  # items that never pause are no reason to go on
     finally:
         abandoned.set()

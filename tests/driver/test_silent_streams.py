@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from langchain_dbx_eval.driver import (
     Limits,
     UpstreamEngine,
 )
+from langchain_dbx_eval.driver.call import DeadlinePassedError
 from langchain_dbx_eval.driver.completion import Completion
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -174,6 +176,19 @@ def test_a_batch_that_has_no_token_for_a_request_gives_it_empty_pieces() -> None
     completion = Completion(request, [1], 4, detokenizer)
     with closing(completion.pieces(lambda _: None)) as pieces:
         assert [next(pieces).text for _ in range(3)] == ["", "", ""]
+
+
+def test_a_stream_whose_tokens_never_pause_ends_at_its_deadline() -> None:
+    detokenizer = SimpleNamespace(end_tokens=(), feed=lambda _: "x")
+    completion = Completion(GenerationRequest("a", call=Call(0.05)), [1], 10**6, detokenizer)  # type: ignore[arg-type]
+    completion.feed(1)
+
+    def read() -> None:
+        for _ in completion.pieces(lambda _: None):
+            completion.feed(1)
+
+    with pytest.raises(DeadlinePassedError):
+        read()
 
 
 def test_a_keep_alive_of_no_time_is_refused() -> None:
