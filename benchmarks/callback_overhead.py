@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,9 +120,8 @@ def _ways(folder: str) -> list[Way]:
 
 def _all_scored(handler: EvaluationCallbackHandler) -> None:
     with handler._backlog.emptied():
-        scored = handler._session._rows
-    for future in scored:
-        future.result()
+        scored = set(handler._session._scoring)
+    wait(scored)
 
 
 def _report(ways: list[Way]) -> None:
