@@ -1,4 +1,4 @@
-"""Runs a chain over a dataset, or listens to one that runs; scores it; keeps and logs what came out.
+"""Runs a chain over a dataset, or listens to one that runs; scores it, and keeps what came out.
 
 What users call:
 
@@ -22,7 +22,7 @@ Where it is kept:
 How it comes to MLflow:
 
 - `writer`: in the background, then the rest. `destination`: where to.
-- `mlflow_runs`: one run; `traces` and `mlflow_traces`, `mlflow_assessments` and `sql_store`: its rows;
+- `mlflow_runs`: one run; `traces`, `mlflow_traces`, `mlflow_assessments`, `sql_store`: its rows.
   `store_access`: failing fast, trying again.
 """
 
