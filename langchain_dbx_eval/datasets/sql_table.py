@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_dbx_eval.datasets.mlflow_rows import from_table
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.opened import Facts, Opened
 from langchain_dbx_eval.datasets.records import EvalRecord
@@ -15,7 +16,6 @@ from langchain_dbx_eval.datasets.rows import (
     JSON_COLUMNS,
     KEY,
     Row,
-    decode,
     encode_all,
     merge_rows,
 )
@@ -113,7 +113,7 @@ class SqlTable(Opened):
         """See `Opened`; our own tables come in the order in which records were added."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
         for row in self._engine.query(f"SELECT * FROM {self._pinned()}{order}"):  # noqa: S608
-            yield decode(row) if KEY in row else row
+            yield from_table(row)
 
     def count(self) -> int | None:
         """See `Opened`; only our own tables are known to hold nothing but records."""

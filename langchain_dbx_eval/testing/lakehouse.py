@@ -36,13 +36,18 @@ class Storage:
 
 @dataclass(slots=True)
 class Table:
-    """One table of the catalog."""
+    """One table of the catalog.
+
+    Attributes:
+        managed: ``"native"`` or ``"legacy"`` where it is a managed evaluation dataset.
+    """
 
     name: str
     location: str
     storage: Storage = field(repr=False)
     table_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created_at: int = field(default_factory=lambda: int(time.time() * 1000))
+    managed: str | None = None
 
     def load(self, version: int | None = None) -> DeltaTable:
         """The Delta table, at a version or the newest."""

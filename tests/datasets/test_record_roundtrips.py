@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_dbx_eval import EvalDataset, EvalRecord, errors
-from langchain_dbx_eval.datasets.mlflow_datasets import from_mlflow, to_mlflow
+from langchain_dbx_eval.datasets.mlflow_rows import from_mlflow, to_mlflow
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.rows import decode, encode
 from langchain_dbx_eval.testing import LocalWorkspace
