@@ -26,13 +26,13 @@ from langchain_dbx_eval.datasets.delta import (
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.records import EvalRecord
 from langchain_dbx_eval.datasets.rows import (
-    COLUMNS,
     KEY,
     Row,
-    encode_all,
+    by_key,
     merge_rows,
     user_name,
 )
+from langchain_dbx_eval.datasets.spool import arrow_rows, arrow_schema, spooled
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -53,6 +53,8 @@ _COMMIT_TRIES = 200
 _LOCK_SECONDS = 300
 # One small file for each commit: beyond this many, a merge first makes one of them.
 _MANY_FILES = 100
+# Rows; deltalake's own is 1,048,576.
+_ROW_GROUP = 20_000
 
 
 class LocalTable(DeltaSource):
@@ -77,15 +79,15 @@ class LocalTable(DeltaSource):
         """
         deltalake = require("deltalake", extra="delta")
         path = name.folder(catalog_root())
-        data = _arrow(encode_all(records).values())
-        with _lock(path):
+        with spooled(records) as rows, _lock(path):
             if is_delta_folder(path):
                 raise _exists(name, path)
             try:
                 deltalake.write_deltalake(
                     path,
-                    data,
+                    rows.reader(),
                     mode="error",
+                    writer_properties=_writer_properties(),
                     name=name.table,
                     description=f"{CREATED_BY}{user_name()}",
                 )
@@ -122,7 +124,8 @@ class LocalTable(DeltaSource):
     def merge(self, records: Iterable[EvalRecord]) -> LocalTable:
         """Merge records into the newest version; the same inputs are one record.
 
-        Where nothing changes, nothing is written.
+        Where nothing changes, nothing is written. Beyond 20,000 they are merged in parts, each a
+        version.
 
         Returns:
             The table at the version that holds them all.
@@ -132,7 +135,6 @@ class LocalTable(DeltaSource):
                 been added then.
             RequestTimeoutError: Other processes kept the table locked all the time.
         """
-        incoming = encode_all(records)
         deltalake = require("deltalake", extra="delta")
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(deltalake.exceptions.CommitFailedError),
@@ -140,8 +142,11 @@ class LocalTable(DeltaSource):
             wait=tenacity.wait_random(0, 0.05),
             reraise=True,
         )
-        with _lock(self.path):
-            return LocalTable(self._name, self.path, retrying(self._merge_once, incoming))
+        with spooled(records) as rows, _lock(self.path):
+            version: int | None = None
+            for part in rows.parts():
+                version = retrying(self._merge_once, by_key(part))
+            return LocalTable(self._name, self.path, version)
 
     def _merge_once(self, incoming: dict[str, Row]) -> int:
         table = open_delta(str(self.path), version=None, where=self.where)
@@ -154,8 +159,8 @@ class LocalTable(DeltaSource):
                 changed[key] = after
         if changed:
             if len(table.file_uris()) > _MANY_FILES:
-                table.optimize.compact()
-            _commit(table, _arrow(changed.values()), only_new=not known.keys() & changed.keys())
+                table.optimize.compact(writer_properties=_writer_properties())
+            _commit(table, arrow_rows(changed.values()), only_new=not known.keys() & changed.keys())
         return table.version()
 
 
@@ -171,7 +176,13 @@ def _commit(table: DeltaTable, data: pa.Table, *, only_new: bool) -> None:
     # Delta lets appends pass each other. Ours must not: two could bring the same new key.
     properties = deltalake.CommitProperties(max_commit_retries=0)
     if only_new:
-        deltalake.write_deltalake(table, data, mode="append", commit_properties=properties)
+        deltalake.write_deltalake(
+            table,
+            data,
+            mode="append",
+            commit_properties=properties,
+            writer_properties=_writer_properties(),
+        )
         return
     (
         table.merge(
@@ -180,11 +191,17 @@ def _commit(table: DeltaTable, data: pa.Table, *, only_new: bool) -> None:
             source_alias="source",
             target_alias="target",
             commit_properties=properties,
+            writer_properties=_writer_properties(),
         )
         .when_matched_update_all()
         .when_not_matched_insert_all()
         .execute()
     )
+
+
+def _writer_properties() -> Any:
+    """A row group is what is held in memory to be written, and what a reader can skip."""
+    return require("deltalake", extra="delta").WriterProperties(max_row_group_size=_ROW_GROUP)
 
 
 def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[str, Row]]:
@@ -207,7 +224,7 @@ def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[s
 
 def _check_schema(table: DeltaTable, where: str) -> None:
     """Refuse to write where a value would be cast, which Delta does without a word."""
-    ours = {field.name: field.type for field in _arrow_schema()}
+    ours = {field.name: field.type for field in arrow_schema()}
     theirs = {field.name: field.type for field in _schema_of(table)}
     if ours != theirs:
         odd = sorted(name for name in ours.keys() | theirs.keys() if _differs(name, ours, theirs))
@@ -226,22 +243,6 @@ def _schema_of(table: DeltaTable) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema(table.schema().to_arrow())
-
-
-def _arrow(rows: Iterable[Row]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(list(rows), schema=_arrow_schema())
-
-
-def _arrow_schema() -> pa.Schema:
-    require("pyarrow", extra="delta")
-    import pyarrow as pa
-
-    types = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", tz="UTC")}
-    return pa.schema(
-        [pa.field(name, types[kind], nullable=name != KEY) for name, kind in COLUMNS.items()]
-    )
 
 
 @contextmanager
