@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["LocalTable", "tables"]
+__all__ = ["COMMIT_TRIES", "LocalTable", "tables", "writers_turn"]
 
 # Writers take turns by a lock, so a commit loses a race only where the lock does not reach (a
 # network drive); it is then read again and tried again.
-_COMMIT_TRIES = 200
+COMMIT_TRIES = 200
 _LOCK_SECONDS = 300
 # One small file for each commit: beyond this many, a merge first makes one of them.
 _MANY_FILES = 100
@@ -79,7 +79,7 @@ class LocalTable(DeltaSource):
         """
         deltalake = require("deltalake", extra="delta")
         path = name.folder(catalog_root())
-        with spooled(records) as rows, _lock(path):
+        with spooled(records) as rows, writers_turn(path):
             if is_delta_folder(path):
                 raise _exists(name, path)
             try:
@@ -138,11 +138,11 @@ class LocalTable(DeltaSource):
         deltalake = require("deltalake", extra="delta")
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(deltalake.exceptions.CommitFailedError),
-            stop=tenacity.stop_after_attempt(_COMMIT_TRIES),
+            stop=tenacity.stop_after_attempt(COMMIT_TRIES),
             wait=tenacity.wait_random(0, 0.05),
             reraise=True,
         )
-        with spooled(records) as rows, _lock(self.path):
+        with spooled(records) as rows, writers_turn(self.path):
             version: int | None = None
             for part in rows.parts():
                 version = retrying(self._merge_once, by_key(part))
@@ -246,7 +246,7 @@ def _schema_of(table: DeltaTable) -> pa.Schema:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def writers_turn(path: Path) -> Iterator[None]:
     """Take turns with the other writers of a table; the system frees a killed one's lock."""
     filelock = require("filelock", extra="delta")
     path.parent.mkdir(parents=True, exist_ok=True)
