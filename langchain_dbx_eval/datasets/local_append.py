@@ -1,7 +1,7 @@
 """Rows that are added to a table of the local catalog exactly once, however often it is tried.
 
-Each append carries its writer's name and number as a transaction of the Delta protocol ("Transaction
-Identifiers"), in the same commit as its rows: what is there already is known by it.
+Each append carries its writer's name and number as a transaction of the Delta protocol
+("Transaction Identifiers"), in the same commit as its rows: what is there already is known by it.
 """
 
 from __future__ import annotations

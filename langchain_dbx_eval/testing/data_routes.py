@@ -12,6 +12,7 @@ from langchain_dbx_eval.testing.managed_evals import ManagedEvals, add_managed_r
 from langchain_dbx_eval.testing.refusals import Refusal, bad_request
 from langchain_dbx_eval.testing.sql_api import LINKS, SqlApi
 from langchain_dbx_eval.testing.sql_faults import SqlFaults
+from langchain_dbx_eval.testing.volumes import add_file_routes
 
 __all__ = ["add_data_routes"]
 
@@ -30,6 +31,7 @@ def add_data_routes(app: Flask, house: Lakehouse, faults: SqlFaults) -> None:
     _add_statements(app, api)
     _add_unity_catalog(app, house)
     add_managed_routes(app, ManagedEvals(house, faults))
+    add_file_routes(app, house, faults)
 
 
 def _add_warehouses(app: Flask, house: Lakehouse, api: SqlApi) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class LocalWorkspace:
     - ``/driver-proxy-api/o/{org}/{cluster}/{port}/{path}``, which forwards to that port of this
       machine, for any cluster that was not stopped;
     - ``/api/2.0/sql/warehouses`` and ``/api/2.0/sql/statements``, Unity Catalog's tables and
-      temporary credentials, and ``/api/2.0/managed-evals``, over real Delta tables;
+      temporary credentials, ``/api/2.0/managed-evals``, and files in volumes, over real tables;
     - the discovery documents that databricks-sdk reads before it logs in.
 
     All but the last need the bearer token. Clients find it without further ado, for while it
@@ -318,11 +319,15 @@ class LocalWorkspace:
         """
         self._site.lakehouse.add_table(name, rows, storage)
 
+    def add_volume(self, name: str) -> Path:
+        """Make a volume in Unity Catalog, by its three-level name; returns its folder here."""
+        return self._site.lakehouse.volumes.add(name)
+
     def disturb(self, name: str, fault: SqlFault, *, times: int = 1) -> None:
-        """Let a SQL warehouse or a managed dataset go wrong, the next time that it can so.
+        """Let a SQL warehouse, a managed dataset or a volume go wrong, the next time it can so.
 
         Args:
-            name: The warehouse's id, or the dataset's three-level name.
+            name: The warehouse's id, or the dataset's or volume's three-level name.
             fault: One of `langchain_dbx_eval.testing.sql_faults`.
             times: How many times.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from langchain_dbx_eval import EvalDataset, errors
-from langchain_dbx_eval.datasets import sql_table
+from langchain_dbx_eval.datasets.carriers import Parameters
 from langchain_dbx_eval.datasets.rows import COLUMNS
 
 pytestmark = pytest.mark.skipif(
@@ -107,10 +106,9 @@ def test_sparks_own_parser_reads_the_rows_of_a_merge_as_they_were_written(spark)
     moment = datetime(2026, 11, 21, 5, 0, 0, 123456, tzinfo=timezone.utc)
     row = {name: None if kind == "STRING" else moment for name, kind in COLUMNS.items()}
     row |= {"dataset_record_id": "k", "inputs": '{"a": "한\\"\'`"}'}
-    text = json.dumps([row], default=datetime.isoformat)
-    sql = f"SELECT inline(from_json(:rows, '{sql_table._ROW_TYPE}'))"
     spark.conf.set("spark.sql.session.timeZone", "UTC")
-    [read] = spark.sql(sql, args={"rows": text}).collect()
+    with Parameters().carry([row], COLUMNS) as carried:
+        [read] = spark.sql(carried.sql, args=dict(carried.parameters)).collect()
     assert read["inputs"] == row["inputs"]
     assert read["create_time"].astimezone(timezone.utc) == moment
     assert read["outputs"] is None
