@@ -81,9 +81,9 @@ class DeltaSource(Opened):
 
     def mlflow_source(self) -> Any:
         """See `Opened`."""
-        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+        from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
-        return DeltaDatasetSource(path=self.table.table_uri, delta_table_version=self.version)
+        return DeltaSourceOfInput(path=self.table.table_uri, delta_table_version=self.version)
 
     def _is_ours(self) -> bool:
         return {field.name for field in self.table.schema().fields} == COLUMNS.keys()

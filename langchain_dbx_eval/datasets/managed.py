@@ -134,9 +134,9 @@ class ManagedTable(Opened):
 
     def mlflow_source(self) -> Any:
         """See `Opened`."""
-        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+        from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
-        return DeltaDatasetSource(
+        return DeltaSourceOfInput(
             delta_table_name=self.name, delta_table_id=self._described["dataset_id"]
         )
 

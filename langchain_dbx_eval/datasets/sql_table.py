@@ -135,9 +135,9 @@ class SqlTable(Opened):
 
     def mlflow_source(self) -> Any:
         """See `Opened`."""
-        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+        from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
-        return DeltaDatasetSource(
+        return DeltaSourceOfInput(
             delta_table_name=self.name,
             delta_table_version=self.version,
             delta_table_id=self.facts().dataset_id,

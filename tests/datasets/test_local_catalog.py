@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -134,3 +135,11 @@ def test_processes_that_merge_at_once_lose_nothing() -> None:
         list(pool.map(run, "abc"))
     expected = {f"{who}-{n}" for who in "abc" for n in range(5)}
     assert {record.request for record in EvalDataset.load(NAME)} == expected
+
+
+def test_the_first_version_is_told_to_mlflow_too() -> None:
+    for version, dataset in enumerate(
+        (EvalDataset.create(NAME), EvalDataset.load(NAME).merge_records(THREE))
+    ):
+        source = json.loads(dataset.mlflow_input().to_dict()["source"])
+        assert source["delta_table_version"] == version
