@@ -42,7 +42,7 @@ def work(who: str, count: int, kills: int, seed: int) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("processes", "merges", "kills"),
     [
-        (2, 6, 2),
+        (3, 5, 2),
         pytest.param(
             8,
             50,

@@ -275,7 +275,7 @@ def test_a_chunk_that_is_lost_for_good_is_told_and_no_part_passes_for_all(
 
 def test_a_merge_whose_answer_is_lost_is_done_once(workspace: LocalWorkspace, three) -> None:
     dataset = EvalDataset.create(NAME)
-    workspace.disturb("wh", LostAnswer(), times=2)
+    workspace.disturb("wh", LostAnswer())
     dataset.merge_records(three)
     assert sorted(str(r.request) for r in dataset) == ["one?", "two?", "{'question': 'three?'}"]
 
@@ -362,7 +362,7 @@ def test_the_volume_is_cleaned_up_after_a_failure(workspace, volume, monkeypatch
         dataset.merge_records(long_rows())
     assert any(r.method == "PUT" for r in workspace.requests)
     assert list(volume.iterdir()) == []
-    workspace.disturb("wh", LostAnswer(), times=2)
+    workspace.disturb("wh", LostAnswer())
     assert len(dataset.merge_records(long_rows())) == 12
 
 
