@@ -26,6 +26,7 @@ from langchain_dbx_eval.datasets.delta import (
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.records import EvalRecord
 from langchain_dbx_eval.datasets.rows import (
+    CONTENT,
     KEY,
     Row,
     by_key,
@@ -151,16 +152,17 @@ class LocalTable(DeltaSource):
     def _merge_once(self, incoming: dict[str, Row]) -> int:
         table = open_delta(str(self.path), version=None, where=self.where)
         _check_schema(table, self.where)
-        known = dict(_known_rows(table, incoming))
-        changed = {}
-        for key, row in incoming.items():
-            after = merge_rows(known[key], row) if key in known else row
-            if key not in known or after is not known[key]:
-                changed[key] = after
+        changed, replaced = dict(incoming), False
+        for key, before in _known_rows(table, incoming):
+            after = None if before is None else merge_rows(before, incoming[key])
+            if after is None or after is before:
+                changed.pop(key, None)
+            else:
+                changed[key], replaced = after, True
         if changed:
             if len(table.file_uris()) > _MANY_FILES:
                 table.optimize.compact(writer_properties=_writer_properties())
-            _commit(table, arrow_rows(changed.values()), only_new=not known.keys() & changed.keys())
+            _commit(table, arrow_rows(changed.values()), only_new=not replaced)
         return table.version()
 
 
@@ -204,12 +206,17 @@ def _writer_properties() -> Any:
     return require("deltalake", extra="delta").WriterProperties(max_row_group_size=_ROW_GROUP)
 
 
-def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[str, Row]]:
-    """The table's rows of the incoming keys; first the keys alone are read, for most are new."""
+def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[str, Row | None]]:
+    """The table's rows of the incoming keys, or None for one that says the very same.
+
+    First the keys alone are read, for most are new; then Arrow compares, for most of the others
+    are the same.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keys = pa.array(list(incoming), pa.string())
+    ours = arrow_rows(incoming.values())
+    keys = ours[KEY].combine_chunks()
     found = any(
         pc.any(pc.is_in(batch[KEY].cast(pa.string()), value_set=keys)).as_py()
         for batch in scan(table, columns=[KEY])
@@ -217,9 +224,24 @@ def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[s
     if not found:
         return
     for batch in scan(table):
-        mask = pc.is_in(batch[KEY].cast(pa.string()), value_set=keys)
-        for row in batch.filter(mask).to_pylist():
+        theirs = batch.filter(pc.is_in(batch[KEY].cast(pa.string()), value_set=keys))
+        same = _same_contents(theirs, ours.take(pc.index_in(theirs[KEY], value_set=keys)))
+        for key in theirs.filter(same)[KEY].to_pylist():
+            yield key, None
+        for row in theirs.filter(pc.invert(same)).to_pylist():
             yield row[KEY], row
+
+
+def _same_contents(one: pa.RecordBatch, other: pa.Table) -> pa.Array:
+    """For each pair of rows, whether they are equal in all but their bookkeeping."""
+    import pyarrow.compute as pc
+
+    same = pc.equal(one[KEY], one[KEY])
+    for name in CONTENT:
+        theirs, ours = one[name], other[name].combine_chunks()
+        both_null = pc.and_(pc.is_null(theirs), pc.is_null(ours))
+        same = pc.and_(same, pc.or_(pc.fill_null(pc.equal(theirs, ours), False), both_null))
+    return same
 
 
 def _check_schema(table: DeltaTable, where: str) -> None:

@@ -20,6 +20,7 @@ from langchain_dbx_eval.errors import SchemaError
 
 __all__ = [
     "COLUMNS",
+    "CONTENT",
     "JSON_COLUMNS",
     "KEY",
     "Fingerprint",
@@ -36,7 +37,7 @@ __all__ = [
 
 KEY = "dataset_record_id"
 JSON_COLUMNS = ("inputs", "outputs", "expectations", "retrieved_context", "trace", "metadata")
-_CONTENT = ("request_id", *JSON_COLUMNS)
+CONTENT = ("request_id", *JSON_COLUMNS)
 _STAMPS = ("last_update_time", "last_updated_by")
 # Name and SQL type of each column; the JSON columns are text.
 COLUMNS: dict[str, str] = {
@@ -156,14 +157,14 @@ def merge_rows(before: Row, new: Row) -> Row:
         if isinstance(old.get("tags"), dict) and isinstance(more.get("tags"), dict):
             both["tags"] = {**old["tags"], **more["tags"]}
         after[name] = _dumps(both)
-    if all(after[name] == before[name] for name in _CONTENT):
+    if all(after[name] == before[name] for name in CONTENT):
         return before
     return {**after, **{name: new[name] for name in _STAMPS if name in new}}
 
 
 def contents(row: Mapping[str, Any]) -> tuple[str | None, ...]:
     """What of a row is its content: no bookkeeping."""
-    return tuple(row[name] for name in _CONTENT)
+    return tuple(row[name] for name in CONTENT)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from langchain_dbx_eval.datasets.opened import Facts, Opened
 from langchain_dbx_eval.datasets.records import EvalRecord
 from langchain_dbx_eval.datasets.rows import (
     COLUMNS,
-    JSON_COLUMNS,
+    CONTENT,
     KEY,
     Row,
     encode_all,
@@ -38,9 +38,8 @@ _WITHOUT_HISTORY = frozenset(
         "PARSE_SYNTAX_ERROR",
     }
 )
-_CONTENT = ("request_id", *JSON_COLUMNS)
 # With each row goes what it is to replace.
-_SEEN = {f"seen_{name}": "STRING" for name in _CONTENT}
+_SEEN = {f"seen_{name}": "STRING" for name in CONTENT}
 
 
 class SqlEngine(Protocol):
@@ -233,7 +232,7 @@ def _merge_sql(name: TableName, source: Carried) -> str:
     settings = ", ".join(f"`{column}` = source.`{column}`" for column in changing)
     names = ", ".join(f"`{column}`" for column in COLUMNS)
     values = ", ".join(f"source.`{column}`" for column in COLUMNS)
-    unchanged = " AND ".join(f"target.`{name}` <=> source.`seen_{name}`" for name in _CONTENT)
+    unchanged = " AND ".join(f"target.`{name}` <=> source.`seen_{name}`" for name in CONTENT)
     parts = (
         f"MERGE INTO {name.sql} AS target",
         f"USING ({source.sql}) AS source",
@@ -250,7 +249,7 @@ def _changed(rows: Mapping[str, Row], known: Mapping[str, Row]) -> Iterator[Row]
         before = known.get(key)
         after = row if before is None else merge_rows(before, row)
         if after is not before:
-            yield {**after, **{f"seen_{name}": (before or {}).get(name) for name in _CONTENT}}
+            yield {**after, **{f"seen_{name}": (before or {}).get(name) for name in CONTENT}}
 
 
 def _parts(rows: dict[str, Row], limit: int) -> Iterator[dict[str, Row]]:
