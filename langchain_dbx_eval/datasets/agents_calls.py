@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from langchain_dbx_eval.errors import (
 
 __all__ = ["agents_package", "call_agents"]
 
+_REGISTRY = "MLFLOW_REGISTRY_URI"
 _EXISTS = frozenset({"TABLE_ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 _BY_STATUS: dict[int, type[DatabricksError]] = {
     401: AuthenticationError,
@@ -91,7 +93,8 @@ def call_agents(
         try:
             # Here, because the SDK asks a host that does not answer for five minutes (0.156).
             _check_host(host)
-            action()
+            with _registry_as_it_was():
+                action()
             outcome.set_result(None)
         except BaseException as error:
             outcome.set_exception(error)
@@ -150,6 +153,24 @@ def _agents_errors(where: str) -> Iterator[None]:
             msg = f"{where} needs an experiment: mlflow.set_experiment('/Users/…'). ({words})"
             raise ConfigurationError(msg) from error
         raise SchemaError(f"{where} refused a record: {words}") from error
+
+
+@contextmanager
+def _registry_as_it_was() -> Iterator[None]:
+    """Undo that databricks-agents 1.13 sets MLflow's model registry, for the whole process."""
+    import mlflow
+    from mlflow.tracking._model_registry import utils
+
+    # What was set, not `get_registry_uri()`, which follows from the tracking URI where none was.
+    chosen, variable = getattr(utils, "_registry_uri", None), os.environ.get(_REGISTRY)
+    try:
+        yield
+    finally:
+        mlflow.set_registry_uri(chosen)
+        if variable is None:
+            os.environ.pop(_REGISTRY, None)
+        else:
+            os.environ[_REGISTRY] = variable
 
 
 def _refused(error: requests.HTTPError, where: str) -> DatabricksError:

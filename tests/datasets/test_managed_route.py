@@ -213,3 +213,15 @@ def test_a_plain_table_is_no_managed_dataset(workspace) -> None:
         EvalDataset.load(NAME, via="managed")
     with pytest.raises(errors.ConfigurationError, match="no versions"):
         EvalDataset.load(NAME, via="managed", version=1)
+
+
+def test_mlflows_model_registry_stays_the_one_that_was_set(workspace, monkeypatch) -> None:
+    import mlflow
+    from databricks.rag_eval import context
+
+    # As in a fresh process, where the package sets it.
+    monkeypatch.setattr(context, "_context_singleton", context.NoneContext())
+    mlflow.set_registry_uri("sqlite:///models.db")
+    create(THREE)
+    assert mlflow.get_registry_uri() == "sqlite:///models.db"
+    mlflow.set_registry_uri(None)
