@@ -108,7 +108,7 @@ def call_agents(
             outcome.result(timeout)
     except FutureTimeoutError as error:
         msg = (
-            f"Databricks did not answer for {where} within {timeout:.0f} s. What was sent may "
+            f"Databricks did not answer for {where} within {timeout:g} s. What was sent may "
             "still be done: look before you create again; to merge again is safe."
         )
         raise RequestTimeoutError(msg) from error
@@ -166,7 +166,8 @@ def _registry_as_it_was() -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_registry_uri(chosen)
+        set_registry: Any = mlflow.set_registry_uri
+        set_registry(chosen)
         if variable is None:
             os.environ.pop(_REGISTRY, None)
         else:

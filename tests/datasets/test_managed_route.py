@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from langchain_dbx_eval import EvalDataset, errors
+from langchain_dbx_eval.datasets.agents_calls import call_agents
 from langchain_dbx_eval.testing import LocalWorkspace
 from langchain_dbx_eval.testing.sql_faults import Denied, LostAnswer, Unavailable
 
@@ -215,13 +217,23 @@ def test_a_plain_table_is_no_managed_dataset(workspace) -> None:
         EvalDataset.load(NAME, via="managed", version=1)
 
 
-def test_mlflows_model_registry_stays_the_one_that_was_set(workspace, monkeypatch) -> None:
+def test_mlflows_model_registry_stays_the_one_that_was_set(workspace) -> None:
     import mlflow
-    from databricks.rag_eval import context
 
-    # As in a fresh process, where the package sets it.
-    monkeypatch.setattr(context, "_context_singleton", context.NoneContext())
     mlflow.set_registry_uri("sqlite:///models.db")
-    create(THREE)
+    call_agents(
+        # As databricks-agents does at its first call in a process.
+        lambda: mlflow.set_registry_uri("databricks-uc"),
+        where="a dataset",
+        host=workspace.url,
+        timeout=30,
+    )
     assert mlflow.get_registry_uri() == "sqlite:///models.db"
     mlflow.set_registry_uri(None)
+
+
+def test_one_that_does_not_answer_is_told_in_time(workspace) -> None:
+    never = threading.Event()
+    with pytest.raises(errors.RequestTimeoutError, match="within 0.3 s.*to merge again is safe"):
+        call_agents(never.wait, where="a dataset", host=workspace.url, timeout=0.3)
+    never.set()
