@@ -234,6 +234,6 @@ def test_mlflows_model_registry_stays_the_one_that_was_set(workspace) -> None:
 
 def test_one_that_does_not_answer_is_told_in_time(workspace) -> None:
     never = threading.Event()
-    with pytest.raises(errors.RequestTimeoutError, match="within 0.3 s.*to merge again is safe"):
+    with pytest.raises(errors.RequestTimeoutError, match=r"within 0\.3 s.*to merge again is safe"):
         call_agents(never.wait, where="a dataset", host=workspace.url, timeout=0.3)
     never.set()
