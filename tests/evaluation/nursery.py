@@ -2,8 +2,8 @@
 
 A program that has imported everything forks a child for each evaluation: ``python nursery.py``. It
 reads a JSON object a line (``rows``, ``resume``, ``concurrency``, and the environment that the
-child is to have), forks, and answers with the child's ``pid``; then with how it ``ended``. The child
-says in between what came out, if it comes so far.
+child is to have), forks, and answers with the child's ``pid``; then with how it ``ended``. The
+child says in between what came out, if it comes so far.
 """
 
 # ruff: noqa: T201 - the other side reads what is printed
