@@ -32,11 +32,11 @@ class Interruption:
         if self.signal is not None:
             self.end("Stopped.")
         self.signal = signal.Signals(number)
+        self._on_request()
         _logger.warning(
             "%s: the rows in flight are finished and saved. Once more to stop at once.",
             self.signal.name,
         )
-        self._on_request()
 
     def end(self, message: str) -> None:
         """Raise what the signal would have raised: `KeyboardInterrupt`, or the exit of SIGTERM."""

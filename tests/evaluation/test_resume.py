@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -20,6 +21,25 @@ from langchain_dbx_eval.scoring import ExactMatch
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 
 
+heard = threading.Event()
+
+
+class Hearing(logging.Handler):
+    """Knows when the evaluation has heard a signal: it says so."""
+
+    def emit(self, record):
+        heard.set()
+
+
+@pytest.fixture(autouse=True)
+def _hearing():
+    logger = logging.getLogger("langchain_dbx_eval.evaluation.interruption")
+    handler = Hearing()
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
 class Chain:
     """Answers, counts, and may send this process a signal at one of the questions."""
 
@@ -30,13 +50,13 @@ class Chain:
     def __call__(self, request):
         text = request["messages"][-1]["content"]
         self.asked[text] += 1
-        time.sleep(0.05)
         if text == self.at:
             self.at = None
+            heard.clear()
             for _ in range(self.times):
                 os.kill(os.getpid(), self.number)
                 # The main thread hears of it when it next runs.
-                time.sleep(0.2)
+                heard.wait(10)
         return text.replace("question", "answer")
 
 
@@ -102,7 +122,7 @@ class TestCtrlC:
 
     def test_a_users_own_handler_is_left_alone(self, monkeypatch):
         taken = []
-        before = signal.signal(signal.SIGTERM, lambda *args: taken.append(1))
+        before = signal.signal(signal.SIGTERM, lambda *args: (taken.append(1), heard.set()))
         try:
             result = evaluate(RECORDS, Chain(at="question 2", number=signal.SIGTERM))
         finally:
