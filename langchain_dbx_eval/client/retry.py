@@ -17,7 +17,7 @@ __all__ = ["RetryPolicy", "retry_listener"]
 
 _Result = TypeVar("_Result")
 
-retry_listener: ContextVar[Callable[[DatabricksError], None] | None] = ContextVar(
+retry_listener: ContextVar[Callable[[DatabricksError], object] | None] = ContextVar(
     "retry_listener", default=None
 )
 """Told of each failure that is met with another try, in whatever thread: who makes many calls at

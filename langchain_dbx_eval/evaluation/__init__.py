@@ -7,9 +7,8 @@ What users call:
 
 How a row comes about:
 
-- `models`: whatever can be evaluated, as a Runnable. `asking` asks it one question, `pace` says how
-  many at once, `row_loop` takes every row through. `interruption` and `progress`: the person at the
-  keyboard.
+- `models`: whatever can be evaluated, as a Runnable. `asking` asks it one question, `row_loop`
+  takes every row through. `interruption` and `progress`: the person at the keyboard.
 - `events`: what LangChain tells. `capture` puts it together as a call; `token_usage` and
   `mlflow_tracer` read parts of it. `sampling`, `backlog`, `joining`, `session`: a callback's calls.
 - `pipeline`: from answer to scored row.

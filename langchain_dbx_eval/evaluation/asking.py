@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from langchain_dbx_eval.client.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Recording, RunCapture
 from langchain_dbx_eval.evaluation.events import CaptureHandler
-from langchain_dbx_eval.evaluation.pace import Pace
 from langchain_dbx_eval.evaluation.rows import Answer, Place
+from langchain_dbx_eval.pace import Pace
 from langchain_dbx_eval.scoring import Outcome
 from langchain_dbx_eval.scoring.traces import outcome_of_record
 
@@ -22,7 +22,6 @@ __all__ = ["Asking", "Model", "recorded_answer"]
 
 _ROW = "dbx_eval_row"
 """Where a row's place stands in the config's metadata: request ids may repeat."""
-_TOO_MANY_REQUESTS = 429
 _TIME_TO_GO_S = 1.0
 
 
@@ -96,11 +95,9 @@ class Asking:
         while True:
             error = await self._model.ask(record.request, config)
             run = self._runs.pop(place, None)
-            refusal = _refusal_in(error)
-            if refusal is None:
+            if not self._pace.hear(error):
                 self._pace.went_well()
                 return _answer(record, run, error)
-            self._pace.refused(_asked_to_wait(refusal))
             if self._pace.hopeless:
                 return _answer(record, run, error)
             self._pace.give_back()
@@ -108,8 +105,7 @@ class Asking:
 
     def _heard(self, error: BaseException) -> None:
         """A client inside the chain was refused, and is patient: the others should be, too."""
-        if (refusal := _refusal_in(error)) is not None:
-            self._loop.call_soon_threadsafe(self._pace.refused, _asked_to_wait(refusal))
+        self._loop.call_soon_threadsafe(self._pace.hear, error)
 
     def _captured(self, call: Recording) -> None:
         run = call.captured()
@@ -127,26 +123,3 @@ def _answer(record: EvalRecord, run: CapturedRun | None, error: BaseException | 
     if error is not None:
         outcome = replace(outcome, response=None, error=f"{type(error).__name__}: {error}")
     return Answer(record=record, outcome=outcome, run=run)
-
-
-def _refusal_in(error: BaseException | None) -> BaseException | None:
-    """The 429 behind an error, whoever's client it comes from."""
-    for cause in _causes(error):
-        answered = getattr(cause, "response", None)
-        for told in (cause, answered):
-            if getattr(told, "status_code", None) == _TOO_MANY_REQUESTS:
-                return cause
-    return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-
-
-def _asked_to_wait(refusal: BaseException) -> float | None:
-    asked = getattr(refusal, "retry_after", None)
-    return float(asked) if isinstance(asked, int | float) else None

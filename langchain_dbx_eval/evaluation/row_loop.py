@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, record_key
 from langchain_dbx_eval.evaluation.journal import Journal
-from langchain_dbx_eval.evaluation.pace import Pace
 from langchain_dbx_eval.evaluation.pipeline import Pipeline
 from langchain_dbx_eval.evaluation.progress import Progress
 from langchain_dbx_eval.evaluation.rows import Answer, Place
+from langchain_dbx_eval.pace import Pace
 
 __all__ = ["RowLoop"]
 

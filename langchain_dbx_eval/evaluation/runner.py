@@ -16,13 +16,13 @@ from langchain_dbx_eval.evaluation.destination import Destination
 from langchain_dbx_eval.evaluation.interruption import Interruption, listening
 from langchain_dbx_eval.evaluation.journal import SCORED, Journal
 from langchain_dbx_eval.evaluation.models import as_runnable, input_for, resolve_model
-from langchain_dbx_eval.evaluation.pace import Pace
 from langchain_dbx_eval.evaluation.pipeline import Pipeline
 from langchain_dbx_eval.evaluation.progress import Progress, showing_progress
 from langchain_dbx_eval.evaluation.results import EvaluationResult
 from langchain_dbx_eval.evaluation.row_loop import RowLoop
 from langchain_dbx_eval.evaluation.subject import Subject
 from langchain_dbx_eval.evaluation.writer import MlflowWriter
+from langchain_dbx_eval.pace import Pace
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["evaluate"]
@@ -70,8 +70,9 @@ def evaluate(
         input_fn: Makes the model's input of a record's request; default: a Runnable gets the
             request as it stands (messages where its input schema asks for them), a function gets
             ``{"messages": […]}`` for a text.
-        max_concurrency: How many rows are in flight at once. When the endpoint answers 429 it is
-            fewer for a while, and such a row is asked again.
+        max_concurrency: How many rows are in flight at once, and how many questions with the judge.
+            When an endpoint answers 429 it is fewer for a while, and what it refused is asked
+            again.
         timeout: Seconds for one row, after which it has failed; None for as long as it takes.
         repeat: How often each record is asked, for chains that do not always say the same.
         resume: An earlier evaluation that did not come to its end: the id of its MLflow run, or
@@ -101,7 +102,11 @@ def evaluate(
             raise ConfigurationError(msg)
     dataset = _loaded(data)
     chosen = select_scorers(
-        scorers, judge=judge, evaluator_config=evaluator_config, judge_cache=judge_cache
+        scorers,
+        judge=judge,
+        evaluator_config=evaluator_config,
+        judge_cache=judge_cache,
+        max_concurrency=max_concurrency,
     )
     asked = None if model is None else _as_model(resolve_model(model), input_fn, timeout)
     identity = None if model is None else (model, input_fn)

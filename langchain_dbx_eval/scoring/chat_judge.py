@@ -13,7 +13,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 
+from langchain_dbx_eval.client.retry import retry_listener
 from langchain_dbx_eval.errors import DatabricksError
+from langchain_dbx_eval.pace import Pace
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
 from langchain_dbx_eval.scoring.judging import Verdict
 from langchain_dbx_eval.scoring.prompts import Question, answer_schema, repair_messages
@@ -23,9 +25,9 @@ from langchain_dbx_eval.scoring.scales import Scale
 __all__ = ["ChatJudge"]
 
 _logger = logging.getLogger(__name__)
-_TRANSIENT_STATUS = {408, 409, 429, 500, 502, 503, 504}
+_TRANSIENT_STATUS = {408, 409, 500, 502, 503, 504}
 # Where these come back, asking without a schema would only be refused again.
-_NOT_ABOUT_SCHEMAS = {401, 403, 404, *_TRANSIENT_STATUS}
+_NOT_ABOUT_SCHEMAS = {401, 403, 404, 429, *_TRANSIENT_STATUS}
 _SHOWN = 200
 
 
@@ -43,16 +45,17 @@ class ChatJudge:
 
     Args:
         model: Any LangChain chat model.
-        max_concurrency: How many questions are with the model at once.
+        max_concurrency: How many questions are with the model at once; fewer while it answers 429,
+            and what it refused is asked again.
         max_retries: How often a call that failed for the moment is made again, where the model's
             own client does not do so.
     """
 
     def __init__(
-        self, model: BaseChatModel, *, max_concurrency: int = 16, max_retries: int = 3
+        self, model: BaseChatModel, *, max_concurrency: int = 32, max_retries: int = 3
     ) -> None:
         self._model = model
-        self._slots = asyncio.Semaphore(max_concurrency)
+        self._pace = Pace(max_concurrency)
         self._max_retries = max_retries
         self._takes_schema = True
         self._held: dict[Scale, Runnable[Any, Any]] = {}
@@ -70,14 +73,19 @@ class ChatJudge:
             "judged_by": self._name,
             "prompt_version": question.prompt.version,
         }
-        async with self._slots:
-            started = time.perf_counter()
-            try:
-                reading, usage, error = await self._judge(question)
-            except Exception as failure:
-                # The verdict of one row fails, not the run; its text is in the error's column.
-                reading, usage, error = None, JudgeUsage(), f"{type(failure).__name__}: {failure}"
-            usage += JudgeUsage(seconds=time.perf_counter() - started)
+        loop = asyncio.get_running_loop()
+        # A client that is refused, and patient, tells it here; each question has its own task.
+        retry_listener.set(lambda error: loop.call_soon_threadsafe(self._pace.hear, error))
+        await self._pace.take()
+        started = time.perf_counter()
+        try:
+            reading, usage, error = await self._judge(question)
+        except Exception as failure:
+            # The verdict of one row fails, not the run; its text is in the error's column.
+            reading, usage, error = None, JudgeUsage(), f"{type(failure).__name__}: {failure}"
+        finally:
+            self._pace.give_back()
+        usage += JudgeUsage(seconds=time.perf_counter() - started)
         if reading is None:
             return Verdict(error=error, usage=usage, **who)
         return Verdict(value=reading.value, rationale=reading.rationale, usage=usage, **who)
@@ -138,7 +146,17 @@ class ChatJudge:
             wait=tenacity.wait_exponential(0.5, max=20) + tenacity.wait_random(0, 0.5),
             reraise=True,
         )
-        return await retrying(model.ainvoke, messages)
+        while True:
+            try:
+                answer: Any = await retrying(model.ainvoke, messages)
+            except Exception as error:
+                if not self._pace.hear(error) or self._pace.hopeless:
+                    raise
+            else:
+                self._pace.went_well()
+                return answer
+            self._pace.give_back()
+            await self._pace.take()
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -63,7 +63,7 @@ class MlflowJudge:
         MissingDependencyError: MLflow is not installed.
     """
 
-    def __init__(self, uri: str, *, max_concurrency: int = 16) -> None:
+    def __init__(self, uri: str, *, max_concurrency: int = 32) -> None:
         self._mlflow = require("mlflow.genai.judges", extra="eval")
         self._version = f"mlflow-{require('mlflow', extra='eval').__version__}"
         self._uri = uri

@@ -72,6 +72,7 @@ def select_scorers(
     judge: Any = None,
     evaluator_config: Mapping[str, Any] | None = None,
     judge_cache: str | Path | None = None,
+    max_concurrency: int = 32,
 ) -> tuple[AnyScorer, ...]:
     """Put together who scores a run.
 
@@ -81,6 +82,7 @@ def select_scorers(
         judge: What `judge_backend` takes; None runs no built-in judge.
         evaluator_config: The documented dict.
         judge_cache: A file to keep verdicts in.
+        max_concurrency: How many questions are with the judge at once.
 
     Raises:
         ConfigurationError: Something of this is not known, or does not go together.
@@ -92,7 +94,7 @@ def select_scorers(
     if judge is None:
         _refuse_judges_without_a_model(config, own, judge_cache)
     else:
-        backend = judge_backend(judge, judge_cache)
+        backend = judge_backend(judge, judge_cache, max_concurrency=max_concurrency)
         own = [s.asked_of(backend) if isinstance(s, PromptJudge) else s for s in own]
         own += _built_in(config, backend)
     _refuse_two_of_a_column(own)

@@ -11,8 +11,7 @@ from collections import Counter
 import pytest
 from langchain_core.runnables import RunnableLambda
 
-from langchain_dbx_eval import ChatDatabricks, errors, evaluate
-from langchain_dbx_eval.evaluation import asking, pace
+from langchain_dbx_eval import ChatDatabricks, errors, evaluate, pace
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 
@@ -251,8 +250,3 @@ class TestRepeat:
     def test_less_than_once_is_an_error(self):
         with pytest.raises(errors.ConfigurationError, match="repeat=0"):
             evaluate(records(1), lambda request: "a", repeat=0)
-
-
-def test_it_knows_how_long_to_wait():
-    refusal = errors.RateLimitError("slow down", status_code=429, retry_after=7)
-    assert asking._asked_to_wait(refusal) == 7.0

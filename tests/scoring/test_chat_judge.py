@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from scripted_judge import ScriptedJudge, block, verdict
 
-from langchain_dbx_eval import ChatDatabricks, EvalRecord, evaluate
+from langchain_dbx_eval import ChatDatabricks, EvalRecord, evaluate, pace
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring import Outcome, RowScores, ScoringContext, built_in_judges, score
 from langchain_dbx_eval.scoring.backends import judge_backend
@@ -144,7 +144,7 @@ def test_not_more_questions_are_asked_at_once_than_allowed() -> None:
     many = [{"content": f"chunk {n}"} for n in range(40)]
     score(context(retrieved_context=many), built_in_judges(judge, ["chunk_relevance"]))
     assert len(judge.asked) == 40
-    assert judge.most_at_once == 16
+    assert judge.most_at_once == 32
 
 
 def test_the_same_question_is_asked_once() -> None:
@@ -358,3 +358,18 @@ def test_scoring_works_where_a_loop_is_running(mlflow_store: str) -> None:
         return evaluate([{"request": "q", "response": "a"}], judge=ScriptedJudge())
 
     assert asyncio.run(cell()).metrics["response/llm_judged/safety/percentage"] == 1.0
+
+
+@pytest.mark.parametrize("patience", [0, 2], ids=["the judge gives up", "the client retries"])
+def test_a_judge_that_says_429_is_asked_less_at_once_and_gives_every_verdict(
+    workspace: LocalWorkspace, mlflow_store: str, monkeypatch: pytest.MonkeyPatch, patience: int
+) -> None:
+    monkeypatch.setattr(pace, "_SHORTEST_PAUSE_S", 0.05)
+    workspace.add_endpoint("judge", lambda messages, **params: verdict("yes"), kind="chat")
+    workspace.fail("judge", status=429, times=12, retry_after=0)
+    judge = ChatDatabricks(model="judge", max_retries=patience)
+    rows = [{"request": "q", "response": f"a{n}"} for n in range(20)]
+    config = {"databricks-agent": {"metrics": ["safety"]}}
+    result = evaluate(rows, judge=judge, evaluator_config=config)
+    assert result.metrics["response/llm_judged/safety/rating/percentage"] == 1.0
+    assert result.summary.percentages[0].n == 20

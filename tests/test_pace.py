@@ -6,8 +6,11 @@ import asyncio
 
 import pytest
 
-from langchain_dbx_eval.evaluation import pace as pace_module
-from langchain_dbx_eval.evaluation.pace import Pace
+from langchain_dbx_eval import errors
+from langchain_dbx_eval import pace as pace_module
+from langchain_dbx_eval.pace import Pace
+
+REFUSAL = errors.RateLimitError("slow down", status_code=429)
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ async def test_a_refusal_halves_the_slots_once_for_all_rows_on_their_way():
     await in_flight(pace, 32)
 
     for _ in range(32):
-        pace.refused()
+        pace.hear(REFUSAL)
 
     assert pace.slots == 16
 
@@ -66,7 +69,7 @@ async def test_a_refusal_halves_the_slots_once_for_all_rows_on_their_way():
 async def test_refusals_that_go_on_end_at_one_slot():
     pace = Pace(32)
     for _ in range(7):
-        pace.refused()
+        pace.hear(REFUSAL)
 
     assert pace.slots == 1
 
@@ -74,7 +77,7 @@ async def test_refusals_that_go_on_end_at_one_slot():
 async def test_all_wait_as_long_as_the_answer_asks():
     pace = Pace(4)
     loop = asyncio.get_running_loop()
-    pace.refused(retry_after=0.7)
+    pace.hear(errors.RateLimitError("slow", status_code=429, retry_after=0.7))
     began = loop.time()
     await asyncio.gather(pace.take(), pace.take())
 
@@ -84,8 +87,8 @@ async def test_all_wait_as_long_as_the_answer_asks():
 @pytest.mark.usefixtures("_no_pause")
 async def test_answers_bring_the_slots_back_one_a_round_and_never_beyond_the_most():
     pace = Pace(8)
-    pace.refused()
-    pace.refused()
+    pace.hear(REFUSAL)
+    pace.hear(REFUSAL)
     assert pace.slots == 2
 
     for _ in range(3):
@@ -100,8 +103,37 @@ async def test_answers_bring_the_slots_back_one_a_round_and_never_beyond_the_mos
 async def test_nothing_but_refusals_is_hopeless_until_an_answer_comes():
     pace = Pace(4)
     for _ in range(8):
-        pace.refused()
+        pace.hear(REFUSAL)
     assert pace.hopeless
 
     pace.went_well()
     assert not pace.hopeless
+
+
+class OthersError(Exception):
+    def __init__(self, status: int) -> None:
+        self.response = type("Answer", (), {"status_code": status})
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.usefixtures("_no_pause")
+@pytest.mark.parametrize(
+    ("error", "is_refusal"),
+    [
+        (REFUSAL, True),
+        (OthersError(429), True),
+        (caused(ValueError("the model failed"), OthersError(429)), True),
+        (OthersError(500), False),
+        (ValueError("429"), False),
+        (None, False),
+    ],
+)
+async def test_anybodys_429_is_a_refusal_and_nothing_else(error, is_refusal):
+    pace = Pace(8)
+
+    assert pace.hear(error) is is_refusal
+    assert pace.slots == (4 if is_refusal else 8)

@@ -1,12 +1,14 @@
-"""How many rows are in flight at once: fewer when the endpoint says that it is too many."""
+"""How many calls are in flight at once: fewer when the endpoint says that it is too many."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 
 __all__ = ["Pace"]
 
+_TOO_MANY_REQUESTS = 429
 _SHORTEST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _HOPELESS = 8
@@ -20,7 +22,7 @@ class Pace:
     Networks and ISDN Systems 17, 1989): a refusal halves the number of slots, and each round of
     that many answers adds one. Then all wait together: for half a second that doubles with each
     refusal in a row, or longer if the refusal asks for it. Refusals that come during that wait are
-    of rows that were on their way, and say nothing new.
+    of calls that were on their way, and say nothing new.
 
     It belongs to one event loop.
 
@@ -38,7 +40,7 @@ class Pace:
 
     @property
     def slots(self) -> int:
-        """How many rows may be in flight now."""
+        """How many calls may be in flight now."""
         return int(self._slots)
 
     @property
@@ -67,22 +69,31 @@ class Pace:
             raise
 
     def give_back(self) -> None:
-        """A row is no longer in flight."""
+        """A call is no longer in flight."""
         self._taken -= 1
         self._wake()
 
     def went_well(self) -> None:
-        """A row was answered."""
+        """A call was answered."""
         self._in_a_row = 0
         self._slots = min(float(self._most), self._slots + 1 / self._slots)
         self._wake()
 
-    def refused(self, retry_after: float | None = None) -> None:
-        """The endpoint said 429.
+    def hear(self, error: BaseException | None) -> bool:
+        """Hear what a call failed with, and give out fewer slots if that is 429.
 
         Args:
-            retry_after: Seconds that the answer asks to wait.
+            error: The error, whoever's client it comes from; None where the call did not fail.
+
+        Returns:
+            Whether it was 429: the call is to be made again, unless that is `hopeless`.
         """
+        refusal = _refusal_in(error)
+        if refusal is not None:
+            self._refuse(_asked_to_wait(refusal))
+        return refusal is not None
+
+    def _refuse(self, retry_after: float) -> None:
         now = asyncio.get_running_loop().time()
         if now < self._not_before:
             return
@@ -90,7 +101,7 @@ class Pace:
         pause = min(_SHORTEST_PAUSE_S * 2**self._in_a_row, _LONGEST_PAUSE_S)
         self._in_a_row += 1
         if not self.hopeless:
-            self._not_before = now + max(pause, retry_after or 0.0)
+            self._not_before = now + max(pause, retry_after)
 
     def _wake(self) -> None:
         free = self.slots - self._taken
@@ -99,3 +110,27 @@ class Pace:
             if not turn.done():
                 turn.set_result(None)
                 free -= 1
+
+
+def _refusal_in(error: BaseException | None) -> BaseException | None:
+    """The 429 behind an error."""
+    for cause in _causes(error):
+        # Ours, OpenAI's and LangChain's tell the status themselves, requests' and httpx's by the
+        # answer.
+        for told in (cause, getattr(cause, "response", None)):
+            if getattr(told, "status_code", None) == _TOO_MANY_REQUESTS:
+                return cause
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+
+
+def _asked_to_wait(refusal: BaseException) -> float:
+    asked = getattr(refusal, "retry_after", None)
+    return float(asked) if isinstance(asked, int | float) else 0.0
