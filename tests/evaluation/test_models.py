@@ -6,6 +6,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from langchain_core.messages import AIMessage
+from langgraph.graph import START, MessagesState, StateGraph
 from questions import RECORDS
 
 from langchain_dbx_eval import errors, evaluate
@@ -79,3 +81,19 @@ def test_a_model_that_is_not_there_is_named(uri: str) -> None:
 def test_a_text_that_is_no_uri_is_refused(uri: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="models:/name/version"):
         evaluate(RECORDS[:1], uri)
+
+
+def test_a_langgraph_graph_is_asked_with_messages_and_its_last_one_counts() -> None:
+    builder = StateGraph(MessagesState)
+    builder.add_node("first", lambda state: {"messages": [AIMessage("let me see")]})
+    builder.add_node(
+        "second", lambda state: {"messages": [AIMessage(state["messages"][0].text.upper())]}
+    )
+    builder.add_edge(START, "first")
+    builder.add_edge("first", "second")
+    data = [{"request": f"question {n}", "expected_response": f"QUESTION {n}"} for n in range(6)]
+    result = evaluate(data, builder.compile())
+    table = result.tables["eval_results"]
+    assert list(table["response"]) == [f"QUESTION {n}" for n in range(6)]
+    assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
+    assert {span.name for span in result.rows[0].run.spans} >= {"first", "second"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import threading
@@ -77,6 +78,20 @@ class TestAServer:
 
         monkeypatch.setattr(writer, "_PATIENCE_S", 30)
         self._killed_and_restarted(server)
+        for concurrency in (64, 256):
+            self._many_at_once(concurrency)
+
+    def _many_at_once(self, concurrency):
+        async def chain(request):
+            await asyncio.sleep(0.01)
+            return answer(request)
+
+        records = [{"request_id": f"r{n}", "request": f"question {n}"} for n in range(260)]
+        options = {"max_concurrency": concurrency, "experiment": f"many at once, {concurrency}"}
+        result = evaluate(records, chain, **options)
+
+        assert len(result.rows) == 260
+        assert request_ids_in_mlflow(result) == sorted(f"r{n}" for n in range(260))
 
     def _killed_and_restarted(self, server):
         asked = []
