@@ -82,9 +82,12 @@ class EvaluationSession:
         Raises:
             JournalError: A row could not be saved.
         """
-        wait(set(self._scoring))
-        if self._failures:
-            raise self._failures[0]
+        waited_for = set(self._scoring)
+        wait(waited_for)
+        # Those waited for are asked themselves: a future is done before its callbacks are called.
+        last = (scored.exception() for scored in waited_for)
+        if failure := next(filter(None, (*self._failures, *last)), None):
+            raise failure
         journal = self._opened()
         journal.note(complete=True)
         destination = Destination.current(run_name=run_name, experiment=experiment)
