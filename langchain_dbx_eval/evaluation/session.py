@@ -104,8 +104,8 @@ class EvaluationSession:
         with self._opening:
             journal = self._journal
             if journal is None:
-                journal = Journal.create(Subject(self._dataset, self._scorers).facts())
-                self._journal = journal
+                subject = Subject(self._dataset, self._scorers, of_calls=True)
+                journal = self._journal = Journal.create(subject.facts())
             return journal
 
     def _done(self, scored: Future[None]) -> None:

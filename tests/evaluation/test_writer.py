@@ -9,12 +9,15 @@ import time
 
 import mlflow
 import pytest
+from langchain_core.runnables import RunnableLambda
 from mlflow_server import MlflowServer
 from questions import RECORDS
 
-from langchain_dbx_eval import EvaluationResult, errors, evaluate
+from langchain_dbx_eval import EvaluationCallbackHandler, EvaluationResult, errors, evaluate
 from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.evaluation import writer
+from langchain_dbx_eval.evaluation.journal import SCORED, Journal
+from langchain_dbx_eval.home import journals_root
 
 
 def answer(request):
@@ -167,6 +170,18 @@ def test_a_finished_run_that_is_synced_again_stays_as_it_was(mlflow_store):
 
     assert mlflow.get_run(result.run_id).data.metrics == before
     assert request_ids_in_mlflow(result) == [f"r{n}" for n in range(6)]
+
+
+def test_calls_whose_process_ended_before_their_result_can_be_synced(mlflow_store, capsys):
+    handler = EvaluationCallbackHandler(RECORDS)
+    RunnableLambda(str.upper).invoke("question 1", config={"callbacks": [handler]})
+    deadline = time.monotonic() + 10
+    while not (found := [*journals_root().glob("*.sqlite")]) or not Journal(found[0]).count(SCORED):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    assert main(["sync", str(found[0])]) == 0, capsys.readouterr().err
+    assert request_ids_in_mlflow(EvaluationResult.load(found[0])) == ["r1"]
 
 
 def test_an_unknown_run_cannot_be_synced(capsys):
