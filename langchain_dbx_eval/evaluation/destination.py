@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.evaluation.store_access import probe, shown, with_retries
@@ -70,9 +69,9 @@ class Destination:
         return cls(**facts.get("destination", {}))
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields, without a password: such a store is found by MLFLOW_TRACKING_URI again."""
-        with_password = self.tracking_uri is not None and urlsplit(self.tracking_uri).password
-        return {**asdict(self), "tracking_uri": None if with_password else self.tracking_uri}
+        """Its fields, without secrets: such a store is found by MLFLOW_TRACKING_URI again."""
+        store = self.tracking_uri
+        return {**asdict(self), "tracking_uri": store if store and shown(store) == store else None}
 
     @property
     def shown(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 import threading
 from dataclasses import make_dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -220,6 +222,10 @@ class TestFinding:
 
         with pytest.raises(errors.JournalError, match="DBX_EVAL_HOME"):
             Journal.create({})
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+    def test_nobody_else_on_the_machine_reads_it(self, journal):
+        assert stat.S_IMODE(journal.path.parent.stat().st_mode) == 0o700
 
     def test_only_one_process_goes_on_with_it(self, journal):
         with journal.claimed():

@@ -16,6 +16,7 @@ from questions import RECORDS
 from langchain_dbx_eval import EvaluationCallbackHandler, EvaluationResult, errors, evaluate
 from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.evaluation import writer
+from langchain_dbx_eval.evaluation.destination import Destination
 from langchain_dbx_eval.evaluation.journal import SCORED, Journal
 from langchain_dbx_eval.home import journals_root
 
@@ -189,10 +190,26 @@ def test_an_unknown_run_cannot_be_synced(capsys):
     assert "no-such-run" in capsys.readouterr().err
 
 
-def test_a_password_of_the_store_is_not_kept(mlflow_store):
-    from langchain_dbx_eval.evaluation.destination import Destination
-
-    secret = Destination(tracking_uri="http://me:s3cret@mlflow.example", run_name="r")
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:s3cret@mlflow.example",
+        "https://s3cret@mlflow.example/path",
+        "postgresql://db.example/mlflow?user=me&password=s3cret",
+    ],
+)
+def test_a_secret_of_the_store_is_not_kept(uri):
+    secret = Destination(tracking_uri=uri, run_name="r")
 
     assert "s3cret" not in str(secret.to_json())
     assert "s3cret" not in secret.shown
+    assert ".example" in secret.shown
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////tmp/mlflow.db", "http://localhost:5000", "databricks", "/tmp/mlruns"]
+)
+def test_a_store_without_secrets_is_kept_as_it_is(uri):
+    plain = Destination(tracking_uri=uri)
+
+    assert (plain.to_json()["tracking_uri"], plain.shown) == (uri, uri)
