@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.runnables import Runnable
 
@@ -24,6 +24,8 @@ _ROW = "dbx_eval_row"
 """Where a row's place stands in the config's metadata: request ids may repeat."""
 _TIME_TO_GO_S = 1.0
 
+_Reply: TypeAlias = "tuple[Any, BaseException | None]"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -39,11 +41,11 @@ class Model:
     to_input: Callable[[Any], Any]
     timeout: float | None = None
 
-    async def ask(self, request: Any, config: Mapping[str, Any]) -> BaseException | None:
-        """Ask once; the callbacks in `config` are told what is answered.
+    async def ask(self, request: Any, config: Mapping[str, Any]) -> _Reply:
+        """Ask once; the callbacks in `config` are told how it came about.
 
         Returns:
-            What it failed with; None where it answered.
+            What it answered, and what it failed with; None where it answered.
         """
         asking = asyncio.ensure_future(self._invoke(request, config))
         try:
@@ -53,20 +55,19 @@ class Model:
         if not asking.done():
             # So that the callbacks hear of its end. A thread cannot be stopped, and goes on.
             await asyncio.wait({asking}, timeout=_TIME_TO_GO_S)
-            return TimeoutError(f"no answer within {self.timeout:g} s (timeout=)")
+            return None, TimeoutError(f"no answer within {self.timeout:g} s (timeout=)")
         if asking.cancelled():
-            return RuntimeError("the chain cancelled itself")
+            return None, RuntimeError("the chain cancelled itself")
         return asking.result()
 
-    async def _invoke(self, request: Any, config: Any) -> BaseException | None:
+    async def _invoke(self, request: Any, config: Any) -> _Reply:
         try:
-            await self.runnable.ainvoke(self.to_input(request), config)
+            return await self.runnable.ainvoke(self.to_input(request), config), None
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             # `sys.exit()` in a chain fails its row; let through, it would end the event loop.
-            return error
-        return None
+            return None, error
 
 
 class Asking:
@@ -93,13 +94,13 @@ class Asking:
         # Each row is asked in a task of its own, and so in a context of its own.
         retry_listener.set(self._heard)
         while True:
-            error = await self._model.ask(record.request, config)
+            response, error = await self._model.ask(record.request, config)
             run = self._runs.pop(place, None)
             if not self._pace.hear(error):
                 self._pace.went_well()
-                return _answer(record, run, error)
+                return _answer(record, run, response, error)
             if self._pace.hopeless:
-                return _answer(record, run, error)
+                return _answer(record, run, response, error)
             self._pace.give_back()
             await self._pace.take()
 
@@ -118,8 +119,11 @@ async def recorded_answer(place: Place, record: EvalRecord) -> Answer:  # noqa: 
     return Answer(record=record, outcome=outcome_of_record(record))
 
 
-def _answer(record: EvalRecord, run: CapturedRun | None, error: BaseException | None) -> Answer:
-    outcome = Outcome() if run is None else run.outcome()
-    if error is not None:
-        outcome = replace(outcome, response=None, error=f"{type(error).__name__}: {error}")
+def _answer(
+    record: EvalRecord, run: CapturedRun | None, response: Any, error: BaseException | None
+) -> Answer:
+    # The chain's own answer, not the call's that was captured: a Runnable of the user's need not
+    # tell its callbacks anything, and what they hear is then a part of it, or nothing.
+    reason = None if error is None else f"{type(error).__name__}: {error}"
+    outcome = replace(run.outcome() if run else Outcome(), response=response, error=reason)
     return Answer(record=record, outcome=outcome, run=run)

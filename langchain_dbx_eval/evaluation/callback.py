@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from langchain_dbx_eval import event_loop
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation import capture
 from langchain_dbx_eval.evaluation.backlog import Backlog, WhenFull
@@ -103,6 +105,7 @@ class EvaluationCallbackHandler(CaptureHandler):
         self._index = RecordIndex(list(self._dataset or ()), join=join)
         self._session = self._new_session()
         self._result: EvaluationResult | None = None
+        self._making_result = threading.Lock()
 
     @property
     def dropped(self) -> int:
@@ -142,13 +145,18 @@ class EvaluationCallbackHandler(CaptureHandler):
 
         Raises:
             JournalError: A row could not be saved on this machine.
+            ConfigurationError: It is called by async code that an evaluation runs, which cannot
+                wait for it.
         """
-        with self._backlog.emptied():
-            if self._result is not None and not len(self._session):
-                return self._result
-            session, self._session = self._session, self._new_session()
-        self._result = session.finish(run_name=self._run_name, experiment=self._experiment)
-        return self._result
+        event_loop.refuse_to_wait()
+        # Of two threads that ask at once, the second gets what the first makes, not an empty one.
+        with self._making_result:
+            with self._backlog.emptied():
+                if self._result is not None and not len(self._session):
+                    return self._result
+                session, self._session = self._session, self._new_session()
+            self._result = session.finish(run_name=self._run_name, experiment=self._experiment)
+            return self._result
 
     def _new_session(self) -> EvaluationSession:
         return EvaluationSession(self._dataset, self._index, self._scorers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.evaluation.store_access import probe, shown, with_retries
@@ -25,7 +24,8 @@ class Destination:
         experiment: The experiment's name; None for `experiment_id`.
         experiment_id: The experiment's id; None for MLflow's current one.
         run_name: The name of the run that is made.
-        active_run: The run that was active when the evaluation began, which it then belongs to.
+        active_run: The run that was active when the evaluation began, which it then belongs to;
+            or the one that it has been given.
     """
 
     tracking_uri: str | None = None
@@ -50,14 +50,28 @@ class Destination:
         )
 
     @classmethod
-    def of_journal(cls, facts: Mapping[str, Any]) -> Destination:
-        """Where a journal's evaluation was to be logged."""
-        return cls(**facts["destination"])
+    def of_journal(cls, facts: Mapping[str, Any]) -> Destination | None:
+        """Where a journal's evaluation is logged; None where it has no run yet.
+
+        The run decides, and not what is MLflow's current experiment now: a new process that does
+        not set it would write the rest of the rows to another run.
+        """
+        if "run_id" not in facts:
+            return None
+        return cls(**{**facts["destination"], "active_run": facts["run_id"]})
+
+    @classmethod
+    def planned(cls, facts: Mapping[str, Any]) -> Destination:
+        """Where a journal's evaluation was to be logged.
+
+        A callback's process that ended before `result` had not said so: MLflow's current store.
+        """
+        return cls(**facts.get("destination", {}))
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields, without a password: such a store is found by MLFLOW_TRACKING_URI again."""
-        with_password = self.tracking_uri is not None and urlsplit(self.tracking_uri).password
-        return {**asdict(self), "tracking_uri": None if with_password else self.tracking_uri}
+        """Its fields, without secrets: such a store is found by MLFLOW_TRACKING_URI again."""
+        store = self.tracking_uri
+        return {**asdict(self), "tracking_uri": store if store and shown(store) == store else None}
 
     @property
     def shown(self) -> str:

@@ -98,7 +98,8 @@ class Journal:
         name = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         path = folder / f"{name}.sqlite"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            # Journals hold questions and answers: on a shared machine they are their user's alone.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _initialise(path)
         except (OSError, sqlite3.Error) as error:
             msg = (

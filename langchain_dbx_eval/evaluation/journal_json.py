@@ -16,6 +16,7 @@ from uuid import UUID
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, messages_from_dict, messages_to_dict
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
@@ -66,7 +67,8 @@ def _tagged(value: Any) -> Any:
         return {_KIND: "message", "value": messages_to_dict([value])[0]}
     if isinstance(value, Document):
         return {_KIND: "document", "value": value.model_dump(exclude_none=True)}
-    if type(value).__name__ in _DATACLASSES and dataclasses.is_dataclass(value):
+    # By the class itself: users have dataclasses of these names too.
+    if _DATACLASSES.get(type(value).__name__) is type(value):
         # Not `asdict`, which copies deeply all that is inside. What has no part in equality is how
         # something was made, not what it is.
         known = [field for field in dataclasses.fields(value) if field.compare]
@@ -81,8 +83,19 @@ def _tagged(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    try:
+        return _parts(value)
+    except Exception:
+        # An object's own code has failed. A row is not lost over what cannot be shown of it.
+        return f"<{type(value).__module__}.{type(value).__qualname__}, which cannot be shown>"
+
+
+def _parts(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        try:
+            return value.model_dump(mode="json")
+        except PydanticSerializationError:  # a field of a type that pydantic does not know
+            return value.model_dump()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -80,7 +80,8 @@ def evaluate(
         allow_changes: Let `resume` go on although dataset, chain or scorers have changed: answers
             to what is still asked are kept, and scorers that have changed score all rows again.
         run_name: The name of the MLflow run, where none is active.
-        experiment: The MLflow experiment; default: MLflow's current one.
+        experiment: The MLflow experiment; default: MLflow's current one. With `resume`, an
+            evaluation that has a run already goes on in that one.
 
     Returns:
         The result: as many rows as the data has, those that failed included. Where MLflow could
@@ -111,10 +112,14 @@ def evaluate(
     asked = None if model is None else _as_model(resolve_model(model), input_fn, timeout)
     identity = None if model is None else (model, input_fn)
     subject = Subject(dataset, chosen, identity, repeat)
-    journal = _journal_of(subject, resume, allow_changes=allow_changes)
+    journal = Journal.create(subject.facts()) if resume is None else Journal.find(resume)
     destination = Destination.current(run_name=run_name, experiment=experiment)
     evaluation = _Evaluation(dataset, asked, repeat, journal, Pipeline(journal, chosen))
     with journal.claimed():
+        # Nothing is changed before it is claimed: another process may be at work on it.
+        if resume is not None:
+            subject.go_on_with(journal, allow_changes=allow_changes)
+            destination = Destination.of_journal(journal.facts) or destination
         return evaluation.run(destination, max_concurrency)
 
 
@@ -130,14 +135,6 @@ def _loaded(data: Any) -> EvalDataset:
 def _as_model(model: Any, input_fn: Callable[[Any], Any] | None, timeout: float | None) -> Model:
     to_input = input_fn or (lambda request: input_for(model, request))
     return Model(as_runnable(model), to_input, timeout)
-
-
-def _journal_of(subject: Subject, resume: str | Path | None, *, allow_changes: bool) -> Journal:
-    if resume is None:
-        return Journal.create(subject.facts())
-    journal = Journal.find(resume)
-    subject.go_on_with(journal, allow_changes=allow_changes)
-    return journal
 
 
 @dataclass(frozen=True)

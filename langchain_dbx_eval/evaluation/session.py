@@ -82,9 +82,12 @@ class EvaluationSession:
         Raises:
             JournalError: A row could not be saved.
         """
-        wait(set(self._scoring))
-        if self._failures:
-            raise self._failures[0]
+        waited_for = set(self._scoring)
+        wait(waited_for)
+        # Those waited for are asked themselves: a future is done before its callbacks are called.
+        last = (scored.exception() for scored in waited_for)
+        if failure := next(filter(None, (*self._failures, *last)), None):
+            raise failure
         journal = self._opened()
         journal.note(complete=True)
         destination = Destination.current(run_name=run_name, experiment=experiment)
@@ -101,8 +104,8 @@ class EvaluationSession:
         with self._opening:
             journal = self._journal
             if journal is None:
-                journal = Journal.create(Subject(self._dataset, self._scorers).facts())
-                self._journal = journal
+                subject = Subject(self._dataset, self._scorers, of_calls=True)
+                journal = self._journal = Journal.create(subject.facts())
             return journal
 
     def _done(self, scored: Future[None]) -> None:

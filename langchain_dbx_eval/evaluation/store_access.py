@@ -6,6 +6,7 @@ through whatever the store raises: SQLAlchemy's errors, requests', its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
@@ -22,6 +23,7 @@ __all__ = ["is_passing", "probe", "shown", "tracking_error", "with_retries"]
 _Answer = TypeVar("_Answer")
 _PROBE_SECONDS = 5
 _ATTEMPTS = 5
+_SECRET = re.compile("pass|pwd|token|secret|key", re.IGNORECASE)
 
 
 def probe(tracking_uri: str) -> None:
@@ -94,8 +96,14 @@ def tracking_error(tracking_uri: str, error: BaseException) -> TrackingError:
 
 
 def shown(tracking_uri: str) -> str:
-    """A tracking URI as it may be shown: without user and password."""
+    """A tracking URI as it may be shown: without user and password, wherever they stand.
+
+    A user's name alone may be a token; databases take both in the query too.
+    """
     parts = urlsplit(tracking_uri)
-    if parts.password is None and parts.username is None:
-        return tracking_uri
-    return urlunsplit(parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}"))
+    if "@" in parts.netloc:
+        parts = parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}")
+    if _SECRET.search(parts.query):
+        parts = parts._replace(query="***")
+    # Not put together again where nothing is hidden: "sqlite:///" would lose slashes.
+    return tracking_uri if parts == urlsplit(tracking_uri) else urlunsplit(parts)

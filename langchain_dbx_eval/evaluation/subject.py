@@ -25,12 +25,14 @@ class Subject:
         scorers: Who scores.
         model: What is asked, and how its input is made; None where it is not ours to call.
         repeat: How often each record is asked.
+        of_calls: Whether it is of calls that a callback heard, which cannot be asked again.
     """
 
     dataset: EvalDataset | None
     scorers: Sequence[AnyScorer]
     model: Any = None
     repeat: int = 1
+    of_calls: bool = False
 
     def facts(self) -> dict[str, Any]:
         """All this as a journal keeps it."""
@@ -39,6 +41,7 @@ class Subject:
             "dataset": _facts_of(self.dataset),
             "model": fingerprint(self.model),
             "repeat": self.repeat,
+            "of_calls": self.of_calls,
             "scorers": [
                 {"name": s.name, "column": s.column, "fingerprint": fingerprint(s)}
                 for s in self.scorers
@@ -57,6 +60,9 @@ class Subject:
             JournalError: It is of something else, and may not be.
         """
         before, now = journal.facts, self.facts()
+        if reason := _never(before):
+            msg = f"Evaluation {journal.evaluation_id} cannot be gone on with: {reason}"
+            raise JournalError(msg)
         scorers = {s["column"]: s["fingerprint"] for s in now["scorers"]}
         earlier = {s["column"]: s["fingerprint"] for s in before["scorers"]}
         changed = [name for name in ("model", "repeat") if before[name] != now[name]]
@@ -67,7 +73,9 @@ class Subject:
         if scorers != earlier:
             stale = [c for c in earlier.keys() & scorers.keys() if earlier[c] != scorers[c]]
             journal.forget_scores(stale)
-        journal.note(**{**now, "created_at": before["created_at"]})
+        # What has changed is not at its end, even if what was before had come to its own.
+        ended = {"complete": False, "logged": False} if changed else {}
+        journal.note(**{**now, "created_at": before["created_at"], **ended})
 
 
 def _facts_of(dataset: EvalDataset | None) -> dict[str, Any] | None:
@@ -84,6 +92,18 @@ def _facts_of(dataset: EvalDataset | None) -> dict[str, Any] | None:
 
 def _content(facts: Mapping[str, Any]) -> Any:
     return (facts["dataset"] or {}).get("digest")
+
+
+def _never(facts: Mapping[str, Any]) -> str | None:
+    """Why an evaluation cannot be gone on with, whatever is allowed."""
+    if "scorers" not in facts:
+        return "its process ended before it began. Nothing was asked: begin a new one."
+    if facts.get("of_calls"):
+        return (
+            "it is of calls that a callback heard, and nobody can ask for those again. Read it "
+            "with EvaluationResult.load, write it to MLflow with langchain-dbx-eval sync."
+        )
+    return None
 
 
 def _refusal(journal: Journal, changed: Sequence[str]) -> str:

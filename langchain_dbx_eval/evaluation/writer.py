@@ -177,6 +177,7 @@ def sync(reference: str | Path) -> EvaluationResult:
     journal = Journal.find(reference)
     with journal.claimed():
         facts = journal.facts
-        writer = MlflowWriter(journal, Destination.of_journal(facts), None)
+        destination = Destination.of_journal(facts) or Destination.planned(facts)
+        writer = MlflowWriter(journal, destination, None)
         writer.flush(complete=bool(facts.get("complete")))
     return EvaluationResult(journal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
@@ -91,6 +92,31 @@ def test_a_runnable_that_asks_for_messages_gets_them() -> None:
     result = evaluate(RECORDS[:1], graph)
     assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
     assert isinstance(result.rows[0].run.request["messages"][0], HumanMessage)
+
+
+class Silent(Runnable[str, str]):
+    """Tells its callbacks nothing of itself, as `Runnable` does unless it is made to."""
+
+    def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+        return returns_text({"messages": [{"content": input}]})
+
+
+class Wrapping(Silent):
+    """Hands its callbacks on to a step that fails, and answers all the same."""
+
+    def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
+        with contextlib.suppress(ZeroDivisionError):
+            RunnableLambda(lambda _: 1 / 0).invoke(input, config)
+        return super().invoke(input)
+
+
+@pytest.mark.parametrize("kind", [Silent, Wrapping])
+def test_a_runnable_that_tells_nothing_of_its_answer_is_believed_all_the_same(
+    kind: type[Silent],
+) -> None:
+    result = evaluate(RECORDS, kind())
+    assert [row.outcome.response for row in result.rows] == [f"answer {n}" for n in range(6)]
+    assert not result.failures
 
 
 def test_a_chat_model_is_a_model(workspace: LocalWorkspace) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 import threading
+from dataclasses import make_dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import uuid4
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 from langchain_dbx_eval import EvalRecord, errors
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
@@ -34,6 +37,21 @@ def journal():
 class Weather(BaseModel):
     city: str
     key: SecretStr
+
+
+class Holder(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    held: object
+
+
+class Silent:
+    def __str__(self):
+        raise RuntimeError("no")
+
+
+def users_outcome():
+    """A dataclass that has the name of one of ours."""
+    return make_dataclass("Outcome", ["mine"])(3)
 
 
 class TestValues:
@@ -83,6 +101,11 @@ class TestValues:
             ({"b", "a"}, ["a", "b"]),
             (Decimal("1.5"), "1.5"),
             ((1, 2), [1, 2]),
+            (Holder(held=Decimal("1.5")), {"held": "1.5"}),
+            (Holder(held=ValueError("v")), {"held": "v"}),
+            ([Silent()], ["<test_journal.Silent, which cannot be shown>"]),
+            (Holder(held=Silent()), {"held": "<test_journal.Silent, which cannot be shown>"}),
+            (users_outcome(), {"mine": 3}),
         ],
         ids=lambda value: type(value).__name__,
     )
@@ -199,6 +222,10 @@ class TestFinding:
 
         with pytest.raises(errors.JournalError, match="DBX_EVAL_HOME"):
             Journal.create({})
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+    def test_nobody_else_on_the_machine_reads_it(self, journal):
+        assert stat.S_IMODE(journal.path.parent.stat().st_mode) == 0o700
 
     def test_only_one_process_goes_on_with_it(self, journal):
         with journal.claimed():

@@ -10,9 +10,16 @@ import time
 from collections import Counter
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 from questions import RECORDS
 
-from langchain_dbx_eval import EvaluationResult, errors, evaluate, scorer
+from langchain_dbx_eval import (
+    EvaluationCallbackHandler,
+    EvaluationResult,
+    errors,
+    evaluate,
+    scorer,
+)
 from langchain_dbx_eval.evaluation.journal import SCORED, Journal
 from langchain_dbx_eval.evaluation.rows import Place
 from langchain_dbx_eval.home import journals_root
@@ -145,6 +152,55 @@ class TestResume:
         run_id = EvaluationResult.load(the_journal().path).run_id
 
         assert evaluate(RECORDS, Chain(), resume=run_id).run_id == run_id
+
+    def test_it_does_so_whatever_experiment_is_current_now(self):
+        import mlflow
+
+        mlflow.set_experiment("production")
+        stopped_after("question 2")
+        run_id = EvaluationResult.load(the_journal().path).run_id
+        mlflow.set_experiment("another")
+        result = evaluate(RECORDS, Chain(), resume=run_id)
+
+        assert result.run_id == run_id
+        where = {"locations": [result.experiment_id], "run_id": run_id}
+        assert len(mlflow.search_traces(**where, return_type="list")) == 6
+        assert mlflow.get_run(run_id).info.status == "FINISHED"
+        assert not mlflow.search_runs(experiment_names=["another"], output_format="list")
+
+    def test_calls_that_a_callback_heard_are_not_asked_again(self):
+        handler = EvaluationCallbackHandler(RECORDS)
+        chain = RunnableLambda(str.upper)
+        chain.batch(["question 0", "question 0", "other"], config={"callbacks": [handler]})
+        heard = handler.result()
+
+        for model, allow in ((None, False), (chain, False), (chain, True)):
+            with pytest.raises(errors.JournalError, match="calls that a callback heard"):
+                evaluate(RECORDS, model, resume=heard.run_id, allow_changes=allow)
+        assert len(EvaluationResult.load(heard.run_id).rows) == 3
+
+    def test_a_journal_whose_process_ended_at_once_is_told(self):
+        with pytest.raises(errors.JournalError, match="ended before it began"):
+            evaluate(RECORDS, Chain(), resume=Journal.create({}).path)
+
+    def test_what_another_process_is_at_work_on_is_not_changed(self):
+        done = evaluate(RECORDS, Chain(), scorers=[length])
+        journal = Journal.find(done.journal)
+        options = {"resume": done.run_id, "allow_changes": True}
+        with journal.claimed(), pytest.raises(errors.JournalError, match="another process"):
+            evaluate(RECORDS, Chain(), scorers=[length_in_words], **options)
+
+        assert journal.count(SCORED) == 6
+        assert (
+            list(EvaluationResult.load(done.run_id).tables["eval_results"]["metric/length"])
+            == [len("answer 0")] * 6
+        )
+
+    def test_what_is_changed_and_stopped_is_not_at_its_end(self):
+        done = evaluate(RECORDS[:3], Chain())
+        stopped_after("question 4", resume=done.run_id, allow_changes=True)
+
+        assert not the_journal().facts["complete"]
 
     def test_a_finished_evaluation_asks_nothing_again(self):
         done = evaluate(RECORDS, Chain())

@@ -10,12 +10,16 @@ import time
 
 import mlflow
 import pytest
+from langchain_core.runnables import RunnableLambda
 from mlflow_server import MlflowServer
 from questions import RECORDS
 
-from langchain_dbx_eval import EvaluationResult, errors, evaluate
+from langchain_dbx_eval import EvaluationCallbackHandler, EvaluationResult, errors, evaluate
 from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.evaluation import writer
+from langchain_dbx_eval.evaluation.destination import Destination
+from langchain_dbx_eval.evaluation.journal import SCORED, Journal
+from langchain_dbx_eval.home import journals_root
 
 
 def answer(request):
@@ -184,15 +188,43 @@ def test_a_finished_run_that_is_synced_again_stays_as_it_was(mlflow_store):
     assert request_ids_in_mlflow(result) == [f"r{n}" for n in range(6)]
 
 
+def test_calls_whose_process_ended_before_their_result_can_be_synced(mlflow_store, capsys):
+    handler = EvaluationCallbackHandler(RECORDS)
+    RunnableLambda(str.upper).invoke("question 1", config={"callbacks": [handler]})
+    deadline = time.monotonic() + 10
+    while not (found := [*journals_root().glob("*.sqlite")]) or not Journal(found[0]).count(SCORED):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    assert main(["sync", str(found[0])]) == 0, capsys.readouterr().err
+    assert request_ids_in_mlflow(EvaluationResult.load(found[0])) == ["r1"]
+
+
 def test_an_unknown_run_cannot_be_synced(capsys):
     assert main(["sync", "no-such-run"]) == 1
     assert "no-such-run" in capsys.readouterr().err
 
 
-def test_a_password_of_the_store_is_not_kept(mlflow_store):
-    from langchain_dbx_eval.evaluation.destination import Destination
-
-    secret = Destination(tracking_uri="http://me:s3cret@mlflow.example", run_name="r")
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:s3cret@mlflow.example",
+        "https://s3cret@mlflow.example/path",
+        "postgresql://db.example/mlflow?user=me&password=s3cret",
+    ],
+)
+def test_a_secret_of_the_store_is_not_kept(uri):
+    secret = Destination(tracking_uri=uri, run_name="r")
 
     assert "s3cret" not in str(secret.to_json())
     assert "s3cret" not in secret.shown
+    assert ".example" in secret.shown
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////tmp/mlflow.db", "http://localhost:5000", "databricks", "/tmp/mlruns"]
+)
+def test_a_store_without_secrets_is_kept_as_it_is(uri):
+    plain = Destination(tracking_uri=uri)
+
+    assert (plain.to_json()["tracking_uri"], plain.shown) == (uri, uri)
