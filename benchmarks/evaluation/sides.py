@@ -143,7 +143,7 @@ class Figures:
         ours = self.seconds("ours")
         ratio = f"{seconds / ours:6.2f}x" if ours else ""
         return (
-            f"  {TITLES[side]:46} {result:9} {min(stored, default='–')!s:>9} "
+            f"  {TITLES[side]:46} {result:9} {min(stored, default='none')!s:>9} "
             f"{seconds:8.2f} {1000 * seconds / self.task.rows:8.2f} {ratio:>7}"
         )
 
