@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,8 +128,7 @@ def _ways(folder: str) -> list[Way]:
 def _all_scored(handler: EvaluationCallbackHandler) -> None:
     with handler._backlog.emptied():
         scored = set(handler._session._scoring)
-    for future in scored:
-        future.result()
+    wait(scored)
 
 
 def ratio_of_ours(ways: list[Way]) -> float:

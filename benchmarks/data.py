@@ -85,22 +85,29 @@ def against_mlflow() -> None:
     from langchain_dbx_eval import EvalDataset
 
     mlflow.set_tracking_uri(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
-    theirs = create_dataset(name="bench")
-    ours = EvalDataset.create("main.bench.ten_thousand")
-    for what in ("merge 10,000", "merge them again"):
-        their_seconds, _ = timed(lambda: theirs.merge_records(rows(TEN_THOUSAND)))
-        our_seconds, _ = timed(lambda: ours.merge_records(rows(TEN_THOUSAND)))
+    names = ("merge 10,000", "merge them again")
+    best = {name: [float("inf")] * 2 for name in names}
+    # The best of three, by turns: on a busy machine a single one is mostly the neighbours'.
+    for turn in range(3):
+        theirs = create_dataset(name=f"bench{turn}")
+        ours = EvalDataset.create(f"main.bench.ten_thousand_{turn}")
+        for name in names:
+            for place, dataset in enumerate((ours, theirs)):
+                given = rows(TEN_THOUSAND)
+                seconds, _ = timed(lambda d=dataset, r=given: d.merge_records(r))
+                best[name][place] = min(best[name][place], seconds)
+    for name, (our_seconds, their_seconds) in best.items():
         print(
-            f"{what:36s} {our_seconds:6.2f} s, MLflow {their_seconds:6.2f} s: "
+            f"{name:36s} {our_seconds:6.2f} s, MLflow {their_seconds:6.2f} s: "
             f"{our_seconds / their_seconds:.3f}"
         )
 
 
 def create_a_million() -> None:
-    """One call, of records that are in memory already."""
+    """One call, of records that come one by one."""
     from langchain_dbx_eval import EvalDataset
 
-    given = rows(MILLION)
+    given = (row for start in range(0, MILLION, 1_000) for row in rows(1_000, start))
     before = peak_megabytes()
     seconds, _ = timed(lambda: EvalDataset.create("main.bench.million", given))
     print(f"{'create with 1,000,000':36s} {seconds:6.1f} s         ({before} MB, then ", end="")

@@ -6,6 +6,7 @@ ratios mean something on a shared machine. Everything is bounded in count and ti
 
 from __future__ import annotations
 
+import json
 import socket
 import statistics
 import subprocess
@@ -25,6 +26,7 @@ CLIENTS = 64
 REQUESTS = 192
 SNIPPET_REQUESTS = 64
 ROUNDS = 3
+PROBES = 120
 SLOW_CONNECTIONS = 700
 
 
@@ -69,22 +71,37 @@ def p99(seconds: list[float]) -> float:
     return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * 0.99))]
 
 
-def short_beside(url: str, clients: int, tokens: int) -> float:
-    """The p99 of requests of 4 tokens, beside clients that want longer answers all the time."""
+def shorts(url: str, count: int = PROBES) -> list[float]:
+    """How long requests of 4 tokens take, one after the other, for a client of its own process.
+
+    Beside 63 busy threads of this process it would wait for them rather than for the server.
+    """
+    command = [sys.executable, str(HERE / "driver_probe.py"), url, str(count)]
+    seconds: list[float] = json.loads(subprocess.check_output(command))
+    return seconds
+
+
+def shorts_beside(url: str, clients: int, tokens: int) -> tuple[list[float], float]:
+    """The same beside clients that want longer answers all the time, and how many these got."""
     done = False
+    answered = 0
 
     def busy(number: int) -> None:
+        nonlocal answered
         while not done:
             ask(url, tokens, number)
+            answered += 1
 
-    with ThreadPoolExecutor(max(1, clients)) as pool:
+    with ThreadPoolExecutor(clients) as pool:
         others = [pool.submit(busy, number) for number in range(clients)]
-        time.sleep(0.5)
-        seconds = [ask(url, 4)[1] for _ in range(100)]
+        time.sleep(1)
+        answered, begun = 0, time.perf_counter()
+        seconds = shorts(url)
+        rate = answered / (time.perf_counter() - begun)
         done = True
         for other in others:
             other.result()
-    return p99(seconds)
+    return seconds, rate
 
 
 def slow_connections(url: str) -> tuple[int, float]:
@@ -111,13 +128,21 @@ def throughput(ours: str, snippet: str) -> None:
 
 
 def latency(url: str) -> None:
-    alone = short_beside(url, 0, 0)
-    print(f"4 tokens alone: p99 {alone * 1000:.0f} ms")
     for clients, tokens in ((1, 250), (8, 48), (63, 28)):
-        beside = short_beside(url, clients, tokens)
+        alone: list[float] = []
+        beside: list[float] = []
+        rates: list[float] = []
+        for _ in range(ROUNDS):
+            alone += shorts(url)
+            seconds, rate = shorts_beside(url, clients, tokens)
+            beside += seconds
+            rates.append(rate)
+        middle = statistics.median(beside) / statistics.median(alone)
         print(
-            f"  beside {clients} clients of {tokens} tokens: p99 {beside * 1000:.0f} ms, "
-            f"{beside / alone:.1f} times"
+            f"4 tokens beside {clients} clients of {tokens}: p99 {p99(beside) * 1000:.0f} ms, "
+            f"alone {p99(alone) * 1000:.0f} ms: {p99(beside) / p99(alone):.1f} times; "
+            f"median {middle:.1f} times; the others {statistics.median(rates):.0f} requests/s",
+            flush=True,
         )
 
 

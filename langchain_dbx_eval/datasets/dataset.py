@@ -55,6 +55,7 @@ class EvalDataset:
         warehouse_id: str | None = None,
         workspace_client: Any = None,
         timeout: float = 300.0,
+        volume: str | None = None,
     ) -> EvalDataset:
         """Open a dataset. Reading never writes.
 
@@ -64,12 +65,16 @@ class EvalDataset:
                 dataset; the path of a ``.jsonl``, ``.json``, ``.csv``, ``.parquet`` or ``.yaml``
                 file or of a Delta folder; or a dataset, which is returned as it is.
             via: For a name, the route: ``"spark"``, ``"warehouse"``, ``"local"``, ``"delta"``
-                (Unity Catalog's credentials for the table's storage); None takes the first that
-                can. For any text, ``"mlflow"``: the name of a dataset in MLflow's own store.
+                (Unity Catalog's credentials for the table's storage), ``"managed"`` (Databricks'
+                service for evaluation datasets); None takes the first that can, of all but the
+                last. For any text, ``"mlflow"``: the name of a dataset in MLflow's own store.
             version: The version to read; default: the newest.
             warehouse_id: The SQL warehouse; default: ``DATABRICKS_WAREHOUSE_ID``.
             workspace_client: A `databricks.sdk.WorkspaceClient`; default: the SDK's own login.
             timeout: Seconds for all that a warehouse is asked, its start included.
+            volume: A volume (``"/Volumes/main/default/uploads"``) that merges beyond 4 MiB pass
+                through to a warehouse, as one file each; default: ``DBX_EVAL_VOLUME``, and without
+                it they go in parts.
 
         Returns:
             The dataset. Rows that break the schema are in its `errors`, the others in it.
@@ -81,7 +86,7 @@ class EvalDataset:
         """
         if isinstance(source, cls):
             return source
-        reach = Reach(via, version, warehouse_id, workspace_client, timeout)
+        reach = Reach(via, version, warehouse_id, workspace_client, timeout, volume)
         return cls(open_source(source, reach))
 
     @classmethod
@@ -94,17 +99,20 @@ class EvalDataset:
         warehouse_id: str | None = None,
         workspace_client: Any = None,
         timeout: float = 300.0,
+        volume: str | None = None,
     ) -> EvalDataset:
         """Create a table for a dataset.
 
         Args:
             name: Its three-level name.
             records: Records to begin with.
-            via: ``"warehouse"``, ``"spark"`` or ``"local"``; None takes a warehouse where one is
+            via: ``"warehouse"``, ``"spark"``, ``"local"``, or ``"managed"`` for a dataset that
+                Databricks' UI shows among its experiment's; None takes a warehouse where one is
                 set, Spark in a notebook or job on Databricks, else the local catalog.
             warehouse_id: As for `load`.
             workspace_client: As for `load`.
             timeout: As for `load`.
+            volume: As for `load`.
 
         Raises:
             AlreadyExistsError: There is a table of this name.
@@ -112,7 +120,7 @@ class EvalDataset:
             SchemaError: A record breaks the schema; nothing has been created then.
             WarehouseError: The warehouse did not start, or refused the statement.
         """
-        reach = Reach(via, None, warehouse_id, workspace_client, timeout)
+        reach = Reach(via, None, warehouse_id, workspace_client, timeout, volume)
         return cls(create_table(TableName.parse(name), checked(records), reach))
 
     @classmethod
@@ -121,7 +129,8 @@ class EvalDataset:
 
         Args:
             name: Its three-level name.
-            **reach: `via`, `warehouse_id`, `workspace_client` and `timeout`, as for `create`.
+            **reach: `via`, `warehouse_id`, `workspace_client`, `timeout` and `volume`, as for
+                `create`.
 
         Raises:
             SchemaError: There is a table of this name, but it is not of evaluation records.

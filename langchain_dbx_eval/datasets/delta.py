@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.datasets.mlflow_rows import from_table
 from langchain_dbx_eval.datasets.opened import Facts, Opened
-from langchain_dbx_eval.datasets.rows import COLUMNS, KEY, Fingerprint, contents, decode
+from langchain_dbx_eval.datasets.rows import COLUMNS, KEY, Fingerprint, contents
 from langchain_dbx_eval.errors import DatabricksError, NotFoundError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class DeltaSource(Opened):
         """See `Opened`; tables with our schema come in the order in which records were added."""
         for batch in self._batches():
             for row in batch.to_pylist():
-                yield decode(row)
+                yield from_table(row)
 
     def count(self) -> int | None:
         """See `Opened`; only our own tables are known to hold nothing but records."""
@@ -80,9 +81,9 @@ class DeltaSource(Opened):
 
     def mlflow_source(self) -> Any:
         """See `Opened`."""
-        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+        from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
-        return DeltaDatasetSource(path=self.table.table_uri, delta_table_version=self.version)
+        return DeltaSourceOfInput(path=self.table.table_uri, delta_table_version=self.version)
 
     def _is_ours(self) -> bool:
         return {field.name for field in self.table.schema().fields} == COLUMNS.keys()

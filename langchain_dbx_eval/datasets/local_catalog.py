@@ -26,13 +26,14 @@ from langchain_dbx_eval.datasets.delta import (
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.records import EvalRecord
 from langchain_dbx_eval.datasets.rows import (
-    COLUMNS,
+    CONTENT,
     KEY,
     Row,
-    encode_all,
+    by_key,
     merge_rows,
     user_name,
 )
+from langchain_dbx_eval.datasets.spool import arrow_rows, arrow_schema, spooled
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -45,14 +46,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["LocalTable", "tables"]
+__all__ = ["COMMIT_TRIES", "LocalTable", "tables", "writers_turn"]
 
 # Writers take turns by a lock, so a commit loses a race only where the lock does not reach (a
 # network drive); it is then read again and tried again.
-_COMMIT_TRIES = 200
+COMMIT_TRIES = 200
 _LOCK_SECONDS = 300
 # One small file for each commit: beyond this many, a merge first makes one of them.
 _MANY_FILES = 100
+# Rows; deltalake's own is 1,048,576.
+_ROW_GROUP = 20_000
 
 
 class LocalTable(DeltaSource):
@@ -77,15 +80,15 @@ class LocalTable(DeltaSource):
         """
         deltalake = require("deltalake", extra="delta")
         path = name.folder(catalog_root())
-        data = _arrow(encode_all(records).values())
-        with _lock(path):
+        with spooled(records) as rows, writers_turn(path):
             if is_delta_folder(path):
                 raise _exists(name, path)
             try:
                 deltalake.write_deltalake(
                     path,
-                    data,
+                    rows.reader(),
                     mode="error",
+                    writer_properties=_writer_properties(),
                     name=name.table,
                     description=f"{CREATED_BY}{user_name()}",
                 )
@@ -122,7 +125,8 @@ class LocalTable(DeltaSource):
     def merge(self, records: Iterable[EvalRecord]) -> LocalTable:
         """Merge records into the newest version; the same inputs are one record.
 
-        Where nothing changes, nothing is written.
+        Where nothing changes, nothing is written. Beyond 20,000 they are merged in parts, each a
+        version.
 
         Returns:
             The table at the version that holds them all.
@@ -132,30 +136,33 @@ class LocalTable(DeltaSource):
                 been added then.
             RequestTimeoutError: Other processes kept the table locked all the time.
         """
-        incoming = encode_all(records)
         deltalake = require("deltalake", extra="delta")
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(deltalake.exceptions.CommitFailedError),
-            stop=tenacity.stop_after_attempt(_COMMIT_TRIES),
+            stop=tenacity.stop_after_attempt(COMMIT_TRIES),
             wait=tenacity.wait_random(0, 0.05),
             reraise=True,
         )
-        with _lock(self.path):
-            return LocalTable(self._name, self.path, retrying(self._merge_once, incoming))
+        with spooled(records) as rows, writers_turn(self.path):
+            version: int | None = None
+            for part in rows.parts():
+                version = retrying(self._merge_once, by_key(part))
+            return LocalTable(self._name, self.path, version)
 
     def _merge_once(self, incoming: dict[str, Row]) -> int:
         table = open_delta(str(self.path), version=None, where=self.where)
         _check_schema(table, self.where)
-        known = dict(_known_rows(table, incoming))
-        changed = {}
-        for key, row in incoming.items():
-            after = merge_rows(known[key], row) if key in known else row
-            if key not in known or after is not known[key]:
-                changed[key] = after
+        changed, replaced = dict(incoming), False
+        for key, before in _known_rows(table, incoming):
+            after = None if before is None else merge_rows(before, incoming[key])
+            if after is None or after is before:
+                changed.pop(key, None)
+            else:
+                changed[key], replaced = after, True
         if changed:
             if len(table.file_uris()) > _MANY_FILES:
-                table.optimize.compact()
-            _commit(table, _arrow(changed.values()), only_new=not known.keys() & changed.keys())
+                table.optimize.compact(writer_properties=_writer_properties())
+            _commit(table, arrow_rows(changed.values()), only_new=not replaced)
         return table.version()
 
 
@@ -171,7 +178,13 @@ def _commit(table: DeltaTable, data: pa.Table, *, only_new: bool) -> None:
     # Delta lets appends pass each other. Ours must not: two could bring the same new key.
     properties = deltalake.CommitProperties(max_commit_retries=0)
     if only_new:
-        deltalake.write_deltalake(table, data, mode="append", commit_properties=properties)
+        deltalake.write_deltalake(
+            table,
+            data,
+            mode="append",
+            commit_properties=properties,
+            writer_properties=_writer_properties(),
+        )
         return
     (
         table.merge(
@@ -180,6 +193,7 @@ def _commit(table: DeltaTable, data: pa.Table, *, only_new: bool) -> None:
             source_alias="source",
             target_alias="target",
             commit_properties=properties,
+            writer_properties=_writer_properties(),
         )
         .when_matched_update_all()
         .when_not_matched_insert_all()
@@ -187,12 +201,22 @@ def _commit(table: DeltaTable, data: pa.Table, *, only_new: bool) -> None:
     )
 
 
-def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[str, Row]]:
-    """The table's rows of the incoming keys; first the keys alone are read, for most are new."""
+def _writer_properties() -> Any:
+    """A row group is what is held in memory to be written, and what a reader can skip."""
+    return require("deltalake", extra="delta").WriterProperties(max_row_group_size=_ROW_GROUP)
+
+
+def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[str, Row | None]]:
+    """The table's rows of the incoming keys, or None for one that says the very same.
+
+    First the keys alone are read, for most are new; then Arrow compares, for most of the others
+    are the same.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keys = pa.array(list(incoming), pa.string())
+    ours = arrow_rows(incoming.values())
+    keys = ours[KEY].combine_chunks()
     found = any(
         pc.any(pc.is_in(batch[KEY].cast(pa.string()), value_set=keys)).as_py()
         for batch in scan(table, columns=[KEY])
@@ -200,14 +224,29 @@ def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[s
     if not found:
         return
     for batch in scan(table):
-        mask = pc.is_in(batch[KEY].cast(pa.string()), value_set=keys)
-        for row in batch.filter(mask).to_pylist():
+        theirs = batch.filter(pc.is_in(batch[KEY].cast(pa.string()), value_set=keys))
+        same = _same_contents(theirs, ours.take(pc.index_in(theirs[KEY], value_set=keys)))
+        for key in theirs.filter(same)[KEY].to_pylist():
+            yield key, None
+        for row in theirs.filter(pc.invert(same)).to_pylist():
             yield row[KEY], row
+
+
+def _same_contents(one: pa.RecordBatch, other: pa.Table) -> pa.Array:
+    """For each pair of rows, whether they are equal in all but their bookkeeping."""
+    import pyarrow.compute as pc
+
+    same = pc.equal(one[KEY], one[KEY])
+    for name in CONTENT:
+        theirs, ours = one[name], other[name].combine_chunks()
+        both_null = pc.and_(pc.is_null(theirs), pc.is_null(ours))
+        same = pc.and_(same, pc.or_(pc.fill_null(pc.equal(theirs, ours), False), both_null))
+    return same
 
 
 def _check_schema(table: DeltaTable, where: str) -> None:
     """Refuse to write where a value would be cast, which Delta does without a word."""
-    ours = {field.name: field.type for field in _arrow_schema()}
+    ours = {field.name: field.type for field in arrow_schema()}
     theirs = {field.name: field.type for field in _schema_of(table)}
     if ours != theirs:
         odd = sorted(name for name in ours.keys() | theirs.keys() if _differs(name, ours, theirs))
@@ -228,24 +267,8 @@ def _schema_of(table: DeltaTable) -> pa.Schema:
     return pa.schema(table.schema().to_arrow())
 
 
-def _arrow(rows: Iterable[Row]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(list(rows), schema=_arrow_schema())
-
-
-def _arrow_schema() -> pa.Schema:
-    require("pyarrow", extra="delta")
-    import pyarrow as pa
-
-    types = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", tz="UTC")}
-    return pa.schema(
-        [pa.field(name, types[kind], nullable=name != KEY) for name, kind in COLUMNS.items()]
-    )
-
-
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def writers_turn(path: Path) -> Iterator[None]:
     """Take turns with the other writers of a table; the system frees a killed one's lock."""
     filelock = require("filelock", extra="delta")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,10 +13,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.datasets.mlflow_rows import from_mlflow, to_mlflow
 from langchain_dbx_eval.datasets.named import NamedSource
 from langchain_dbx_eval.datasets.opened import Facts, Opened, Reach
-from langchain_dbx_eval.datasets.records import EvalRecord, record_key
-from langchain_dbx_eval.datasets.rows import encode
+from langchain_dbx_eval.datasets.records import EvalRecord
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     ConfigurationError,
@@ -25,13 +25,10 @@ from langchain_dbx_eval.errors import (
     SchemaError,
 )
 
-__all__ = ["MlflowDatasetSource", "export"]
+__all__ = ["MlflowDatasetSource", "export", "mlflow_errors"]
 
 _ID = re.compile(r"d-[0-9a-f]{32}")
 _PAGE = 1_000
-# Where MLflow has no place for it: a tag, and an expectation.
-_REQUEST_ID_TAG = "dbx_eval.request_id"
-_BESIDE = ("retrieved_context", "trace")
 
 
 class MlflowDatasetSource(Opened):
@@ -138,48 +135,6 @@ def export(name: str, records: Iterable[EvalRecord]) -> Any:
         entity = _only_one(name, found) if found else create_dataset(name=name)
         MlflowDatasetSource(entity).merge(records)
         return get_dataset(dataset_id=entity.dataset_id)
-
-
-def to_mlflow(record: EvalRecord, number: int = 0) -> dict[str, Any]:
-    """A record as MLflow's datasets hold it.
-
-    What MLflow has no place for goes to the expectations, from where `from_mlflow` takes it back.
-
-    Raises:
-        SchemaError: A value would not come back from JSON as it is.
-    """
-    encode(record, number)
-    metadata = dict(record.metadata)
-    tags = metadata.pop("tags", None) or {}
-    row: dict[str, Any] = {"inputs": record.inputs, "tags": dict(tags)}
-    beside = {name: getattr(record, name) for name in _BESIDE}
-    expectations = {
-        **metadata,
-        **record.expectations,
-        **{name: value for name, value in beside.items() if value is not None},
-    }
-    if expectations:
-        row["expectations"] = expectations
-    if record.response is not None:
-        row["outputs"] = record.response
-    if record.request_id != record_key(record.request):
-        row["tags"][_REQUEST_ID_TAG] = record.request_id
-    return row
-
-
-def from_mlflow(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of MLflow's, as `EvalRecord.from_row` reads it."""
-    expectations = dict(row.get("expectations") or {})
-    tags = dict(row.get("tags") or {})
-    values: dict[str, Any] = {"inputs": row["inputs"], "expectations": expectations}
-    values |= {name: expectations.pop(name) for name in _BESIDE if name in expectations}
-    if row.get("outputs") not in (None, {}):
-        values["outputs"] = row["outputs"]
-    if _REQUEST_ID_TAG in tags:
-        values["request_id"] = tags.pop(_REQUEST_ID_TAG)
-    if own := {name: tag for name, tag in tags.items() if not name.startswith("mlflow.")}:
-        values["metadata"] = {"tags": own}
-    return values
 
 
 @contextlib.contextmanager

@@ -7,10 +7,22 @@ from typing import Any
 
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
+from mlflow.data.delta_dataset_source import DeltaDatasetSource
 
 from langchain_dbx_eval.datasets.opened import Opened
 
-__all__ = ["describe"]
+__all__ = ["DeltaSourceOfInput", "describe"]
+
+
+class DeltaSourceOfInput(DeltaDatasetSource):
+    """A Delta table at a version; MLflow 3.17 itself leaves a version out that is 0."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `DeltaDatasetSource`."""
+        described: dict[str, Any] = super().to_dict()
+        if self.delta_table_version is not None:
+            described["delta_table_version"] = self.delta_table_version
+        return described
 
 
 class EvaluationInput(Dataset):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from langchain_dbx_eval.datasets.local_catalog import LocalTable
+from langchain_dbx_eval.datasets.managed import ManagedTable
 from langchain_dbx_eval.datasets.names import TableName, looks_like_table_name
 from langchain_dbx_eval.datasets.opened import Opened, Reach
 from langchain_dbx_eval.datasets.records import EvalRecord
@@ -114,9 +115,11 @@ _READERS: dict[str, Callable[[TableName, Reach], Opened]] = {
     "warehouse": _read_by_warehouse,
     "local": lambda name, reach: LocalTable.open(name, reach.version),
     "delta": VendedTable.open,
+    "managed": ManagedTable.open,
 }
 _CREATORS: dict[str, Callable[[TableName, Iterable[EvalRecord], Reach], Opened]] = {
     "warehouse": lambda name, records, reach: SqlTable.create(name, records, Warehouse(reach)),
     "spark": lambda name, records, _: SqlTable.create(name, records, SparkEngine()),
     "local": lambda name, records, _: LocalTable.create(name, records),
+    "managed": ManagedTable.create,
 }

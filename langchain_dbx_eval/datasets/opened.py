@@ -24,6 +24,7 @@ class Reach:
         warehouse_id: The SQL warehouse to ask; None takes ``DATABRICKS_WAREHOUSE_ID``.
         workspace_client: A `databricks.sdk.WorkspaceClient`, or None for the SDK's default login.
         timeout: Seconds for all that a warehouse is asked, its start included.
+        volume: The volume that many records pass through to a warehouse.
     """
 
     via: str | None = None
@@ -31,6 +32,7 @@ class Reach:
     warehouse_id: str | None = None
     workspace_client: Any = None
     timeout: float = 300.0
+    volume: str | None = None
 
     def __post_init__(self) -> None:
         if self.version is not None and self.version < 0:

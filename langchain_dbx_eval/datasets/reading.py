@@ -39,18 +39,21 @@ def numbered(rows: Iterable[Any]) -> Iterator[EvalRecord | SchemaError]:
             yield error
 
 
-def checked(rows: Iterable[Any]) -> list[EvalRecord]:
-    """All rows as records.
+def checked(rows: Iterable[Any]) -> Iterator[EvalRecord]:
+    """All rows as records, one by one; whoever writes them must have read them all before.
 
     Raises:
-        SchemaError: A row is none; all that are none are told, up to ten.
+        SchemaError: At the end, where a row is no record: all such are told, up to ten.
     """
-    read = list(numbered(rows))
-    errors = [row for row in read if isinstance(row, SchemaError)]
+    errors: list[SchemaError] = []
+    for row in numbered(rows):
+        if isinstance(row, SchemaError):
+            errors.append(row)
+        elif not errors:
+            yield row
     if errors:
         more = f"\n… and {len(errors) - 10} more." if len(errors) > 10 else ""
         raise SchemaError("\n".join(map(str, errors[:10])) + more)
-    return [row for row in read if isinstance(row, EvalRecord)]
 
 
 def _with_json_read(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -33,6 +33,7 @@ _EXPECTATIONS = (
 )
 # A text has no name of its own among `inputs`, which MLflow wants to be a dict.
 _TEXT_INPUT = "request"
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 # Tables of a warehouse and CSV files hold these as JSON.
 _NESTED = (
     "expectations",
@@ -240,9 +241,14 @@ def _cell(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """A value as plain Python: lists for arrays, dicts for messages; NaN inside stays as it is."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is dict:
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, BaseMessage):
         return convert_to_openai_messages(value)
-    if type(value).__module__.startswith(("numpy", "pandas")):
+    if kind.__module__.startswith(("numpy", "pandas")):
         if hasattr(value, "tolist"):
             return _plain(value.tolist())
         # pandas' NA and NaT are equal to nothing, themselves included.

@@ -20,13 +20,16 @@ from langchain_dbx_eval.errors import SchemaError
 
 __all__ = [
     "COLUMNS",
+    "CONTENT",
     "JSON_COLUMNS",
     "KEY",
     "Fingerprint",
+    "by_key",
     "contents",
     "decode",
     "encode",
     "encode_all",
+    "encode_each",
     "fingerprint_of",
     "merge_rows",
     "user_name",
@@ -34,7 +37,7 @@ __all__ = [
 
 KEY = "dataset_record_id"
 JSON_COLUMNS = ("inputs", "outputs", "expectations", "retrieved_context", "trace", "metadata")
-_CONTENT = ("request_id", *JSON_COLUMNS)
+CONTENT = ("request_id", *JSON_COLUMNS)
 _STAMPS = ("last_update_time", "last_updated_by")
 # Name and SQL type of each column; the JSON columns are text.
 COLUMNS: dict[str, str] = {
@@ -72,9 +75,13 @@ def encode(record: EvalRecord, number: int = 0) -> Row:
         "trace": trace,
         "metadata": record.metadata or None,
     }
-    row: Row = {KEY: record_key(record.request), "request_id": record.request_id}
+    row: Row = {KEY: "", "request_id": record.request_id}
     for name, value in values.items():
-        row[name] = _to_json(value, f"Record {number}, column {name!r}")
+        if value is None:
+            row[name] = None
+        else:
+            row[name] = _to_json(value, f"Record {number}, column {name!r}")
+    row[KEY] = _key_of(record, row["inputs"])
     try:
         row["request_id"].encode()
     except UnicodeEncodeError as error:
@@ -83,8 +90,8 @@ def encode(record: EvalRecord, number: int = 0) -> Row:
     return row
 
 
-def encode_all(records: Iterable[EvalRecord]) -> dict[str, Row]:
-    """Many records as rows by key; those with the same inputs are merged into one.
+def encode_each(records: Iterable[EvalRecord]) -> Iterator[Row]:
+    """Many records as rows, one by one.
 
     The rows carry who made them and when: a microsecond apart, which keeps their order.
 
@@ -92,14 +99,26 @@ def encode_all(records: Iterable[EvalRecord]) -> dict[str, Row]:
         SchemaError: See `encode`.
     """
     now, user = datetime.now(timezone.utc), user_name()
-    rows: dict[str, Row] = {}
     for number, record in enumerate(records):
         moment = now + timedelta(microseconds=number)
-        row = {**encode(record, number), "create_time": moment, "created_by": user}
-        row |= {"last_update_time": moment, "last_updated_by": user}
-        before = rows.get(row[KEY])
-        rows[row[KEY]] = row if before is None else merge_rows(before, row)
-    return rows
+        row = encode(record, number)
+        row["create_time"] = row["last_update_time"] = moment
+        row["created_by"] = row["last_updated_by"] = user
+        yield row
+
+
+def by_key(rows: Iterable[Row]) -> dict[str, Row]:
+    """Rows by key; those with the same inputs are merged into one."""
+    merged: dict[str, Row] = {}
+    for row in rows:
+        before = merged.get(row[KEY])
+        merged[row[KEY]] = row if before is None else merge_rows(before, row)
+    return merged
+
+
+def encode_all(records: Iterable[EvalRecord]) -> dict[str, Row]:
+    """`encode_each` and `by_key`."""
+    return by_key(encode_each(records))
 
 
 def decode(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,14 +157,14 @@ def merge_rows(before: Row, new: Row) -> Row:
         if isinstance(old.get("tags"), dict) and isinstance(more.get("tags"), dict):
             both["tags"] = {**old["tags"], **more["tags"]}
         after[name] = _dumps(both)
-    if all(after[name] == before[name] for name in _CONTENT):
+    if all(after[name] == before[name] for name in CONTENT):
         return before
     return {**after, **{name: new[name] for name in _STAMPS if name in new}}
 
 
 def contents(row: Mapping[str, Any]) -> tuple[str | None, ...]:
     """What of a row is its content: no bookkeeping."""
-    return tuple(row[name] for name in _CONTENT)
+    return tuple(row[name] for name in CONTENT)
 
 
 @dataclass(slots=True)
@@ -196,13 +215,18 @@ def user_name() -> str:
         return "unknown"
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+# As `json.dumps` with these arguments, which would make the encoder anew for each value.
+_dumps = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
 
 
-def _to_json(value: Any, where: str) -> str | None:
-    if value is None:
-        return None
+def _key_of(record: EvalRecord, inputs: str) -> str:
+    """The record's key; `inputs` is the very text that it is the hash of, where all is ASCII."""
+    if inputs.isascii():
+        return hashlib.sha256(inputs.encode()).hexdigest()
+    return record_key(record.request)
+
+
+def _to_json(value: Any, where: str) -> str:
     try:
         text = _dumps(value)
         text.encode()

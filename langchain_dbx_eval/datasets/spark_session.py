@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from langchain_dbx_eval.datasets.carriers import Parameters
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
@@ -74,6 +75,10 @@ class SparkEngine:
             rows = self._session.sql(sql, args=parameters).toLocalIterator()
             for row in rows:
                 yield row.asDict(recursive=True)
+
+    def carrier(self, _: int) -> Parameters:
+        """See `SqlEngine`."""
+        return Parameters()
 
     def run(self, sql: str, /, **parameters: str | None) -> None:
         """See `SqlEngine`."""

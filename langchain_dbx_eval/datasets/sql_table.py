@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_dbx_eval.datasets.carriers import Carried, Carrier
+from langchain_dbx_eval.datasets.mlflow_rows import from_table
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.opened import Facts, Opened
 from langchain_dbx_eval.datasets.records import EvalRecord
 from langchain_dbx_eval.datasets.rows import (
     COLUMNS,
-    JSON_COLUMNS,
+    CONTENT,
     KEY,
     Row,
-    decode,
     encode_all,
     merge_rows,
 )
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SqlEngine", "SqlTable"]
 
-# A statement with its parameters may have 16 MiB; the result of a MERGE is checked per part.
-_PART_BYTES = 4 << 20
 _MERGE_TRIES = 5
 # What Databricks and Spark call the statement on something that is no Delta table.
 _WITHOUT_HISTORY = frozenset(
@@ -41,7 +38,8 @@ _WITHOUT_HISTORY = frozenset(
         "PARSE_SYNTAX_ERROR",
     }
 )
-_ROW_TYPE = "ARRAY<STRUCT<" + ", ".join(f"{name}: {kind}" for name, kind in COLUMNS.items()) + ">>"
+# With each row goes what it is to replace.
+_SEEN = {f"seen_{name}": "STRING" for name in CONTENT}
 
 
 class SqlEngine(Protocol):
@@ -61,6 +59,10 @@ class SqlEngine(Protocol):
 
     def run(self, sql: str, /, **parameters: str | None) -> None:
         """Do, and wait until it is done. Only what may be done twice."""
+        ...
+
+    def carrier(self, size: int, /) -> Carrier:
+        """What brings rows of so many bytes to a statement."""
         ...
 
 
@@ -113,7 +115,7 @@ class SqlTable(Opened):
         """See `Opened`; our own tables come in the order in which records were added."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
         for row in self._engine.query(f"SELECT * FROM {self._pinned()}{order}"):  # noqa: S608
-            yield decode(row) if KEY in row else row
+            yield from_table(row)
 
     def count(self) -> int | None:
         """See `Opened`; only our own tables are known to hold nothing but records."""
@@ -132,9 +134,9 @@ class SqlTable(Opened):
 
     def mlflow_source(self) -> Any:
         """See `Opened`."""
-        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+        from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
-        return DeltaDatasetSource(
+        return DeltaSourceOfInput(
             delta_table_name=self.name,
             delta_table_version=self.version,
             delta_table_id=self.facts().dataset_id,
@@ -159,37 +161,33 @@ class SqlTable(Opened):
         return self._merged(rows)
 
     def _merged(self, rows: dict[str, Row]) -> SqlTable:
-        for part in _parts(rows):
-            self._merge_part(part)
+        carrier = self._engine.carrier(sum(map(_size, rows.values())))
+        for part in _parts(rows, carrier.part_bytes):
+            self._merge_part(part, carrier)
         return SqlTable(self._name, self._engine)
 
-    def _merge_part(self, rows: dict[str, Row]) -> None:
+    def _merge_part(self, rows: dict[str, Row], carrier: Carrier) -> None:
         """Merge until nothing is left to change: so a lost answer, or a race, is no lost record."""
         refused: DatabricksError | None = None
-        for _ in range(_MERGE_TRIES):
-            known = {row[KEY]: row for row in self._known(list(rows))}
-            changed = [
-                after
-                for key, row in rows.items()
-                if (after := merge_rows(known[key], row) if key in known else row)
-                is not known.get(key)
-            ]
-            if not changed:
-                return
-            try:
-                self._engine.run(_merge_sql(self._name), rows=_to_json(changed, known))
-            except DatabricksError as error:
-                # Two MERGEs at once: Delta refuses one of them (ConcurrentAppendException, …).
-                if "Concurrent" not in str(error) and "CONCURRENT" not in str(error):
-                    raise
-                refused = error
+        with carrier.carry([{KEY: key} for key in rows], {KEY: "STRING"}) as keys:
+            for _ in range(_MERGE_TRIES):
+                changed = list(_changed(rows, {row[KEY]: row for row in self._known(keys)}))
+                if not changed:
+                    return
+                try:
+                    with carrier.carry(changed, {**COLUMNS, **_SEEN}) as source:
+                        self._engine.run(_merge_sql(self._name, source), **source.parameters)
+                except DatabricksError as error:
+                    # Two MERGEs at once: Delta refuses one of them (ConcurrentAppendException, …).
+                    if "Concurrent" not in str(error) and "CONCURRENT" not in str(error):
+                        raise
+                    refused = error
         msg = f"Others kept changing the same records of {self._name}. Merge them again."
         raise DatabricksError(msg, retryable=True) from refused
 
-    def _known(self, keys: list[str]) -> Iterator[Row]:
-        wanted = "SELECT explode(from_json(:keys, 'ARRAY<STRING>'))"
-        sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({wanted})"  # noqa: S608
-        return self._engine.query(sql, keys=json.dumps(keys))
+    def _known(self, keys: Carried) -> Iterator[Row]:
+        sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608
+        return self._engine.query(sql, **keys.parameters)
 
     def _is_ours(self) -> bool:
         return self._columns.keys() == COLUMNS.keys()
@@ -224,8 +222,8 @@ class SqlTable(Opened):
         return columns
 
 
-def _merge_sql(name: TableName) -> str:
-    """The MERGE of rows in the parameter ``rows``; it may be sent twice.
+def _merge_sql(name: TableName, source: Carried) -> str:
+    """The MERGE of rows; it may be sent twice.
 
     A row is replaced only where it still is as it was read, so that two writers do not undo each
     other; what is then left is merged in the next round.
@@ -234,13 +232,10 @@ def _merge_sql(name: TableName) -> str:
     settings = ", ".join(f"`{column}` = source.`{column}`" for column in changing)
     names = ", ".join(f"`{column}`" for column in COLUMNS)
     values = ", ".join(f"source.`{column}`" for column in COLUMNS)
-    content = ("request_id", *JSON_COLUMNS)
-    seen = ", ".join(f"seen_{column}: STRING" for column in content)
-    row_type = _ROW_TYPE.removesuffix(">>") + f", {seen}>>"
-    unchanged = " AND ".join(f"target.`{column}` <=> source.`seen_{column}`" for column in content)
+    unchanged = " AND ".join(f"target.`{name}` <=> source.`seen_{name}`" for name in CONTENT)
     parts = (
         f"MERGE INTO {name.sql} AS target",
-        f"USING (SELECT inline(from_json(:rows, '{row_type}'))) AS source",
+        f"USING ({source.sql}) AS source",
         f"ON target.`{KEY}` = source.`{KEY}`",
         f"WHEN MATCHED AND {unchanged} THEN UPDATE SET {settings}",
         f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})",  # noqa: S608
@@ -248,29 +243,29 @@ def _merge_sql(name: TableName) -> str:
     return " ".join(parts)
 
 
-def _to_json(changed: list[Row], known: Mapping[str, Row]) -> str:
-    rows = []
-    for row in changed:
-        before = known.get(row[KEY], {})
-        seen = {f"seen_{name}": before.get(name) for name in ("request_id", *JSON_COLUMNS)}
-        rows.append({**row, **seen})
-    return json.dumps(rows, ensure_ascii=False, default=_isoformat)
+def _changed(rows: Mapping[str, Row], known: Mapping[str, Row]) -> Iterator[Row]:
+    """The rows that the merge would change, each with the content that it was read with."""
+    for key, row in rows.items():
+        before = known.get(key)
+        after = row if before is None else merge_rows(before, row)
+        if after is not before:
+            yield {**after, **{f"seen_{name}": (before or {}).get(name) for name in CONTENT}}
 
 
-def _isoformat(moment: datetime) -> str:
-    return moment.isoformat()
-
-
-def _parts(rows: dict[str, Row]) -> Iterator[dict[str, Row]]:
+def _parts(rows: dict[str, Row], limit: int) -> Iterator[dict[str, Row]]:
     part: dict[str, Row] = {}
     size = 0
     for key, row in rows.items():
-        # Twice: as it is to be, and as it was.
-        more = 2 * sum(len(value) for value in row.values() if isinstance(value, str)) + 500
-        if part and size + more > _PART_BYTES:
+        more = _size(row)
+        if part and size + more > limit:
             yield part
             part, size = {}, 0
         part[key] = row
         size += more
     if part:
         yield part
+
+
+def _size(row: Row) -> int:
+    """Bytes of a row on its way, roughly: as it is to be, and as it was."""
+    return 2 * sum(len(value) for value in row.values() if isinstance(value, str)) + 500

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import requests
 import tenacity
 
 from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.datasets.carriers import Carrier, Parameters, Volume, volume_folder
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.opened import Reach
 from langchain_dbx_eval.datasets.unity import (
@@ -73,6 +75,8 @@ class Warehouse:
     via = "warehouse"
 
     def __init__(self, reach: Reach) -> None:
+        volume = reach.volume or os.environ.get("DBX_EVAL_VOLUME")
+        self._volume = volume_folder(volume) if volume else None
         self._target = _Target(workspace_client(reach), warehouse_id_of(reach), reach.timeout)
         self.where = self._target.words
 
@@ -103,6 +107,13 @@ class Warehouse:
         running = _Statement(self._target)
         for batch in running.batches(running.execute(sql, parameters, arrow=True)):
             yield from batch.to_pylist(maps_as_pydicts="strict")
+
+    def carrier(self, size: int) -> Carrier:
+        """See `SqlEngine`: a volume for what is too much for one statement, where one was named."""
+        parameters = Parameters()
+        if self._volume is None or size <= parameters.part_bytes:
+            return parameters
+        return Volume(self._target.client, self._volume)
 
     def run(self, sql: str, /, **parameters: str | None) -> None:
         """Do, and wait until it is done. Only what may be done twice.

@@ -7,6 +7,7 @@ and deadlocks in more than half of fresh processes (deltalake 1.6.6; delta-io/de
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval.datasets.delta import DeltaSource, open_delta
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         TableInfo,
     )
 
-__all__ = ["VendedTable"]
+__all__ = ["VendedTable", "storage_options"]
 
 
 class VendedTable(DeltaSource):
@@ -56,7 +57,13 @@ class VendedTable(DeltaSource):
             )
             raise ConfigurationError(msg)
         credentials = _credentials(client, name, info)
-        options = _storage_options(client, name, credentials)
+        options = storage_options(credentials, lambda: _region(client))
+        if options is None:
+            msg = (
+                f"{name} lies in a store that deltalake cannot enter with short-lived credentials. "
+                "Read it by a warehouse: warehouse_id=."
+            )
+            raise ConfigurationError(msg)
         return cls(name, info, version=reach.version, options=options)
 
     def facts(self) -> Facts:
@@ -65,9 +72,9 @@ class VendedTable(DeltaSource):
 
     def mlflow_source(self) -> Any:
         """See `Opened`."""
-        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+        from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
-        return DeltaDatasetSource(
+        return DeltaSourceOfInput(
             delta_table_name=self.name,
             delta_table_version=self.version,
             delta_table_id=self._info.table_id,
@@ -92,26 +99,32 @@ def _credentials(
         raise PermissionDeniedError(msg, error_code=error.error_code) from error
 
 
-def _storage_options(
-    client: WorkspaceClient,
-    name: TableName,
-    credentials: GenerateTemporaryTableCredentialResponse,
-) -> dict[str, str]:
+def storage_options(
+    credentials: GenerateTemporaryTableCredentialResponse, region: Callable[[], str]
+) -> dict[str, str] | None:
+    """Vended credentials under the names that deltalake gives them.
+
+    Args:
+        credentials: What Unity Catalog vended.
+        region: The bucket's region, asked for where it is needed.
+
+    Returns:
+        The options; None for a store that deltalake enters with long-lived keys only: Google's
+        (1.6 takes service accounts) and Cloudflare's (it knows no ``r2://``).
+    """
     if (aws := credentials.aws_temp_credentials) is not None:
         return {
             "AWS_ACCESS_KEY_ID": aws.access_key_id or "",
             "AWS_SECRET_ACCESS_KEY": aws.secret_access_key or "",
             "AWS_SESSION_TOKEN": aws.session_token or "",
-            "AWS_REGION": _region(client),
+            "AWS_REGION": region(),
         }
     if (azure := credentials.azure_user_delegation_sas) is not None:
-        return {"AZURE_STORAGE_SAS_TOKEN": azure.sas_token or ""}
-    # A Google token: deltalake 1.6 takes service accounts only.
-    msg = (
-        f"{name} lies in a store that deltalake cannot enter with short-lived credentials. "
-        "Read it by a warehouse: warehouse_id=."
-    )
-    raise ConfigurationError(msg)
+        # The account and the container are in the table's abfss:// address.
+        return {"AZURE_STORAGE_SAS_TOKEN": (azure.sas_token or "").removeprefix("?")}
+    if (entra := credentials.azure_aad) is not None:
+        return {"AZURE_STORAGE_TOKEN": entra.aad_token or ""}
+    return None
 
 
 def _region(client: WorkspaceClient) -> str:

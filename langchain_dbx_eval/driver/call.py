@@ -6,10 +6,21 @@ import math
 import time
 from collections.abc import Callable
 
-__all__ = ["POLL_S", "Call", "CallEndedError", "ClientGoneError", "DeadlinePassedError"]
+__all__ = [
+    "KEEP_ALIVE_S",
+    "POLL_S",
+    "Call",
+    "CallEndedError",
+    "ClientGoneError",
+    "DeadlinePassedError",
+]
 
 POLL_S = 0.1
 """How often an engine looks at its call, in seconds: what a client that left may still cost."""
+
+
+KEEP_ALIVE_S = 15.0
+"""Seconds of silence after which a stream says that it is alive: proxies reap idle connections."""
 
 
 class CallEndedError(Exception):
@@ -34,11 +45,16 @@ class Call:
     Args:
         timeout: Seconds from now until the answer is of no use; ``None`` for no limit.
         client_gone: Says whether the client closed its connection.
+        keep_alive: Seconds of silence after which an engine that streams gives an empty piece.
     """
 
     def __init__(
-        self, timeout: float | None = None, client_gone: Callable[[], bool] = _stays
+        self,
+        timeout: float | None = None,
+        client_gone: Callable[[], bool] = _stays,
+        keep_alive: float = KEEP_ALIVE_S,
     ) -> None:
+        self.keep_alive = keep_alive
         self._deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._client_gone = client_gone
 
@@ -56,4 +72,4 @@ class Call:
 
     def pause(self) -> float:
         """Seconds to wait before the next `check`: `POLL_S`, or less close to the deadline."""
-        return max(0.0, min(POLL_S, self._deadline - time.monotonic()))
+        return max(0.0, min(POLL_S, self.keep_alive, self._deadline - time.monotonic()))

@@ -128,9 +128,7 @@ class CallableEngine:
         cutter = StopCutter(request.stop)
         with closing(watch(lambda: self._texts(request), request.call)) as texts:
             for text in texts:
-                released = cutter.feed(text or "")
-                if released or text is None:
-                    yield Piece(released)
+                yield Piece(cutter.feed(text or ""))
                 if cutter.stopped:
                     break
         yield Piece(cutter.finish(), "stop")

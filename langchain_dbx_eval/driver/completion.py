@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_dbx_eval.driver.engine import FinishReason, GenerationRequest, Piece
 from langchain_dbx_eval.driver.stops import StopCutter
-from langchain_dbx_eval.driver.watching import KEEP_ALIVE_S
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.driver.sampling import RowSampler
@@ -98,6 +97,9 @@ class Completion:
         self.sampler = sampler
         self.tokens: list[int] = []
         self.done = False
+        self.whole = False
+        """Whether its text is handed over at its end only: each handing over wakes a thread."""
+        self._texts: list[str] = []
         self._call = request.call
         self._detokenizer = detokenizer
         self._cutter = StopCutter(request.stop)
@@ -109,17 +111,13 @@ class Completion:
         Returns:
             Whether the answer is done.
         """
-        if self.done:
-            return True
-        self.tokens.append(token)
-        if token in self._detokenizer.end_tokens:
-            self._finish("stop")
-            return True
-        self._release(self._detokenizer.feed(token))
-        if self._cutter.stopped:
-            self._finish("stop")
-        elif len(self.tokens) >= self.limit:
-            self._finish("length")
+        if not self.done:
+            self.tokens.append(token)
+            try:
+                self._take(token)
+            except Exception as error:
+                # In the loop's thread it would end the answers of all others.
+                self.fail(error)
         return self.done
 
     def fail(self, error: Exception) -> None:
@@ -145,7 +143,7 @@ class Completion:
                     piece = self._pieces.get(timeout=self._call.pause())
                 except queue.Empty:
                     self._call.check()
-                    if time.monotonic() - heard >= KEEP_ALIVE_S:
+                    if time.monotonic() - heard >= self._call.keep_alive:
                         heard = time.monotonic()
                         yield Piece()
                     continue
@@ -155,14 +153,28 @@ class Completion:
                 yield piece
                 if piece.finish_reason:
                     return
+                self._call.check()
         finally:
             if not self.done:
                 self.done = True
                 drop(self)
 
+    def _take(self, token: int) -> None:
+        if token in self._detokenizer.end_tokens:
+            self._finish("stop")
+            return
+        self._release(self._detokenizer.feed(token))
+        if self._cutter.stopped:
+            self._finish("stop")
+        elif len(self.tokens) >= self.limit:
+            self._finish("length")
+
     def _release(self, text: str) -> None:
         if released := self._cutter.feed(text):
-            self._pieces.put(Piece(released))
+            if self.whole:
+                self._texts.append(released)
+            else:
+                self._pieces.put(Piece(released))
 
     def _finish(self, reason: FinishReason) -> None:
         if not self._cutter.stopped:
@@ -170,5 +182,5 @@ class Completion:
         if self._cutter.stopped:
             reason = "stop"
         self.done = True
-        rest = self._cutter.finish()
+        rest = "".join([*self._texts, self._cutter.finish()])
         self._pieces.put(Piece(rest, reason, len(self.prompt), len(self.tokens)))

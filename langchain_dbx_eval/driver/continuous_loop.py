@@ -22,6 +22,7 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 
 from langchain_dbx_eval.driver.completion import Completion
 from langchain_dbx_eval.driver.rows import sample_rows
+from langchain_dbx_eval.driver.short_first import SHORT_FIRST
 from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = ["ContinuousLoop"]
@@ -29,6 +30,10 @@ __all__ = ["ContinuousLoop"]
 _PAGE = 256
 _STOP_S = 30.0
 _NO_END_TOKEN = -1
+_CPU_ROWS = 32
+"""On two cores a step of 64 rows took twice as long as one of 32: it only holds them all up."""
+_CPU_STEP_TOKENS = 512
+"""A long prompt is read in parts of so many tokens, and the answers of others go on in between."""
 
 
 class ContinuousLoop:
@@ -49,17 +54,13 @@ class ContinuousLoop:
 
     def start(self) -> None:
         """Begin to work. Does nothing when it works; begins anew when it broke."""
-        with self._lock:
-            if self._manager is not None and self._manager.is_running():
-                return
-            self._manager = self._new_manager()
-            self._manager.start()
+        self._started()
 
     def submit(self, completion: Completion) -> None:
         """Take a completion on; its tokens are fed to it until it is done."""
-        self.start()
+        manager = self._started()
         self._running[completion.id] = completion
-        accepted = self._manager.add_request(
+        accepted = manager.add_request(
             completion.prompt,
             request_id=completion.id,
             max_new_tokens=completion.limit,
@@ -73,7 +74,7 @@ class ContinuousLoop:
     def drop(self, completion: Completion) -> None:
         """Forget a completion, before its next token."""
         if self._running.pop(completion.id, None) is not None:
-            self._manager.cancel_request(completion.id)
+            self._cancel(completion.id)
 
     def stop(self) -> None:
         """Fail what is not done, and end the thread."""
@@ -91,10 +92,18 @@ class ContinuousLoop:
             return "The model's worker does not run."
         return None
 
+    def _started(self) -> Any:
+        with self._lock:
+            if self._manager is None or not self._manager.is_running():
+                self._manager = self._new_manager()
+                self._manager.start()
+            return self._manager
+
     def _new_manager(self) -> Any:
         config = ContinuousBatchingConfig(
             page_size=_PAGE,
             num_blocks=self._blocks,
+            **_cpu_steps(self._model.device),
             # Both run ahead of the sampling, which is done row by row in Python.
             use_async_batching=False,
             use_cuda_graph=False,
@@ -124,7 +133,12 @@ class ContinuousLoop:
         if completion.done:
             self._running.pop(output.request_id, None)
             if not output.is_finished():
-                self._manager.cancel_request(output.request_id)
+                self._cancel(output.request_id)
+
+    def _cancel(self, request_id: str) -> None:
+        manager = self._manager
+        if manager is not None:  # else all of its requests end with it
+            manager.cancel_request(request_id)
 
     def _fail_all(self) -> None:
         while self._running:
@@ -167,6 +181,17 @@ class _RowSampling(ContinuousBatchingLogitsProcessor):
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         return sample_rows(scores, self._step)
+
+
+def _cpu_steps(device: torch.device) -> dict[str, Any]:
+    """How steps are filled on a CPU; an accelerator takes all rows in nearly the time of one."""
+    if device.type != "cpu":
+        return {}
+    return {
+        "scheduler_type": SHORT_FIRST,
+        "max_requests_per_batch": _CPU_ROWS,
+        "max_batch_tokens": _CPU_STEP_TOKENS,
+    }
 
 
 def _not_running() -> DriverServerError:

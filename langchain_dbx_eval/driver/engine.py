@@ -81,8 +81,9 @@ class Generation:
 class Piece:
     """What a stream adds to a completion; the fields are those of `Generation`.
 
-    A piece without anything in it says that the engine is still at work: it keeps proxies from
-    cutting a silent connection. The last piece has a ``finish_reason``.
+    A piece without anything in it says that the engine is still at work, as often as it likes: the
+    server makes of it what keeps proxies from cutting a silent connection. The last piece has a
+    ``finish_reason``.
     """
 
     text: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,10 +26,12 @@ from langchain_dbx_eval.driver.engine import (
 from langchain_dbx_eval.driver.limits import Limits
 from langchain_dbx_eval.driver.metrics import Metrics
 from langchain_dbx_eval.driver.refusal import RequestError
+from langchain_dbx_eval.driver.watching import watch
 
 __all__ = ["DriverService"]
 
 Explain = Callable[[Exception], RequestError]
+_STILL_AT_WORK = Piece()
 
 
 class DriverService:
@@ -113,7 +116,7 @@ class DriverService:
         """
         slot = self.admission.enter()
         try:
-            call = Call(self._limits.request_timeout, client_gone)
+            call = Call(self._limits.request_timeout, client_gone, self._limits.keep_alive)
             pieces = self._pieces(replace(ask.requests[0], call=call))
             with _deadline_told(self._limits.request_timeout):
                 first = next(pieces)
@@ -126,11 +129,18 @@ class DriverService:
         self, ask: GenerationAsk, piece: Piece, pieces: Iterator[Piece], explain: Explain
     ) -> Iterator[bytes]:
         writer = answers.StreamWriter(ask, self.name)
+        told = time.monotonic()
         try:
             yield writer.write(piece)
             with _deadline_told(self._limits.request_timeout):
                 for piece in pieces:
+                    if (
+                        piece == _STILL_AT_WORK
+                        and time.monotonic() - told < self._limits.keep_alive
+                    ):
+                        continue
                     yield writer.write(piece)
+                    told = time.monotonic()
         except CallEndedError:
             return
         except Exception as error:
@@ -146,7 +156,12 @@ class DriverService:
         if isinstance(self._engine, StreamingEngine):
             yield from self._engine.stream(request)
             return
-        (whole,) = self._complete([request])
+        whole = Generation("")
+        for answer in watch(lambda: self._complete([request]), request.call):
+            if answer is None:
+                yield Piece()
+            else:
+                whole = answer
         yield Piece(whole.text, tool_calls=whole.tool_calls)
         yield Piece("", whole.finish_reason, whole.prompt_tokens, whole.completion_tokens)
 

@@ -116,6 +116,7 @@ class TransformersEngine:
         completions = [self._completion(request) for request in requests]
         loop = self._running_loop()
         for completion in completions:
+            completion.whole = True
             loop.submit(completion)
         answers: list[Generation] = []
         try:

@@ -8,6 +8,8 @@ servers leak and others ignore.
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -34,6 +36,7 @@ __all__ = ["UpstreamEngine"]
 
 _CONNECT_S = 5.0
 _HEALTH_S = 2.0
+_HEALTH_AGAIN_S = 1.0
 _BAD_GATEWAY = 502
 _CHAT_ONLY = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format"})
 _FINISH_REASONS: Mapping[str, FinishReason] = {
@@ -68,6 +71,9 @@ class UpstreamEngine:
         self._base_url = base_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.name = model
+        self._asking = threading.Lock()
+        self._ask_again = 0.0
+        self._trouble: str | None = None
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -97,10 +103,7 @@ class UpstreamEngine:
         try:
             with closing(watch(lambda: connection.events(path, body), request.call)) as events:
                 for event in events:
-                    if event is None:
-                        yield Piece()
-                    elif piece := reading.feed(event):
-                        yield piece
+                    yield Piece() if event is None else reading.feed(event)
                     if reading.stopped:
                         break
             yield reading.finish()
@@ -139,7 +142,20 @@ class UpstreamEngine:
         """Nothing runs here."""
 
     def trouble(self) -> str | None:
-        """Whether the upstream server lists its models."""
+        """Whether the upstream server lists its models; asked at most once a second.
+
+        ``GET /health`` needs no key: no flood of it reaches the upstream server, or waits there.
+        """
+        if self._asking.acquire(blocking=False):
+            try:
+                if time.monotonic() >= self._ask_again:
+                    self._trouble = self._trouble_now()
+                    self._ask_again = time.monotonic() + _HEALTH_AGAIN_S
+            finally:
+                self._asking.release()
+        return self._trouble
+
+    def _trouble_now(self) -> str | None:
         try:
             answer = requests.get(
                 f"{self._base_url}/models",
@@ -248,15 +264,15 @@ class _Reading:
         """Whether a stop string ended the answer, whatever the upstream server sends after it."""
         return self._cutter.stopped
 
-    def feed(self, event: Mapping[str, Any]) -> Piece | None:
-        """The piece in an event, if there is one."""
+    def feed(self, event: Mapping[str, Any]) -> Piece:
+        """The piece in an event; an empty one for what is not handed on, such as reasoning."""
         if event.get("error"):
             raise _failed("broke its answer off")
         self._usage = event.get("usage") or self._usage
         try:
             choices = event.get("choices") or []
             if not choices:
-                return None
+                return Piece()
             delta = choices[0].get("delta") or choices[0]
             text = delta.get("content") or delta.get("text") or ""
             calls = tuple(delta.get("tool_calls") or ())
@@ -266,7 +282,7 @@ class _Reading:
             raise _failed("sent an event that is none") from None
         if reason:
             self._reason = _FINISH_REASONS.get(reason, "stop")
-        return Piece(released, tool_calls=calls) if released or calls else None
+        return Piece(released, tool_calls=calls)
 
     def finish(self) -> Piece:
         """The last piece.

@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._extras import require
@@ -21,15 +21,6 @@ __all__ = ["WaitressLoop"]
 
 _log = logging.getLogger(__name__)
 
-_SETTINGS = {
-    # The default of 100 is used up by 100 slow connections, and select() ends at 1,024 files;
-    # with these, 700 slow connections left normal requests at 1-12 ms (waitress 3.0.2).
-    "connection_limit": 1000,
-    "asyncore_use_poll": True,
-    "channel_timeout": 30,
-    # Keeps reading while a request runs, without which a client that hung up is never noticed.
-    "channel_request_lookahead": 1,
-}
 _POLL_S = 0.02
 _LOOP_END_S = 5.0
 
@@ -40,41 +31,40 @@ class WaitressLoop:
     Args:
         app: The WSGI app.
         listener: A socket that listens. It is the loop's from now on.
-        max_body_bytes: A longer body is not even read.
-        threads: The most requests at once; the next ones wait unseen.
+        name: The thread's.
+        settings: waitress's, such as ``threads``: the most requests at once.
     """
 
     def __init__(
-        self, app: WSGIApplication, listener: socket.socket, max_body_bytes: int, threads: int
+        self, app: WSGIApplication, listener: socket.socket, name: str, settings: Mapping[str, Any]
     ) -> None:
         waitress = require("waitress.server", extra="driver")
+        # select(), the other way, ends at 1,024 files (waitress 3.0.2).
         self._server: Any = waitress.create_server(
-            app,
-            sockets=[listener],
-            max_request_body_size=max_body_bytes,
-            threads=threads,
-            **_SETTINGS,
+            app, sockets=[listener], asyncore_use_poll=True, **settings
         )
-        self._thread = threading.Thread(
-            target=self._server.run, name="dbx-eval-driver-server", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)
         self._thread.start()
 
-    def close(self, grace: float) -> None:
+    def close(self, grace: float, linger: float = 0.0) -> None:
         """Free the port, let the requests in flight finish, and end all threads.
 
         Args:
-            grace: How long, in seconds, to wait for those requests. What takes longer is cut
-                off; its thread, which Python cannot stop, is left to end by itself.
+            grace: How long, in seconds, to wait for those requests. What takes longer is cut off.
+            linger: How long to wait for the threads of what was cut off. One that goes on, which
+                Python cannot stop, is left to end by itself.
         """
         deadline = time.monotonic() + grace
         self._run_in_loop(self._stop_listening)
         while self._busy() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        if self._busy():
+        if grace and self._busy():
             _log.warning("Requests still ran after %.0f s and were cut off", grace)
-        self._server.task_dispatcher.shutdown(timeout=max(0.0, deadline - time.monotonic()))
-        self._run_in_loop(self._close_all)
+        self._run_in_loop(self._hang_up)
+        rest = deadline - time.monotonic()
+        self._server.task_dispatcher.shutdown(timeout=max(linger, rest))
+        # The last of all: by it an answer that ends meanwhile still wakes the loop.
+        self._run_in_loop(self._server.trigger.close)
         self._thread.join(_LOOP_END_S)
 
     def _run_in_loop(self, action: Callable[[], None]) -> None:
@@ -97,7 +87,6 @@ class WaitressLoop:
         # The server's own close() would also close the trigger, by which answers get out.
         require("waitress.wasyncore", extra="driver").dispatcher.close(self._server)
 
-    def _close_all(self) -> None:
+    def _hang_up(self) -> None:
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
-        self._server.close()

@@ -10,12 +10,9 @@ from typing import Generic, TypeVar
 
 from langchain_dbx_eval.driver.call import Call
 
-__all__ = ["KEEP_ALIVE_S", "watch"]
+__all__ = ["watch"]
 
 T = TypeVar("T")
-
-KEEP_ALIVE_S = 15.0
-"""Seconds of silence after which a stream says that it is alive: proxies reap idle connections."""
 
 
 class _End(Generic[T]):
@@ -33,7 +30,7 @@ def watch(work: Callable[[], Iterable[T]], call: Call) -> Generator[T | None, No
         call: Whose deadline and client to watch.
 
     Yields:
-        The items, and ``None`` after each `KEEP_ALIVE_S` of silence.
+        The items, and ``None`` after each `Call.keep_alive` of silence.
 
     Raises:
         CallEndedError: The answer is not wanted any more.
@@ -61,7 +58,7 @@ def watch(work: Callable[[], Iterable[T]], call: Call) -> Generator[T | None, No
                 item = items.get(timeout=call.pause())
             except queue.Empty:
                 call.check()
-                if time.monotonic() - heard >= KEEP_ALIVE_S:
+                if time.monotonic() - heard >= call.keep_alive:
                     heard = time.monotonic()
                     yield None
                 continue
@@ -71,5 +68,6 @@ def watch(work: Callable[[], Iterable[T]], call: Call) -> Generator[T | None, No
                 return
             heard = time.monotonic()
             yield item
+            call.check()  # items that never pause are no reason to go on
     finally:
         abandoned.set()

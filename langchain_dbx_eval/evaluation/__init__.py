@@ -1,22 +1,29 @@
-"""Runs an evaluation: what the chain did is captured, scored, and told to MLflow.
+"""Runs a chain over a dataset, or listens to one that runs; scores it, and keeps what came out.
 
-- `capture`: the runs that a chain reports, put together by their ids.
-- `events`: LangChain's events, told to a capture.
-- `mlflow_tracer`: the trace that MLflow's own tracer makes of the same call.
-- `callback`: `EvaluationCallbackHandler`, which listens to any chain.
-- `sampling`: which calls it looks at.
-- `backlog`: those that have ended and are not scored yet.
-- `joining`: the record that a call is about.
-- `token_usage`: the tokens that a model says it took.
-- `models`: whatever can be evaluated, as a Runnable with its input.
-- `session`: the rows of one evaluation, from captured run to scores.
-- `runner`: `evaluate()`, which asks the chain itself.
-- `results`: `EvaluationResult`, which is what users look at.
-- `tracking`: writes an evaluation to MLflow.
-- `mlflow_runs`: a run of an MLflow store, written to in batches, as often as need be.
-- `mlflow_traces`, `traces`: rows as traces; `mlflow_assessments`, `sql_store`: what is said of
-  them; `store_access`: how a store that is down or busy is met.
-- `mlflow_plugin`: `evaluate()` as an evaluator of `mlflow.models.evaluate`.
+What users call:
+
+- `runner`: `evaluate`. `callback`: `EvaluationCallbackHandler`. `results`: `EvaluationResult`.
+- `mlflow_plugin`: the same from `mlflow.models.evaluate`.
+
+How a row comes about:
+
+- `models`: whatever can be evaluated, as a Runnable. `asking` asks it one question, `pace` says how
+  many at once, `row_loop` takes every row through. `interruption` and `progress`: the person at the
+  keyboard.
+- `events`: what LangChain tells. `capture` puts it together as a call; `token_usage` and
+  `mlflow_tracer` read parts of it. `sampling`, `backlog`, `joining`, `session`: a callback's calls.
+- `pipeline`: from answer to scored row.
+
+Where it is kept:
+
+- `journal`: the one file that holds an evaluation; `rows`: what is in it; `journal_json`: how.
+- `subject` and `fingerprint`: what an evaluation is of, and whether that is still the same.
+
+How it comes to MLflow:
+
+- `writer`: in the background, then the rest. `destination`: where to.
+- `mlflow_runs`: one run; `traces`, `mlflow_traces`, `mlflow_assessments`, `sql_store`: its rows.
+  `store_access`: failing fast, trying again.
 """
 
 from langchain_dbx_eval.evaluation.callback import EvaluationCallbackHandler

@@ -14,7 +14,7 @@ from langchain_dbx_eval.evaluation import capture
 from langchain_dbx_eval.evaluation.backlog import Backlog, WhenFull
 from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture
 from langchain_dbx_eval.evaluation.events import CaptureHandler
-from langchain_dbx_eval.evaluation.joining import Join
+from langchain_dbx_eval.evaluation.joining import Join, RecordIndex
 from langchain_dbx_eval.evaluation.results import EvaluationResult
 from langchain_dbx_eval.evaluation.sampling import Sampler
 from langchain_dbx_eval.evaluation.session import EvaluationSession
@@ -100,7 +100,7 @@ class EvaluationCallbackHandler(CaptureHandler):
         )
         self._run_name = run_name
         self._experiment = experiment
-        self._join = join
+        self._index = RecordIndex(list(self._dataset or ()), join=join)
         self._session = self._new_session()
         self._result: EvaluationResult | None = None
 
@@ -123,6 +123,11 @@ class EvaluationCallbackHandler(CaptureHandler):
         return self.capture.abandoned
 
     @property
+    def join_failures(self) -> int:
+        """How often `join` raised; each is logged, and the call taken as one of no record."""
+        return self._index.join_failures
+
+    @property
     def failures_of_its_own(self) -> int:
         """How often this handler itself failed; each is logged, none reaches the chain."""
         return self._backlog.failures
@@ -132,26 +137,21 @@ class EvaluationCallbackHandler(CaptureHandler):
 
         Returns:
             The result. Calls that end later belong to the next one; as long as there are none,
-            the same result is returned again.
+            the same result is returned again. Where MLflow could not be reached, the result says
+            what is not written yet, and how to write it.
 
         Raises:
-            TrackingError: MLflow cannot be written to; the error carries the result.
+            JournalError: A row could not be saved on this machine.
         """
         with self._backlog.emptied():
             if self._result is not None and not len(self._session):
                 return self._result
             session, self._session = self._session, self._new_session()
-        self._result = session.finish()
+        self._result = session.finish(run_name=self._run_name, experiment=self._experiment)
         return self._result
 
     def _new_session(self) -> EvaluationSession:
-        return EvaluationSession(
-            self._dataset,
-            self._scorers,
-            run_name=self._run_name,
-            experiment=self._experiment,
-            join=self._join,
-        )
+        return EvaluationSession(self._dataset, self._index, self._scorers)
 
     def _score(self, run: CapturedRun) -> Future[Any]:
         return self._session.add(run)

@@ -26,9 +26,13 @@ class RecordIndex:
     Args:
         records: The records; of those with the same id or the same request, the first is found.
         join: Asked where neither ``metadata["request_id"]`` nor the input finds a record.
+
+    Attributes:
+        records: The records, in their order.
     """
 
     def __init__(self, records: Sequence[EvalRecord], *, join: Join | None = None) -> None:
+        self.records = records
         self._join = join
         self._by_id: dict[str, int] = {}
         self._by_key: dict[str, int] = {}

@@ -45,13 +45,17 @@ def assessments_of(row: Row, trace_id: str, run_id: str) -> list[MlflowAssessmen
         run_id: The run that it was evaluated in.
     """
     told = list(_entities(row, run_id))
+    is_autologs = row.run is not None and trace_id == row.run.trace_id
+    span_id = row.run.trace_span_id if row.run is not None and is_autologs else None
     seen: Counter[str] = Counter()
     for assessment in told:
         kind = "feedback" if assessment.feedback is not None else "expectation"
-        identity = f"{run_id}/{trace_id}/{kind}/{assessment.name}"
+        # The row too: calls inside of one another may share a trace of MLflow's own tracer.
+        identity = f"{run_id}/{trace_id}/{row.number}/{row.repetition}/{kind}/{assessment.name}"
         # A scorer may speak of each document under one name.
         seen[identity] += 1
         assessment.trace_id = trace_id
+        assessment.span_id = span_id
         assessment.assessment_id = f"a-{uuid5(NAMESPACE_OID, f'{identity}/{seen[identity]}').hex}"
     return told
 

@@ -17,7 +17,7 @@ from langchain_dbx_eval.testing.endpoints import EndpointKind
 from langchain_dbx_eval.testing.recording import RecordedRequest
 from langchain_dbx_eval.testing.refusals import Refusal
 from langchain_dbx_eval.testing.site import Site
-from langchain_dbx_eval.testing.sql_api import LINKS, SqlApi
+from langchain_dbx_eval.testing.sql_api import LINKS
 
 __all__ = ["create_app"]
 
@@ -50,7 +50,7 @@ def create_app(site: Site) -> Flask:
     _add_discovery(app, site)
     _add_serving(app, site)
     _add_driver_proxy(app)
-    add_data_routes(app, site.lakehouse, SqlApi(site.lakehouse, site.sql_faults))
+    add_data_routes(app, site.lakehouse, site.sql_faults)
     return app
 
 

@@ -1,4 +1,4 @@
-"""The routes of the data side: SQL warehouses and statements, and Unity Catalog."""
+"""The routes of the data side: SQL warehouses, Unity Catalog, and managed datasets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 from flask import Flask, Response, request
 
 from langchain_dbx_eval.testing.lakehouse import Lakehouse, Table
+from langchain_dbx_eval.testing.managed_evals import ManagedEvals, add_managed_routes
 from langchain_dbx_eval.testing.refusals import Refusal, bad_request
 from langchain_dbx_eval.testing.sql_api import LINKS, SqlApi
+from langchain_dbx_eval.testing.sql_faults import SqlFaults
+from langchain_dbx_eval.testing.volumes import add_file_routes
 
 __all__ = ["add_data_routes"]
 
@@ -21,11 +24,14 @@ _CREDENTIALS = {
 }
 
 
-def add_data_routes(app: Flask, house: Lakehouse, api: SqlApi) -> None:
+def add_data_routes(app: Flask, house: Lakehouse, faults: SqlFaults) -> None:
     """Add all of them to the workspace's app."""
+    api = SqlApi(house, faults)
     _add_warehouses(app, house, api)
     _add_statements(app, api)
     _add_unity_catalog(app, house)
+    add_managed_routes(app, ManagedEvals(house, faults))
+    add_file_routes(app, house, faults)
 
 
 def _add_warehouses(app: Flask, house: Lakehouse, api: SqlApi) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._extras import require
@@ -16,6 +18,8 @@ from langchain_dbx_eval.errors import AlreadyExistsError
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
+
+    from langchain_dbx_eval.testing.volumes import Volumes
 
 __all__ = ["Lakehouse", "SqlWarehouse", "Storage", "Table"]
 
@@ -36,13 +40,18 @@ class Storage:
 
 @dataclass(slots=True)
 class Table:
-    """One table of the catalog."""
+    """One table of the catalog.
+
+    Attributes:
+        managed: ``"native"`` or ``"legacy"`` where it is a managed evaluation dataset.
+    """
 
     name: str
     location: str
     storage: Storage = field(repr=False)
     table_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created_at: int = field(default_factory=lambda: int(time.time() * 1000))
+    managed: str | None = None
 
     def load(self, version: int | None = None) -> DeltaTable:
         """The Delta table, at a version or the newest."""
@@ -161,6 +170,13 @@ class Lakehouse:
             table.write(data, "error")
             self.tables[name] = table
             return table
+
+    @functools.cached_property
+    def volumes(self) -> Volumes:
+        """The volumes, which lie where tables do by default."""
+        from langchain_dbx_eval.testing.volumes import Volumes
+
+        return Volumes(Path(self._default_storage().root))
 
     def _default_storage(self) -> Storage:
         if self._folder is None:

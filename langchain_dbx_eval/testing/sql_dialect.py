@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.testing.lakehouse import Lakehouse, Table
+from langchain_dbx_eval.testing.refusals import Refusal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,6 +120,9 @@ def _run(house: Lakehouse, tree: Any, parameters: Mapping[str, str | None]) -> p
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for number, node in enumerate(list(tree.find_all(exp.Table))):
+            if isinstance(node.this, exp.Anonymous):
+                _point_to_file(house, node.this)
+                continue
             local = f"table_{number}"
             _load(connection, _find(house, node), node.args.get("version"), local)
             renamed = exp.to_table(local)
@@ -142,6 +146,21 @@ def _load(connection: Any, table: Table, version: Any, local: str) -> None:
     connection.register("arriving", rows)
     connection.execute(f"CREATE TABLE {local} AS FROM arriving")
     connection.unregister("arriving")
+
+
+def _point_to_file(house: Lakehouse, function: Any) -> None:
+    """``read_files('/Volumes/…', format => 'parquet')`` as DuckDB has it."""
+    from sqlglot import exp
+
+    path = function.expressions[0].this
+    try:
+        file = house.volumes.find(path)
+    except Refusal as error:
+        raise SqlError(f"[UC_VOLUME_NOT_FOUND] {error}", "42704") from error
+    if not file.is_file():
+        raise SqlError(f"[PATH_NOT_FOUND] Path does not exist: {path}", "42K03")
+    function.set("this", "read_parquet")
+    function.set("expressions", [exp.Literal.string(str(file))])
 
 
 def _translate_json(tree: Any) -> None:

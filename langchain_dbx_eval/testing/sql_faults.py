@@ -1,4 +1,4 @@
-"""What can go wrong with a SQL warehouse, for a test to ask for."""
+"""What can go wrong with a SQL warehouse or a managed dataset, for a test to ask for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = [
+    "Denied",
     "ExpiredLink",
     "FailedStatement",
     "LostAnswer",
@@ -57,11 +58,20 @@ class LostChunk:
     """The link to a chunk answers 404."""
 
 
-SqlFault = FailedStatement | SlowStatement | Unavailable | LostAnswer | ExpiredLink | LostChunk
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The login may not write this: 403."""
+
+    message: str = "User does not have MODIFY on it."
+
+
+SqlFault = (
+    FailedStatement | SlowStatement | Unavailable | LostAnswer | ExpiredLink | LostChunk | Denied
+)
 
 
 class SqlFaults:
-    """The faults still to come, per warehouse; each kind is met where it can happen."""
+    """The faults still to come, per warehouse or dataset; each kind is met where it can happen."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,8 @@ class LocalWorkspace:
     - ``GET /api/2.0/serving-endpoints`` and ``…/{name}``;
     - ``/driver-proxy-api/o/{org}/{cluster}/{port}/{path}``, which forwards to that port of this
       machine, for any cluster that was not stopped;
-    - ``/api/2.0/sql/warehouses`` and ``/api/2.0/sql/statements``, and Unity Catalog's tables and
-      temporary credentials, over real Delta tables;
+    - ``/api/2.0/sql/warehouses`` and ``/api/2.0/sql/statements``, Unity Catalog's tables and
+      temporary credentials, ``/api/2.0/managed-evals``, and files in volumes, over real tables;
     - the discovery documents that databricks-sdk reads before it logs in.
 
     All but the last need the bearer token. Clients find it without further ado, for while it
@@ -318,21 +319,25 @@ class LocalWorkspace:
         """
         self._site.lakehouse.add_table(name, rows, storage)
 
-    def disturb(self, warehouse_id: str, fault: SqlFault, *, times: int = 1) -> None:
-        """Let a SQL warehouse go wrong, the next time that it can in this way.
+    def add_volume(self, name: str) -> Path:
+        """Make a volume in Unity Catalog, by its three-level name; returns its folder here."""
+        return self._site.lakehouse.volumes.add(name)
+
+    def disturb(self, name: str, fault: SqlFault, *, times: int = 1) -> None:
+        """Let a SQL warehouse, a managed dataset or a volume go wrong, the next time it can so.
 
         Args:
-            warehouse_id: The warehouse.
+            name: The warehouse's id, or the dataset's or volume's three-level name.
             fault: One of `langchain_dbx_eval.testing.sql_faults`.
             times: How many times.
 
         Raises:
             ConfigurationError: There is no such warehouse.
         """
-        if warehouse_id not in self._site.lakehouse.warehouses:
-            msg = f"The workspace has no SQL warehouse '{warehouse_id}'."
+        if name not in self._site.lakehouse.warehouses and name.count(".") != 2:
+            msg = f"The workspace has no SQL warehouse '{name}'."
             raise ConfigurationError(msg)
-        self._site.sql_faults.add(warehouse_id, fault, times)
+        self._site.sql_faults.add(name, fault, times)
 
     def stop_cluster(self, cluster_id: str) -> None:
         """Let the driver proxy refuse a cluster as terminated (400 ``INVALID_STATE``)."""

@@ -21,7 +21,7 @@ EXAMPLES = [
 Open = Callable[[], EvalDataset]
 
 
-@pytest.fixture(params=["local catalog", "OSS MLflow", "emulated workspace"])
+@pytest.fixture(params=["local catalog", "OSS MLflow", "emulated workspace", "managed"])
 def create_and_load(request: pytest.FixtureRequest) -> Iterator[tuple[Open, Open]]:
     if request.param == "local catalog":
         yield lambda: EvalDataset.create(NAME), lambda: EvalDataset.load(NAME)
@@ -37,6 +37,18 @@ def create_and_load(request: pytest.FixtureRequest) -> Iterator[tuple[Open, Open
             return EvalDataset.load(create_dataset(name=NAME))
 
         yield create, lambda: EvalDataset.load(NAME, via="mlflow")
+    elif request.param == "managed":
+        pytest.importorskip("databricks.agents", reason="databricks-agents is not installed")
+        import mlflow
+
+        with LocalWorkspace(), pytest.MonkeyPatch.context() as patch:
+            mlflow.set_tracking_uri("databricks")
+            patch.setattr(mlflow.tracking.fluent, "_active_experiment_id", "7")
+            yield (
+                lambda: EvalDataset.create(NAME, via="managed"),
+                lambda: EvalDataset.load(NAME, via="managed"),
+            )
+        mlflow.set_tracking_uri(None)
     else:
         with LocalWorkspace() as workspace, pytest.MonkeyPatch.context() as patch:
             workspace.add_warehouse("serverless", state="STOPPED", start_seconds=0.3)

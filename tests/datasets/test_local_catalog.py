@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+import json
 from pathlib import Path
 
 import pytest
@@ -119,18 +117,9 @@ def test_the_catalog_can_be_put_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert (tmp_path / "elsewhere" / "main" / "default" / "questions" / "_delta_log").is_dir()
 
 
-def test_processes_that_merge_at_once_lose_nothing() -> None:
-    EvalDataset.create(NAME)
-    program = (
-        "import sys; from langchain_dbx_eval import EvalDataset\n"
-        f"for n in range(5): EvalDataset.load({NAME!r}).merge_records("
-        "[{'request': f'{sys.argv[1]}-{n}'}])"
-    )
-
-    def run(who: str) -> None:
-        subprocess.run([sys.executable, "-c", program, who], check=True)
-
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(run, "abc"))
-    expected = {f"{who}-{n}" for who in "abc" for n in range(5)}
-    assert {record.request for record in EvalDataset.load(NAME)} == expected
+def test_the_first_version_is_told_to_mlflow_too() -> None:
+    for version, dataset in enumerate(
+        (EvalDataset.create(NAME), EvalDataset.load(NAME).merge_records(THREE))
+    ):
+        source = json.loads(dataset.mlflow_input().to_dict()["source"])
+        assert source["delta_table_version"] == version

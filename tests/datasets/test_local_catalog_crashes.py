@@ -42,7 +42,7 @@ def work(who: str, count: int, kills: int, seed: int) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("processes", "merges", "kills"),
     [
-        (2, 6, 2),
+        (3, 5, 2),
         pytest.param(
             8,
             50,
@@ -78,7 +78,7 @@ def test_where_the_lock_does_not_reach_the_commit_decides(monkeypatch) -> None:
 
     def commit_after_rival(table, data, *, only_new):
         monkeypatch.setattr(local_catalog, "_commit", commit)
-        monkeypatch.setattr(local_catalog, "_lock", local_catalog.storage_errors)
+        monkeypatch.setattr(local_catalog, "writers_turn", local_catalog.storage_errors)
         EvalDataset.load(NAME).merge_records(rival)
         commit(table, data, only_new=only_new)
 

@@ -10,46 +10,21 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from record_strategies import MANY, records
 
 from langchain_dbx_eval import EvalDataset, EvalRecord, errors
-from langchain_dbx_eval.datasets.mlflow_datasets import from_mlflow, to_mlflow
+from langchain_dbx_eval.datasets.mlflow_rows import (
+    from_managed,
+    from_mlflow,
+    to_managed,
+    to_mlflow,
+)
 from langchain_dbx_eval.datasets.names import TableName
 from langchain_dbx_eval.datasets.rows import decode, encode
 from langchain_dbx_eval.testing import LocalWorkspace
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-PLAIN = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**30), 10**30)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=6,
-)
-RESERVED = {"metadata", "tags", "trace", "retrieved_context"}
-
-
-@st.composite
-def records(draw: Any) -> EvalRecord:
-    row: dict[str, Any] = {
-        "request": draw(PLAIN.filter(lambda value: value is not None)),
-        "response": draw(PLAIN),
-        "expected_response": draw(st.none() | TEXT),
-        "expected_facts": draw(st.none() | st.lists(TEXT, max_size=2)),
-        "expected_retrieved_context": draw(
-            st.none() | st.lists(st.fixed_dictionaries({"doc_uri": TEXT}), max_size=2)
-        ),
-        "metadata": draw(st.dictionaries(TEXT.map(lambda text: f"m{text}"), PLAIN, max_size=2)),
-    }
-    if draw(st.booleans()):
-        row["request_id"] = draw(TEXT.filter(bool))
-    return EvalRecord.from_row(row)
-
-
-MANY = st.lists(records(), max_size=4, unique_by=lambda record: encode(record)["dataset_record_id"])
 FEW_EXAMPLES = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -74,6 +49,26 @@ def test_a_row_of_mlflows_says_all_that_the_record_says(record: EvalRecord) -> N
         # MLflow has no other way to say that there is no response.
         assert back.response is None
         return
+    assert back == record
+
+
+@settings(max_examples=200, deadline=None)
+@given(records())
+def test_a_row_of_databricks_own_says_all_that_the_record_says_or_is_refused(
+    record: EvalRecord,
+) -> None:
+    try:
+        row = to_managed(record)
+    except errors.SchemaError as error:
+        refusal = str(error)
+        event(refusal.partition(":")[2][:20])
+    else:
+        refusal = ""
+    if refusal:
+        assert refusal.startswith("Record 0, ")
+        return
+    # As its service keeps them: every number is a double.
+    back = EvalRecord.from_row(from_managed(json.loads(json.dumps(row), parse_int=float)))
     assert back == record
 
 

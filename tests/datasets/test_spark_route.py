@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from record_strategies import A_TABLE_FULL
 
-from langchain_dbx_eval import EvalDataset, errors
-from langchain_dbx_eval.datasets import sql_table
-from langchain_dbx_eval.datasets.rows import COLUMNS
+from langchain_dbx_eval import EvalDataset, EvalRecord, errors
+from langchain_dbx_eval.datasets.carriers import Parameters
+from langchain_dbx_eval.datasets.mlflow_rows import from_table
+from langchain_dbx_eval.datasets.rows import COLUMNS, encode_all
+from langchain_dbx_eval.datasets.spark_session import SparkEngine
 
 pytestmark = pytest.mark.skipif(
     shutil.which("java") is None, reason="Spark needs Java, which is not on this machine"
@@ -107,13 +110,26 @@ def test_sparks_own_parser_reads_the_rows_of_a_merge_as_they_were_written(spark)
     moment = datetime(2026, 11, 21, 5, 0, 0, 123456, tzinfo=timezone.utc)
     row = {name: None if kind == "STRING" else moment for name, kind in COLUMNS.items()}
     row |= {"dataset_record_id": "k", "inputs": '{"a": "한\\"\'`"}'}
-    text = json.dumps([row], default=datetime.isoformat)
-    sql = f"SELECT inline(from_json(:rows, '{sql_table._ROW_TYPE}'))"
     spark.conf.set("spark.sql.session.timeZone", "UTC")
-    [read] = spark.sql(sql, args={"rows": text}).collect()
+    with Parameters().carry([row], COLUMNS) as carried:
+        [read] = spark.sql(carried.sql, args=dict(carried.parameters)).collect()
     assert read["inputs"] == row["inputs"]
     assert read["create_time"].astimezone(timezone.utc) == moment
     assert read["outputs"] is None
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(given_records=A_TABLE_FULL)
+def test_spark_keeps_records_as_they_are(spark, given_records) -> None:
+    """As a MERGE sends them and as a table's rows are read; a Delta table is not to be had here."""
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    rows = list(encode_all(given_records).values())
+    with Parameters().carry(rows, COLUMNS) as carried:
+        read = list(SparkEngine().query(carried.sql, **carried.parameters))
+    assert [EvalRecord.from_row(from_table(row)) for row in read] == given_records
+    frame = spark.createDataFrame([[row["inputs"]] for row in rows], "inputs string")
+    requests = [record.request for record in EvalDataset.load(frame)]
+    assert requests == [EvalRecord.from_row({"inputs": r.inputs}).request for r in given_records]
 
 
 def test_spark_is_never_imported_to_ask_for_a_session(three) -> None:

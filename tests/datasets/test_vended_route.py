@@ -7,12 +7,18 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, given, settings
+from record_strategies import A_TABLE_FULL
 
 from langchain_dbx_eval import EvalDataset, errors
+from langchain_dbx_eval.datasets.rows import encode_all
+from langchain_dbx_eval.datasets.spool import arrow_rows
+from langchain_dbx_eval.datasets.vended import storage_options
 from langchain_dbx_eval.testing import LocalWorkspace, Storage
 
 NAME = "main.default.questions"
@@ -127,8 +133,79 @@ def test_what_was_created_here_is_found_here_again(workspace, three) -> None:
 def test_fresh_processes_do_not_hang(workspace, storage) -> None:
     workspace.add_table(NAME, [{"request": "a"}], storage=storage)
     program = f"from langchain_dbx_eval import EvalDataset; print(len(EvalDataset.load({NAME!r})))"
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    command = [sys.executable, "-c", program]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        said, _ = process.communicate(timeout=60)
+        assert (process.returncode, said.strip()) == (0, "1")
+
+
+@pytest.mark.parametrize(
+    ("vended", "options"),
+    [
+        (
+            {
+                "aws_temp_credentials": {
+                    "access_key_id": "k",
+                    "secret_access_key": "s",
+                    "session_token": "t",
+                }
+            },
+            {
+                "AWS_ACCESS_KEY_ID": "k",
+                "AWS_SECRET_ACCESS_KEY": "s",
+                "AWS_SESSION_TOKEN": "t",
+                "AWS_REGION": "eu-north-1",
+            },
+        ),
+        (
+            {"azure_user_delegation_sas": {"sas_token": "?sv=2023&sig=a%2Fb"}},
+            {"AZURE_STORAGE_SAS_TOKEN": "sv=2023&sig=a%2Fb"},
+        ),
+        ({"azure_aad": {"aad_token": "entra"}}, {"AZURE_STORAGE_TOKEN": "entra"}),
+        ({"gcp_oauth_token": {"oauth_token": "ya29"}}, None),
+        ({"r2_temp_credentials": {"access_key_id": "k"}}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_vended_is_given_to_deltalake_under_its_names(vended, options) -> None:
+    from databricks.sdk.service.catalog import GenerateTemporaryTableCredentialResponse
+
+    credentials = GenerateTemporaryTableCredentialResponse.from_dict(vended)
+    assert storage_options(credentials, lambda: "eu-north-1") == options
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"AZURE_STORAGE_SAS_TOKEN": "sv=2023&sig=a%2Fb"}, "?sv=2023&sig=a%2Fb HTTP/1.1"),
+        ({"AZURE_STORAGE_TOKEN": "entra"}, "authorization: Bearer entra"),
+    ],
+)
+def test_deltalake_asks_azure_with_what_it_is_given(options, told) -> None:
+    """A store that hangs up at once, so that only what it was asked counts."""
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        store.settimeout(60)
+        url = f"http://127.0.0.1:{store.getsockname()[1]}"
+        settings = {**options, "AZURE_STORAGE_ENDPOINT": url, "AZURE_ALLOW_HTTP": "true"}
+        program = (
+            "import deltalake; deltalake.DeltaTable('abfss://box@acc.dfs.core.windows.net/t', "
+            f"storage_options={settings!r})"
         )
-        assert done.stdout.strip() == "1"
+        with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as asking:
+            connection, _ = store.accept()
+            with connection:
+                asked = connection.recv(4_096).decode()
+            asking.kill()
+    assert asked.startswith("GET /box/t/_delta_log/")
+    assert told in asked
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(given_records=A_TABLE_FULL)
+def test_storage_keeps_records_as_they_are(workspace, storage, given_records) -> None:
+    """Many records at once in one table, as a table is what takes its time here."""
+    rows = list(encode_all(given_records).values())
+    name = f"main.default.t{uuid.uuid4().hex}"
+    workspace.add_table(name, arrow_rows(rows), storage=storage)
+    assert list(EvalDataset.load(name)) == given_records

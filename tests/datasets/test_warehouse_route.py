@@ -9,8 +9,11 @@ import pyarrow as pa
 import pytest
 
 from langchain_dbx_eval import EvalDataset, errors
+from langchain_dbx_eval.datasets import carriers
 from langchain_dbx_eval.testing import LocalWorkspace
+from langchain_dbx_eval.testing.refusals import Refusal
 from langchain_dbx_eval.testing.sql_faults import (
+    Denied,
     ExpiredLink,
     FailedStatement,
     LostAnswer,
@@ -272,15 +275,13 @@ def test_a_chunk_that_is_lost_for_good_is_told_and_no_part_passes_for_all(
 
 def test_a_merge_whose_answer_is_lost_is_done_once(workspace: LocalWorkspace, three) -> None:
     dataset = EvalDataset.create(NAME)
-    workspace.disturb("wh", LostAnswer(), times=2)
+    workspace.disturb("wh", LostAnswer())
     dataset.merge_records(three)
     assert sorted(str(r.request) for r in dataset) == ["one?", "two?", "{'question': 'three?'}"]
 
 
 def test_many_records_go_in_several_parts(workspace: LocalWorkspace, monkeypatch) -> None:
-    from langchain_dbx_eval.datasets import sql_table
-
-    monkeypatch.setattr(sql_table, "_PART_BYTES", 2_000)
+    monkeypatch.setattr(carriers, "_PARAMETER_BYTES", 2_000)
     workspace.add_warehouse("big", chunk_rows=10)
     rows = [{"request": f"q{n}", "expected_response": "x" * 100} for n in range(12)]
     dataset = EvalDataset.create(NAME, rows, warehouse_id="big")
@@ -316,3 +317,95 @@ def test_a_route_that_is_none_is_told(workspace: LocalWorkspace) -> None:
         EvalDataset.load(NAME, via="pigeon")
     with pytest.raises(errors.ConfigurationError, match="'local'"):
         EvalDataset.create(NAME, via="delta")
+
+
+VOLUME = "/Volumes/main/default/uploads"
+
+
+@pytest.fixture
+def volume(workspace: LocalWorkspace, monkeypatch: pytest.MonkeyPatch):
+    """A volume, and how to look into it; what is beyond 2 kB passes through it."""
+    monkeypatch.setattr(carriers, "_PARAMETER_BYTES", 2_000)
+    return workspace.add_volume("main.default.uploads")
+
+
+def long_rows(count: int = 12) -> list[dict]:
+    return [{"request": f"한{n}'`", "expected_response": "x" * 500} for n in range(count)]
+
+
+def test_many_records_pass_through_a_volume_and_leave_nothing_in_it(workspace, volume) -> None:
+    dataset = EvalDataset.create(NAME, long_rows(), volume=VOLUME)
+    changed = [{**row, "expected_response": "y" * 500} for row in long_rows(10)]
+    for _ in range(2):
+        dataset.merge_records([*changed, {"request": "new"}])
+    assert sorted(dataset, key=lambda r: r.request) == sorted(
+        EvalDataset.load([*changed, *long_rows()[10:], {"request": "new"}]), key=lambda r: r.request
+    )
+    merges = [sql for sql in statements(workspace) if sql.startswith("MERGE")]
+    assert len(merges) == 2
+    assert all("read_files('/Volumes/main/default/uploads/langchain-" in sql for sql in merges)
+    assert list(volume.iterdir()) == []
+    assert sum(r.method == "PUT" for r in workspace.requests) == 5
+
+
+def test_few_records_need_no_volume(workspace, volume) -> None:
+    dataset = EvalDataset.create(NAME, volume="main.default.uploads")
+    dataset.merge_records([{"request": "a"}])
+    assert not [r for r in workspace.requests if r.method == "PUT"]
+
+
+def test_the_volume_is_cleaned_up_after_a_failure(workspace, volume, monkeypatch) -> None:
+    monkeypatch.setenv("DBX_EVAL_VOLUME", VOLUME)
+    dataset = EvalDataset.create(NAME)
+    workspace.disturb("wh", FailedStatement("[OUT_OF_MEMORY] too much", "53200"))
+    with pytest.raises(errors.WarehouseError, match="too much"):
+        dataset.merge_records(long_rows())
+    assert any(r.method == "PUT" for r in workspace.requests)
+    assert list(volume.iterdir()) == []
+    workspace.disturb("wh", LostAnswer())
+    assert len(dataset.merge_records(long_rows())) == 12
+
+
+def test_a_file_that_cannot_be_removed_is_told_and_the_merge_is_done(
+    workspace, volume, caplog
+) -> None:
+    dataset = EvalDataset.create(NAME, volume=VOLUME)
+    delete = workspace._site.lakehouse.volumes.delete
+
+    def refuse(path: str) -> None:
+        raise Refusal(403, "PERMISSION_DENIED", "no WRITE VOLUME")
+
+    workspace._site.lakehouse.volumes.delete = refuse
+    assert len(dataset.merge_records(long_rows())) == 12
+    workspace._site.lakehouse.volumes.delete = delete
+    assert "can be deleted by hand" in caplog.text
+
+
+def test_a_volume_that_cannot_be_used_is_told(workspace, volume) -> None:
+    dataset = EvalDataset.create(NAME, volume="/Volumes/main/default/none/folder")
+    with pytest.raises(errors.NotFoundError, match="CREATE VOLUME"):
+        dataset.merge_records(long_rows())
+    dataset = EvalDataset.load(NAME, volume=VOLUME)
+    workspace.disturb("main.default.uploads", Denied("User has no WRITE VOLUME"))
+    with pytest.raises(errors.PermissionDeniedError, match="READ VOLUME and WRITE VOLUME"):
+        dataset.merge_records(long_rows())
+    assert len(EvalDataset.load(NAME)) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["uploads", "/Volumes/main/default", "/tmp/x", "/Volumes/a/b/c/../d", "/Volumes/a/b/c'"]
+)
+def test_what_names_no_volume_is_told(workspace, name: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"volume|three-level"):
+        EvalDataset.create(NAME, volume=name)
+    assert not [r for r in workspace.requests if r.path.startswith("/api/2.0/sql")]
+
+
+def test_a_record_that_no_statement_can_take_is_told_with_the_way(workspace, monkeypatch) -> None:
+    monkeypatch.setattr(carriers, "_LARGEST_STATEMENT", 1_000)
+    dataset = EvalDataset.create(NAME)
+    with pytest.raises(errors.SchemaError, match="DBX_EVAL_VOLUME"):
+        dataset.merge_records(long_rows(3))
+    workspace.add_volume("main.default.uploads")
+    monkeypatch.setattr(carriers, "_PARAMETER_BYTES", 500)
+    assert len(EvalDataset.load(NAME, volume=VOLUME).merge_records(long_rows(3))) == 3

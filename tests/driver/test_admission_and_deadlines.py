@@ -110,6 +110,18 @@ def test_a_stream_that_is_too_late_ends_with_an_error(limited: Any) -> None:
     assert '"error_code":"DEADLINE_EXCEEDED"' in text[-500:]
 
 
+def test_a_function_that_yields_without_a_pause_is_ended_too(limited: Any) -> None:
+    def endless(prompt: str) -> Iterator[str]:
+        while True:
+            yield ""
+
+    server = limited(endless, request_timeout=0.3)
+    assert ask(server).status_code == 504
+    body = {"prompt": "a", "stream": True}
+    text = requests.post(f"{server.url}/v1/completions", json=body, timeout=30).text
+    assert '"error_code":"DEADLINE_EXCEEDED"' in text[-500:]
+
+
 @contextmanager
 def asking(server: DriverServer, path: str, body: bytes) -> Iterator[socket.socket]:
     """A client that hangs up at the end of the block, without reading its answer."""

@@ -64,6 +64,7 @@ class Upstream(BaseHTTPRequestHandler):
         return None
 
     def do_GET(self) -> None:
+        self.server.seen.append((self.path, {}, {}))
         self.whole(200, {"data": []})
 
     def events(self, text: str, chat: bool) -> Iterator[Any]:
@@ -115,7 +116,7 @@ def upstream() -> Iterator[Any]:
     server.daemon_threads = True
     server.seen, server.hung_up, server.asked = [], threading.Event(), threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
     server.shutdown()
@@ -126,6 +127,13 @@ def upstream() -> Iterator[Any]:
 @pytest.fixture
 def engine(upstream: Any) -> UpstreamEngine:
     return UpstreamEngine(upstream.url, "a-model", api_key="upstream key")
+
+
+def test_a_flood_of_health_checks_asks_the_upstream_once_a_second(upstream: Any) -> None:
+    engine = UpstreamEngine(upstream.url, "m")
+    begun = time.monotonic()
+    assert [engine.trouble() for _ in range(200)] == [None] * 200
+    assert len(upstream.seen) <= 2 + time.monotonic() - begun
 
 
 def test_a_prompt_is_forwarded_with_its_parameters(engine: UpstreamEngine, upstream: Any) -> None:

@@ -2,7 +2,8 @@
 
 A program that has imported everything forks a child for each evaluation: ``python nursery.py``. It
 reads a JSON object a line (``rows``, ``resume``, ``concurrency``, and the environment that the
-child is to have), forks, and answers with the child's process id; then with how the child ended.
+child is to have), forks, and answers with the child's ``pid``; then with how it ``ended``. The
+child says in between what came out, if it comes so far.
 """
 
 # ruff: noqa: T201 - the other side reads what is printed
@@ -59,9 +60,9 @@ def main() -> None:
             mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
             run(order)
             sys.exit(0)
-        print(child, flush=True)
+        print(json.dumps({"pid": child}), flush=True)
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(json.dumps({"ended": os.waitstatus_to_exitcode(status)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import Runnable, RunnableLambda
 from mlflow.langchain.langchain_tracer import MlflowLangchainTracer
+from questions import RECORDS
 
+from langchain_dbx_eval import EvaluationCallbackHandler, evaluate
 from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture
 from langchain_dbx_eval.evaluation.events import CaptureHandler
 
@@ -155,3 +157,25 @@ def test_a_trace_that_mlflow_does_not_record_is_none(chain: Runnable[str, Any]) 
     finally:
         mlflow.tracing.enable()
     assert [call.trace_id for call in handler.calls] == [None]
+
+
+@pytest.mark.parametrize("how", ["evaluate", "callback"])
+@pytest.mark.usefixtures("autolog")
+def test_each_row_has_one_trace_with_its_scores(chain: Runnable[str, Any], how: str) -> None:
+    if how == "evaluate":
+        result = evaluate(RECORDS, chain)
+    else:
+        handler = EvaluationCallbackHandler(RECORDS)
+        chain.batch([r["request"] for r in RECORDS], {"callbacks": [handler]})
+        result = handler.result()
+    mlflow.flush_trace_async_logging()
+    experiment = mlflow.get_experiment_by_name("tests").experiment_id
+    traces = mlflow.search_traces(locations=[experiment], return_type="list")
+    assert len(traces) == len(RECORDS)
+    by_id = {trace.info.trace_id: trace for trace in traces}
+    for row in result.rows:
+        trace = by_id[row.trace_id]
+        assert trace.info.tags["mlflow.eval.requestId"] == row.record.request_id
+        said = {a.name for a in trace.info.assessments}
+        assert {"token_f1", "exact_match", "document_recall", "expected_response"} <= said
+        assert len(trace.data.spans) > 1
