@@ -35,14 +35,15 @@ class Found:
         scored_s: Until the last row was scored.
         in_result: Rows in the result that have a score.
         in_store: Rows in the store that have a score; None where nothing is stored.
-        memory_kib: How far the process grew meanwhile, at its peak.
+        memory_kib: How far the process grew until it was written, at its peak; what counts the
+            rows afterwards is not in it.
     """
 
     seconds: float
     scored_s: float
     in_result: int
     in_store: int | None
-    memory_kib: int = 0
+    memory_kib: int
 
 
 class Scored:
@@ -80,9 +81,9 @@ class Ours:
 
         began = time.perf_counter()
         result = self._evaluate(data, model, scorers=[exact], max_concurrency=in_flight)
-        took = time.perf_counter() - began
+        took, peak = time.perf_counter() - began, _resident()["VmHWM"]
         kept = sum(bool(row.assessments) for row in result.rows)
-        return Found(took, scored.last - began, kept, self._store(result.run_id))
+        return Found(took, scored.last - began, kept, self._store(result.run_id), peak)
 
 
 class Mlflow:
@@ -107,10 +108,10 @@ class Mlflow:
 
         began = time.perf_counter()
         result = mlflow.genai.evaluate(data=data, predict_fn=predict, scorers=[exact])
-        took = time.perf_counter() - began
+        took, peak = time.perf_counter() - began, _resident()["VmHWM"]
         frame = result.result_df
         kept = int(frame["exact/value"].notna().sum()) if "exact/value" in frame else 0
-        return Found(took, scored.last - began, kept, self._store(result.run_id))
+        return Found(took, scored.last - began, kept, self._store(result.run_id), peak)
 
 
 class PydanticEvals:
@@ -137,9 +138,9 @@ class PydanticEvals:
         cases = [self._case(name=str(n), inputs=f"question {n}") for n in range(rows)]
         dataset = self._dataset(name="bench", cases=cases, evaluators=[Exact()])
         report = dataset.evaluate_sync(model, max_concurrency=in_flight, progress=False)
-        took = time.perf_counter() - began
+        took, peak = time.perf_counter() - began, _resident()["VmHWM"]
         kept = sum(bool(case.assertions) for case in report.cases)
-        return Found(took, scored.last - began, kept, None)
+        return Found(took, scored.last - began, kept, None, peak)
 
 
 SIDES: dict[str, Callable[[Path], Ours | Mlflow | PydanticEvals]] = {
@@ -187,7 +188,7 @@ def _measured(side: Any, asked: dict[str, Any]) -> Found:
         # From now on the peak is counted anew (Linux, proc(5)).
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     found: Found = side.run(**asked)
-    found.memory_kib = _resident()["VmHWM"] - before
+    found.memory_kib -= before
     return found
 
 
