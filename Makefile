@@ -10,7 +10,7 @@ SOURCES := $(shell find langchain_dbx_eval tests docs examples benchmarks script
 	pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
 AGAIN :=
 
-.PHONY: help demo test run-tests check bench-clients bench-driver bench-data format clean
+.PHONY: help demo test run-tests check bench-clients bench-driver bench-data bench-eval format clean
 
 help:
 	@echo "make demo    see it all at work on this machine (ARGS='--variant better' for more)"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-clients  measure the clients beside their peers (ARGS=--quick for a try)"
 	@echo "make bench-driver   load the driver server, beside the documentation's (2-4 minutes)"
 	@echo "make bench-data     a million records, beside plain deltalake and MLflow"
+	@echo "make bench-eval     evaluate, beside mlflow.genai's and pydantic_evals (ARGS=--quick for a try)"
 	@echo "make clean   remove what make made"
 
 demo: $(VENV)/installed-demo
@@ -58,6 +59,9 @@ format: $(VENV)/installed-dev
 
 bench-data: $(VENV)/installed-dev
 	@$(BIN)/python benchmarks/data.py
+
+bench-eval: $(VENV)/installed-dev
+	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-bench dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -24,7 +24,6 @@ from langchain_dbx_eval.errors import JournalError, NotFoundError
 from langchain_dbx_eval.evaluation.journal_json import dump, load
 from langchain_dbx_eval.evaluation.rows import Answer, Place, Row
 from langchain_dbx_eval.home import journals_root
-from langchain_dbx_eval.scoring import RowScores
 from langchain_dbx_eval.scoring.rows import Said, row_scores
 
 __all__ = ["FAILED", "MAYBE_WRITTEN", "SCORED", "UNWRITTEN", "Journal", "Written"]
@@ -160,18 +159,25 @@ class Journal:
                 row,
             )
 
-    def save_scores(self, place: Place, said: Mapping[str, Said]) -> None:
-        """Keep what some scorers said of a row, by the scorer's column."""
+    def save_scores(self, place: Place, said: Mapping[str, Said], *, last: bool = False) -> None:
+        """Keep what some scorers said of a row.
+
+        Args:
+            place: The row.
+            said: What they said, by the scorer's column.
+            last: Whether all scorers have now said what they have to say of the row.
+        """
         rows = [(*_key(place), column, dump(list(what))) for column, what in said.items()]
         with self._writing() as database:
             database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
+            if last:
+                database.execute(
+                    "UPDATE answers SET scored = 1 WHERE number = ? AND repetition = ?", _key(place)
+                )
 
     def mark_scored(self, place: Place) -> None:
-        """All scorers have said what they have to say of a row."""
-        with self._writing() as database:
-            database.execute(
-                "UPDATE answers SET scored = 1 WHERE number = ? AND repetition = ?", _key(place)
-            )
+        """No scorer has anything more to say of a row."""
+        self.save_scores(place, {}, last=True)
 
     def mark_writing(self, places: Sequence[Place]) -> None:
         """These rows are about to be written to MLflow: from now on they may be there."""
@@ -217,10 +223,7 @@ class Journal:
 
     def said(self, place: Place) -> dict[str, Said]:
         """What scorers have said of a row, by their columns."""
-        found = self._read(
-            "SELECT scorer, said FROM scores WHERE number = ? AND repetition = ?", _key(place)
-        )
-        return {scorer: load(said) for scorer, said in found}
+        return self._said_of([place]).get(place, {})
 
     def count(self, condition: str = "1") -> int:
         """How many rows are answered, or meet a condition on their columns."""
@@ -250,9 +253,11 @@ class Journal:
                 f"ORDER BY number, repetition LIMIT {_PAGE}",
                 (*values, *after),
             )
+            said = self._said_of([Place(*row[:2]) for row in page])
             for number, repetition, answer, trace_id in page:
                 place = Place(number, repetition)
-                scores = self._scores(place, order)
+                of_row = said.get(place, {})
+                scores = row_scores([of_row[column] for column in order if column in of_row])
                 yield Row(**load(answer), place=place, scores=scores, trace_id=trace_id)
             if len(page) < _PAGE:
                 return
@@ -285,9 +290,21 @@ class Journal:
         with self._lock:
             self._database.close()
 
-    def _scores(self, place: Place, order: Sequence[str]) -> RowScores:
-        said = self.said(place)
-        return row_scores([said[column] for column in order if column in said])
+    def _said_of(self, places: Sequence[Place]) -> dict[Place, dict[str, Said]]:
+        said: dict[Place, dict[str, Said]] = {}
+        if not places:
+            return said
+        wanted = ", ".join(["(?, ?)"] * len(places))
+        found = self._read(
+            f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - ours
+            # In this order of the two, and not as an `IN`: SQLite then uses the table's index.
+            "SELECT number, repetition, scorer, said "
+            "FROM wanted CROSS JOIN scores USING (number, repetition)",
+            [part for place in places for part in _key(place)],
+        )
+        for number, repetition, scorer, what in found:
+            said.setdefault(Place(number, repetition), {})[scorer] = load(what)
+        return said
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

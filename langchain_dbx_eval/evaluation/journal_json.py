@@ -31,6 +31,11 @@ _DATACLASSES: dict[str, type[Any]] = {
     known.__name__: known
     for known in (EvalRecord, Outcome, CapturedRun, Span, Assessment, Skip, JudgeUsage)
 }
+# What has no part in equality is how something was made, not what it is.
+_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    known: tuple(field.name for field in dataclasses.fields(known) if field.compare)
+    for known in _DATACLASSES.values()
+}
 _READERS: dict[str, Callable[[Any], Any]] = {
     "message": lambda value: messages_from_dict([value])[0],
     "document": lambda value: Document(**value),
@@ -43,15 +48,15 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 def dump(value: Any) -> str:
     """Write a value as JSON text."""
     try:
-        return json.dumps(value, default=_tagged)
+        return _encoder.encode(value)
     except (TypeError, ValueError, RecursionError):
         # Keys that are no texts, a value inside itself: what only a walk can put right.
-        return json.dumps(_walked(value, 0), default=_tagged)
+        return _encoder.encode(_walked(value, 0))
 
 
 def load(text: str) -> Any:
     """Read a value that `dump` wrote."""
-    return json.loads(text, object_hook=_revived)
+    return _decoder.decode(text)
 
 
 def storable(value: Any) -> Any:
@@ -68,11 +73,9 @@ def _tagged(value: Any) -> Any:
     if isinstance(value, Document):
         return {_KIND: "document", "value": value.model_dump(exclude_none=True)}
     # By the class itself: users have dataclasses of these names too.
-    if _DATACLASSES.get(type(value).__name__) is type(value):
-        # Not `asdict`, which copies deeply all that is inside. What has no part in equality is how
-        # something was made, not what it is.
-        known = [field for field in dataclasses.fields(value) if field.compare]
-        fields = {field.name: getattr(value, field.name) for field in known}
+    if (names := _FIELDS.get(type(value))) is not None:
+        # Not `asdict`, which copies deeply all that is inside.
+        fields = {name: getattr(value, name) for name in names}
         return {_KIND: type(value).__name__, "value": fields}
     if isinstance(value, UUID):
         return {_KIND: "uuid", "value": str(value)}
@@ -122,7 +125,7 @@ def _walked(value: Any, depth: int) -> Any:
 
 
 def _revived(found: dict[str, Any]) -> Any:
-    if found.keys() != {_KIND, "value"}:
+    if _KIND not in found or len(found) != 2 or "value" not in found:
         return found
     kind, value = found[_KIND], found["value"]
     if kind == CapturedRun.__name__:
@@ -132,3 +135,8 @@ def _revived(found: dict[str, Any]) -> Any:
     if kind in _DATACLASSES:
         return _DATACLASSES[kind](**value)
     return _READERS[kind](value) if kind in _READERS else found
+
+
+# `json.dumps` and `json.loads` would make these anew for each value.
+_encoder = json.JSONEncoder(default=_tagged)
+_decoder = json.JSONDecoder(object_hook=_revived)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from langchain_dbx_eval.datasets import record_key
@@ -10,6 +10,7 @@ from langchain_dbx_eval.evaluation.journal import Journal
 from langchain_dbx_eval.evaluation.journal_json import storable
 from langchain_dbx_eval.evaluation.rows import Answer, Place
 from langchain_dbx_eval.scoring import AnyScorer, ScoringContext, ascore
+from langchain_dbx_eval.scoring.rows import Said
 
 __all__ = ["Pipeline"]
 
@@ -36,17 +37,22 @@ class Pipeline:
         response = storable(answer.outcome.response)
         answer = replace(answer, outcome=replace(answer.outcome, response=response))
         self._journal.save_answer(place, record_key(answer.record.request), answer)
-        await self._score(place, answer)
+        await self._score(place, answer, {})
 
     async def complete(self, place: Place) -> None:
         """Score a row whose answer is in the journal: by those who have not scored it yet."""
-        await self._score(place, self._journal.row(place))
+        await self._score(place, self._journal.row(place), self._journal.said(place))
 
-    async def _score(self, place: Place, answer: Answer) -> None:
-        await ascore(
-            ScoringContext(answer.record, answer.outcome),
-            self._scorers,
-            known=self._journal.said(place),
-            keep=lambda said: self._journal.save_scores(place, said),
-        )
-        self._journal.mark_scored(place)
+    async def _score(self, place: Place, answer: Answer, known: Mapping[str, Said]) -> None:
+        missing = {scorer.column for scorer in self._scorers} - known.keys()
+
+        def keep(said: Mapping[str, Said]) -> None:
+            missing.difference_update(said)
+            # With the last of them the row is done: one commit says both.
+            self._journal.save_scores(place, said, last=not missing)
+
+        if answer.outcome.error is not None or not missing:
+            self._journal.mark_scored(place)
+            return
+        context = ScoringContext(answer.record, answer.outcome)
+        await ascore(context, self._scorers, known=known, keep=keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -125,7 +126,7 @@ class EvaluationResult:
         Where records were asked more than once, ``repetition`` says which asking it was.
         """
         pandas = require("pandas", extra="eval")
-        table = pandas.DataFrame([_line(row) for row in self.rows])
+        table = pandas.DataFrame(_columns(self.rows))
         if "repetition" in table and (table["repetition"] == 1).all():
             table = table.drop(columns="repetition")
         if "trace_id" in table and table["trace_id"].isna().all():
@@ -173,5 +174,16 @@ class EvaluationResult:
         return self._journal.facts.get(name)
 
 
-def _line(row: Row) -> dict[str, Any]:
-    return {**row.to_dict(), "repetition": row.repetition, "trace_id": row.trace_id}
+def _columns(rows: Rows) -> dict[str, list[Any]]:
+    """The values of all lines by column; NaN, as in any frame, where a line has none.
+
+    A frame made of lines would need all of them as dicts beside it.
+    """
+    columns: dict[str, list[Any]] = {}
+    for number, row in enumerate(rows):
+        line = {**row.to_dict(), "repetition": row.repetition, "trace_id": row.trace_id}
+        for name in [name for name in line if name not in columns]:
+            columns[name] = [math.nan] * number
+        for name, values in columns.items():
+            values.append(line.get(name, math.nan))
+    return columns
