@@ -21,6 +21,7 @@ from langchain_dbx_eval import (
 )
 from langchain_dbx_eval.evaluation.journal import SCORED, Journal
 from langchain_dbx_eval.evaluation.rows import Place
+from langchain_dbx_eval.evaluation.writer import MlflowWriter
 from langchain_dbx_eval.home import journals_root
 from langchain_dbx_eval.scoring import ExactMatch
 
@@ -62,9 +63,10 @@ def stopped_after(question: str, **options) -> Chain:
 class TestCtrlC:
     def test_once_saves_what_is_in_flight_and_says_how_to_go_on(self):
         chain = Chain(at="question 2")
-        with pytest.raises(KeyboardInterrupt, match=r"rows are done.*resume='\w{32}'"):
+        with pytest.raises(KeyboardInterrupt, match="rows are done") as told:
             evaluate(RECORDS, chain, max_concurrency=2)
 
+        assert f"resume={the_journal().evaluation_id!r}" in str(told.value)
         done = the_journal().places(SCORED)
         assert {f"question {place.number}" for place in done} == set(chain.asked)
         assert 3 <= len(done) < 6
@@ -88,10 +90,26 @@ class TestCtrlC:
             slow.wait(30)
 
         began = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="Stopped at once") as told:
             evaluate(RECORDS, never, max_concurrency=2)
         slow.set()
         assert time.monotonic() - began < 20
+        assert f"resume={the_journal().evaluation_id!r}" in str(told.value)
+
+    def test_once_more_while_mlflow_is_slow_says_how_to_go_on_too(self, monkeypatch):
+        def slow(self, *, complete):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(MlflowWriter, "flush", slow)
+        with pytest.raises(KeyboardInterrupt, match=r"3 of 6 rows are done.*resume="):
+            evaluate(RECORDS, Chain(at="question 2"), max_concurrency=1)
+
+    def test_what_there_is_says_that_it_is_not_all(self):
+        stopped_after("question 2")
+        result = EvaluationResult.load(the_journal().path)
+
+        assert f"3 rows, 0 failed, run_id={result.run_id!r}) not at its end" in repr(result)
+        assert f"resume={result.run_id!r}" in repr(result)
 
     def test_sigterm_ends_the_process_in_good_order(self):
         chain = Chain(at="question 2", number=signal.SIGTERM)
