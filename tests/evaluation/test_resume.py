@@ -145,6 +145,22 @@ class TestResume:
         assert [row.number for row in result.rows] == list(range(6))
         assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
 
+    def test_records_that_come_in_another_order_are_not_asked_again(self):
+        done = evaluate(RECORDS, Chain(), repeat=2)
+        chain = Chain()
+        again = evaluate(RECORDS[::-1], chain, repeat=2, resume=done.run_id)
+
+        assert not chain.asked
+        assert [(row.number, row.repetition) for row in again.rows] == [
+            (n, r) for n in range(6) for r in (1, 2)
+        ]
+        for row, record in zip(again.rows[::2], RECORDS[::-1], strict=True):
+            assert (row.record.request_id, row.outcome.response) == (
+                record["request_id"],
+                record["expected_response"],
+            )
+        assert again.metrics == pytest.approx(done.metrics)
+
     def test_it_goes_on_in_the_same_mlflow_run(self):
         stopped_after("question 2")
         run_id = EvaluationResult.load(the_journal().path).run_id
@@ -211,7 +227,7 @@ class TestResume:
     def test_a_row_that_was_answered_and_not_scored_is_only_scored(self):
         done = evaluate(RECORDS, Chain())
         journal = Journal.find(done.journal)
-        journal.forget(Place(5))
+        journal.rearrange({}, [Place(5)])
         journal.forget_scores([ExactMatch().column])
         chain = Chain()
         again = evaluate(RECORDS, chain, resume=done.run_id)
@@ -277,3 +293,39 @@ class TestChanges:
         assert [row.outcome.response for row in result.rows] == [
             f"answer {n}" for n in (0, 77, 2, 3, 4)
         ]
+
+    def test_where_allowed_answers_are_kept_wherever_they_stand_now(self, journal):
+        changed = [{"request": "question 77"}, *RECORDS]
+        chain = Chain()
+        result = evaluate(changed, chain, scorers=[length], resume=journal, allow_changes=True)
+
+        assert set(chain.asked) == {"question 77", "question 3", "question 4", "question 5"}
+        assert [row.outcome.response for row in result.rows] == [
+            f"answer {n}" for n in (77, 0, 1, 2, 3, 4, 5)
+        ]
+        assert list(result.tables["eval_results"]["metric/length"]) == [9, *[8] * 6]
+
+    def test_where_allowed_an_answer_is_scored_again_by_its_corrected_record(self):
+        wrong = [{**record, "expected_response": "wrong"} for record in RECORDS[:2]]
+        done = evaluate([*wrong, *RECORDS[2:]], Chain())
+        assert done.metrics["response/ground_truth/exact_match/average"] == pytest.approx(4 / 6)
+        chain = Chain()
+        again = evaluate(RECORDS, chain, resume=done.run_id, allow_changes=True)
+
+        assert not chain.asked
+        assert again.metrics["response/ground_truth/exact_match/average"] == 1.0
+        assert list(again.tables["eval_results"]["expected_response"]) == [
+            f"answer {n}" for n in range(6)
+        ]
+
+    def test_answers_of_the_data_that_are_new_get_traces_of_their_own(self):
+        import mlflow
+
+        data = [{"request": "a", "response": "A"}, {"request": "b", "response": "B"}]
+        done = evaluate(data)
+        data = [{"request": "new", "response": "N"}, *data]
+        again = evaluate(data, resume=done.run_id, allow_changes=True)
+
+        traces = mlflow.search_traces(run_id=done.run_id, return_type="list")
+        assert sorted(t.data.spans[0].outputs for t in traces) == ["A", "B", "N"]
+        assert len(set(again.trace_ids)) == 3
