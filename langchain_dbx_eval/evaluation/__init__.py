@@ -17,6 +17,7 @@ Where it is kept:
 
 - `journal`: the one file that holds an evaluation; `rows`: what is in it; `journal_json`: how.
 - `subject` and `fingerprint`: what an evaluation is of, and whether that is still the same.
+  `rearranging`: what was answered before, where it belongs now.
 
 How it comes to MLflow:
 

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = ["Interruption", "listening"]
 
@@ -20,17 +20,19 @@ class Interruption:
 
     Args:
         on_request: Called at the first signal, in the main thread.
+        advice: How to go on, told wherever it ends.
     """
 
-    def __init__(self, on_request: Callable[[], None]) -> None:
+    def __init__(self, on_request: Callable[[], None], advice: str) -> None:
         self._on_request = on_request
+        self._advice = advice
         self.signal: signal.Signals | None = None
         """The first signal that came."""
 
     def take(self, number: int, _frame: FrameType | None) -> None:
         """A signal has come; the interpreter calls this between two steps of the main thread."""
         if self.signal is not None:
-            self.end("Stopped.")
+            self.end("Stopped at once; what was finished is saved.")
         self.signal = signal.Signals(number)
         self._on_request()
         _logger.warning(
@@ -38,8 +40,9 @@ class Interruption:
             self.signal.name,
         )
 
-    def end(self, message: str) -> None:
+    def end(self, message: str) -> NoReturn:
         """Raise what the signal would have raised: `KeyboardInterrupt`, or the exit of SIGTERM."""
+        message = f"{message} {self._advice}"
         if self.signal == signal.SIGTERM:
             _logger.warning(message)
             raise SystemExit(128 + signal.SIGTERM)

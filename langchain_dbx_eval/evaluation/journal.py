@@ -14,12 +14,14 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._extras import require
+from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import JournalError, NotFoundError
 from langchain_dbx_eval.evaluation.journal_json import dump, load
 from langchain_dbx_eval.evaluation.rows import Answer, Place, Row
@@ -195,14 +197,37 @@ class Journal:
                 [(Written.YES, trace_id, *_key(place)) for place, trace_id in trace_ids.items()],
             )
 
-    def forget(self, place: Place) -> None:
-        """Take a row out, so that it is asked again."""
+    def rearrange(self, moved: Mapping[Place, Place], gone: Sequence[Place]) -> None:
+        """Move rows to other places, and take some out.
+
+        Args:
+            moved: Each row's new place by its old one.
+            gone: The rows to take out.
+        """
+        at = "WHERE number = ? AND repetition = ?"
+        # By way of numbers below 0, which no row has: two rows may change places.
+        steps = [(-1 - new.number, new.repetition, *_key(old)) for old, new in moved.items()]
         with self._writing() as database:
             for table in ("answers", "scores"):
-                database.execute(
-                    f"DELETE FROM {table} WHERE number = ? AND repetition = ?",  # noqa: S608 - ours
-                    _key(place),
+                database.executemany(f"DELETE FROM {table} {at}", map(_key, gone))  # noqa: S608
+                database.executemany(
+                    f"UPDATE {table} SET number = ?, repetition = ? {at}",  # noqa: S608 - ours
+                    steps,
                 )
+                database.execute(
+                    f"UPDATE {table} SET number = -1 - number WHERE number < 0"  # noqa: S608 - ours
+                )
+
+    def replace_record(self, place: Place, record: EvalRecord) -> None:
+        """Give a row its record as it is now, to be scored by that."""
+        answer = dump(_parts(replace(self.row(place), record=record)))
+        with self._writing() as database:
+            database.execute(
+                "UPDATE answers SET answer = ?, scored = failed, written = min(written, ?) "
+                "WHERE number = ? AND repetition = ?",
+                (answer, Written.PERHAPS, *_key(place)),
+            )
+            database.execute("DELETE FROM scores WHERE number = ? AND repetition = ?", _key(place))
 
     def forget_scores(self, columns: Sequence[str]) -> None:
         """Take out what some scorers said, so that they are asked again; and who lacks theirs."""

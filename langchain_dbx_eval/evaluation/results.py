@@ -163,6 +163,8 @@ class EvaluationResult:
         if self._fact("logged"):
             return told
         run = self.run_id or self._journal.evaluation_id
+        if not self._fact("complete") and not self._fact("of_calls"):
+            return f"{told} not at its end: evaluate(…, resume={run!r}) goes on with it"
         return f"{told} not all in MLflow yet: langchain-dbx-eval sync {run}"
 
     def _repr_html_(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, record_key
+from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.journal import Journal
 from langchain_dbx_eval.evaluation.pipeline import Pipeline
 from langchain_dbx_eval.evaluation.progress import Progress
@@ -73,11 +73,8 @@ class RowLoop:
         steps = _Steps(self._pipeline, self._pace, self._scoring, answer, tell)
         try:
             async for place, record in _places(dataset, repeat):
-                key, scored = answered.pop(place, (None, False))
-                if key is not None and key != record_key(record.request):
-                    self._journal.forget(place)
-                    key = None
-                if key is None or not scored:
+                key, scored = answered.get(place, (None, False))
+                if not scored:
                     await self._pace.take()
                     if self._stopping:
                         self._pace.give_back()
@@ -89,10 +86,6 @@ class RowLoop:
                 row.cancel()
         if self._failure is not None:
             raise self._failure
-        if not self._stopping:
-            # Of records that are no longer asked.
-            for place in answered:
-                self._journal.forget(place)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         row = asyncio.create_task(work)

@@ -152,7 +152,9 @@ class _Evaluation:
         writer = MlflowWriter(self.journal, destination, self.dataset)
         pace = Pace(max_concurrency)
         loop = RowLoop(self.journal, self.pipeline, pace, most_scoring=max_concurrency)
-        interruption = Interruption(loop.stop)
+        # Its own id, which it has from the beginning: MLflow's may come late, or never.
+        advice = f"Go on with resume={self.journal.evaluation_id!r}."
+        interruption = Interruption(loop.stop, advice)
         with (
             writer.in_background(),
             listening(interruption),
@@ -161,9 +163,11 @@ class _Evaluation:
             event_loop.run(self._take_all(loop, pace, tell))
         done = self.journal.count(SCORED)
         if done < rows and interruption.signal is not None:
-            writer.finish(complete=False)
-            run = self.journal.facts.get("run_id") or self.journal.evaluation_id
-            interruption.end(f"{done} of {rows} rows are done. Go on with resume={run!r}.")
+            try:
+                writer.finish(complete=False)
+            finally:
+                # Told also where a server is slow, and Ctrl-C is pressed again meanwhile.
+                interruption.end(f"{done} of {rows} rows are done.")
         if done != rows:
             msg = f"{rows} rows were to be asked, and {done} are done: {self.journal.path}."
             raise JournalError(msg)

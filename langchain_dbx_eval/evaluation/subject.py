@@ -11,6 +11,7 @@ from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import JournalError
 from langchain_dbx_eval.evaluation.fingerprint import fingerprint
 from langchain_dbx_eval.evaluation.journal import Journal
+from langchain_dbx_eval.evaluation.rearranging import rearrange, update_records
 from langchain_dbx_eval.scoring import AnyScorer
 
 __all__ = ["Subject"]
@@ -54,7 +55,8 @@ class Subject:
         Args:
             journal: An earlier evaluation's.
             allow_changes: Whether it may be of something else. Answers to what is still asked are
-                then kept, and a scorer that has changed scores all rows again.
+                then kept, wherever they stand now; a scorer that has changed scores all rows again,
+            and all score those again whose record has changed.
 
         Raises:
             JournalError: It is of something else, and may not be.
@@ -73,6 +75,10 @@ class Subject:
         if scorers != earlier:
             stale = [c for c in earlier.keys() & scorers.keys() if earlier[c] != scorers[c]]
             journal.forget_scores(stale)
+        if self.dataset is not None:
+            rearrange(journal, self.dataset, self.repeat)
+            if "dataset" in changed:
+                update_records(journal, self.dataset, self.repeat)
         # What has changed is not at its end, even if what was before had come to its own.
         ended = {"complete": False, "logged": False} if changed else {}
         journal.note(**{**now, "created_at": before["created_at"], **ended})

@@ -16,8 +16,9 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
+from langchain_dbx_eval.datasets import record_key
 from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
-from langchain_dbx_eval.evaluation.rows import Place, Row
+from langchain_dbx_eval.evaluation.rows import Row
 
 if TYPE_CHECKING:
     from mlflow.entities import Span as MlflowSpan
@@ -56,26 +57,26 @@ class WrittenRow:
         return request_id if repetition == 1 else f"{request_id}#{repetition}"
 
 
-def own_trace_id(run: CapturedRun | None, evaluation_id: str, place: Place) -> str:
+def own_trace_id(row: Row, evaluation_id: str) -> str:
     """The id of the trace that we write for a row: always the same for the same row.
 
     Args:
-        run: The chain's call; its root's id is the trace's.
+        row: The row; the id of its call's root is the trace's.
         evaluation_id: The evaluation, for a row that was not run.
-        place: Which row of it that is.
 
     Returns:
         MLflow's form: ``tr-`` and 32 hexadecimal digits.
     """
-    if run is not None:
-        return f"tr-{run.root.run_id.hex}"
-    name = f"{evaluation_id}/{place.number}/{place.repetition}"
+    if row.run is not None:
+        return f"tr-{row.run.root.run_id.hex}"
+    # What was asked, too: another question may stand there when the evaluation is gone on with.
+    name = f"{evaluation_id}/{record_key(row.record.request)}/{row.number}/{row.repetition}"
     return f"tr-{uuid5(NAMESPACE_OID, name).hex}"
 
 
 def written_row(row: Row, evaluation_id: str) -> WrittenRow:
     """A row with the id of its trace."""
-    return WrittenRow(row=row, trace_id=own_trace_id(row.run, evaluation_id, row.place))
+    return WrittenRow(row=row, trace_id=own_trace_id(row, evaluation_id))
 
 
 def spans_of(written: WrittenRow) -> list[MlflowSpan]:

@@ -22,6 +22,7 @@ from langchain_dbx_eval import (
 )
 from langchain_dbx_eval.evaluation.journal import SCORED, Journal
 from langchain_dbx_eval.evaluation.rows import Place
+from langchain_dbx_eval.evaluation.writer import MlflowWriter
 from langchain_dbx_eval.home import journals_root
 from langchain_dbx_eval.scoring import ExactMatch
 
@@ -82,9 +83,10 @@ def stopped_after(question: str, **options) -> Chain:
 class TestCtrlC:
     def test_once_saves_what_is_in_flight_and_says_how_to_go_on(self):
         chain = Chain(at="question 2")
-        with pytest.raises(KeyboardInterrupt, match=r"rows are done.*resume='\w{32}'"):
+        with pytest.raises(KeyboardInterrupt, match="rows are done") as told:
             evaluate(RECORDS, chain, max_concurrency=2)
 
+        assert f"resume={the_journal().evaluation_id!r}" in str(told.value)
         done = the_journal().places(SCORED)
         assert {f"question {place.number}" for place in done} == set(chain.asked)
         assert 3 <= len(done) < 6
@@ -108,10 +110,26 @@ class TestCtrlC:
             slow.wait(30)
 
         began = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="Stopped at once") as told:
             evaluate(RECORDS, never, max_concurrency=2)
         slow.set()
         assert time.monotonic() - began < 20
+        assert f"resume={the_journal().evaluation_id!r}" in str(told.value)
+
+    def test_once_more_while_mlflow_is_slow_says_how_to_go_on_too(self, monkeypatch):
+        def slow(self, *, complete):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(MlflowWriter, "flush", slow)
+        with pytest.raises(KeyboardInterrupt, match=r"3 of 6 rows are done.*resume="):
+            evaluate(RECORDS, Chain(at="question 2"), max_concurrency=1)
+
+    def test_what_there_is_says_that_it_is_not_all(self):
+        stopped_after("question 2")
+        result = EvaluationResult.load(the_journal().path)
+
+        assert f"3 rows, 0 failed, run_id={result.run_id!r}) not at its end" in repr(result)
+        assert f"resume={result.run_id!r}" in repr(result)
 
     def test_sigterm_ends_the_process_in_good_order(self):
         chain = Chain(at="question 2", number=signal.SIGTERM)
@@ -146,6 +164,22 @@ class TestResume:
         assert not first.asked.keys() & second.asked.keys()
         assert [row.number for row in result.rows] == list(range(6))
         assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
+
+    def test_records_that_come_in_another_order_are_not_asked_again(self):
+        done = evaluate(RECORDS, Chain(), repeat=2)
+        chain = Chain()
+        again = evaluate(RECORDS[::-1], chain, repeat=2, resume=done.run_id)
+
+        assert not chain.asked
+        assert [(row.number, row.repetition) for row in again.rows] == [
+            (n, r) for n in range(6) for r in (1, 2)
+        ]
+        for row, record in zip(again.rows[::2], RECORDS[::-1], strict=True):
+            assert (row.record.request_id, row.outcome.response) == (
+                record["request_id"],
+                record["expected_response"],
+            )
+        assert again.metrics == pytest.approx(done.metrics)
 
     def test_it_goes_on_in_the_same_mlflow_run(self):
         stopped_after("question 2")
@@ -213,7 +247,7 @@ class TestResume:
     def test_a_row_that_was_answered_and_not_scored_is_only_scored(self):
         done = evaluate(RECORDS, Chain())
         journal = Journal.find(done.journal)
-        journal.forget(Place(5))
+        journal.rearrange({}, [Place(5)])
         journal.forget_scores([ExactMatch().column])
         chain = Chain()
         again = evaluate(RECORDS, chain, resume=done.run_id)
@@ -279,3 +313,39 @@ class TestChanges:
         assert [row.outcome.response for row in result.rows] == [
             f"answer {n}" for n in (0, 77, 2, 3, 4)
         ]
+
+    def test_where_allowed_answers_are_kept_wherever_they_stand_now(self, journal):
+        changed = [{"request": "question 77"}, *RECORDS]
+        chain = Chain()
+        result = evaluate(changed, chain, scorers=[length], resume=journal, allow_changes=True)
+
+        assert set(chain.asked) == {"question 77", "question 3", "question 4", "question 5"}
+        assert [row.outcome.response for row in result.rows] == [
+            f"answer {n}" for n in (77, 0, 1, 2, 3, 4, 5)
+        ]
+        assert list(result.tables["eval_results"]["metric/length"]) == [9, *[8] * 6]
+
+    def test_where_allowed_an_answer_is_scored_again_by_its_corrected_record(self):
+        wrong = [{**record, "expected_response": "wrong"} for record in RECORDS[:2]]
+        done = evaluate([*wrong, *RECORDS[2:]], Chain())
+        assert done.metrics["response/ground_truth/exact_match/average"] == pytest.approx(4 / 6)
+        chain = Chain()
+        again = evaluate(RECORDS, chain, resume=done.run_id, allow_changes=True)
+
+        assert not chain.asked
+        assert again.metrics["response/ground_truth/exact_match/average"] == 1.0
+        assert list(again.tables["eval_results"]["expected_response"]) == [
+            f"answer {n}" for n in range(6)
+        ]
+
+    def test_answers_of_the_data_that_are_new_get_traces_of_their_own(self):
+        import mlflow
+
+        data = [{"request": "a", "response": "A"}, {"request": "b", "response": "B"}]
+        done = evaluate(data)
+        data = [{"request": "new", "response": "N"}, *data]
+        again = evaluate(data, resume=done.run_id, allow_changes=True)
+
+        traces = mlflow.search_traces(run_id=done.run_id, return_type="list")
+        assert sorted(t.data.spans[0].outputs for t in traces) == ["A", "B", "N"]
+        assert len(set(again.trace_ids)) == 3
