@@ -10,8 +10,10 @@ MLflow 3.17).
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._extras import require
@@ -186,7 +188,7 @@ class MlflowRun:
     def finish(
         self,
         metrics: Mapping[str, float],
-        table: pd.DataFrame,
+        table: Iterable[pd.DataFrame],
         *,
         status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED",
     ) -> None:
@@ -194,24 +196,25 @@ class MlflowRun:
 
         Args:
             metrics: The run's metrics, by name.
-            table: What `mlflow.load_table` gives for `TABLE_FILE`.
+            table: What `mlflow.load_table` gives for `TABLE_FILE`, some lines at a time.
             status: How the run ended; a run that is the user's goes on.
 
         Raises:
             TrackingError: The store cannot be reached, or refuses.
         """
         probe(self.tracking_uri)
-        with_retries(self.tracking_uri, lambda _: self._log_table(table))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, TABLE_FILE)
+            _write_table(table, path)
+            with_retries(self.tracking_uri, lambda _: self._log_table(path))
         with_retries(self.tracking_uri, lambda _: self._log_metrics(metrics))
         if self.is_ours:
             with_retries(
                 self.tracking_uri, lambda _: self._client.set_terminated(self.run_id, status)
             )
 
-    def _log_table(self, table: pd.DataFrame) -> None:
-        # As `mlflow.log_table` writes it, which would append to a table that is there.
-        text = table.to_json(orient="split", index=False, date_format="iso", default_handler=str)
-        self._client.log_text(self.run_id, text, TABLE_FILE)
+    def _log_table(self, path: Path) -> None:
+        self._client.log_artifact(self.run_id, str(path))
         tags = self._client.get_run(self.run_id).data.tags
         tables: list[Any] = json.loads(tags.get(_TABLES_TAG, "[]"))
         this = {"path": TABLE_FILE, "type": "table"}
@@ -230,3 +233,19 @@ class MlflowRun:
         ]
         for start in range(0, len(changed), _METRICS_PER_CALL):
             self._client.log_batch(self.run_id, changed[start : start + _METRICS_PER_CALL])
+
+
+def _write_table(pages: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write a table as `mlflow.log_table` does, without all of it in memory.
+
+    Not by `mlflow.log_table` itself, which would append to a table that is there.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        before = None
+        for page in pages:
+            if before is None:
+                file.write(f'{{"columns":{json.dumps(list(page.columns))},"data":[')
+            lines = page.to_json(orient="values", date_format="iso", default_handler=str)[1:-1]
+            file.write(f",{lines}" if before and lines else lines)
+            before = before or lines
+        file.write("]}")

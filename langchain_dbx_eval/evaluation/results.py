@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["EvaluationResult", "Rows"]
+
+_FIRST = ("request_id", "repetition", "request", "response", "expected_response")
+_PAGE = 200
 
 
 class Rows(Sequence[Row]):
@@ -131,12 +135,25 @@ class EvaluationResult:
             table = table.drop(columns="repetition")
         if "trace_id" in table and table["trace_id"].isna().all():
             table = table.drop(columns="trace_id")
-        first = ["request_id", "repetition", "request", "response", "expected_response"]
-        first = [column for column in first if column in table]
-        last = [column for column in OUTCOME_COLUMNS if column in table]
-        middle = [c for c in table.columns if c not in {*first, *last, "trace_id"}]
-        trace = [column for column in ("trace_id",) if column in table]
-        return {"eval_results": table[[*first, *middle, *trace, *last]]}
+        return {"eval_results": table[_in_order(table.columns)]}
+
+    def table_pages(self) -> Iterator[pd.DataFrame]:
+        """The lines of ``tables["eval_results"]``, some at a time: for tables too large for memory.
+
+        Yields:
+            Frames with all columns of the whole table, at least one.
+        """
+        pandas = require("pandas", extra="eval")
+        names = dict.fromkeys(name for row in self.rows for name in _line(row))
+        if not self._journal.count("repetition > 1"):
+            names.pop("repetition", None)
+        columns = _in_order(names)
+        rows = iter(self.rows)
+        page = list(itertools.islice(rows, _PAGE))
+        while True:
+            yield pandas.DataFrame(_columns(page), columns=columns)
+            if not (page := list(itertools.islice(rows, _PAGE))):
+                return
 
     @property
     def trace_ids(self) -> tuple[str | None, ...]:
@@ -176,16 +193,28 @@ class EvaluationResult:
         return self._journal.facts.get(name)
 
 
-def _columns(rows: Rows) -> dict[str, list[Any]]:
+def _line(row: Row) -> dict[str, Any]:
+    return {**row.to_dict(), "repetition": row.repetition, "trace_id": row.trace_id}
+
+
+def _columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
     """The values of all lines by column; NaN, as in any frame, where a line has none.
 
     A frame made of lines would need all of them as dicts beside it.
     """
     columns: dict[str, list[Any]] = {}
     for number, row in enumerate(rows):
-        line = {**row.to_dict(), "repetition": row.repetition, "trace_id": row.trace_id}
+        line = _line(row)
         for name in [name for name in line if name not in columns]:
             columns[name] = [math.nan] * number
         for name, values in columns.items():
             values.append(line.get(name, math.nan))
     return columns
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """What was asked and answered first, what it cost last."""
+    given = list(names)
+    first = [column for column in _FIRST if column in given]
+    last = [column for column in ("trace_id", *OUTCOME_COLUMNS) if column in given]
+    return [*first, *(c for c in given if c not in {*first, *last}), *last]

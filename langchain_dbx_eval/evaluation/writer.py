@@ -143,7 +143,7 @@ class MlflowWriter:
         result = EvaluationResult(self._journal)
         self._opened().finish(
             result.metrics,
-            result.tables["eval_results"],
+            result.table_pages(),
             status="FINISHED" if complete else "KILLED",
         )
         self._journal.note(logged=complete)

@@ -200,7 +200,7 @@ def test_a_store_that_refuses_spans_gets_each_trace_under_the_same_id(
 
 def test_a_run_is_found_again_by_its_evaluation(mlflow_store: str) -> None:
     first = begin(mlflow_store)
-    first.finish({"a": 1.0}, pd.DataFrame({"x": [1]}), status="KILLED")
+    first.finish({"a": 1.0}, [pd.DataFrame({"x": [1]})], status="KILLED")
     again = begin(mlflow_store)
     assert again.run_id == first.run_id
     assert mlflow.get_run(first.run_id).info.status == "RUNNING"
@@ -212,8 +212,11 @@ def test_a_run_is_found_again_by_its_evaluation(mlflow_store: str) -> None:
 
 def test_a_second_end_takes_the_place_of_the_first(mlflow_store: str) -> None:
     run = begin(mlflow_store)
-    run.finish({"a": 1.0, "b": 2.0}, pd.DataFrame({"x": [1, 2]}), status="FAILED")
-    run.finish({"a": 1.0, "b": 3.0}, pd.DataFrame({"x": [3], "y": [{"z": "ä"}]}), status="FINISHED")
+    run.finish({"a": 1.0, "b": 2.0}, [pd.DataFrame({"x": [1, 2]})], status="FAILED")
+    second = pd.DataFrame({"x": [3], "y": [{"z": "ä"}]})
+    run.finish({"a": 1.0, "b": 3.0}, [second], status="FINISHED")
+        {"a": 1.0, "b": 3.0}, [pd.DataFrame({"x": [3], "y": [{"z": "ä"}]})], status="FINISHED"
+    )
     logged = mlflow.get_run(run.run_id)
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics == {"a": 1.0, "b": 3.0}
@@ -228,7 +231,7 @@ def test_a_second_end_takes_the_place_of_the_first(mlflow_store: str) -> None:
 def test_the_users_run_goes_on(mlflow_store: str) -> None:
     with mlflow.start_run() as active:
         run = MlflowRun.attach(tracking_uri=mlflow_store, run_id=active.info.run_id)
-        run.finish({"a": 1.0}, pd.DataFrame({"x": [1]}), status="FINISHED")
+        run.finish({"a": 1.0}, [pd.DataFrame({"x": [1]})], status="FINISHED")
         assert not run.is_ours
         assert mlflow.get_run(active.info.run_id).info.status == "RUNNING"
     assert mlflow.get_run(active.info.run_id).data.tags["mlflow.runType"] == "genai_evaluate"

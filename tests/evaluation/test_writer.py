@@ -173,6 +173,20 @@ class TestLoad:
         with pytest.raises(IndexError):
             rows[6]
 
+    def test_the_pages_of_the_table_are_the_table(self, mlflow_store):
+        # The last record alone has a column that the first pages know nothing of.
+        records = [{"request": f"question {n}"} for n in range(401)]
+        records.append({"request": "question 401", "team": "late"})
+        result = evaluate(records, answer, repeat=2)
+        table = result.tables["eval_results"]
+
+        assert len(list(result.table_pages())) == 5
+        logged = mlflow.load_table("eval_results.json", run_ids=[result.run_id])
+        assert list(logged.columns) == list(table.columns)
+        assert "team" in logged
+        for column in ("request_id", "repetition", "response", "team", "trace_id"):
+            assert list(logged[column].fillna("")) == list(table[column].fillna(""))
+
     def test_an_unknown_run_is_told(self):
         with pytest.raises(errors.NotFoundError, match="no-such-run"):
             EvaluationResult.load("no-such-run")
