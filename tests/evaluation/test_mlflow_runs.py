@@ -215,8 +215,6 @@ def test_a_second_end_takes_the_place_of_the_first(mlflow_store: str) -> None:
     run.finish({"a": 1.0, "b": 2.0}, [pd.DataFrame({"x": [1, 2]})], status="FAILED")
     second = pd.DataFrame({"x": [3], "y": [{"z": "ä"}]})
     run.finish({"a": 1.0, "b": 3.0}, [second], status="FINISHED")
-        {"a": 1.0, "b": 3.0}, [pd.DataFrame({"x": [3], "y": [{"z": "ä"}]})], status="FINISHED"
-    )
     logged = mlflow.get_run(run.run_id)
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics == {"a": 1.0, "b": 3.0}
