@@ -305,6 +305,14 @@ class TestChanges:
         ]
         assert list(result.tables["eval_results"]["metric/length"]) == [9, *[8] * 6]
 
+    def test_a_row_that_an_older_result_had_is_told_to_be_gone(self, journal):
+        older = EvaluationResult.load(journal)
+        assert len(older.rows) == 3
+        evaluate(RECORDS[:2], Chain(), scorers=[length], resume=journal, allow_changes=True)
+
+        with pytest.raises(errors.JournalError, match="Load its result again"):
+            older.rows[2]
+
     def test_where_allowed_an_answer_is_scored_again_by_its_corrected_record(self):
         wrong = [{**record, "expected_response": "wrong"} for record in RECORDS[:2]]
         done = evaluate([*wrong, *RECORDS[2:]], Chain())
