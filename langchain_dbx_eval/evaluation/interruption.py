@@ -28,10 +28,17 @@ class Interruption:
         self._advice = advice
         self.signal: signal.Signals | None = None
         """The first signal that came."""
+        self.listeners: dict[int, Any] = {}
+        """Who listened before, by signal."""
 
-    def take(self, number: int, _frame: FrameType | None) -> None:
+    def take(self, number: int, frame: FrameType | None) -> None:
         """A signal has come; the interpreter calls this between two steps of the main thread."""
         if self.signal is not None:
+            listener = self.listeners.get(number)
+            if callable(listener):
+                # Such as Spark's, which cancels its jobs, and raises as Python's own does.
+                with contextlib.suppress(KeyboardInterrupt):
+                    listener(number, frame)
             self.end("Stopped at once; what was finished is saved.")
         self.signal = signal.Signals(number)
         self._on_request()
@@ -58,13 +65,15 @@ def listening(interruption: Interruption) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: dict[signal.Signals, Any] = {}
     for wanted in (signal.SIGINT, signal.SIGTERM):
-        # What somebody else listens for is theirs, such as a server's own SIGTERM.
-        if signal.getsignal(wanted) in (signal.SIG_DFL, signal.default_int_handler):
-            before[wanted] = signal.signal(wanted, interruption.take)
+        listener = signal.getsignal(wanted)
+        # Ctrl-C is meant for what runs, whoever listens otherwise: Spark does in every notebook on
+        # Databricks. SIGTERM is meant for the process, whose end may be somebody's to arrange.
+        if listener == signal.SIG_DFL or (wanted == signal.SIGINT and callable(listener)):
+            interruption.listeners[wanted] = listener
+            signal.signal(wanted, interruption.take)
     try:
         yield
     finally:
-        for wanted, handler in before.items():
-            signal.signal(wanted, handler)
+        for taken, listener in interruption.listeners.items():
+            signal.signal(taken, listener)

@@ -256,8 +256,19 @@ class Journal:
         return int(count)
 
     def row(self, place: Place) -> Row:
-        """One row, which is answered."""
-        return next(self.rows("number = ? AND repetition = ?", _key(place)))
+        """One row, which is answered.
+
+        Raises:
+            JournalError: It is there no more.
+        """
+        row = next(self.rows("number = ? AND repetition = ?", _key(place)), None)
+        if row is None:
+            msg = (
+                f"Row {place.number} (repetition {place.repetition}) is no longer in {self.path}: "
+                "the evaluation was gone on with since then. Load its result again."
+            )
+            raise JournalError(msg)
+        return row
 
     def places(self, condition: str = "1") -> list[Place]:
         """The places of the rows that meet a condition, in order."""

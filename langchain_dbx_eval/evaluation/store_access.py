@@ -23,6 +23,7 @@ __all__ = ["is_passing", "probe", "shown", "tracking_error", "with_retries"]
 _Answer = TypeVar("_Answer")
 _PROBE_SECONDS = 5
 _ATTEMPTS = 5
+_OTHERS_WRITE = ("database is locked", "IntegrityError", "UniqueViolation")
 _SECRET = re.compile("pass|pwd|token|secret|key", re.IGNORECASE)
 
 
@@ -71,10 +72,14 @@ def with_retries(tracking_uri: str, action: Callable[[bool], _Answer]) -> _Answe
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether a failure is one that passes: a locked database, a server that is overloaded."""
+    """Whether a failure is one that passes: a locked database, a server that is overloaded.
+
+    Also where another evaluation has just written the same (MLflow 3.17 looks for a dataset, then
+    adds it): done again, it finds that.
+    """
     from mlflow.exceptions import MlflowException, RestException
 
-    if "database is locked" in str(error):
+    if any(told in str(error) for told in _OTHERS_WRITE):
         return True
     if isinstance(error, RestException):
         status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]

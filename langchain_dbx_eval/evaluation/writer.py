@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from langchain_dbx_eval.errors import TrackingError
 from langchain_dbx_eval.evaluation.destination import Destination
 from langchain_dbx_eval.evaluation.journal import MAYBE_WRITTEN, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.results import EvaluationResult
+from langchain_dbx_eval.evaluation.rows import Place
 from langchain_dbx_eval.evaluation.traces import written_row
 
 if TYPE_CHECKING:
@@ -122,13 +123,39 @@ class MlflowWriter:
 
     def _write_all(self) -> None:
         run = self._opened()
-        while rows := list(itertools.islice(self._journal.rows(UNWRITTEN), _BATCH)):
-            places = [row.place for row in rows]
-            unsure = self._journal.count(MAYBE_WRITTEN) > 0
-            self._journal.mark_writing(places)
-            written = [written_row(row, self._journal.evaluation_id) for row in rows]
-            trace_ids = run.write_rows(written, maybe_written=unsure)
-            self._journal.mark_written(dict(zip(places, trace_ids, strict=True)))
+        refused: dict[Place, TrackingError] = {}
+        # From a list of their places: those that are refused stay unwritten, and are passed by.
+        places = self._journal.places(UNWRITTEN)
+        while places:
+            batch, places = places[:_BATCH], places[_BATCH:]
+            try:
+                self._write(run, batch)
+            except TrackingError as error:
+                if error.retryable:
+                    raise
+                # One row may be what is refused: the others are not to wait behind it.
+                refused |= self._write_each(run, batch)
+        if refused:
+            raise next(iter(refused.values()))
+
+    def _write_each(self, run: MlflowRun, places: Sequence[Place]) -> dict[Place, TrackingError]:
+        refused = {}
+        for place in places:
+            try:
+                self._write(run, [place])
+            except TrackingError as error:
+                if error.retryable:
+                    raise
+                refused[place] = error
+        return refused
+
+    def _write(self, run: MlflowRun, places: Sequence[Place]) -> None:
+        rows = [self._journal.row(place) for place in places]
+        unsure = self._journal.count(MAYBE_WRITTEN) > 0
+        self._journal.mark_writing(places)
+        written = [written_row(row, self._journal.evaluation_id) for row in rows]
+        trace_ids = run.write_rows(written, maybe_written=unsure)
+        self._journal.mark_written(dict(zip(places, trace_ids, strict=True)))
 
     def _opened(self) -> MlflowRun:
         if self._run is None:

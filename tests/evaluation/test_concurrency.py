@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from langchain_core.runnables import RunnableLambda
@@ -250,3 +251,19 @@ class TestRepeat:
     def test_less_than_once_is_an_error(self):
         with pytest.raises(errors.ConfigurationError, match="repeat=0"):
             evaluate(records(1), lambda request: "a", repeat=0)
+
+
+def test_evaluations_side_by_side_are_each_written_as_a_whole(mlflow_store, caplog):
+    import mlflow
+
+    def one(number):
+        return evaluate(records(4), lambda request: f"{number}", run_name=f"{number}")
+
+    with ThreadPoolExecutor(6) as threads:
+        results = list(threads.map(one, range(6)))
+
+    assert [result.unwritten for result in results] == [0] * 6
+    assert "sync" not in caplog.text
+    for number, result in enumerate(results):
+        assert {row.outcome.response for row in result.rows} == {str(number)}
+        assert mlflow.get_run(result.run_id).info.status == "FINISHED"

@@ -145,6 +145,23 @@ class TestCtrlC:
 
         assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
 
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_who_listens_for_ctrl_c_otherwise_hears_the_second(self, times):
+        heard_by_spark = []
+
+        def sparks(number, frame):
+            heard_by_spark.append(number)
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, sparks)
+        try:
+            with pytest.raises(KeyboardInterrupt, match="resume="):
+                evaluate(RECORDS, Chain(at="question 2", times=times), max_concurrency=1)
+            assert signal.getsignal(signal.SIGINT) is sparks
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert heard_by_spark == [signal.SIGINT] * (times - 1)
+
     def test_a_users_own_handler_is_left_alone(self, monkeypatch):
         taken = []
         before = signal.signal(signal.SIGTERM, lambda *args: (taken.append(1), heard.set()))
@@ -324,6 +341,14 @@ class TestChanges:
             f"answer {n}" for n in (77, 0, 1, 2, 3, 4, 5)
         ]
         assert list(result.tables["eval_results"]["metric/length"]) == [9, *[8] * 6]
+
+    def test_a_row_that_an_older_result_had_is_told_to_be_gone(self, journal):
+        older = EvaluationResult.load(journal)
+        assert len(older.rows) == 3
+        evaluate(RECORDS[:2], Chain(), scorers=[length], resume=journal, allow_changes=True)
+
+        with pytest.raises(errors.JournalError, match="Load its result again"):
+            older.rows[2]
 
     def test_where_allowed_an_answer_is_scored_again_by_its_corrected_record(self):
         wrong = [{**record, "expected_response": "wrong"} for record in RECORDS[:2]]
