@@ -135,6 +135,19 @@ def test_a_store_that_refuses_for_good_is_told_at_once_and_nothing_is_lost(tmp_p
     assert "not-a-database" in caplog.text
 
 
+def test_a_row_that_mlflow_refuses_does_not_hold_up_the_others(mlflow_store, caplog):
+    def chain(request):
+        # MLflow's store keeps UTF-8, which has no form for half of a surrogate pair.
+        return "\udc80" if "3" in request["messages"][-1]["content"] else "fine"
+
+    with caplog.at_level(logging.WARNING):
+        result = evaluate(RECORDS, chain)
+
+    assert (len(result.rows), result.unwritten) == (6, 1)
+    assert request_ids_in_mlflow(result) == ["r0", "r1", "r2", "r4", "r5"]
+    assert "1 of its rows are not in MLflow" in caplog.text
+
+
 def test_rows_are_written_while_the_evaluation_runs(mlflow_store):
     seen = []
 
