@@ -321,11 +321,6 @@ class Journal:
         finally:
             lock.release()
 
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._database.close()
-
     def _said_of(self, places: Sequence[Place]) -> dict[Place, dict[str, Said]]:
         said: dict[Place, dict[str, Said]] = {}
         if not places:
