@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -36,6 +38,20 @@ def workspace() -> Iterator[LocalWorkspace]:
     """A running workspace, which the environment points at."""
     with LocalWorkspace() as running:
         yield running
+
+
+@pytest.fixture
+def documented_port() -> int:
+    """7777, which the documentation's code names, once nobody on this machine has it."""
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_server(("0.0.0.0", 7777)).close()
+        except OSError:
+            assert time.monotonic() < give_up, "another program has port 7777"
+            time.sleep(0.2)
+        else:
+            return 7777
 
 
 @pytest.fixture(scope="session")

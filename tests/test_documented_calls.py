@@ -10,7 +10,7 @@ from langchain_dbx_eval.driver import DriverServer
 from langchain_dbx_eval.testing import LocalWorkspace
 
 # The documentation names the port: what uses it runs in one worker, one after the other.
-pytestmark = pytest.mark.xdist_group("port 7777")
+pytestmark = [pytest.mark.xdist_group("port 7777"), pytest.mark.usefixtures("documented_port")]
 
 
 def well(prompt: str, stop: list[str] | None = None, temperature: float = 1.0) -> str:

@@ -30,7 +30,8 @@ def first():
 threads = [threading.Thread(target=first) for _ in range(16)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-print(len(set(seen)), "loop")
+# Flushed, or the child would say it again.
+print(len(set(seen)), "loop", flush=True)
 if child := os.fork() if hasattr(os, "fork") else -1:
     print("child", os.waitpid(child, 0)[1] if child > 0 else 0)
 else:
