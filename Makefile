@@ -18,7 +18,7 @@ help:
 	@echo "make check   format, lint, types, architecture and tests"
 	@echo "make format  put the code into its format"
 	@echo "make bench-clients  measure the clients beside their peers (ARGS=--quick for a try)"
-	@echo "make bench-driver   load the driver server, beside the documentation's (2-4 minutes)"
+	@echo "make bench-driver   load the driver server, beside the documentation's (7 minutes)"
 	@echo "make bench-data     a million records, beside plain deltalake and MLflow"
 	@echo "make bench-eval     evaluate, beside mlflow.genai's and pydantic_evals (ARGS=--quick for a try)"
 	@echo "make clean   remove what make made"

@@ -12,21 +12,21 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
 from driver_models import SIZES
 
 HERE = Path(__file__).parent
 CLIENTS = 64
-REQUESTS = 192
+REQUESTS = 384
 SNIPPET_REQUESTS = 64
 ROUNDS = 3
-PROBES = 120
+PROBES = 200
+WARM_S = 1.5
 SLOW_CONNECTIONS = 700
 
 
@@ -52,56 +52,41 @@ def server(script: str, *words: str) -> Iterator[str]:
         process.wait(30)
 
 
-def ask(url: str, tokens: int, number: int = 0) -> tuple[int, float]:
-    begun = time.perf_counter()
-    body = {"prompt": f"question {number}", "max_new_tokens": tokens}
-    status = requests.post(url, json=body, timeout=300).status_code
-    return status, time.perf_counter() - begun
+def clients(url: str, *words: object) -> subprocess.Popen[str]:
+    """Clients in a process of their own: see driver_client.py."""
+    command = [sys.executable, str(HERE / "driver_client.py"), url, *map(str, words)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def mixed(url: str, count: int) -> tuple[float, Counter[int]]:
+def result(process: subprocess.Popen[str]) -> dict[str, Any]:
+    printed, _ = process.communicate(timeout=600)
+    answer: dict[str, Any] = json.loads(printed)
+    return answer
+
+
+def mixed(url: str, count: int) -> tuple[float, dict[str, int]]:
     """Requests a second of 64 clients that want 8 to 48 tokens each."""
-    begun = time.perf_counter()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        done = list(pool.map(lambda n: ask(url, 8 + n * 7 % 41, n), range(count)))
-    return count / (time.perf_counter() - begun), Counter(status for status, _ in done)
+    done = result(clients(url, "mixed", CLIENTS, count))
+    return count / done["seconds"], done["statuses"]
 
 
 def p99(seconds: list[float]) -> float:
     return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * 0.99))]
 
 
-def shorts(url: str, count: int = PROBES) -> list[float]:
-    """How long requests of 4 tokens take, one after the other, for a client of its own process.
-
-    Beside 63 busy threads of this process it would wait for them rather than for the server.
-    """
-    command = [sys.executable, str(HERE / "driver_probe.py"), url, str(count)]
-    seconds: list[float] = json.loads(subprocess.check_output(command))
+def shorts(url: str) -> list[float]:
+    """How long requests of 4 tokens take, one after the other."""
+    seconds: list[float] = result(clients(url, "probe", PROBES))["taken"]
     return seconds
 
 
-def shorts_beside(url: str, clients: int, tokens: int) -> tuple[list[float], float]:
+def shorts_beside(url: str, count: int, tokens: int) -> tuple[list[float], float]:
     """The same beside clients that want longer answers all the time, and how many these got."""
-    done = False
-    answered = 0
-
-    def busy(number: int) -> None:
-        nonlocal answered
-        while not done:
-            ask(url, tokens, number)
-            answered += 1
-
-    with ThreadPoolExecutor(clients) as pool:
-        others = [pool.submit(busy, number) for number in range(clients)]
-        time.sleep(1)
-        answered, begun = 0, time.perf_counter()
-        seconds = shorts(url)
-        rate = answered / (time.perf_counter() - begun)
-        done = True
-        for other in others:
-            other.result()
-    return seconds, rate
+    others = clients(url, "busy", count, tokens)
+    time.sleep(WARM_S)
+    seconds = shorts(url)
+    done = result(others)
+    return seconds, len(done["taken"]) / done["seconds"]
 
 
 def slow_connections(url: str) -> tuple[int, float]:
@@ -110,8 +95,8 @@ def slow_connections(url: str) -> tuple[int, float]:
         for _ in range(SLOW_CONNECTIONS):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n")
-        answers = [ask(url, 4) for _ in range(20)]
-    return sum(status == 200 for status, _ in answers), p99([s for _, s in answers])
+        done = result(clients(url, "probe", 20))
+    return done["statuses"].get("200", 0), max(done["taken"])
 
 
 def throughput(ours: str, snippet: str) -> None:
@@ -121,34 +106,34 @@ def throughput(ours: str, snippet: str) -> None:
         slow, failures = mixed(snippet, SNIPPET_REQUESTS)
         ratios.append(fast / slow)
         print(
-            f"round {number + 1}: ours {fast:.1f} requests/s {dict(statuses)}, "
-            f"snippet {slow:.1f} {dict(failures)}, ratio {fast / slow:.1f}"
+            f"round {number + 1}: ours {fast:.1f} requests/s {statuses}, "
+            f"snippet {slow:.1f} {failures}, ratio {fast / slow:.1f}"
         )
     print(f"64 clients: {statistics.median(ratios):.1f} times the snippet (wanted: 4)")
 
 
 def latency(url: str) -> None:
-    for clients, tokens in ((1, 250), (8, 48), (63, 28)):
+    for count, tokens in ((1, 250), (8, 48), (63, 28)):
         alone: list[float] = []
         beside: list[float] = []
         rates: list[float] = []
         for _ in range(ROUNDS):
             alone += shorts(url)
-            seconds, rate = shorts_beside(url, clients, tokens)
+            seconds, rate = shorts_beside(url, count, tokens)
             beside += seconds
             rates.append(rate)
         middle = statistics.median(beside) / statistics.median(alone)
         print(
-            f"4 tokens beside {clients} clients of {tokens}: p99 {p99(beside) * 1000:.0f} ms, "
-            f"alone {p99(alone) * 1000:.0f} ms: {p99(beside) / p99(alone):.1f} times; "
+            f"4 tokens beside {count} clients of {tokens}: p99 {p99(beside) * 1000:.0f} ms, "
+            f"alone {p99(alone) * 1000:.0f} ms: {p99(beside) / p99(alone):.1f} times (wanted: 3); "
             f"median {middle:.1f} times; the others {statistics.median(rates):.0f} requests/s",
             flush=True,
         )
 
 
-def overload(url: str) -> Counter[int]:
-    with ThreadPoolExecutor(160) as pool:
-        return Counter(status for status, _ in pool.map(lambda n: ask(url, 32, n), range(480)))
+def overload(url: str) -> dict[str, int]:
+    statuses: dict[str, int] = result(clients(url, "mixed", 160, 480))["statuses"]
+    return statuses
 
 
 def main() -> None:
@@ -164,7 +149,7 @@ def main() -> None:
                 f"slowest {slowest * 1000:.0f} ms"
             )
         with server("driver_ours.py", size, "16") as small:
-            print(f"10 times overload (160 clients on 16 places): {dict(overload(small))}")
+            print(f"10 times overload (160 clients on 16 places): {overload(small)}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ from __future__ import annotations
 import queue
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_dbx_eval.driver.engine import FinishReason, GenerationRequest, Piece
@@ -73,7 +76,7 @@ class Detokenizer:
 class Completion:
     """One request in a batch.
 
-    The loop's thread calls `feed` and `fail`, the request's own thread `pieces`.
+    The loop's thread calls `feed`, `fail` and `hand_over`, the request's own thread `pieces`.
 
     Args:
         request: What is asked; its stop strings and its call are used.
@@ -98,12 +101,18 @@ class Completion:
         self.tokens: list[int] = []
         self.done = False
         self.whole = False
-        """Whether its text is handed over at its end only: each handing over wakes a thread."""
-        self._texts: list[str] = []
+        """Whether it is handed over at its end only."""
+        self._texts: deque[str] = deque()
+        self._end: Piece | Exception | None = None
         self._call = request.call
         self._detokenizer = detokenizer
         self._cutter = StopCutter(request.stop)
-        self._pieces: queue.SimpleQueue[Piece | Exception] = queue.SimpleQueue()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to hand over."""
+        return self.done or (bool(self._texts) and not self.whole)
 
     def feed(self, token: int) -> bool:
         """Take the next token.
@@ -124,7 +133,12 @@ class Completion:
         """End the answer with an error."""
         if not self.done:
             self.done = True
-            self._pieces.put(error)
+            self._end = error
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Wake the request's thread, which takes all that has come."""
+        self._bell.put(None)
 
     def pieces(self, drop: Callable[[Completion], None]) -> Generator[Piece, None, None]:
         """What to hand on, as it comes.
@@ -139,25 +153,30 @@ class Completion:
         heard = time.monotonic()
         try:
             while True:
-                try:
-                    piece = self._pieces.get(timeout=self._call.pause())
-                except queue.Empty:
-                    self._call.check()
-                    if time.monotonic() - heard >= self._call.keep_alive:
-                        heard = time.monotonic()
-                        yield Piece()
-                    continue
-                if isinstance(piece, Exception):
-                    raise piece
-                heard = time.monotonic()
-                yield piece
-                if piece.finish_reason:
+                with suppress(queue.Empty):
+                    self._bell.get(timeout=self._call.pause())
+                end = self._end  # read before the texts, which are all there when it is
+                text = self._taken()
+                if isinstance(end, Piece):
+                    yield replace(end, text=text)
                     return
+                if text or time.monotonic() - heard >= self._call.keep_alive:
+                    heard = time.monotonic()
+                    yield Piece(text)
+                if end is not None:
+                    raise end
                 self._call.check()
         finally:
             if not self.done:
                 self.done = True
                 drop(self)
+
+    def _taken(self) -> str:
+        taken: list[str] = []
+        with suppress(IndexError):
+            while True:
+                taken.append(self._texts.popleft())
+        return "".join(taken)
 
     def _take(self, token: int) -> None:
         if token in self._detokenizer.end_tokens:
@@ -171,16 +190,13 @@ class Completion:
 
     def _release(self, text: str) -> None:
         if released := self._cutter.feed(text):
-            if self.whole:
-                self._texts.append(released)
-            else:
-                self._pieces.put(Piece(released))
+            self._texts.append(released)
 
     def _finish(self, reason: FinishReason) -> None:
         if not self._cutter.stopped:
             self._release(self._detokenizer.finish(self.tokens))
         if self._cutter.stopped:
             reason = "stop"
+        self._texts.append(self._cutter.finish())
         self.done = True
-        rest = "".join([*self._texts, self._cutter.finish()])
-        self._pieces.put(Piece(rest, reason, len(self.prompt), len(self.tokens)))
+        self._end = Piece("", reason, len(self.prompt), len(self.tokens))

@@ -148,6 +148,10 @@ class _Feed(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:  # noqa: ARG002
         newest = input_ids[:, -1].tolist()
-        done = [row.feed(token) for row, token in zip(self._batch, newest, strict=True)]
-        over = [True] * len(done) if self._stopping() else done
+        for row, token in zip(self._batch, newest, strict=True):
+            if not row.done:
+                row.feed(token)
+                if row.has_news:
+                    row.hand_over()
+        over = [row.done or self._stopping() for row in self._batch]
         return torch.tensor(over, device=input_ids.device)

@@ -181,11 +181,15 @@ def test_a_batch_that_has_no_token_for_a_request_gives_it_empty_pieces() -> None
 def test_a_stream_whose_tokens_never_pause_ends_at_its_deadline() -> None:
     detokenizer = SimpleNamespace(end_tokens=(), feed=lambda _: "x")
     completion = Completion(GenerationRequest("a", call=Call(0.05)), [1], 10**6, detokenizer)  # type: ignore[arg-type]
-    completion.feed(1)
+
+    def go_on() -> None:
+        completion.feed(1)
+        completion.hand_over()
 
     def read() -> None:
+        go_on()
         for _ in completion.pieces(lambda _: None):
-            completion.feed(1)
+            go_on()
 
     with pytest.raises(DeadlinePassedError):
         read()
