@@ -8,6 +8,7 @@ servers leak and others ignore.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,9 @@ _CONNECT_S = 5.0
 _HEALTH_S = 2.0
 _HEALTH_AGAIN_S = 1.0
 _BAD_GATEWAY = 502
+_BUSY = {429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
+"""What it answers when the same request may succeed later: llama.cpp's while it loads a model."""
+_RETRY_AFTER_S = 1
 _CHAT_ONLY = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format"})
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -84,7 +88,8 @@ class UpstreamEngine:
         """Ask the upstream server, and collect its stream.
 
         Raises:
-            RequestError: It refused the request (its own 4xx status), or failed (502).
+            RequestError: It refused the request (its own 4xx status), asks to come back later (429
+                or 503), or failed (502).
         """
         text, calls, last = [], ToolCalls(), Piece()
         for piece in self.stream(request):
@@ -244,6 +249,8 @@ class _Connection:
         self._response = response
         if self._closed:
             response.close()
+        if response.status_code in _BUSY:
+            raise _busy(response)
         if 400 <= response.status_code < 500 and response.status_code not in (401, 403, 404):
             raise RequestError(response.status_code, "UPSTREAM_REFUSED", _reason(response))
         if not response.ok or response.is_redirect:
@@ -329,6 +336,13 @@ def _reason(response: requests.Response) -> str:
         text = None
     said = f": {text[:500]}" if isinstance(text, str) else ", and does not say why"
     return f"The upstream server refused the request ({response.status_code}){said}."
+
+
+def _busy(response: requests.Response) -> RequestError:
+    status, said = response.status_code, response.headers.get("Retry-After", "")
+    message = f"The upstream server is busy or not ready ({status}): send the request again."
+    seconds = int(said) if re.fullmatch("[0-9]{1,4}", said) else _RETRY_AFTER_S
+    return RequestError(status, _BUSY[status], message, retry_after=seconds)
 
 
 def _failed(what: str) -> RequestError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -48,6 +48,9 @@ class Upstream(BaseHTTPRequestHandler):
             self.send_response(307)
             self.send_header("Location", "http://127.0.0.1:1/")
             return self.end_headers()
+        if text in ("busy", "loading"):
+            status, wait = (429, {"Retry-After": "7"}) if text == "busy" else (503, {})
+            return self.whole(status, {"error": {"message": "later"}}, wait)
         if text == "fail":
             return self.whole(500, {"error": "a secret path"})
         self.send_response(200)
@@ -99,9 +102,11 @@ class Upstream(BaseHTTPRequestHandler):
                 yield event("", "length")
                 yield {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": len(text)}}
 
-    def whole(self, status: int, value: Any) -> None:
+    def whole(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         data = json.dumps(value).encode()
         self.send_response(status)
+        for name, said in (headers or {}).items():
+            self.send_header(name, said)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -206,6 +211,15 @@ def test_what_the_upstream_refuses_is_told_with_its_status(engine: UpstreamEngin
     with pytest.raises(RequestError, match="top_k is unknown") as caught:
         engine.generate(GenerationRequest("refuse"))
     assert caught.value.status == 422
+
+
+@pytest.mark.parametrize(("prompt", "status", "wait"), [("busy", 429, "7"), ("loading", 503, "1")])
+def test_an_upstream_that_is_busy_is_to_be_asked_again(
+    engine: UpstreamEngine, start_server: StartServer, prompt: str, status: int, wait: str
+) -> None:
+    answer = requests.post(start_server(engine).url, json={"prompt": prompt})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (status, wait)
+    assert answer.json()["error_code"] in ("REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE")
 
 
 @pytest.mark.parametrize(
