@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["Outbox"]
 
 _END_S = 0.004
-_PIECE_S = 0.0005
+_PIECE_S = 0.002
 _PART = 8
 _PATIENCE_STEPS = 16
 
 
 class Outbox:
-    """Hands over a few answers after each step, those first that are the shortest so far.
+    """Hands over a few answers after each step, those first that are over, and short.
 
-    What comes of an answer while it waits goes with it. An answer is due as many steps after it is
-    put in as it has tokens, if these are not more than 16, so that none is passed by for long.
+    An answer that is over is due as many steps after it is put in as it has tokens, if these are
+    not more than 16; a part of one is due after 16 steps, and what comes meanwhile goes with it.
+    So none is passed by for long.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,8 @@ class Outbox:
         """Take an answer that has something to hand over; one that is inside stays where it is."""
         if completion.id not in self._inside:
             self._inside.add(completion.id)
-            due = self._step + min(len(completion.tokens), _PATIENCE_STEPS)
+            steps = len(completion.tokens) if completion.done else _PATIENCE_STEPS
+            due = self._step + min(steps, _PATIENCE_STEPS)
             heapq.heappush(self._line, (due, next(self._number), completion))
 
     def step(self, seconds: float) -> None:
