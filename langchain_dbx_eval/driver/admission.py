@@ -34,6 +34,11 @@ class Admission:
         """How many requests are in."""
         return self._in_flight
 
+    @property
+    def draining(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._draining
+
     def enter(self) -> Slot:
         """Let a request in.
 

@@ -61,8 +61,10 @@ def create_app(
     from langchain_dbx_eval.driver import routes  # imports Flask
     from langchain_dbx_eval.driver.service import DriverService
 
-    engine = engine if isinstance(engine, Engine | Embedder) else CallableEngine(engine)
-    service = DriverService(engine, limits or Limits())
+    limits = limits or Limits()
+    if not isinstance(engine, Engine | Embedder):
+        engine = CallableEngine(engine, max_concurrency=limits.max_in_flight)
+    service = DriverService(engine, limits)
     app: Flask = flask.Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_request_bytes
     app.wsgi_app = ProxyPaths(app.wsgi_app)  # type: ignore[method-assign]

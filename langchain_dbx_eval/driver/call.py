@@ -70,6 +70,15 @@ class Call:
         if self._client_gone():
             raise ClientGoneError
 
+    @property
+    def ended(self) -> bool:
+        """Whether `check` raises by now."""
+        try:
+            self.check()
+        except CallEndedError:
+            return True
+        return False
+
     def pause(self) -> float:
         """Seconds to wait before the next `check`: `POLL_S`, or less close to the deadline."""
         return max(0.0, min(POLL_S, self.keep_alive, self._deadline - time.monotonic()))

@@ -14,6 +14,8 @@ from inspect import Parameter
 from types import ModuleType
 from typing import Any
 
+from langchain_dbx_eval.driver.admission import MAX_IN_FLIGHT
+from langchain_dbx_eval.driver.call import Call
 from langchain_dbx_eval.driver.engine import Generation, GenerationRequest, Piece
 from langchain_dbx_eval.driver.parameters import PARAMETERS
 from langchain_dbx_eval.driver.stops import StopCutter
@@ -56,14 +58,17 @@ class CallableEngine:
         max_concurrency: The most calls at once.
 
     Raises:
-        ConfigurationError: The callable has another shape: it takes no positional argument, or
-            needs an argument that a request may leave out.
+        ConfigurationError: The callable has another shape: it takes no positional argument,
+            needs an argument that a request may leave out, or is asynchronous.
     """
 
-    def __init__(self, function: Callable[..., Any], *, max_concurrency: int = 64) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, max_concurrency: int = MAX_IN_FLIGHT
+    ) -> None:
         self._function = function
         self.name: str = getattr(function, "__qualname__", type(function).__qualname__)
         first, *others = _parameters_of(function, self.name)
+        self._refuse_async(function)
         self._refuse_more_required(others)
         self._takes_messages = first.name == "messages"
         keywords = {other.name for other in others if other.kind in _KEYWORD}
@@ -71,14 +76,17 @@ class CallableEngine:
         takes_any = any(other.kind is Parameter.VAR_KEYWORD for other in others)
         named = frozenset(keywords - {"prompt", "messages", "stop"})
         self._parameters = named | STANDARD_PARAMETERS if takes_any else named
+        self._most = max_concurrency
         self._places = threading.BoundedSemaphore(max_concurrency)
+        self._calls: set[Call] = set()
 
     @classmethod
-    def load(cls, target: str) -> CallableEngine:
+    def load(cls, target: str, *, max_concurrency: int = MAX_IN_FLIGHT) -> CallableEngine:
         """Import a function by its name; the current directory counts, as for ``python -m``.
 
         Args:
             target: ``"package.module:function"``.
+            max_concurrency: The most calls at once.
 
         Returns:
             The engine that serves it.
@@ -97,7 +105,7 @@ class CallableEngine:
         except AttributeError as error:
             msg = f"{module!r} has no {attribute!r}."
             raise ConfigurationError(msg) from error
-        return cls(function)
+        return cls(function, max_concurrency=max_concurrency)
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -133,12 +141,26 @@ class CallableEngine:
                     break
         yield Piece(cutter.finish(), "stop")
 
+    def start(self) -> None:
+        """Nothing runs here."""
+
+    def close(self) -> None:
+        """Nothing runs here: Python cannot stop a function."""
+
+    def trouble(self) -> str | None:
+        """Whether all places are held by calls that nobody waits for any more."""
+        held = sum(call.ended for call in list(self._calls))
+        if held < self._most:
+            return None
+        return f"All {held} places are held by calls that outlived their requests."
+
     def __repr__(self) -> str:
         return f"CallableEngine({self.name})"
 
     def _texts(self, request: GenerationRequest) -> Iterator[str]:
         while not self._places.acquire(timeout=request.call.pause()):
             request.call.check()
+        self._calls.add(request.call)
         try:
             answer = self._called(request)
             for text in (answer,) if isinstance(answer, str) else answer:
@@ -146,6 +168,7 @@ class CallableEngine:
                     raise self._no_text(text)
                 yield text
         finally:
+            self._calls.discard(request.call)
             self._places.release()
 
     def _called(self, request: GenerationRequest) -> str | Iterator[object]:
@@ -166,6 +189,15 @@ class CallableEngine:
     def _no_text(self, value: object) -> InvalidResponseError:
         msg = f"{self.name} returned {type(value).__name__}, not str: return the completion."
         return InvalidResponseError(msg)
+
+    def _refuse_async(self, function: Callable[..., Any]) -> None:
+        for part in (function, getattr(function, "__call__", None)):  # noqa: B004 - its method
+            if inspect.iscoroutinefunction(part) or inspect.isasyncgenfunction(part):
+                msg = (
+                    f"{self.name} is asynchronous, and is called from many threads here: pass a "
+                    "function, such as one that hands its prompt to asyncio.run()."
+                )
+                raise ConfigurationError(msg)
 
     def _refuse_more_required(self, others: list[Parameter]) -> None:
         for other in others:

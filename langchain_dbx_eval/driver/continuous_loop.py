@@ -31,6 +31,8 @@ __all__ = ["ContinuousLoop"]
 
 _PAGE = 256
 _STOP_S = 30.0
+_STUCK_S = 120.0
+"""Longer than a step takes even where a long prompt is read on a CPU."""
 _NO_END_TOKEN = -1
 _CPU_ROWS = 24
 """On two cores more of them win little: a step of 32 rows gave 1.1 times the tokens of one of 24,
@@ -55,6 +57,9 @@ class ContinuousLoop:
         self._running: dict[str, Completion] = {}
         self._outbox = Outbox()
         self._manager: Any = None
+        self._sampling = _RowSampling(self._running)
+        self._stopped = True
+        self._begun = 0.0
 
     def start(self) -> None:
         """Begin to work. Does nothing when it works; begins anew when it broke."""
@@ -63,6 +68,8 @@ class ContinuousLoop:
     def submit(self, completion: Completion) -> None:
         """Take a completion on; its tokens are fed to it until it is done."""
         manager = self._started()
+        if not self._running:
+            self._begun = time.monotonic()
         self._running[completion.id] = completion
         accepted = manager.add_request(
             completion.prompt,
@@ -84,16 +91,20 @@ class ContinuousLoop:
         """Fail what is not done, and end the thread."""
         with self._lock:
             manager, self._manager = self._manager, None
+            self._stopped = True
         self._fail_all()
         if manager is not None:
             manager.stop(block=True, timeout=_STOP_S, hard_stop=True)
         self._fail_all()
 
     def trouble(self) -> str | None:
-        """Why it does not work; a loop that broke works again from the next request on."""
-        manager = self._manager
-        if manager is None or not manager.is_running():
+        """Why it does not work. A loop that broke is begun anew, by this too."""
+        if self._stopped:
             return "The model's worker does not run."
+        self._started()
+        silent = time.monotonic() - max(self._sampling.stepped, self._begun)
+        if self._running and silent > _STUCK_S:
+            return f"The model's worker has not begun a step for {silent:.0f} s."
         return None
 
     def _started(self) -> Any:
@@ -101,6 +112,7 @@ class ContinuousLoop:
             if self._manager is None or not self._manager.is_running():
                 self._manager = self._new_manager()
                 self._manager.start()
+                self._stopped = False
             return self._manager
 
     def _new_manager(self) -> Any:
@@ -116,7 +128,7 @@ class ContinuousLoop:
         manager = self._model.init_continuous_batching(
             generation_config=greedy, continuous_batching_config=config
         )
-        sampling = ContinuousBatchingLogitsProcessorList([_RowSampling(self._running)])
+        sampling = ContinuousBatchingLogitsProcessorList([self._sampling])
         # The list counts only the processors that it converted itself (transformers 5.23).
         sampling.tensors_required = 1
         manager.logit_processor = sampling
@@ -186,6 +198,8 @@ class _RowSampling(ContinuousBatchingLogitsProcessor):
     def __init__(self, running: dict[str, Completion]) -> None:
         self._running = running
         self._step: list[Completion | None] = []
+        self.stepped = 0.0
+        """When the last step began."""
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
         int32_tensor.zero_()
@@ -193,6 +207,7 @@ class _RowSampling(ContinuousBatchingLogitsProcessor):
     def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> torch.Tensor:
         # The rows of the next step, in their order; the tensor that is asked for stays unused.
         self._step = [self._running.get(row.state.request_id) for row in requests_with_new_token]
+        self.stepped = time.monotonic()
         return torch.zeros(len(self._step), dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:  # noqa: ARG002

@@ -12,6 +12,7 @@ from langchain_dbx_eval.driver.refusal import invalid
 __all__ = ["MAX_MESSAGES", "checked_messages", "text_messages", "transcript"]
 
 MAX_MESSAGES = 1_000
+_TEXT_PARTS = ("text", "input_text")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -76,13 +77,19 @@ def _check(message: object, place: str) -> None:
         raise invalid(f"{place} must be an object, not {json_type(message)}.")
     if message.get("role") not in _ROLES:
         raise invalid(f"{place}.role must be one of: {', '.join(_ROLES)}.")
-    content = message.get("content")
-    if content is None and not message.get("tool_calls"):
+    content, calls = message.get("content"), message.get("tool_calls")
+    if calls is not None and not (
+        isinstance(calls, list) and all(isinstance(call, dict) for call in calls)
+    ):
+        raise invalid(f"{place}.tool_calls must be a list of objects.")
+    if content is None and not calls:
         raise invalid(f"{place}.content is missing.")
     if isinstance(content, list):
         for number, part in enumerate(content):
             if not isinstance(part, dict) or not isinstance(part.get("type"), str):
                 raise invalid(f"{place}.content[{number}] must be an object with a 'type'.")
+            if part["type"] in _TEXT_PARTS and not isinstance(part.get("text"), str):
+                raise invalid(f"{place}.content[{number}].text must be a string.")
     elif content is not None and not isinstance(content, str):
         raise invalid(f"{place}.content must be a string or a list, not {json_type(content)}.")
 
@@ -97,6 +104,6 @@ def _text(message: Mapping[str, Any], place: str) -> str:
 
 
 def _part(part: Mapping[str, Any], place: str) -> str:
-    if part["type"] not in ("text", "input_text") or not isinstance(part.get("text"), str):
+    if part["type"] not in _TEXT_PARTS:
         raise invalid(f"{place}: the model of this server takes parts of type 'text' only.")
     return str(part["text"])

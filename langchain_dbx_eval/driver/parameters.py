@@ -32,7 +32,7 @@ class Range:
         if self.whole and not isinstance(value, int):
             raise invalid(f"{name!r} must be {kind}.")
         if not self.low <= value <= self.high:
-            raise invalid(f"{name!r} must be from {self.low:g} to {self.high:g}.")
+            raise invalid(f"{name!r} must be from {_number(self.low)} to {_number(self.high)}.")
 
 
 _LENGTH = Range(1, 1_000_000, whole=True)
@@ -97,6 +97,10 @@ def json_type(value: object) -> str:
         type(None): "null",
     }
     return names.get(type(value), "a number")
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _known_name(name: str, allowed: frozenset[str]) -> str | None:

@@ -156,6 +156,9 @@ def _view(
         if request.mimetype != "application/json":
             message = "Send JSON, with the header 'Content-Type: application/json'."
             raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", message)
+        if request.content_encoding not in (None, "identity"):
+            message = f"Send the body as it is, not as {request.content_encoding!r}."
+            raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", message)
         payload = decode(request.get_data())
         ask = understand(payload, service.takes)
         if log_prompts:

@@ -42,6 +42,8 @@ SAMPLING_PARAMETERS = frozenset(
     }
 )
 _ASKS_FOR_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
+_GREEDY_BELOW = 1e-5
+"""By less the logits leave the range of float32; vLLM takes the same bound."""
 # An odd 64-bit constant (2**64 over the golden ratio) spreads neighbouring seeds far apart.
 _SPREAD = 0x9E3779B97F4A7C15
 
@@ -100,7 +102,7 @@ def sampler_for(params: Mapping[str, Any], defaults: GenerationConfig) -> RowSam
     """Make the sampler of a request.
 
     Without a word about sampling in the request, the model's own generation config decides; a
-    request with a temperature of 0 is greedy.
+    request with a temperature of 0, or nearly so, is greedy.
 
     Args:
         params: Checked parameters.
@@ -120,7 +122,7 @@ def sampler_for(params: Mapping[str, Any], defaults: GenerationConfig) -> RowSam
     if penalty != 1.0:
         penalties.append(RepetitionPenaltyLogitsProcessor(float(penalty)))
     frequency, presence = values["frequency_penalty"] or 0.0, values["presence_penalty"] or 0.0
-    if temperature == 0:
+    if temperature < _GREEDY_BELOW:
         if not (penalties or frequency or presence):
             return None
         return RowSampler(LogitsProcessorList(), penalties, frequency, presence, None)

@@ -25,6 +25,7 @@ from langchain_dbx_eval.driver.engine import (
 )
 from langchain_dbx_eval.driver.limits import Limits
 from langchain_dbx_eval.driver.metrics import Metrics
+from langchain_dbx_eval.driver.prompt_threads import PromptThreads
 from langchain_dbx_eval.driver.refusal import RequestError
 from langchain_dbx_eval.driver.watching import watch
 
@@ -46,6 +47,7 @@ class DriverService:
         self._engine = engine
         self._limits = limits
         self.admission = Admission(limits.max_in_flight)
+        self._prompts = PromptThreads(limits.max_in_flight)
         self.metrics = Metrics(lambda: self.admission.in_flight)
         self.name: str = getattr(engine, "name", type(engine).__name__)
         self.takes = Takes(
@@ -65,9 +67,12 @@ class DriverService:
         """End what runs behind the engine."""
         if isinstance(self._engine, EngineLifecycle):
             self._engine.close()
+        self._prompts.close()
 
     def trouble(self) -> str | None:
         """Why the engine cannot answer now; ``None`` when it can."""
+        if self.admission.draining:
+            return "The server is stopping."
         return self._engine.trouble() if isinstance(self._engine, EngineLifecycle) else None
 
     def answer(self, ask: Ask, client_gone: Callable[[], bool]) -> Any:
@@ -176,7 +181,9 @@ class DriverService:
             return self._engine.generate_batch(requests)
         if not isinstance(self._engine, Engine):  # the parsers refuse this before
             raise TypeError(self.name)
-        return [self._engine.generate(request) for request in requests]
+        if len(requests) == 1:
+            return [self._engine.generate(requests[0])]
+        return self._prompts.all(self._engine.generate, requests)
 
     def _embed(self, ask: EmbeddingAsk, call: Call) -> Any:
         if not isinstance(self._engine, Embedder):  # the parsers refuse this before

@@ -95,6 +95,7 @@ class TransformersEngine:
         self._batching = batching
         self._lock = threading.Lock()
         self._loop: BatchLoop | None = None
+        self._closed = False
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -148,13 +149,18 @@ class TransformersEngine:
         """End the loop's thread. What is not answered fails."""
         with self._lock:
             loop, self._loop = self._loop, None
+            self._closed = True
         if loop is not None:
             loop.stop()
 
     def trouble(self) -> str | None:
-        """Whether the loop's thread runs."""
-        loop = self._loop
-        return "The model is not started." if loop is None else loop.trouble()
+        """Whether the loop's thread runs, and goes on. Begins it, unless the engine is closed."""
+        if self._closed:
+            return "The model is not started."
+        try:
+            return self._running_loop().trouble()
+        except ConfigurationError as error:
+            return str(error)
 
     def __repr__(self) -> str:
         return f"TransformersEngine({self.name!r}, batching={self._batching!r})"
@@ -182,6 +188,7 @@ class TransformersEngine:
             if self._loop is None:
                 self._loop = self._new_loop()
                 _stop_with_main_thread(self._loop)
+                self._closed = False
             return self._loop
 
     def _new_loop(self) -> BatchLoop:

@@ -43,6 +43,9 @@ class WaitressLoop:
         self._server: Any = waitress.create_server(
             app, sockets=[listener], asyncore_use_poll=True, **settings
         )
+        from langchain_dbx_eval.driver.waitress_errors import JsonErrorChannel  # imports waitress
+
+        self._server.channel_class = JsonErrorChannel
         self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)
         self._thread.start()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Generic, TypeVar
 
 from langchain_dbx_eval.driver.call import Call
+from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = ["watch"]
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 class _End(Generic[T]):
-    def __init__(self, error: BaseException | None) -> None:
+    def __init__(self, error: Exception | None) -> None:
         self.error = error
 
 
@@ -34,7 +35,8 @@ def watch(work: Callable[[], Iterable[T]], call: Call) -> Generator[T | None, No
 
     Raises:
         CallEndedError: The answer is not wanted any more.
-        BaseException: What the work raised.
+        Exception: What the work raised.
+        DriverServerError: The work raised what ends a thread, such as ``SystemExit``.
     """
     items: queue.SimpleQueue[T | _End[T]] = queue.SimpleQueue()
     abandoned = threading.Event()
@@ -45,8 +47,14 @@ def watch(work: Callable[[], Iterable[T]], call: Call) -> Generator[T | None, No
                 items.put(item)
                 if abandoned.is_set():
                     break
-        except BaseException as error:
+        except Exception as error:
             items.put(_End(error))
+        except BaseException as error:
+            # Such as sys.exit() in a user's function: it would end the thread that waits as well,
+            # and the client would wait for ever.
+            ended = DriverServerError(f"The model's call was ended by {type(error).__name__}.")
+            ended.__cause__ = error
+            items.put(_End(ended))
         else:
             items.put(_End(None))
 

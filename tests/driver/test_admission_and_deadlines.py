@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 import requests
 
-from langchain_dbx_eval.driver import DriverServer, GenerationRequest, Limits, Piece
+from langchain_dbx_eval.driver import (
+    DriverServer,
+    GenerationRequest,
+    Limits,
+    Piece,
+    create_app,
+)
+from langchain_dbx_eval.driver.app import service_of
 from langchain_dbx_eval.errors import ConfigurationError
 
 
@@ -184,6 +191,37 @@ def test_health_is_answered_while_all_places_are_taken(limited: Any) -> None:
         gate.entered.acquire(timeout=30)
         assert requests.get(f"{server.url}/health").json() == {"status": "ok"}
         gate.released.set()
+
+
+def test_health_tells_that_calls_which_nobody_waits_for_hold_all_places(limited: Any) -> None:
+    gate = Gate()
+    server = limited(gate, max_in_flight=2, request_timeout=0.2)
+    with ThreadPoolExecutor(2) as pool:
+        late = list(pool.map(lambda _: ask(server).status_code, range(2)))
+    assert late == [504, 504]
+    response = requests.get(f"{server.url}/health")
+    assert response.status_code == 503
+    assert "outlived their requests" in response.json()["message"]
+    gate.released.set()
+    end = time.monotonic() + 30
+    while not requests.get(f"{server.url}/health").ok:
+        assert time.monotonic() < end
+    assert ask(server).status_code == 200
+
+
+def test_as_many_calls_run_as_requests_are_let_in(limited: Any) -> None:
+    together = threading.Barrier(70, timeout=60)
+    server = limited(lambda prompt: f"{together.wait() >= 0}", max_in_flight=70)
+    with ThreadPoolExecutor(70) as pool:
+        answers = list(pool.map(lambda _: ask(server).json(), range(70)))
+    assert answers == ["True"] * 70
+
+
+def test_a_server_that_stops_is_not_healthy() -> None:
+    app = create_app(lambda prompt: prompt, api_key=False)
+    assert app.test_client().get("/health").status_code == 200
+    service_of(app).admission.drain()
+    assert app.test_client().get("/health").status_code == 503
 
 
 class Sick:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import http.client
 import json
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -60,6 +63,9 @@ WRONG_MESSAGES: list[Any] = [
     [{"role": "user", "content": [{"type": 5}]}],
     [{"role": "assistant", "content": None}],
     [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}],
+    [{"role": "assistant", "tool_calls": 5}],
+    [{"role": "assistant", "content": "hi", "tool_calls": ["call"]}],
+    [{"role": "user", "content": [{"type": "text", "text": 5}]}],
     [{"role": "user", "content": "hi"}] * 1001,
 ]  # fmt: skip
 WRONG_OPENAI: list[dict[str, Any]] = [
@@ -174,3 +180,39 @@ def test_a_get_where_a_post_is_served_is_a_405(start_server: StartServer, path: 
     response = requests.get(start_server(Everything()).url + path)
     assert response.status_code == 405
     assert response.json()["error_code"] == "METHOD_NOT_ALLOWED"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 300_000 + b"\r\n\r\n", 431),
+    ],
+)
+def test_what_is_no_http_is_refused_in_the_one_form(
+    start_server: StartServer, head: bytes, status: int
+) -> None:
+    server = start_server(lambda prompt: prompt)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(head)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        said = json.loads(answer.read())
+    assert answer.status == status
+    assert said.keys() == {"error_code", "message"}
+    assert requests.post(server.url, json={"prompt": "alive"}).json() == "alive"
+
+
+def test_a_compressed_body_is_refused_as_such(start_server: StartServer) -> None:
+    body = gzip.compress(b'{"prompt": "a"}')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    url = start_server(lambda prompt: prompt).url
+    assert requests.post(url, data=body, headers=headers).status_code == 415
+
+
+def test_ranges_are_told_in_full(start_server: StartServer) -> None:
+    url = start_server(Everything()).url
+    answer = requests.post(url, json={"prompt": "a", "max_tokens": 0}).json()
+    assert answer["message"] == "'max_tokens' must be from 1 to 1000000."

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import threading
+from asyncio import CancelledError
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
-from langchain_dbx_eval.driver import STANDARD_PARAMETERS, CallableEngine, GenerationRequest
+from langchain_dbx_eval.driver import (
+    STANDARD_PARAMETERS,
+    CallableEngine,
+    DriverServer,
+    GenerationRequest,
+)
 from langchain_dbx_eval.errors import ConfigurationError, InvalidResponseError
+
+StartServer = Callable[..., DriverServer]
 
 
 def complete(function: Callable[..., str], request: GenerationRequest) -> str:
@@ -155,3 +165,65 @@ def test_a_module_whose_own_import_is_missing_names_that_one(project: Path) -> N
     (project / "dbx_needy.py").write_text("import dbx_not_installed\n")
     with pytest.raises(ConfigurationError, match="it needs 'dbx_not_installed'"):
         CallableEngine.load("dbx_needy:answer")
+
+
+async def later(prompt: str) -> str:
+    return prompt
+
+
+async def pieces_later(prompt: str) -> AsyncIterator[str]:
+    yield prompt
+
+
+class Later:
+    async def __call__(self, prompt: str) -> str:
+        return prompt
+
+
+@pytest.mark.parametrize("function", [later, pieces_later, Later(), Later().__call__])
+def test_an_asynchronous_function_is_refused(function: Any) -> None:
+    with pytest.raises(ConfigurationError, match="asynchronous"):
+        CallableEngine(function)
+
+
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError])
+def test_a_function_that_ends_its_thread_is_an_error_like_others(
+    start_server: StartServer, end: type[BaseException]
+) -> None:
+    def leave(prompt: str) -> str:
+        raise end
+
+    server = start_server(leave)
+    answer = requests.post(server.url, json={"prompt": "a"}, timeout=30)
+    assert (answer.status_code, answer.json()["error_code"]) == (500, "INTERNAL_ERROR")
+    assert "in_flight 0.0" in requests.get(f"{server.url}/metrics", timeout=30).text
+
+
+def test_the_prompts_of_one_request_are_answered_at_the_same_time(
+    start_server: StartServer,
+) -> None:
+    together = threading.Barrier(4, timeout=30)
+
+    def answer(prompt: str) -> str:
+        together.wait()
+        return prompt.upper()
+
+    url = f"{start_server(answer).url}/v1/completions"
+    body = {"model": "m", "prompt": ["a", "b", "c", "d"]}
+    choices = requests.post(url, json=body, timeout=60).json()["choices"]
+    assert [choice["text"] for choice in choices] == ["A", "B", "C", "D"]
+
+
+def test_one_prompt_that_fails_fails_its_request_at_once(start_server: StartServer) -> None:
+    released = threading.Event()
+
+    def answer(prompt: str) -> str:
+        if prompt == "bad":
+            raise ValueError(prompt)
+        released.wait(30)
+        return prompt
+
+    url = f"{start_server(answer).url}/v1/completions"
+    body = {"model": "m", "prompt": ["slow", "bad"]}
+    assert requests.post(url, json=body, timeout=20).status_code == 500
+    released.set()

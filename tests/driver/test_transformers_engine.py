@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,11 +22,17 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 import torch
 from tiny_gpt2 import tiny_model, tiny_tokenizer
 
-from langchain_dbx_eval.driver import Call, DriverServer, GenerationRequest, RequestError
+from langchain_dbx_eval.driver import (
+    Call,
+    DriverServer,
+    GenerationRequest,
+    RequestError,
+    continuous_loop,
+)
 from langchain_dbx_eval.driver.call import DeadlinePassedError
 from langchain_dbx_eval.driver.stops import cut_at_stop
 from langchain_dbx_eval.driver.transformers_engine import TransformersEngine
-from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
 
 StartServer = Callable[..., DriverServer]
 
@@ -439,6 +446,54 @@ def test_a_model_is_loaded_from_its_folder(tmp_path: Path, model: Any, tokenizer
     assert engine.generate(ask("Hello")).text == direct.generate(ask("Hello")).text
     engine.close()
     direct.close()
+
+
+def test_asking_how_it_is_starts_it_and_starts_a_loop_that_broke_anew(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TransformersEngine(model, tokenizer, batching="continuous")
+    assert engine.trouble() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "forward", lambda *_args, **_kwargs: 1 / 0)
+        with pytest.raises(DriverServerError):
+            engine.generate(ask("Hello"))
+    assert engine.trouble() is None
+    assert engine.generate(ask("Hello")).text
+    engine.close()
+
+
+def test_a_step_that_does_not_end_is_no_health(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(continuous_loop, "_STUCK_S", 0.3)
+    engine = TransformersEngine(model, tokenizer, batching="continuous")
+    engine.start()
+    released, forward = threading.Event(), model.forward
+
+    def stuck(*args: Any, **kwargs: Any) -> Any:
+        released.wait(30)
+        return forward(*args, **kwargs)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(model, "forward", stuck)
+        answer = pool.submit(engine.generate, ask("Hello"))
+        end = time.monotonic() + 30
+        while (trouble := engine.trouble()) is None:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert "has not begun a step" in trouble
+        released.set()
+        assert answer.result().text
+    assert engine.trouble() is None
+    engine.close()
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 1e-38, 1e-6])
+def test_a_temperature_next_to_none_takes_the_most_probable_token(
+    engine: Any, temperature: float
+) -> None:
+    greedy = engine.generate(ask("Hello", temperature=0))
+    assert engine.generate(ask("Hello", temperature=temperature)) == greedy
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "no such model"])
