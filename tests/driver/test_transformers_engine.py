@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,9 @@ from langchain_dbx_eval.driver import (
     continuous_loop,
 )
 from langchain_dbx_eval.driver.call import DeadlinePassedError
+from langchain_dbx_eval.driver.completion import Completion
+from langchain_dbx_eval.driver.rows import sample_rows
+from langchain_dbx_eval.driver.sampling import Narrowing, RowSampler
 from langchain_dbx_eval.driver.stops import cut_at_stop
 from langchain_dbx_eval.driver.transformers_engine import TransformersEngine
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
@@ -275,7 +279,8 @@ def test_a_short_request_shares_its_steps_with_few_of_many_long_ones(
     assert max(len(rows) for rows in steps) <= 32
 
 
-def test_one_bad_row_fails_alone(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("broken", ["penalized", "narrowing"])
+def test_one_bad_row_fails_alone(engine: Any, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """Nothing that passes the checks is known to fail, so the failure is put into one sampler."""
     asked = requests_of_all_kinds(8)
     expected = engine.generate_batch(asked)
@@ -284,7 +289,12 @@ def test_one_bad_row_fails_alone(engine: Any, monkeypatch: pytest.MonkeyPatch) -
     def with_a_bad_one(request: GenerationRequest) -> Any:
         completion = make(request)
         if request is asked[3]:
-            completion.sampler = lambda *_: 1 / 0
+            completion.sampler = SimpleNamespace(
+                penalizes=broken == "penalized",
+                penalized=lambda *_: 1 / 0,
+                narrowing=lambda _: 1 / 0,
+                seed=1,
+            )
         return completion
 
     monkeypatch.setattr(engine, "_completion", with_a_bad_one)
@@ -292,6 +302,24 @@ def test_one_bad_row_fails_alone(engine: Any, monkeypatch: pytest.MonkeyPatch) -
         answers = [pool.submit(engine.generate, request) for request in asked]
     assert isinstance(answers.pop(3).exception(), ZeroDivisionError)
     assert [answer.result() for answer in answers] == expected[:3] + expected[4:]
+
+
+def test_one_bad_row_fails_alone_of_those_that_are_narrowed_together() -> None:
+    class Picky(Narrowing):
+        def __call__(self, scores: torch.Tensor) -> torch.Tensor:
+            if scores.isnan().any():
+                raise ValueError("no number")
+            return super().__call__(scores)
+
+    detokenizer: Any = None
+    sampler = RowSampler(Picky(0.7, 0, 0.9, 0.0), 1.0, 0.0, 0.0, seed=5)
+    rows = [Completion(GenerationRequest(), [0], 4, detokenizer, sampler) for _ in range(3)]
+    logits = torch.randn(3, 50)
+    alone = sample_rows(logits[2:].clone(), rows[2:])
+    logits[1, 7] = float("nan")
+    together = sample_rows(logits.clone(), rows)
+    assert [row.done for row in rows] == [False, True, False]
+    assert torch.equal(together[2], alone[0])
 
 
 def test_one_row_whose_tokens_are_no_text_fails_alone(
