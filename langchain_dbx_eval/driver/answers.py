@@ -57,12 +57,17 @@ def generations(ask: GenerationAsk, answers: Sequence[Generation], name: str) ->
 
 
 def embeddings(ask: EmbeddingAsk, vectors: Vectors, name: str) -> dict[str, Any]:
-    """Write vectors as OpenAI's API does.
+    """Write vectors as OpenAI's API or MLflow's scoring protocol does.
 
     A text of which the model saw the beginning only is named under ``truncated``.
     """
+    if ask.predictions:
+        answer: dict[str, Any] = {"predictions": [list(vector) for vector in vectors.values]}
+        if vectors.truncated:
+            answer["truncated"] = list(vectors.truncated)
+        return answer
     tokens = vectors.prompt_tokens or 0
-    answer: dict[str, Any] = {
+    answer = {
         "object": "list",
         "data": [
             {

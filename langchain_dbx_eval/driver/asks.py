@@ -58,11 +58,13 @@ class EmbeddingAsk:
     Attributes:
         texts: At least one.
         base64: Whether vectors are written as little-endian float32 in base64.
+        predictions: Whether the answer is ``{"predictions": [vector, …]}``, as MLflow's is.
         model: The name to answer with, where the client gave one.
     """
 
     texts: tuple[str, ...] = field(repr=False)
     base64: bool = False
+    predictions: bool = False
     model: str | None = None
 
 

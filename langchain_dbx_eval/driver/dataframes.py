@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_dbx_eval.driver.asks import Ask, GenerationAsk, Takes
+from langchain_dbx_eval.driver.asks import Ask, EmbeddingAsk, GenerationAsk, Takes
 from langchain_dbx_eval.driver.engine import GenerationRequest
 from langchain_dbx_eval.driver.parameters import json_type
 from langchain_dbx_eval.driver.refusal import invalid, malformed
@@ -36,8 +36,8 @@ def parse_invocations(payload: object, takes: Takes) -> Ask:
         takes: What the engine takes.
 
     Returns:
-        One request a row, to be answered as ``{"predictions": [...]}``; or what an unwrapped body
-        of OpenAI's APIs asks for.
+        One prompt or text a row, to be answered as ``{"predictions": [...]}``; or what an
+        unwrapped body of OpenAI's APIs asks for.
 
     Raises:
         RequestError: 400, which names the row and the field.
@@ -51,7 +51,7 @@ def parse_invocations(payload: object, takes: Takes) -> Ask:
         if key in body:
             return understand(body, takes)
     forms = [form for form in _FORMS if form in body]
-    if len(forms) != 1 or not takes.generates:
+    if len(forms) != 1:
         raise malformed(f"The body must hold exactly one of: {', '.join(_FORMS)}.")
     (form,) = forms
     _refuse_others(body, form)
@@ -59,6 +59,11 @@ def parse_invocations(payload: object, takes: Takes) -> Ask:
     if not 1 <= len(rows) <= MAX_ANSWERS:
         raise invalid(f"{form!r} must hold from 1 to {MAX_ANSWERS} rows, not {len(rows)}.")
     params = _params(body.get("params"))
+    if not takes.generates:
+        if params:
+            raise invalid("'params': the model of this server takes none.")
+        texts = tuple(_text(row, f"{form}[{n}]") for n, row in enumerate(rows))
+        return EmbeddingAsk(texts, predictions=True)
     return GenerationAsk(
         "predictions",
         tuple(_request(row, f"{form}[{n}]", params, takes) for n, row in enumerate(rows)),
@@ -125,3 +130,11 @@ def _request(row: object, place: str, params: dict[str, Any], takes: Takes) -> G
     if "prompt" not in row:
         raise invalid(f"{place}.prompt is missing.")
     return parse({**params, **row}, takes.parameters)
+
+
+def _text(row: object, place: str) -> str:
+    if isinstance(row, dict) and len(row) == 1:
+        (row,) = row.values()
+    if not isinstance(row, str):
+        raise invalid(f"{place} must be a text, or an object with one field that is a text.")
+    return row

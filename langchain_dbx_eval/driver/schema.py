@@ -160,7 +160,7 @@ def parse_embeddings(payload: object, takes: Takes) -> EmbeddingAsk:
         raise invalid("'encoding_format' must be 'float' or 'base64'.")
     _drop_without_effect(body)
     checked_parameters(body, frozenset(), ("input", "model", "encoding_format"))
-    return EmbeddingAsk(texts, encoding == "base64", model)
+    return EmbeddingAsk(texts, encoding == "base64", model=model)
 
 
 def as_object(payload: object) -> Mapping[str, Any]:

@@ -191,6 +191,30 @@ def test_a_stream_that_fails_later_ends_with_an_error_and_no_mark(
     assert "[DONE]" not in text
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"inputs": ["a", "zzz"]},
+        {"instances": [{"text": "a"}, {"text": "zzz"}]},
+        {"dataframe_records": [{"text": "a"}, {"text": "zzz"}]},
+        {"dataframe_split": {"columns": ["text"], "data": [["a"], ["zzz"]]}},
+    ],
+)
+def test_texts_in_the_forms_of_mlflow_are_embedded(
+    start_server: StartServer, body: dict[str, Any]
+) -> None:
+    answer = post(f"{start_server(Lengths()).url}/invocations", body)
+    assert answer == {"predictions": [[1.0, 0.5], [3.0, 0.5]], "truncated": [1]}
+
+
+@pytest.mark.parametrize("row", [5, None, {"text": 5}, {"a": "b", "c": "d"}, {}])
+def test_a_row_that_is_no_text_is_named(start_server: StartServer, row: Any) -> None:
+    url = f"{start_server(Lengths()).url}/invocations"
+    answer = requests.post(url, json={"inputs": ["a", row]})
+    assert answer.status_code == 400
+    assert "inputs[1]" in answer.json()["message"]
+
+
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/", "/invocations"])
 def test_texts_are_embedded_in_their_order(start_server: StartServer, path: str) -> None:
     answer = post(start_server(Lengths()).url + path, {"input": ["a", "abc"], "model": "m"})
