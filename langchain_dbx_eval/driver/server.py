@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import signal
 import socket
@@ -23,6 +22,7 @@ from langchain_dbx_eval.driver.limits import Limits
 from langchain_dbx_eval.driver.own_process import tuned_for_serving
 from langchain_dbx_eval.driver.waitress_loop import WaitressLoop
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
+from langchain_dbx_eval.place import is_loopback
 
 __all__ = ["EVERY_ADDRESS", "DriverServer"]
 
@@ -89,7 +89,7 @@ class DriverServer:
         self._threads = places + _SPARE_THREADS
         self._loop: WaitressLoop | None = None
         self._lock = threading.Lock()
-        if api_key is False and not _is_loopback(host):
+        if api_key is False and not is_loopback(host):
             msg = f"Without an API key, everyone who reaches {host} can use this driver server."
             warnings.warn(msg, stacklevel=2)
         if self._port and self._port not in _DOCUMENTED_PORTS:
@@ -198,13 +198,6 @@ def _checked_port(port: int | str) -> int:
         msg = f"{port!r} is no port: use a number from 3000 to 8000, or 0 for any free one."
         raise ConfigurationError(msg)
     return number
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:
