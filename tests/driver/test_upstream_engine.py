@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,8 +69,10 @@ class Upstream(BaseHTTPRequestHandler):
         return None
 
     def do_GET(self) -> None:
-        self.server.seen.append((self.path, {}, {}))
-        self.whole(200, {"data": []})
+        self.server.seen.append((self.path, {}, dict(self.headers)))
+        if self.path.startswith("/moved"):
+            return self.whole(302, {}, {"Location": "/v1/models"})
+        return self.whole(200, {"data": []})
 
     def events(self, text: str, chat: bool) -> Iterator[Any]:
         def event(content: Any, reason: str | None = None) -> Any:
@@ -244,6 +248,23 @@ def test_an_upstream_that_is_not_there_is_a_502_and_no_health(start_server: Star
 
 def test_an_upstream_that_is_there_is_healthy(engine: UpstreamEngine) -> None:
     assert engine.trouble() is None
+
+
+def test_an_upstream_that_redirects_is_not_healthy(upstream: Any) -> None:
+    engine = UpstreamEngine(upstream.url.replace("/v1", "/moved"), "m")
+    assert engine.trouble() == "The upstream server answers 302."
+    assert [path for path, _, _ in upstream.seen] == ["/moved/models"]
+
+
+def test_the_health_check_uses_neither_proxy_nor_netrc(
+    engine: UpstreamEngine, upstream: Any, tmp_path: Path
+) -> None:
+    os.environ["HTTP_PROXY"] = os.environ["http_proxy"] = "http://127.0.0.1:1"
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password stolen\n")
+    os.environ["NETRC"] = str(tmp_path / ".netrc")
+    assert engine.trouble() is None
+    assert upstream.seen[0][2]["Authorization"] == "Bearer upstream key"
 
 
 def test_embeddings_are_put_into_their_order(engine: UpstreamEngine) -> None:
