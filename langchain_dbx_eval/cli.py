@@ -107,6 +107,13 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="for one request, its time in the queue included; then 504 (%(default)s)",
     )
     serve.add_argument(
+        "--max-request-bytes",
+        type=int,
+        default=1 << 20,
+        metavar="N",
+        help="a longer body is refused, 413; an image in base64 may need more (%(default)s)",
+    )
+    serve.add_argument(
         "--no-api-key",
         action="store_true",
         help="serve everybody who reaches the port; otherwise the key is DBX_EVAL_DRIVER_API_KEY, "
@@ -158,7 +165,11 @@ def _serve(options: argparse.Namespace) -> None:
         host=options.host,
         port=options.port,
         api_key=api_key,
-        limits=Limits(options.max_in_flight, options.timeout),
+        limits=Limits(
+            max_in_flight=options.max_in_flight,
+            request_timeout=options.timeout,
+            max_request_bytes=options.max_request_bytes,
+        ),
     )
 
 

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from langchain_dbx_eval.driver.admission import MAX_IN_FLIGHT
-from langchain_dbx_eval.driver.app import MAX_REQUEST_BYTES, create_app, service_of
+from langchain_dbx_eval.driver.app import create_app, service_of
 from langchain_dbx_eval.driver.engine import Embedder, Engine
 from langchain_dbx_eval.driver.keys import ApiKey
 from langchain_dbx_eval.driver.limits import Limits
@@ -34,9 +33,8 @@ _SPARE_THREADS = 8
 _SIGNAL_POLL_S = 0.2
 # The app answers a body over its limit in our form of error. waitress drops the connection of
 # one that is longer still, and a client that is sending sees a reset: so not at the same size.
-_MAX_BODY_BYTES = 4 * MAX_REQUEST_BYTES
+_HARD_LIMIT_FACTOR = 4
 _WAITRESS = {
-    "max_request_body_size": _MAX_BODY_BYTES,
     # The default of 100 is used up by 100 slow connections; with these settings 700 of them left
     # normal requests at 1-12 ms (waitress 3.0.2).
     "connection_limit": 1000,
@@ -63,7 +61,7 @@ class DriverServer:
         api_key: What a request must carry as ``X-Api-Key``. ``None`` takes the variable
             ``DBX_EVAL_DRIVER_API_KEY`` or makes a key, prints it and sets that variable;
             ``False`` asks for no key, and warns unless `host` is a loopback address.
-        limits: How many requests at once, and for how long; default: `Limits()`.
+        limits: How many requests at once, how long and how large; default: `Limits()`.
         log_prompts: Whether the log may hold what clients send.
 
     Raises:
@@ -83,10 +81,8 @@ class DriverServer:
     ) -> None:
         self._host = host
         self._asked_port = self._port = _checked_port(port)
+        self._limits = limits = limits or Limits()
         self._app = create_app(engine, api_key=api_key, limits=limits, log_prompts=log_prompts)
-        # Beyond the places there are threads to say so, and to answer /health and /metrics.
-        places = MAX_IN_FLIGHT if limits is None else limits.max_in_flight
-        self._threads = places + _SPARE_THREADS
         self._loop: WaitressLoop | None = None
         self._lock = threading.Lock()
         if api_key is False and not is_loopback(host):
@@ -125,7 +121,7 @@ class DriverServer:
                     listener.close()
                     raise
                 self._port = listener.getsockname()[1]
-                settings = {**_WAITRESS, "threads": self._threads}
+                settings = _waitress_settings(self._limits)
                 self._loop = WaitressLoop(self._app, listener, "dbx-eval-driver-server", settings)
                 self._announce()
         return self
@@ -189,6 +185,15 @@ class DriverServer:
             lines.append(f"From anywhere, with a token of the workspace: {proxy}")
         # The answer to the cell or command that was just run, which a log would hide.
         print(*lines, sep="\n", flush=True)  # noqa: T201
+
+
+def _waitress_settings(limits: Limits) -> dict[str, int]:
+    return {
+        **_WAITRESS,
+        "max_request_body_size": _HARD_LIMIT_FACTOR * limits.max_request_bytes,
+        # Beyond the places there are threads to say so, and to answer /health and /metrics.
+        "threads": limits.max_in_flight + _SPARE_THREADS,
+    }
 
 
 def _checked_port(port: int | str) -> int:
