@@ -21,7 +21,7 @@ from langchain_dbx_eval.driver.limits import Limits
 from langchain_dbx_eval.driver.own_process import tuned_for_serving
 from langchain_dbx_eval.driver.waitress_loop import WaitressLoop
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
-from langchain_dbx_eval.place import is_loopback
+from langchain_dbx_eval.place import current_cluster_id, is_loopback
 
 __all__ = ["EVERY_ADDRESS", "DriverServer"]
 
@@ -173,18 +173,23 @@ class DriverServer:
         return f"DriverServer({self.url}, {'stopped' if self._loop is None else 'serving'})"
 
     def _announce(self) -> None:
-        cluster = os.environ.get("DATABRICKS_CLUSTER_ID")
-        place = f'cluster_id="{cluster}", ' if cluster else ""
+        cluster, takes = current_cluster_id(), service_of(self._app).takes
+        component = "Databricks" if takes.generates else "DatabricksEmbeddings"
+        place = f'cluster_id="{cluster}"' if cluster else 'host="local"'
         lines = [
             f"Serving on {self.url}",
-            f'From LangChain: Databricks({place}cluster_driver_port="{self._port}")',
+            f'From LangChain: {component}({place}, cluster_driver_port="{self._port}")',
         ]
         if cluster:
-            workspace = os.environ.get("DATABRICKS_HOST", "https://<workspace>").rstrip("/")
-            proxy = f"{workspace}/driver-proxy-api/o/0/{cluster}/{self._port}/"
+            proxy = f"{_workspace_url()}/driver-proxy-api/o/0/{cluster}/{self._port}/"
             lines.append(f"From anywhere, with a token of the workspace: {proxy}")
         # The answer to the cell or command that was just run, which a log would hide.
         print(*lines, sep="\n", flush=True)  # noqa: T201
+
+
+def _workspace_url() -> str:
+    host = (os.environ.get("DATABRICKS_HOST") or "<workspace>").rstrip("/")
+    return host if "://" in host else f"https://{host}"
 
 
 def _waitress_settings(limits: Limits) -> dict[str, int]:
