@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Literal
@@ -12,11 +14,14 @@ from langchain_dbx_eval.errors import DatabricksError
 
 __all__ = ["main"]
 
+_INTERRUPTED = 128 + signal.SIGINT
+
 _SERVE_DESCRIPTION = """\
 Serve a model over HTTP. Run it on the driver node of a cluster, and call it from
 LangChain with Databricks(cluster_driver_port=…), ChatDatabricks(…) or
 DatabricksEmbeddings(…); OpenAI's SDK and curl find /v1/chat/completions and its
-siblings. It stops at Ctrl-C or SIGTERM, after the requests in flight."""
+siblings. It stops at Ctrl-C or SIGTERM, after the requests in flight; a second one does
+not wait for them. Each request is a line on standard error."""
 
 _SERVE_EPILOG = """\
 Examples:
@@ -26,7 +31,8 @@ Examples:
     langchain-dbx-eval serve /Volumes/main/default/models/llama --dtype bfloat16
   Embeddings:
     langchain-dbx-eval serve ./all-MiniLM-L6-v2 --engine embeddings
-  A vLLM server on the same node, with key, limits and exact stop strings:
+  A vLLM server on the same node, with key, limits and exact stop strings; that server's own
+  key comes from DBX_EVAL_UPSTREAM_API_KEY, for all users of a machine see its command lines:
     langchain-dbx-eval serve http://127.0.0.1:8000/v1 --model my-model
 
 From the notebook of the same cluster:
@@ -40,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the command's name; default: those of this process.
 
     Returns:
-        The exit status: 0, or 1 after an error, which has been told on standard error.
+        The exit status: 0; 1 after an error, which has been told on standard error; or 130 after
+        a Ctrl-C that did not wait.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -48,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DatabricksError as error:
         print(f"langchain-dbx-eval: {error}", file=sys.stderr)  # noqa: T201 - this is a terminal
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return 0
 
 
@@ -119,6 +128,9 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="serve everybody who reaches the port; otherwise the key is DBX_EVAL_DRIVER_API_KEY, "
         "or a new one that is printed",
     )
+    serve.add_argument(
+        "--log-prompts", action="store_true", help="show in the log what clients send"
+    )
     serve.set_defaults(run=_serve)
 
 
@@ -158,6 +170,9 @@ def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _serve(options: argparse.Namespace) -> None:
     from langchain_dbx_eval.driver import EngineChoice, Limits, serve
 
+    # Only ours at INFO: other libraries say too much there.
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("langchain_dbx_eval").setLevel(logging.INFO)
     api_key: Literal[False] | None = False if options.no_api_key else None
     serve(
         options.target,
@@ -170,6 +185,7 @@ def _serve(options: argparse.Namespace) -> None:
             request_timeout=options.timeout,
             max_request_bytes=options.max_request_bytes,
         ),
+        log_prompts=options.log_prompts,
     )
 
 

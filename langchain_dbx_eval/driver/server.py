@@ -146,17 +146,22 @@ class DriverServer:
     def serve_forever(self) -> None:
         """Serve until SIGTERM, Ctrl-C or a `stop` from another thread; then stop as `stop` does.
 
-        A second signal does not wait for the requests in flight.
+        The requests in flight have as long to finish as any request has. A second signal does not
+        wait for them.
 
         Raises:
             DriverServerError: The port is in use, or the address is not this machine's.
+            KeyboardInterrupt: Ctrl-C came again.
         """
         with _stop_signals() as received:
             self.start()
             with tuned_for_serving():
                 while self._loop is not None and not received:
                     time.sleep(_SIGNAL_POLL_S)
-        self.stop()
+        if len(received) > 1:
+            self.stop(grace=0)
+            signal.raise_signal(received[-1])
+        self.stop(self._limits.request_timeout)
 
     def __enter__(self) -> DriverServer:
         return self.start()

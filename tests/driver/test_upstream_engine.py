@@ -17,9 +17,11 @@ import requests
 from langchain_dbx_eval.driver import (
     Call,
     DriverServer,
+    EngineChoice,
     GenerationRequest,
     RequestError,
     UpstreamEngine,
+    load_engine,
 )
 from langchain_dbx_eval.driver.call import ClientGoneError, DeadlinePassedError
 from langchain_dbx_eval.errors import ConfigurationError
@@ -279,6 +281,21 @@ def test_embeddings_are_put_into_their_order(engine: UpstreamEngine) -> None:
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ConfigurationError, match="address"):
         UpstreamEngine(address, "m")
+
+
+def test_the_key_of_an_upstream_is_a_variable(upstream: Any) -> None:
+    os.environ["DBX_EVAL_UPSTREAM_API_KEY"] = "from the environment"
+    engine = load_engine(upstream.url, EngineChoice(model="m"))
+    assert isinstance(engine, UpstreamEngine)
+    engine.generate(GenerationRequest("hi"))
+    assert upstream.seen[0][2]["Authorization"] == "Bearer from the environment"
+
+
+def test_a_key_of_an_upstream_that_no_header_can_carry_is_refused_unshown(upstream: Any) -> None:
+    os.environ["DBX_EVAL_UPSTREAM_API_KEY"] = "secret\n"
+    with pytest.raises(ConfigurationError, match="DBX_EVAL_UPSTREAM_API_KEY") as caught:
+        load_engine(upstream.url, EngineChoice(model="m"))
+    assert "secret\n" not in str(caught.value)
 
 
 def test_our_server_in_front_of_our_server(start_server: StartServer) -> None:
