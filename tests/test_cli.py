@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,16 +16,9 @@ from tenacity import retry, stop_after_delay, wait_fixed
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.cli import main
 
+pytestmark = pytest.mark.usefixtures("_log_levels_again")
+
 COMMAND = [sys.executable, "-m", "langchain_dbx_eval.cli"]
-
-
-@pytest.fixture(autouse=True)
-def _own_log_level() -> Iterator[None]:
-    """`serve` sets it, for a process of its own."""
-    log = logging.getLogger("langchain_dbx_eval")
-    level = log.level
-    yield
-    log.setLevel(level)
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

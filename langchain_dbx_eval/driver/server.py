@@ -62,7 +62,8 @@ class DriverServer:
             ``DBX_EVAL_DRIVER_API_KEY`` or makes a key, prints it and sets that variable;
             ``False`` asks for no key, and warns unless `host` is a loopback address.
         limits: How many requests at once, how long and how large; default: `Limits()`.
-        log_prompts: Whether the log may hold what clients send.
+        log_prompts: Whether each request is logged with what the client sent. An exception of the
+            engine is logged with its text in any case.
 
     Raises:
         ConfigurationError: The port, the key or the function cannot be used.
