@@ -6,15 +6,14 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.errors import DatabricksError
 
 __all__ = ["main"]
-
-_INTERRUPTED = 128 + signal.SIGINT
 
 _SERVE_DESCRIPTION = """\
 Serve a model over HTTP. Run it on the driver node of a cluster, and call it from
@@ -46,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the command's name; default: those of this process.
 
     Returns:
-        The exit status: 0; 1 after an error, which has been told on standard error; or 130 after
-        a Ctrl-C that did not wait.
+        The exit status: 0, or 1 after an error, which has been told on standard error.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -55,8 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DatabricksError as error:
         print(f"langchain-dbx-eval: {error}", file=sys.stderr)  # noqa: T201 - this is a terminal
         return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     return 0
 
 
@@ -174,19 +170,34 @@ def _serve(options: argparse.Namespace) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("langchain_dbx_eval").setLevel(logging.INFO)
     api_key: Literal[False] | None = False if options.no_api_key else None
-    serve(
-        options.target,
-        EngineChoice(options.engine, options.model, options.device, options.dtype),
-        host=options.host,
-        port=options.port,
-        api_key=api_key,
-        limits=Limits(
-            max_in_flight=options.max_in_flight,
-            request_timeout=options.timeout,
-            max_request_bytes=options.max_request_bytes,
-        ),
-        log_prompts=options.log_prompts,
+    limits = Limits(
+        max_in_flight=options.max_in_flight,
+        request_timeout=options.timeout,
+        max_request_bytes=options.max_request_bytes,
     )
+    with _ended_by_ctrl_c():
+        serve(
+            options.target,
+            EngineChoice(options.engine, options.model, options.device, options.dtype),
+            host=options.host,
+            port=options.port,
+            api_key=api_key,
+            limits=limits,
+            log_prompts=options.log_prompts,
+        )
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Let a Ctrl-C that the server does not take end the process at once, as SIGTERM does.
+
+    A KeyboardInterrupt would leave its threads the time to log what was taken from each of them.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _sync(options: argparse.Namespace) -> None:

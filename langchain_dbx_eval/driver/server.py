@@ -159,10 +159,12 @@ class DriverServer:
             with tuned_for_serving():
                 while self._loop is not None and not received:
                     time.sleep(_SIGNAL_POLL_S)
-        if len(received) > 1:
-            self.stop(grace=0)
-            signal.raise_signal(received[-1])
-        self.stop(self._limits.request_timeout)
+        again = len(received) > 1
+        try:
+            if again:
+                signal.raise_signal(received[-1])
+        finally:
+            self.stop(grace=0 if again else self._limits.request_timeout)
 
     def __enter__(self) -> DriverServer:
         return self.start()

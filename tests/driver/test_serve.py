@@ -111,12 +111,10 @@ def test_a_signal_ends_it_with_0_after_the_request_in_flight(
     assert process.wait(timeout=30) == 0
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)]
-)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("drains", [True, False], ids=["while it drains", "at once"])
 def test_a_second_signal_ends_it_quietly_with_a_request_in_flight(
-    tmp_path: Path, number: signal.Signals, status: int, drains: bool
+    tmp_path: Path, number: signal.Signals, drains: bool
 ) -> None:
     with running(tmp_path, *CLI) as process, ThreadPoolExecutor(1) as pool:
         port = port_of(process.stdout)
@@ -128,7 +126,7 @@ def test_a_second_signal_ends_it_quietly_with_a_request_in_flight(
         else:
             time.sleep(0.01)  # two signals at the same time are one
         process.send_signal(number)
-        assert process.wait(timeout=20) == status
+        assert process.wait(timeout=20) == -number  # to a shell 143 and 130
         assert isinstance(answer.exception(), requests.ConnectionError)
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
