@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from langchain_dbx_eval._version import __version__
@@ -16,7 +19,8 @@ _SERVE_DESCRIPTION = """\
 Serve a model over HTTP. Run it on the driver node of a cluster, and call it from
 LangChain with Databricks(cluster_driver_port=…), ChatDatabricks(…) or
 DatabricksEmbeddings(…); OpenAI's SDK and curl find /v1/chat/completions and its
-siblings. It stops at Ctrl-C or SIGTERM, after the requests in flight."""
+siblings. It stops at Ctrl-C or SIGTERM, after the requests in flight; a second one does
+not wait for them. Each request is a line on standard error."""
 
 _SERVE_EPILOG = """\
 Examples:
@@ -26,7 +30,8 @@ Examples:
     langchain-dbx-eval serve /Volumes/main/default/models/llama --dtype bfloat16
   Embeddings:
     langchain-dbx-eval serve ./all-MiniLM-L6-v2 --engine embeddings
-  A vLLM server on the same node, with key, limits and exact stop strings:
+  A vLLM server on the same node, with key, limits and exact stop strings; that server's own
+  key comes from DBX_EVAL_UPSTREAM_API_KEY, for all users of a machine see its command lines:
     langchain-dbx-eval serve http://127.0.0.1:8000/v1 --model my-model
 
 From the notebook of the same cluster:
@@ -107,10 +112,20 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="for one request, its time in the queue included; then 504 (%(default)s)",
     )
     serve.add_argument(
+        "--max-request-bytes",
+        type=int,
+        default=1 << 20,
+        metavar="N",
+        help="a longer body is refused, 413; an image in base64 may need more (%(default)s)",
+    )
+    serve.add_argument(
         "--no-api-key",
         action="store_true",
         help="serve everybody who reaches the port; otherwise the key is DBX_EVAL_DRIVER_API_KEY, "
         "or a new one that is printed",
+    )
+    serve.add_argument(
+        "--log-prompts", action="store_true", help="show in the log what clients send"
     )
     serve.set_defaults(run=_serve)
 
@@ -151,15 +166,38 @@ def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _serve(options: argparse.Namespace) -> None:
     from langchain_dbx_eval.driver import EngineChoice, Limits, serve
 
+    # Only ours at INFO: other libraries say too much there.
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("langchain_dbx_eval").setLevel(logging.INFO)
     api_key: Literal[False] | None = False if options.no_api_key else None
-    serve(
-        options.target,
-        EngineChoice(options.engine, options.model, options.device, options.dtype),
-        host=options.host,
-        port=options.port,
-        api_key=api_key,
-        limits=Limits(options.max_in_flight, options.timeout),
+    limits = Limits(
+        max_in_flight=options.max_in_flight,
+        request_timeout=options.timeout,
+        max_request_bytes=options.max_request_bytes,
     )
+    with _ended_by_ctrl_c():
+        serve(
+            options.target,
+            EngineChoice(options.engine, options.model, options.device, options.dtype),
+            host=options.host,
+            port=options.port,
+            api_key=api_key,
+            limits=limits,
+            log_prompts=options.log_prompts,
+        )
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Let a Ctrl-C that the server does not take end the process at once, as SIGTERM does.
+
+    A KeyboardInterrupt would leave its threads the time to log what was taken from each of them.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _sync(options: argparse.Namespace) -> None:

@@ -31,7 +31,6 @@ from langchain_dbx_eval.client.workspace import (
     SdkWorkspace,
     Workspace,
     connect,
-    current_cluster_id,
     header_value,
     normalise_host,
     profile_of,
@@ -49,6 +48,7 @@ from langchain_dbx_eval.hooks import (
     name_of_hook,
     show_hook,
 )
+from langchain_dbx_eval.place import current_cluster_id
 
 __all__ = ["DatabricksConnection"]
 

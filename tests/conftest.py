@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -31,6 +32,16 @@ def _environment_without_databricks(
         os.environ["DBX_EVAL_HOME"] = str(tmp_path / "dbx-eval")
         monkeypatch.chdir(tmp_path)
         yield
+
+
+@pytest.fixture
+def _log_levels_again() -> Iterator[None]:
+    """What `serve` and the documentation set for a process of their own ends with the test."""
+    logs = [logging.getLogger(f"langchain_dbx_eval{part}") for part in ("", ".driver")]
+    levels = [log.level for log in logs]
+    yield
+    for log, level in zip(logs, levels, strict=True):
+        log.setLevel(level)
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def _handler(server: LoopbackServer, answer: Responder) -> type[BaseHTTPRequestH
             else:
                 self._send(reply if isinstance(reply, Answer) else Answer(reply))
 
-        do_GET = do_POST  # noqa: N815
+        do_GET = do_CONNECT = do_POST  # noqa: N815
 
         def _send(self, reply: Answer) -> None:
             raw = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()

@@ -16,6 +16,8 @@ from tenacity import retry, stop_after_delay, wait_fixed
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.cli import main
 
+pytestmark = pytest.mark.usefixtures("_log_levels_again")
+
 COMMAND = [sys.executable, "-m", "langchain_dbx_eval.cli"]
 
 
@@ -38,6 +40,21 @@ def test_an_error_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[st
     told = capsys.readouterr().err
     assert told.startswith("langchain-dbx-eval: ")
     assert "no_such_module" in told
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--timeout=nan", "request_timeout is a number of seconds above 0"),
+        ("--max-in-flight=0", "max_in_flight is a whole number"),
+        ("--max-request-bytes=0", "max_request_bytes is a whole number"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(
+    capsys: pytest.CaptureFixture[str], option: str, told: str
+) -> None:
+    assert main(["serve", "langchain_dbx_eval.demo.answerer:answer", option]) == 1
+    assert told in capsys.readouterr().err
 
 
 def test_serve_serves_the_function(tmp_path: Path) -> None:

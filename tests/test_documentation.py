@@ -30,7 +30,7 @@ COMMANDS = [
 
 
 @pytest.mark.xdist_group("port 7777")
-@pytest.mark.usefixtures("mlflow_store", "documented_port")
+@pytest.mark.usefixtures("mlflow_store", "documented_port", "_log_levels_again")
 @pytest.mark.filterwarnings("ignore:Without an API key")
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page: Path) -> None:

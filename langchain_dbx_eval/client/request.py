@@ -25,6 +25,7 @@ from langchain_dbx_eval.errors import (
     InvalidResponseError,
     RequestTimeoutError,
 )
+from langchain_dbx_eval.place import is_loopback
 
 __all__ = [
     "CONNECT_TIMEOUT_S",
@@ -145,13 +146,16 @@ def environment_of(host: str) -> Environment:
     """Look up proxies and certificates for a host: once, for it takes as long as a request.
 
     The variables are those of requests: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``,
-    ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``.
+    ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``. A loopback address has no proxy, whatever they say:
+    on another machine it is another server, which must see neither key nor prompt.
     """
     from certifi import where
     from requests.utils import get_environ_proxies
 
     ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return Environment(get_environ_proxies(host, no_proxy=None), ca_bundle or where())
+    here = is_loopback(urlsplit(host).hostname or "")
+    proxies = {} if here else get_environ_proxies(host, no_proxy=None)
+    return Environment(proxies, ca_bundle or where())
 
 
 def checked(status: int, body: bytes, headers: Mapping[str, str], request: Request) -> None:

@@ -7,9 +7,7 @@ that expires is refreshed by the library that knows how.
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +16,7 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from langchain_dbx_eval.errors import AuthenticationError, ConfigurationError
+from langchain_dbx_eval.place import is_loopback
 
 if TYPE_CHECKING:
     from databricks.sdk.core import Config
@@ -28,7 +27,6 @@ __all__ = [
     "SdkWorkspace",
     "Workspace",
     "connect",
-    "current_cluster_id",
     "header_value",
     "normalise_host",
     "profile_of",
@@ -218,7 +216,7 @@ def normalise_host(raw: str) -> str:
             "The workspace host has a user name or password in it ('…@host'). Give the host alone."
         )
         raise ConfigurationError(msg)
-    if parts.scheme == "http" and not _is_loopback(name):
+    if parts.scheme == "http" and not is_loopback(name):
         msg = f"The workspace host {raw!r} is http, which would show the token. Use https."
         raise ConfigurationError(msg)
     address = f"[{name}]" if ":" in name else name
@@ -254,22 +252,6 @@ def profile_of(uri: str | None) -> str | None:
     return profile
 
 
-def current_cluster_id(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The id of the cluster that this notebook or job runs on, or None elsewhere.
-
-    ``DATABRICKS_CLUSTER_ID`` is databricks-sdk's own setting for it; on a cluster, the notebook's
-    context knows it.
-    """
-    if cluster_id := environment.get("DATABRICKS_CLUSTER_ID"):
-        return cluster_id
-    # Only Databricks' runtime has this module, and a notebook has always loaded it already.
-    context = sys.modules.get("dbruntime.databricks_repl_context")
-    if context is None:
-        return None
-    cluster_id = getattr(context.get_context(), "clusterId", None)
-    return str(cluster_id) if cluster_id else None
-
-
 def _environment_token(environment: Mapping[str, str]) -> str | None:
     """The token of the environment, unless it also names a login that the SDK must arbitrate."""
     rivals = ("DATABRICKS_CONFIG_PROFILE", "DATABRICKS_CLIENT_ID", "DATABRICKS_AUTH_TYPE")
@@ -295,12 +277,3 @@ def _login_error(error: Exception) -> AuthenticationError:
         f"Databricks did not let us log in. Set DATABRICKS_HOST and DATABRICKS_TOKEN, run "
         f"`databricks auth login`, or pass host= and api_token=. The SDK says: {error}"
     )
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

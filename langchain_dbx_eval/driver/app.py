@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_dbx_eval.driver.service import DriverService
 
-__all__ = ["MAX_REQUEST_BYTES", "create_app", "service_of"]
-
-MAX_REQUEST_BYTES = 1 << 20
-"""About 250,000 tokens of English: more than the models that fit on a driver node read."""
+__all__ = ["create_app", "service_of"]
 
 _SERVICE = "langchain_dbx_eval.driver"
 
@@ -29,7 +26,6 @@ def create_app(
     engine: Engine | Embedder | Callable[..., Any],
     *,
     api_key: ApiKey = None,
-    max_request_bytes: int = MAX_REQUEST_BYTES,
     limits: Limits | None = None,
     log_prompts: bool = False,
 ) -> Flask:
@@ -46,9 +42,9 @@ def create_app(
         api_key: What a request must carry as ``X-Api-Key``. ``None`` takes the variable
             ``DBX_EVAL_DRIVER_API_KEY`` or makes a key, prints it and sets that variable;
             ``False`` asks for no key.
-        max_request_bytes: A longer body is answered with 413.
-        limits: How many requests at once, and for how long; default: `Limits()`.
-        log_prompts: Whether the log may hold what clients send.
+        limits: How many requests at once, how long and how large; default: `Limits()`.
+        log_prompts: Whether each request is logged with what the client sent. An exception of the
+            engine is logged with its text in any case.
 
     Returns:
         The app.
@@ -66,7 +62,7 @@ def create_app(
         engine = CallableEngine(engine, max_concurrency=limits.max_in_flight)
     service = DriverService(engine, limits)
     app: Flask = flask.Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = max_request_bytes
+    app.config["MAX_CONTENT_LENGTH"] = limits.max_request_bytes
     app.wsgi_app = ProxyPaths(app.wsgi_app)  # type: ignore[method-assign]
     app.extensions[_SERVICE] = service
     routes.add_request_log(app, service)

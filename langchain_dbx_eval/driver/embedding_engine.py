@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.driver.call import Call
 from langchain_dbx_eval.driver.engine import Vectors
+from langchain_dbx_eval.driver.model_loading import loading
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -30,16 +31,18 @@ class EmbeddingEngine:
         device: Where to run, such as ``"cuda"``; default: the fastest there is.
 
     Raises:
+        ConfigurationError: The model cannot be loaded, or not be put on the device.
         MissingDependencyError: sentence-transformers is not installed.
     """
 
     def __init__(self, model: str | SentenceTransformer, *, device: str | None = None) -> None:
         library = require("sentence_transformers", extra="transformers")
-        self._model: Any = (
-            library.SentenceTransformer(model, device=device, trust_remote_code=False)
-            if isinstance(model, str)
-            else model
-        )
+        self._model: Any = model
+        if isinstance(model, str):
+            with loading(model, "an embedding model"):
+                self._model = library.SentenceTransformer(
+                    model, device=device, trust_remote_code=False
+                )
         self.name = model if isinstance(model, str) else type(model).__name__
         # A fast tokenizer holds its truncation as state: two threads at once cut each other's.
         self._lock = threading.Lock()

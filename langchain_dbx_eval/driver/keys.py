@@ -13,10 +13,19 @@ from typing import Literal
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["KEY_HEADER", "KEY_VARIABLE", "ApiKey", "key_matches", "resolve_key"]
+__all__ = [
+    "KEY_HEADER",
+    "KEY_VARIABLE",
+    "UPSTREAM_KEY_VARIABLE",
+    "ApiKey",
+    "key_matches",
+    "resolve_key",
+    "upstream_key",
+]
 
 KEY_HEADER = "X-Api-Key"
 KEY_VARIABLE = "DBX_EVAL_DRIVER_API_KEY"
+UPSTREAM_KEY_VARIABLE = "DBX_EVAL_UPSTREAM_API_KEY"
 
 ApiKey = str | Literal[False] | None
 """A key; ``None`` for the environment's or a new one; ``False`` for an open server."""
@@ -49,6 +58,19 @@ def resolve_key(api_key: ApiKey) -> str | None:
     # For the person at the notebook or terminal; a log would keep the secret.
     print(f"New API key, to be set as {KEY_VARIABLE} where clients run: {key}", flush=True)  # noqa: T201
     return key
+
+
+def upstream_key() -> str | None:
+    """Find the key of a server behind this one, which a command line would show to everybody.
+
+    Returns:
+        The value of ``DBX_EVAL_UPSTREAM_API_KEY``, or ``None`` where it is not set.
+
+    Raises:
+        ConfigurationError: It cannot travel in a header.
+    """
+    key = os.environ.get(UPSTREAM_KEY_VARIABLE)
+    return _usable(key, f"The variable {UPSTREAM_KEY_VARIABLE}") if key else None
 
 
 def key_matches(given: str, key: str) -> bool:

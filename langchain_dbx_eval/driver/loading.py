@@ -8,7 +8,7 @@ from typing import Literal
 from langchain_dbx_eval.driver.callable_engine import CallableEngine
 from langchain_dbx_eval.driver.embedding_engine import EmbeddingEngine
 from langchain_dbx_eval.driver.engine import Embedder, Engine
-from langchain_dbx_eval.driver.keys import ApiKey
+from langchain_dbx_eval.driver.keys import ApiKey, upstream_key
 from langchain_dbx_eval.driver.limits import Limits
 from langchain_dbx_eval.driver.server import EVERY_ADDRESS, DriverServer
 from langchain_dbx_eval.driver.upstream_engine import UpstreamEngine
@@ -42,7 +42,8 @@ def load_engine(target: str, choice: EngineChoice) -> Engine | Embedder:
     """Make the engine that serves a target.
 
     Args:
-        target: ``"package.module:function"``, a model's name or folder, or an address.
+        target: ``"package.module:function"``, a model's name or folder, or an address, whose key
+            is the variable ``DBX_EVAL_UPSTREAM_API_KEY``.
         choice: Which engine, and how.
 
     Returns:
@@ -59,7 +60,7 @@ def load_engine(target: str, choice: EngineChoice) -> Engine | Embedder:
         if choice.model is None:
             msg = "An upstream server is asked for a model: name it with --model."
             raise ConfigurationError(msg)
-        return UpstreamEngine(target, choice.model)
+        return UpstreamEngine(target, choice.model, api_key=upstream_key())
     if kind == "embeddings":
         return EmbeddingEngine(target, device=choice.device)
     from langchain_dbx_eval.driver.transformers_engine import TransformersEngine  # imports torch
@@ -75,6 +76,7 @@ def serve(
     port: int | str = 7777,
     api_key: ApiKey = None,
     limits: Limits | None = None,
+    log_prompts: bool = False,
 ) -> None:
     """Serve a target until SIGTERM or Ctrl-C.
 
@@ -85,14 +87,17 @@ def serve(
         port: As for `DriverServer`.
         api_key: As for `DriverServer`.
         limits: As for `DriverServer`.
+        log_prompts: As for `DriverServer`.
 
     Raises:
-        ConfigurationError: The target cannot be loaded, or the port or the key not be used.
+        ConfigurationError: The target cannot be loaded, or the port or a key not be used.
         DriverServerError: The port is in use, or the address is not this machine's.
         MissingDependencyError: An extra is not installed.
     """
     engine = load_engine(target, choice or EngineChoice())
-    DriverServer(engine, host=host, port=port, api_key=api_key, limits=limits).serve_forever()
+    DriverServer(
+        engine, host=host, port=port, api_key=api_key, limits=limits, log_prompts=log_prompts
+    ).serve_forever()
 
 
 def _kind_of(target: str) -> EngineKind:

@@ -37,7 +37,10 @@ _HTTP_ERRORS = {
         "and GET /health, /metrics, /v1/models and /openapi.json here.",
     ),
     405: ("METHOD_NOT_ALLOWED", "This path takes another method: see the Allow header."),
-    413: ("REQUEST_TOO_LARGE", "The body is longer than this server takes: send a shorter prompt."),
+    413: (
+        "REQUEST_TOO_LARGE",
+        "The body is longer than this server's max_request_bytes: send a shorter one.",
+    ),
 }
 _CLIENT_CLOSED_REQUEST = 499  # nginx's number, which logs and dashboards know
 _NO_KEY_NEEDED = frozenset({"health", "ping"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import signal
 import socket
@@ -15,14 +14,14 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from langchain_dbx_eval.driver.admission import MAX_IN_FLIGHT
-from langchain_dbx_eval.driver.app import MAX_REQUEST_BYTES, create_app, service_of
+from langchain_dbx_eval.driver.app import create_app, service_of
 from langchain_dbx_eval.driver.engine import Embedder, Engine
 from langchain_dbx_eval.driver.keys import ApiKey
 from langchain_dbx_eval.driver.limits import Limits
 from langchain_dbx_eval.driver.own_process import tuned_for_serving
 from langchain_dbx_eval.driver.waitress_loop import WaitressLoop
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
+from langchain_dbx_eval.place import current_cluster_id, is_loopback
 
 __all__ = ["EVERY_ADDRESS", "DriverServer"]
 
@@ -34,9 +33,8 @@ _SPARE_THREADS = 8
 _SIGNAL_POLL_S = 0.2
 # The app answers a body over its limit in our form of error. waitress drops the connection of
 # one that is longer still, and a client that is sending sees a reset: so not at the same size.
-_MAX_BODY_BYTES = 4 * MAX_REQUEST_BYTES
+_HARD_LIMIT_FACTOR = 4
 _WAITRESS = {
-    "max_request_body_size": _MAX_BODY_BYTES,
     # The default of 100 is used up by 100 slow connections; with these settings 700 of them left
     # normal requests at 1-12 ms (waitress 3.0.2).
     "connection_limit": 1000,
@@ -63,8 +61,9 @@ class DriverServer:
         api_key: What a request must carry as ``X-Api-Key``. ``None`` takes the variable
             ``DBX_EVAL_DRIVER_API_KEY`` or makes a key, prints it and sets that variable;
             ``False`` asks for no key, and warns unless `host` is a loopback address.
-        limits: How many requests at once, and for how long; default: `Limits()`.
-        log_prompts: Whether the log may hold what clients send.
+        limits: How many requests at once, how long and how large; default: `Limits()`.
+        log_prompts: Whether each request is logged with what the client sent. An exception of the
+            engine is logged with its text in any case.
 
     Raises:
         ConfigurationError: The port, the key or the function cannot be used.
@@ -83,13 +82,11 @@ class DriverServer:
     ) -> None:
         self._host = host
         self._asked_port = self._port = _checked_port(port)
+        self._limits = limits = limits or Limits()
         self._app = create_app(engine, api_key=api_key, limits=limits, log_prompts=log_prompts)
-        # Beyond the places there are threads to say so, and to answer /health and /metrics.
-        places = MAX_IN_FLIGHT if limits is None else limits.max_in_flight
-        self._threads = places + _SPARE_THREADS
         self._loop: WaitressLoop | None = None
         self._lock = threading.Lock()
-        if api_key is False and not _is_loopback(host):
+        if api_key is False and not is_loopback(host):
             msg = f"Without an API key, everyone who reaches {host} can use this driver server."
             warnings.warn(msg, stacklevel=2)
         if self._port and self._port not in _DOCUMENTED_PORTS:
@@ -125,7 +122,7 @@ class DriverServer:
                     listener.close()
                     raise
                 self._port = listener.getsockname()[1]
-                settings = {**_WAITRESS, "threads": self._threads}
+                settings = _waitress_settings(self._limits)
                 self._loop = WaitressLoop(self._app, listener, "dbx-eval-driver-server", settings)
                 self._announce()
         return self
@@ -150,17 +147,24 @@ class DriverServer:
     def serve_forever(self) -> None:
         """Serve until SIGTERM, Ctrl-C or a `stop` from another thread; then stop as `stop` does.
 
-        A second signal does not wait for the requests in flight.
+        The requests in flight have as long to finish as any request has. A second signal does not
+        wait for them.
 
         Raises:
             DriverServerError: The port is in use, or the address is not this machine's.
+            KeyboardInterrupt: Ctrl-C came again.
         """
         with _stop_signals() as received:
             self.start()
             with tuned_for_serving():
                 while self._loop is not None and not received:
                     time.sleep(_SIGNAL_POLL_S)
-        self.stop()
+        again = len(received) > 1
+        try:
+            if again:
+                signal.raise_signal(received[-1])
+        finally:
+            self.stop(grace=0 if again else self._limits.request_timeout)
 
     def __enter__(self) -> DriverServer:
         return self.start()
@@ -177,18 +181,32 @@ class DriverServer:
         return f"DriverServer({self.url}, {'stopped' if self._loop is None else 'serving'})"
 
     def _announce(self) -> None:
-        cluster = os.environ.get("DATABRICKS_CLUSTER_ID")
-        place = f'cluster_id="{cluster}", ' if cluster else ""
+        cluster, takes = current_cluster_id(), service_of(self._app).takes
+        component = "Databricks" if takes.generates else "DatabricksEmbeddings"
+        place = f'cluster_id="{cluster}"' if cluster else 'host="local"'
         lines = [
             f"Serving on {self.url}",
-            f'From LangChain: Databricks({place}cluster_driver_port="{self._port}")',
+            f'From LangChain: {component}({place}, cluster_driver_port="{self._port}")',
         ]
         if cluster:
-            workspace = os.environ.get("DATABRICKS_HOST", "https://<workspace>").rstrip("/")
-            proxy = f"{workspace}/driver-proxy-api/o/0/{cluster}/{self._port}/"
+            proxy = f"{_workspace_url()}/driver-proxy-api/o/0/{cluster}/{self._port}/"
             lines.append(f"From anywhere, with a token of the workspace: {proxy}")
         # The answer to the cell or command that was just run, which a log would hide.
         print(*lines, sep="\n", flush=True)  # noqa: T201
+
+
+def _workspace_url() -> str:
+    host = (os.environ.get("DATABRICKS_HOST") or "<workspace>").rstrip("/")
+    return host if "://" in host else f"https://{host}"
+
+
+def _waitress_settings(limits: Limits) -> dict[str, int]:
+    return {
+        **_WAITRESS,
+        "max_request_body_size": _HARD_LIMIT_FACTOR * limits.max_request_bytes,
+        # Beyond the places there are threads to say so, and to answer /health and /metrics.
+        "threads": limits.max_in_flight + _SPARE_THREADS,
+    }
 
 
 def _checked_port(port: int | str) -> int:
@@ -198,13 +216,6 @@ def _checked_port(port: int | str) -> int:
         msg = f"{port!r} is no port: use a number from 3000 to 8000, or 0 for any free one."
         raise ConfigurationError(msg)
     return number
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:

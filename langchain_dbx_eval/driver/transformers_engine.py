@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_dbx_eval._extras import require
 from langchain_dbx_eval.driver.completion import BatchLoop, Completion, Detokenizer
 from langchain_dbx_eval.driver.engine import Generation, GenerationRequest, Piece
+from langchain_dbx_eval.driver.model_loading import loading
 from langchain_dbx_eval.driver.parameters import LENGTH_NAMES
 from langchain_dbx_eval.driver.prompts import PromptEncoder
 from langchain_dbx_eval.driver.refusal import RequestError
@@ -222,8 +223,9 @@ class TransformersEngine:
 def _loaded(name: str, device: str | None, dtype: str | None) -> tuple[Any, Any]:
     import transformers
 
+    _check_dtype(dtype or "auto")
     where = device or _best_device()
-    try:
+    with loading(name, "a causal language model"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             name,
@@ -232,10 +234,15 @@ def _loaded(name: str, device: str | None, dtype: str | None) -> tuple[Any, Any]
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, ImportError) as error:
-        msg = f"{name!r} cannot be loaded as a causal language model: {error}"
-        raise ConfigurationError(msg) from error
-    return (model if where == "auto" else model.to(where)).eval(), tokenizer
+        return (model if where == "auto" else model.to(where)).eval(), tokenizer
+
+
+def _check_dtype(name: str) -> None:
+    import torch
+
+    if name != "auto" and not isinstance(getattr(torch, name, None), torch.dtype):
+        msg = f"{name!r} is no dtype of torch: use 'bfloat16', 'float16', 'float32' or 'auto'."
+        raise ConfigurationError(msg)
 
 
 def _best_device() -> str:

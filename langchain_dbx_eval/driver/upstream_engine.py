@@ -162,15 +162,16 @@ class UpstreamEngine:
 
     def _trouble_now(self) -> str | None:
         try:
-            answer = requests.get(
-                f"{self._base_url}/models",
-                headers=self._headers,
-                timeout=_HEALTH_S,
-                allow_redirects=False,
-            )
+            with _direct_session() as session:
+                status = session.get(
+                    f"{self._base_url}/models",
+                    headers=self._headers,
+                    timeout=_HEALTH_S,
+                    allow_redirects=False,
+                ).status_code
         except requests.RequestException:
             return "The upstream server cannot be reached."
-        return None if answer.ok else f"The upstream server answers {answer.status_code}."
+        return None if 200 <= status < 300 else f"The upstream server answers {status}."
 
     def __repr__(self) -> str:
         return f"UpstreamEngine({self._base_url!r}, {self.name!r})"
@@ -198,9 +199,7 @@ class _Connection:
     def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
         self._base_url = base_url
         self._headers = headers
-        self._session = requests.Session()
-        # ~/.netrc would replace the key, and a proxy has no business on a node's own port.
-        self._session.trust_env = False
+        self._session = _direct_session()
         self._response: requests.Response | None = None
         self._closed = False
 
@@ -305,6 +304,13 @@ class _Reading:
             self._usage.get(name) for name in ("prompt_tokens", "completion_tokens")
         )
         return Piece(self._cutter.finish(), self._reason, prompt, completion)
+
+
+def _direct_session() -> requests.Session:
+    session = requests.Session()
+    # ~/.netrc would replace the key, and a proxy has no business on a node's own port.
+    session.trust_env = False
+    return session
 
 
 def _shut_down(response: requests.Response) -> None:

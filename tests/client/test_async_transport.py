@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from loopback import (
     events,
 )
 
-from langchain_dbx_eval import ChatDatabricks, DatabricksEmbeddings, errors
+from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
 
 WHOLE = ("invoke", "ainvoke")
 STREAMS = ("stream", "astream")
@@ -371,21 +372,61 @@ def _forgotten_environment() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_forgotten_environment")
 @pytest.mark.parametrize("call", CALLS)
-def test_a_proxy_of_the_environment_is_used(server: LoopbackServer, call: str) -> None:
-    os.environ["HTTP_PROXY"] = os.environ["http_proxy"] = server.url
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
-    chat = ChatDatabricks(model="m", host="http://127.0.0.9:9", api_token="t", max_retries=0)
-    assert ask(chat, call)
-    assert server.requests[0].path == "http://127.0.0.9:9/serving-endpoints/m/invocations"
+def test_a_proxy_of_the_environment_is_used(call: str) -> None:
+    with LoopbackServer(lambda _: Answer(status=403)) as proxy:
+        os.environ["HTTPS_PROXY"] = os.environ["https_proxy"] = proxy.url
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
+        chat = ChatDatabricks(model="m", host="workspace.invalid", api_token="t", max_retries=0)
+        with pytest.raises(errors.ConnectionFailedError):
+            ask(chat, call)
+        assert proxy.requests[0].method == "CONNECT"
+        assert proxy.requests[0].path == "workspace.invalid:443"
 
 
 @pytest.mark.usefixtures("_forgotten_environment")
 @pytest.mark.parametrize("call", CALLS)
-def test_a_host_of_no_proxy_is_called_directly(server: LoopbackServer, call: str) -> None:
-    os.environ["HTTP_PROXY"] = os.environ["http_proxy"] = "http://127.0.0.9:9"
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
-    assert ask(chat_at(server), call)
-    assert server.requests[0].path == "/serving-endpoints/m/invocations"
+def test_a_host_of_no_proxy_is_called_directly(call: str) -> None:
+    with LoopbackServer(lambda _: Answer(status=403)) as proxy:
+        os.environ["HTTPS_PROXY"] = os.environ["https_proxy"] = proxy.url
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "0.0.0.0"
+        chat = ChatDatabricks(model="m", host="0.0.0.0:1", api_token="t", max_retries=0)
+        with pytest.raises(errors.ConnectionFailedError):
+            ask(chat, call)
+        assert not proxy.requests
+
+
+@pytest.fixture
+def proxy_for_all(_forgotten_environment: None) -> Iterator[LoopbackServer]:
+    """A proxy that the environment names for every host."""
+    with LoopbackServer(lambda _: Answer(status=403)) as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            os.environ[name] = os.environ[name.lower()] = proxy.url
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
+        yield proxy
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LocalHost", "127.0.0.9", "[::1]"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_proxy_never_sees_what_goes_to_this_machine(
+    server: LoopbackServer, proxy_for_all: LoopbackServer, name: str, call: str
+) -> None:
+    host = f"http://{name}:{server.port}"
+    chat = ChatDatabricks(model="m", host=host, api_token="t", max_retries=0)
+    with suppress(errors.ConnectionFailedError):  # nobody listens on the addresses but the first
+        ask(chat, call)
+    assert not proxy_for_all.requests
+
+
+@pytest.mark.parametrize("model", [Databricks, ChatDatabricks, DatabricksEmbeddings])
+def test_a_proxy_never_sees_the_key_of_an_app_on_this_node(
+    server: LoopbackServer, proxy_for_all: LoopbackServer, model: type[Any]
+) -> None:
+    client = model(cluster_driver_port=server.port, host="local", driver_api_key="k", max_retries=0)
+    begin = client.embed_query if model is DatabricksEmbeddings else client.invoke
+    with suppress(errors.DatabricksError):  # it answers all of them as a chat
+        begin("hi")
+    assert server.requests[0].headers["X-Api-Key"] == "k"
+    assert not proxy_for_all.requests
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

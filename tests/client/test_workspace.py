@@ -10,12 +10,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from langchain_dbx_eval import ChatDatabricks, errors
-from langchain_dbx_eval.client.workspace import (
-    connect,
-    current_cluster_id,
-    normalise_host,
-    profile_of,
-)
+from langchain_dbx_eval.client.workspace import connect, normalise_host, profile_of
+from langchain_dbx_eval.place import current_cluster_id
 from langchain_dbx_eval.testing import LocalWorkspace
 
 

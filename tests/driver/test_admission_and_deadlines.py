@@ -255,7 +255,15 @@ def test_two_hundred_slow_connections_leave_it_answering(limited: Any) -> None:
         assert ask(server).json() == "hi"
 
 
-@pytest.mark.parametrize("limits", [{"max_in_flight": 0}, {"request_timeout": 0}])
-def test_limits_that_serve_nobody_are_refused(limits: Any) -> None:
-    with pytest.raises(ConfigurationError):
-        Limits(**limits)
+@pytest.mark.parametrize("name", ["max_in_flight", "max_request_bytes"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, "64", None, float("nan")])
+def test_a_count_that_is_none_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} is a whole number, at least 1"):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["request_timeout", "keep_alive"])
+@pytest.mark.parametrize("value", [0, -1.5, True, "290", None, float("nan")])
+def test_a_time_that_is_none_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} is a number of seconds above 0"):
+        Limits(**{name: value})

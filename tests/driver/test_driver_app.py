@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from langchain_dbx_eval.driver import DriverServer, create_app
+from langchain_dbx_eval.driver import DriverServer, Limits, create_app
 
 StartServer = Callable[..., DriverServer]
 JSON = {"Content-Type": "application/json"}
@@ -149,8 +149,17 @@ def test_a_body_far_over_the_limit_is_refused_before_it_is_sent(start_server: St
 
 
 def test_the_limit_of_the_body_can_be_set() -> None:
-    client = create_app(echo, api_key=False, max_request_bytes=100).test_client()
+    client = create_app(echo, api_key=False, limits=Limits(max_request_bytes=100)).test_client()
     assert client.post("/", json={"prompt": "x" * 100}).status_code == 413
+
+
+@pytest.mark.parametrize("size", [1_400_000, 7_000_000])
+def test_a_server_takes_the_bodies_that_its_limits_name(size: int) -> None:
+    limits = Limits(max_request_bytes=8_000_000)
+    with DriverServer(echo, "127.0.0.1", 0, False, limits=limits) as server:
+        response = requests.post(server.url, json={"prompt": "x" * size})
+        assert len(response.json()) == size
+        assert requests.post(server.url, data=b" " * 9_000_000, headers=JSON).status_code == 413
 
 
 def failing(prompt: str) -> str:

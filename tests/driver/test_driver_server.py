@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
-from langchain_dbx_eval.driver import CallableEngine, DriverServer
+from langchain_dbx_eval import Databricks, DatabricksEmbeddings
+from langchain_dbx_eval.driver import Call, CallableEngine, DriverServer, Vectors
 from langchain_dbx_eval.driver.app import service_of
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
 
@@ -247,14 +250,62 @@ def test_start_prints_the_address_and_the_langchain_line(
     with local_server() as server:
         assert capsys.readouterr().out == (
             f"Serving on {server.url}\n"
-            f'From LangChain: Databricks(cluster_driver_port="{server.port}")\n'
+            f'From LangChain: Databricks(host="local", cluster_driver_port="{server.port}")\n'
         )
+
+
+@pytest.mark.filterwarnings("ignore:cluster_driver_port")
+def test_the_langchain_line_works_as_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with local_server():
+        line = capsys.readouterr().out.splitlines()[1].removeprefix("From LangChain: ")
+        assert eval(line, {"Databricks": Databricks}).invoke("hi") == "hi"
+
+
+class Embeds:
+    """An engine that has vectors and no words."""
+
+    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
+        return Vectors([[1.0] for _ in texts])
+
+
+@pytest.mark.filterwarnings("ignore:cluster_driver_port")
+def test_the_langchain_line_of_an_embedder_is_one_for_embeddings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with DriverServer(Embeds(), "127.0.0.1", 0, False):
+        line = capsys.readouterr().out.splitlines()[1].removeprefix("From LangChain: ")
+        client = eval(line, {"DatabricksEmbeddings": DatabricksEmbeddings})
+        assert client.embed_query("hi") == [1.0]
 
 
 def test_on_a_cluster_the_langchain_line_has_its_id(capsys: pytest.CaptureFixture[str]) -> None:
     os.environ["DATABRICKS_CLUSTER_ID"] = "0927-034054-wqx8yh0g"
+    with local_server() as server:
+        printed = capsys.readouterr().out
+    assert 'Databricks(cluster_id="0927-034054-wqx8yh0g", cluster_driver_port="' in printed
+    proxy = f"driver-proxy-api/o/0/0927-034054-wqx8yh0g/{server.port}/"
+    assert f"https://<workspace>/{proxy}" in printed
+
+
+def test_in_a_notebook_the_langchain_line_has_its_cluster(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: Any = ModuleType("dbruntime.databricks_repl_context")
+    context.get_context = lambda: SimpleNamespace(clusterId="c-2")
+    monkeypatch.setitem(sys.modules, "dbruntime.databricks_repl_context", context)
     with local_server():
-        assert 'Databricks(cluster_id="0927-034054-wqx8yh0g", ' in capsys.readouterr().out
+        assert 'Databricks(cluster_id="c-2", ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("host", ["my.databricks.com", "https://my.databricks.com/"])
+def test_the_printed_address_of_the_proxy_is_a_url(
+    capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    os.environ["DATABRICKS_CLUSTER_ID"] = "c-1"
+    os.environ["DATABRICKS_HOST"] = host
+    with local_server():
+        printed = capsys.readouterr().out
+    assert ": https://my.databricks.com/driver-proxy-api/o/0/c-1/" in printed
 
 
 def test_making_a_server_prints_nothing_when_a_key_is_given(

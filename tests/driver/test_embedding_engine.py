@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tiny_gpt2 import tiny_tokenizer
 
 from langchain_dbx_eval.driver import Call, DriverServer, EmbeddingEngine
 from langchain_dbx_eval.driver.call import DeadlinePassedError
+from langchain_dbx_eval.errors import ConfigurationError
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,14 @@ def test_the_deadline_is_kept_between_batches(engine: EmbeddingEngine) -> None:
 def test_it_is_served(engine: EmbeddingEngine, start_server: Callable[..., DriverServer]) -> None:
     answer: Any = requests.post(start_server(engine).url, json={"input": "hello"}).json()
     assert len(answer["data"][0]["embedding"]) == 16
+
+
+@pytest.mark.parametrize("device", ["nonsense", "vulkan"])
+def test_a_device_that_is_not_there_is_one_clear_error(folder: str, device: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"cannot be loaded as an embedding.*{device}"):
+        EmbeddingEngine(folder, device=device)
+
+
+def test_a_folder_without_a_model_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be loaded as an embedding model"):
+        EmbeddingEngine(str(tmp_path / "none"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -34,13 +36,38 @@ serve("slow_app:answer", host="127.0.0.1", port=0, api_key="key")
 """
 
 
-@pytest.fixture
-def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    (tmp_path / "slow_app.py").write_text(MODULE)
-    command = [sys.executable, "-c", PROGRAM]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+STUCK = """
+import pathlib, time
+from langchain_dbx_eval.driver import DriverServer, Limits
+
+class Stuck:
+    parameters = frozenset()
+    def generate(self, request):
+        pathlib.Path("entered").touch()
+        time.sleep(600)
+
+limits = Limits(request_timeout=1)
+DriverServer(Stuck(), "127.0.0.1", 0, "key", limits=limits).serve_forever()
+"""
+CLI = ["-m", "langchain_dbx_eval.cli", "serve", "slow_app:answer", "--host=127.0.0.1", "--port=0"]
+
+
+@contextmanager
+def running(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Python with these arguments, in a folder that has the slow function."""
+    (folder / "slow_app.py").write_text(MODULE)
+    os.environ["DBX_EVAL_DRIVER_API_KEY"] = "key"
+    pipe = subprocess.PIPE
+    command = [sys.executable, *words]
+    with subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True) as process:
         yield process
         process.kill()
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    with running(tmp_path, "-c", PROGRAM) as process:
+        yield process
 
 
 def port_of(output: IO[str] | None) -> int:
@@ -54,6 +81,11 @@ def ask(port: int) -> str:
     headers = {"X-Api-Key": "key"}
     answer = requests.post(f"http://127.0.0.1:{port}", json={"prompt": "hi"}, headers=headers)
     return str(answer.json())
+
+
+def wait_until_entered(folder: Path) -> None:
+    while not (folder / "entered").exists():
+        time.sleep(0.01)
 
 
 def wait_until_refused(port: int) -> None:
@@ -71,13 +103,57 @@ def test_a_signal_ends_it_with_0_after_the_request_in_flight(
     port = port_of(process.stdout)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, port)
-        while not (tmp_path / "entered").exists():
-            time.sleep(0.01)
+        wait_until_entered(tmp_path)
         process.send_signal(number)
         wait_until_refused(port)
         (tmp_path / "released").touch()
         assert answer.result() == "hi"
     assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("drains", [True, False], ids=["while it drains", "at once"])
+def test_a_second_signal_ends_it_quietly_with_a_request_in_flight(
+    tmp_path: Path, number: signal.Signals, drains: bool
+) -> None:
+    with running(tmp_path, *CLI) as process, ThreadPoolExecutor(1) as pool:
+        port = port_of(process.stdout)
+        answer = pool.submit(ask, port)
+        wait_until_entered(tmp_path)
+        process.send_signal(number)
+        if drains:
+            wait_until_refused(port)
+        else:
+            time.sleep(0.01)  # two signals at the same time are one
+        process.send_signal(number)
+        assert process.wait(timeout=20) == -number  # to a shell 143 and 130
+        assert isinstance(answer.exception(), requests.ConnectionError)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_request_in_flight_has_as_long_as_any_request_has(tmp_path: Path) -> None:
+    with running(tmp_path, "-c", STUCK) as process, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, port_of(process.stdout))
+        wait_until_entered(tmp_path)
+        begun = time.monotonic()
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+        assert time.monotonic() - begun > 1
+        assert isinstance(answer.exception(), requests.ConnectionError)
+
+
+@pytest.mark.parametrize("words", [(), ("--log-prompts",)])
+def test_each_request_is_a_line_of_the_log(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "released").touch()
+    with running(tmp_path, *CLI, *words) as process:
+        assert ask(port_of(process.stdout)) == "hi"
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+    when, bytes_in = r"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d+", len('{"prompt": "hi"}')
+    assert re.search(rf"{when} INFO \w+ / 200, {bytes_in} bytes in, [\d.]+ s$", log, re.MULTILINE)
+    assert ("{'prompt': 'hi'}" in log) == bool(words)
+    assert "key" not in log
 
 
 def test_a_target_that_cannot_be_loaded_is_told_before_the_port_is_taken() -> None:

@@ -530,6 +530,23 @@ def test_a_model_that_is_not_there_is_one_clear_error(name: str) -> None:
         TransformersEngine(name)
 
 
+@pytest.mark.parametrize("device", ["nonsense", "xpu"])
+def test_a_device_that_is_not_there_is_one_clear_line(
+    tmp_path: Path, model: Any, tokenizer: Any, device: str
+) -> None:
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigurationError, match="cannot be loaded as a causal") as caught:
+        TransformersEngine(str(tmp_path), device=device)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["bogus", "nn"])
+def test_a_dtype_that_is_none_is_refused_before_anything_is_loaded(dtype: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'{dtype}' is no dtype"):
+        TransformersEngine("/no/such/folder", dtype=dtype)
+
+
 def test_a_loaded_model_without_its_tokenizer_is_refused(model: Any) -> None:
     with pytest.raises(ConfigurationError, match="tokenizer"):
         TransformersEngine(model)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,11 @@ import requests
 from langchain_dbx_eval.driver import (
     Call,
     DriverServer,
+    EngineChoice,
     GenerationRequest,
     RequestError,
     UpstreamEngine,
+    load_engine,
 )
 from langchain_dbx_eval.driver.call import ClientGoneError, DeadlinePassedError
 from langchain_dbx_eval.errors import ConfigurationError
@@ -67,8 +71,10 @@ class Upstream(BaseHTTPRequestHandler):
         return None
 
     def do_GET(self) -> None:
-        self.server.seen.append((self.path, {}, {}))
-        self.whole(200, {"data": []})
+        self.server.seen.append((self.path, {}, dict(self.headers)))
+        if self.path.startswith("/moved"):
+            return self.whole(302, {}, {"Location": "/v1/models"})
+        return self.whole(200, {"data": []})
 
     def events(self, text: str, chat: bool) -> Iterator[Any]:
         def event(content: Any, reason: str | None = None) -> Any:
@@ -246,6 +252,23 @@ def test_an_upstream_that_is_there_is_healthy(engine: UpstreamEngine) -> None:
     assert engine.trouble() is None
 
 
+def test_an_upstream_that_redirects_is_not_healthy(upstream: Any) -> None:
+    engine = UpstreamEngine(upstream.url.replace("/v1", "/moved"), "m")
+    assert engine.trouble() == "The upstream server answers 302."
+    assert [path for path, _, _ in upstream.seen] == ["/moved/models"]
+
+
+def test_the_health_check_uses_neither_proxy_nor_netrc(
+    engine: UpstreamEngine, upstream: Any, tmp_path: Path
+) -> None:
+    os.environ["HTTP_PROXY"] = os.environ["http_proxy"] = "http://127.0.0.1:1"
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password stolen\n")
+    os.environ["NETRC"] = str(tmp_path / ".netrc")
+    assert engine.trouble() is None
+    assert upstream.seen[0][2]["Authorization"] == "Bearer upstream key"
+
+
 def test_embeddings_are_put_into_their_order(engine: UpstreamEngine) -> None:
     vectors = engine.embed(["a", "b"], Call())
     assert vectors.values == [[1.0], [2.0]]
@@ -258,6 +281,21 @@ def test_embeddings_are_put_into_their_order(engine: UpstreamEngine) -> None:
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ConfigurationError, match="address"):
         UpstreamEngine(address, "m")
+
+
+def test_the_key_of_an_upstream_is_a_variable(upstream: Any) -> None:
+    os.environ["DBX_EVAL_UPSTREAM_API_KEY"] = "from the environment"
+    engine = load_engine(upstream.url, EngineChoice(model="m"))
+    assert isinstance(engine, UpstreamEngine)
+    engine.generate(GenerationRequest("hi"))
+    assert upstream.seen[0][2]["Authorization"] == "Bearer from the environment"
+
+
+def test_a_key_of_an_upstream_that_no_header_can_carry_is_refused_unshown(upstream: Any) -> None:
+    os.environ["DBX_EVAL_UPSTREAM_API_KEY"] = "secret\n"
+    with pytest.raises(ConfigurationError, match="DBX_EVAL_UPSTREAM_API_KEY") as caught:
+        load_engine(upstream.url, EngineChoice(model="m"))
+    assert "secret\n" not in str(caught.value)
 
 
 def test_our_server_in_front_of_our_server(start_server: StartServer) -> None:
