@@ -6,12 +6,14 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from filelock import FileLock
 
 from langchain_dbx_eval.testing import LocalWorkspace
 
@@ -52,17 +54,25 @@ def workspace() -> Iterator[LocalWorkspace]:
 
 
 @pytest.fixture
-def documented_port() -> int:
-    """7777, which the documentation's code names, once nobody on this machine has it."""
-    give_up = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_server(("0.0.0.0", 7777)).close()
-        except OSError:
+def documented_port() -> Iterator[int]:
+    """7777, which the documentation's code names, once nobody on this machine has it.
+
+    The lock is for the tests of another checkout, which would take it a moment later.
+    """
+    with FileLock(Path(tempfile.gettempdir()) / "dbx-eval-tests-7777.lock", timeout=120):
+        give_up = time.monotonic() + 60
+        while not _is_free(7777):
             assert time.monotonic() < give_up, "another program has port 7777"
             time.sleep(0.2)
-        else:
-            return 7777
+        yield 7777
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("0.0.0.0", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

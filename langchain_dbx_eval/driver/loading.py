@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from langchain_dbx_eval.driver.admission import MAX_IN_FLIGHT
 from langchain_dbx_eval.driver.callable_engine import CallableEngine
 from langchain_dbx_eval.driver.embedding_engine import EmbeddingEngine
 from langchain_dbx_eval.driver.engine import Embedder, Engine
@@ -38,13 +39,16 @@ class EngineChoice:
     dtype: str | None = None
 
 
-def load_engine(target: str, choice: EngineChoice) -> Engine | Embedder:
+def load_engine(
+    target: str, choice: EngineChoice, max_concurrency: int = MAX_IN_FLIGHT
+) -> Engine | Embedder:
     """Make the engine that serves a target.
 
     Args:
         target: ``"package.module:function"``, a model's name or folder, or an address, whose key
             is the variable ``DBX_EVAL_UPSTREAM_API_KEY``.
         choice: Which engine, and how.
+        max_concurrency: The most calls of a function at once.
 
     Returns:
         The engine, its model loaded.
@@ -55,7 +59,7 @@ def load_engine(target: str, choice: EngineChoice) -> Engine | Embedder:
     """
     kind = choice.kind or _kind_of(target)
     if kind == "callable":
-        return CallableEngine.load(target)
+        return CallableEngine.load(target, max_concurrency=max_concurrency)
     if kind == "upstream":
         if choice.model is None:
             msg = "An upstream server is asked for a model: name it with --model."
@@ -94,7 +98,8 @@ def serve(
         DriverServerError: The port is in use, or the address is not this machine's.
         MissingDependencyError: An extra is not installed.
     """
-    engine = load_engine(target, choice or EngineChoice())
+    limits = limits or Limits()
+    engine = load_engine(target, choice or EngineChoice(), limits.max_in_flight)
     DriverServer(
         engine, host=host, port=port, api_key=api_key, limits=limits, log_prompts=log_prompts
     ).serve_forever()
