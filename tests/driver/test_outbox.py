@@ -113,6 +113,7 @@ def test_what_comes_of_a_stream_while_it_waits_goes_with_it() -> None:
 def test_all_are_handed_over_when_there_is_no_further_step() -> None:
     answers = [of(28) for _ in range(24)]
     filled(answers).empty()
+    assert [answer.handed_over for answer in answers] == [1] * 24
     assert [text_of(answer) for answer in answers] == [text_of(of(28))] * 24
 
 
