@@ -78,7 +78,7 @@ class CallableEngine:
         self._parameters = named | STANDARD_PARAMETERS if takes_any else named
         self._most = max_concurrency
         self._places = threading.BoundedSemaphore(max_concurrency)
-        self._calls: set[Call] = set()
+        self._calls: list[Call] = []  # one a place: the prompts of a request share theirs
 
     @classmethod
     def load(cls, target: str, *, max_concurrency: int = MAX_IN_FLIGHT) -> CallableEngine:
@@ -160,7 +160,7 @@ class CallableEngine:
     def _texts(self, request: GenerationRequest) -> Iterator[str]:
         while not self._places.acquire(timeout=request.call.pause()):
             request.call.check()
-        self._calls.add(request.call)
+        self._calls.append(request.call)
         try:
             answer = self._called(request)
             for text in (answer,) if isinstance(answer, str) else answer:
@@ -168,7 +168,7 @@ class CallableEngine:
                     raise self._no_text(text)
                 yield text
         finally:
-            self._calls.discard(request.call)
+            self._calls.remove(request.call)
             self._places.release()
 
     def _called(self, request: GenerationRequest) -> str | Iterator[object]:

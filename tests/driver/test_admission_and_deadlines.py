@@ -209,6 +209,15 @@ def test_health_tells_that_calls_which_nobody_waits_for_hold_all_places(limited:
     assert ask(server).status_code == 200
 
 
+def test_health_counts_each_prompt_of_a_request_that_nobody_waits_for(limited: Any) -> None:
+    gate = Gate()
+    server = limited(gate, max_in_flight=2, request_timeout=0.2)
+    body = {"model": "m", "prompt": ["a", "b"]}
+    assert requests.post(f"{server.url}/v1/completions", json=body).status_code == 504
+    assert requests.get(f"{server.url}/health").status_code == 503
+    gate.released.set()
+
+
 def test_as_many_calls_run_as_requests_are_let_in(limited: Any) -> None:
     together = threading.Barrier(70, timeout=60)
     server = limited(lambda prompt: f"{together.wait() >= 0}", max_in_flight=70)
