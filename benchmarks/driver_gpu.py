@@ -21,14 +21,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "driver"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from tiny_gpt2 import tiny_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, pipeline
 
 from langchain_dbx_eval.driver import GenerationRequest
-from langchain_dbx_eval.driver.transformers_engine import TransformersEngine
+from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
+from tests.driver.engines.tiny_gpt2 import tiny_tokenizer
 
 SHAPES: dict[str, dict[str, int]] = {
     "1.5b": {

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "driver"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_gpt2 import tiny_model, tiny_tokenizer
+from tests.driver.engines.tiny_gpt2 import tiny_model, tiny_tokenizer
 
 
 def bench_tokenizer() -> Any:

@@ -8,7 +8,7 @@ import torch
 from driver_models import bench_model, bench_tokenizer
 
 from langchain_dbx_eval.driver import DriverServer, Limits
-from langchain_dbx_eval.driver.transformers_engine import TransformersEngine
+from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
 
 torch.set_num_threads(1)
 tokenizer = bench_tokenizer()

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_dbx_eval import event_loop
+from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.errors import DatabricksError
 from langchain_dbx_eval.scoring.aggregates import wilson_interval
-from langchain_dbx_eval.scoring.backends import judge_backend
-from langchain_dbx_eval.scoring.judge_texts import JUDGE_PROMPTS
-from langchain_dbx_eval.scoring.judging import JudgeBackend, Verdict
-from langchain_dbx_eval.scoring.prompts import Question
+from langchain_dbx_eval.scoring.judges.backend import JudgeBackend, Verdict
+from langchain_dbx_eval.scoring.judges.backend_resolver import judge_backend
+from langchain_dbx_eval.scoring.judges.prompt import Question
+from langchain_dbx_eval.scoring.judges.texts import JUDGE_PROMPTS
 
 CASES = Path(__file__).parents[1] / "tests" / "scoring" / "judge_cases"
 _HEAD = f"{{:28}} {'agrees':>14} {'95 %':>13} {'wrong yes':>9} {'wrong no':>8} {'unread':>6}"

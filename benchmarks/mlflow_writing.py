@@ -35,11 +35,11 @@ import mlflow
 import requests
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.evaluation import sql_store
-from langchain_dbx_eval.evaluation.capture import CapturedRun, Span
-from langchain_dbx_eval.evaluation.mlflow_runs import MlflowRun
-from langchain_dbx_eval.evaluation.rows import Place, Row
-from langchain_dbx_eval.evaluation.traces import WrittenRow, written_row
+from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Span
+from langchain_dbx_eval.evaluation.journal.rows import Place, Row
+from langchain_dbx_eval.evaluation.tracking import sql_store
+from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun
+from langchain_dbx_eval.evaluation.tracking.spans import WrittenRow, written_row
 from langchain_dbx_eval.scoring import Assessment, RowScores
 
 

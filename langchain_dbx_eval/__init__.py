@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from langchain_dbx_eval.chat_models import ChatDatabricks
     from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
     from langchain_dbx_eval.embeddings import DatabricksEmbeddings
-    from langchain_dbx_eval.evaluation import (
-        EvaluationCallbackHandler,
-        EvaluationResult,
-        evaluate,
-    )
+    from langchain_dbx_eval.evaluation import EvaluationCallbackHandler, EvaluationResult, evaluate
     from langchain_dbx_eval.llms import Databricks
     from langchain_dbx_eval.reporting import compare
     from langchain_dbx_eval.scoring import judge, scorer

@@ -15,17 +15,19 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import Self, override
 
-from langchain_dbx_eval.connection import DatabricksConnection
+from langchain_dbx_eval._internal.fan_out import DEFAULT_CONCURRENCY
+from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.errors import (
     ConfigurationError,
     ConnectionFailedError,
     InvalidRequestError,
     RequestTimeoutError,
 )
-from langchain_dbx_eval.fanout import DEFAULT_CONCURRENCY
-from langchain_dbx_eval.tool_binding import ToolChoice, bound_tools
-from langchain_dbx_eval.wire import block_translator, chat
-from langchain_dbx_eval.wire.chat_formats import (
+from langchain_dbx_eval.wire.content import translator as block_translator
+from langchain_dbx_eval.wire.openai import chat
+from langchain_dbx_eval.wire.openai.tools import ToolChoice, bound_tools
+from langchain_dbx_eval.wire.stream_reader import StreamReader
+from langchain_dbx_eval.wire.tasks import (
     CHAT,
     CHAT_TASKS,
     RESPONSES,
@@ -33,7 +35,6 @@ from langchain_dbx_eval.wire.chat_formats import (
     chat_format,
     reader_of_chat_agent,
 )
-from langchain_dbx_eval.wire.stream_reader import StreamReader
 
 __all__ = ["ChatDatabricks"]
 
@@ -258,7 +259,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         Raises:
             ConfigurationError: The method is unknown, or needs a schema that is not given.
         """
-        from langchain_dbx_eval.structured_output import structured_output
+        from langchain_dbx_eval.wire.openai.structured_output import structured_output
 
         return structured_output(
             self, schema, method=method, include_raw=include_raw, strict=strict, params=kwargs

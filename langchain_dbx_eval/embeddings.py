@@ -10,10 +10,10 @@ from langchain_core.embeddings import Embeddings
 from pydantic import ConfigDict, Field
 from typing_extensions import override
 
-from langchain_dbx_eval.connection import DatabricksConnection
+from langchain_dbx_eval._internal.fan_out import fan_out, fan_out_async
+from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.errors import DatabricksError
-from langchain_dbx_eval.fanout import fan_out, fan_out_async
-from langchain_dbx_eval.wire import embeddings
+from langchain_dbx_eval.wire.openai import embeddings
 
 __all__ = ["DatabricksEmbeddings"]
 

@@ -14,18 +14,19 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import Self, override
 
+from langchain_dbx_eval._internal.fan_out import fan_out, fan_out_async
+from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.targets import Gateway
-from langchain_dbx_eval.connection import DatabricksConnection
 from langchain_dbx_eval.errors import (
     ConfigurationError,
     ConnectionFailedError,
     InvalidRequestError,
     RequestTimeoutError,
 )
-from langchain_dbx_eval.fanout import fan_out, fan_out_async
-from langchain_dbx_eval.wire import chat, completions, mlflow_models
-from langchain_dbx_eval.wire.shape import wrong_shape
+from langchain_dbx_eval.wire.mlflow import scoring_server as mlflow_models
+from langchain_dbx_eval.wire.openai import chat, completions
 from langchain_dbx_eval.wire.stream_reader import StreamReader
+from langchain_dbx_eval.wire.validate import wrong_shape
 
 __all__ = ["Databricks"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_dbx_eval import cli
+from langchain_dbx_eval.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -47,7 +47,7 @@ def test_a_command_of_a_page_exists(command: str) -> None:
         targets = [word for word in words if "=" not in word]
         assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     elif program == "langchain-dbx-eval":
-        cli._parser().parse_args(words)
+        build_parser().parse_args(words)
     elif program == "python":
         assert (ROOT / words[0]).exists()
     else:

@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 
 from langchain_dbx_eval import Databricks, errors
 from langchain_dbx_eval.driver import DriverServer, Generation, GenerationRequest
-from langchain_dbx_eval.driver.engine import Piece
+from langchain_dbx_eval.driver.engines.base import Piece
 from langchain_dbx_eval.testing import LocalWorkspace
 
 

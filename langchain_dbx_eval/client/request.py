@@ -11,12 +11,13 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from langchain_dbx_eval import json_text
+from langchain_dbx_eval._internal import json_text
+from langchain_dbx_eval._internal.runtime import is_loopback
 from langchain_dbx_eval._version import __version__
-from langchain_dbx_eval.client.failures import error_of_answer, excerpt
+from langchain_dbx_eval.client.credentials import Workspace
+from langchain_dbx_eval.client.error_responses import error_of_answer, excerpt
 from langchain_dbx_eval.client.retry import RetryPolicy
 from langchain_dbx_eval.client.targets import Target
-from langchain_dbx_eval.client.workspace import Workspace
 from langchain_dbx_eval.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -25,7 +26,6 @@ from langchain_dbx_eval.errors import (
     InvalidResponseError,
     RequestTimeoutError,
 )
-from langchain_dbx_eval.place import is_loopback
 
 __all__ = [
     "CONNECT_TIMEOUT_S",

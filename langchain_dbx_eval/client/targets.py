@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from typing_extensions import override
 
-from langchain_dbx_eval.client.workspace import normalise_host
+from langchain_dbx_eval.client.credentials import normalise_host
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = [

@@ -10,6 +10,6 @@
 """
 
 from langchain_dbx_eval.datasets.dataset import EvalDataset
-from langchain_dbx_eval.datasets.records import EvalRecord, record_key
+from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 
 __all__ = ["EvalDataset", "EvalRecord", "record_key"]

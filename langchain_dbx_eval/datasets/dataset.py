@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval.datasets.catalog import open_source
-from langchain_dbx_eval.datasets.derived import Derived, part_of, sample_keys
-from langchain_dbx_eval.datasets.files import write_jsonl, write_template
-from langchain_dbx_eval.datasets.local_catalog import LocalTable
-from langchain_dbx_eval.datasets.named import create_table
-from langchain_dbx_eval.datasets.names import TableName, looks_like_table_name
-from langchain_dbx_eval.datasets.opened import Facts, Growable, Opened, Reach
+from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
+from langchain_dbx_eval.datasets.open_dataset import Facts, Growable, Opened, Reach
 from langchain_dbx_eval.datasets.preview import preview_html
-from langchain_dbx_eval.datasets.reading import checked, numbered
-from langchain_dbx_eval.datasets.records import EvalRecord
-from langchain_dbx_eval.datasets.rows import fingerprint_of
+from langchain_dbx_eval.datasets.record import EvalRecord
+from langchain_dbx_eval.datasets.schema.row_codec import fingerprint_of
+from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
+from langchain_dbx_eval.datasets.schema.validation import checked, numbered
+from langchain_dbx_eval.datasets.sources.files import write_jsonl, write_template
+from langchain_dbx_eval.datasets.sources.registry import open_source
+from langchain_dbx_eval.datasets.sources.table_resolver import create_table
+from langchain_dbx_eval.datasets.views import Derived, part_of, sample_keys
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError, SchemaError
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class EvalDataset:
         Raises:
             NotFoundError: There is no such experiment.
         """
-        from langchain_dbx_eval.datasets.traces import open_traces
+        from langchain_dbx_eval.datasets.sources.mlflow_traces import open_traces
 
         return cls(open_traces(experiment, filter_string, limit))
 
@@ -336,7 +336,7 @@ class EvalDataset:
             ConfigurationError: There is no name, or MLflow has several datasets of this name.
             SchemaError: MLflow refuses a record; none has been added then.
         """
-        from langchain_dbx_eval.datasets.mlflow_datasets import export
+        from langchain_dbx_eval.datasets.sources.mlflow_store import export
 
         if (name or self.name) is None:
             msg = "MLflow's datasets have names, and this one has none: to_mlflow('a name')."

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from langchain_dbx_eval._extras import require
-from langchain_dbx_eval.datasets.delta import is_delta_folder, open_delta
-from langchain_dbx_eval.datasets.local_catalog import COMMIT_TRIES, writers_turn
-from langchain_dbx_eval.datasets.names import TableName
+from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.paths import catalog_root
+from langchain_dbx_eval.datasets.delta.local_catalog import COMMIT_TRIES, writers_turn
+from langchain_dbx_eval.datasets.delta.reader import is_delta_folder, open_delta
+from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import SchemaError
-from langchain_dbx_eval.home import catalog_root
 
 if TYPE_CHECKING:
     import pyarrow as pa

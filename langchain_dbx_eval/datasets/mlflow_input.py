@@ -9,7 +9,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 
-from langchain_dbx_eval.datasets.opened import Opened
+from langchain_dbx_eval.datasets.open_dataset import Opened
 
 __all__ = ["DeltaSourceOfInput", "describe"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from langchain_dbx_eval.datasets.records import EvalRecord
+from langchain_dbx_eval.datasets.record import EvalRecord
 
 __all__ = ["preview_html"]
 

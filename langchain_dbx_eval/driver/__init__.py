@@ -17,11 +17,7 @@ Flask and waitress (``pip install 'langchain-dbx-eval[driver]'``) load when a se
 
 from __future__ import annotations
 
-from langchain_dbx_eval.driver.app import create_app
-from langchain_dbx_eval.driver.call import Call
-from langchain_dbx_eval.driver.callable_engine import STANDARD_PARAMETERS, CallableEngine
-from langchain_dbx_eval.driver.embedding_engine import EmbeddingEngine
-from langchain_dbx_eval.driver.engine import (
+from langchain_dbx_eval.driver.engines.base import (
     BatchEngine,
     ChatEngine,
     Embedder,
@@ -34,11 +30,15 @@ from langchain_dbx_eval.driver.engine import (
     StreamingEngine,
     Vectors,
 )
-from langchain_dbx_eval.driver.limits import Limits
+from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
+from langchain_dbx_eval.driver.engines.function import STANDARD_PARAMETERS, CallableEngine
+from langchain_dbx_eval.driver.engines.upstream import UpstreamEngine
+from langchain_dbx_eval.driver.errors import RequestError
+from langchain_dbx_eval.driver.http.app import create_app
 from langchain_dbx_eval.driver.loading import EngineChoice, load_engine, serve
-from langchain_dbx_eval.driver.refusal import RequestError
+from langchain_dbx_eval.driver.runtime.limits import Limits
+from langchain_dbx_eval.driver.runtime.request_context import Call
 from langchain_dbx_eval.driver.server import DriverServer
-from langchain_dbx_eval.driver.upstream_engine import UpstreamEngine
 
 __all__ = [
     "STANDARD_PARAMETERS",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from langchain_dbx_eval.driver.admission import MAX_IN_FLIGHT
-from langchain_dbx_eval.driver.callable_engine import CallableEngine
-from langchain_dbx_eval.driver.embedding_engine import EmbeddingEngine
-from langchain_dbx_eval.driver.engine import Embedder, Engine
-from langchain_dbx_eval.driver.keys import ApiKey, upstream_key
-from langchain_dbx_eval.driver.limits import Limits
+from langchain_dbx_eval.driver.engines.base import Embedder, Engine
+from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
+from langchain_dbx_eval.driver.engines.function import CallableEngine
+from langchain_dbx_eval.driver.engines.upstream import UpstreamEngine
+from langchain_dbx_eval.driver.http.auth import ApiKey, upstream_key
+from langchain_dbx_eval.driver.runtime.admission import MAX_IN_FLIGHT
+from langchain_dbx_eval.driver.runtime.limits import Limits
 from langchain_dbx_eval.driver.server import EVERY_ADDRESS, DriverServer
-from langchain_dbx_eval.driver.upstream_engine import UpstreamEngine
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = ["ENGINE_KINDS", "EngineChoice", "EngineKind", "load_engine", "serve"]
@@ -67,7 +67,9 @@ def load_engine(
         return UpstreamEngine(target, choice.model, api_key=upstream_key())
     if kind == "embeddings":
         return EmbeddingEngine(target, device=choice.device)
-    from langchain_dbx_eval.driver.transformers_engine import TransformersEngine  # imports torch
+    from langchain_dbx_eval.driver.engines.transformers.engine import (
+        TransformersEngine,  # imports torch
+    )
 
     return TransformersEngine(target, device=choice.device, dtype=choice.dtype)
 

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from langchain_dbx_eval.driver.app import create_app, service_of
-from langchain_dbx_eval.driver.engine import Embedder, Engine
-from langchain_dbx_eval.driver.keys import ApiKey
-from langchain_dbx_eval.driver.limits import Limits
+from langchain_dbx_eval._internal.runtime import current_cluster_id, is_loopback
+from langchain_dbx_eval.driver.engines.base import Embedder, Engine
+from langchain_dbx_eval.driver.http.app import create_app, service_of
+from langchain_dbx_eval.driver.http.auth import ApiKey
+from langchain_dbx_eval.driver.http.waitress import WaitressLoop
 from langchain_dbx_eval.driver.own_process import tuned_for_serving
-from langchain_dbx_eval.driver.waitress_loop import WaitressLoop
+from langchain_dbx_eval.driver.runtime.limits import Limits
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
-from langchain_dbx_eval.place import current_cluster_id, is_loopback
 
 __all__ = ["EVERY_ADDRESS", "DriverServer"]
 

@@ -8,11 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from langchain_dbx_eval.driver import answers
-from langchain_dbx_eval.driver.admission import Admission, Slot
-from langchain_dbx_eval.driver.asks import Ask, EmbeddingAsk, GenerationAsk, Takes
-from langchain_dbx_eval.driver.call import Call, CallEndedError, DeadlinePassedError
-from langchain_dbx_eval.driver.engine import (
+from langchain_dbx_eval.driver.engines.base import (
     BatchEngine,
     ChatEngine,
     Embedder,
@@ -23,11 +19,19 @@ from langchain_dbx_eval.driver.engine import (
     Piece,
     StreamingEngine,
 )
-from langchain_dbx_eval.driver.limits import Limits
-from langchain_dbx_eval.driver.metrics import Metrics
-from langchain_dbx_eval.driver.prompt_threads import PromptThreads
-from langchain_dbx_eval.driver.refusal import RequestError
-from langchain_dbx_eval.driver.watching import watch
+from langchain_dbx_eval.driver.engines.prompt_threads import PromptThreads
+from langchain_dbx_eval.driver.errors import RequestError
+from langchain_dbx_eval.driver.protocol import responses as answers
+from langchain_dbx_eval.driver.protocol.requests import Ask, EmbeddingAsk, GenerationAsk, Takes
+from langchain_dbx_eval.driver.runtime.admission import Admission, Slot
+from langchain_dbx_eval.driver.runtime.cancellation import watch
+from langchain_dbx_eval.driver.runtime.limits import Limits
+from langchain_dbx_eval.driver.runtime.metrics import Metrics
+from langchain_dbx_eval.driver.runtime.request_context import (
+    Call,
+    CallEndedError,
+    DeadlinePassedError,
+)
 
 __all__ = ["DriverService"]
 

@@ -27,7 +27,7 @@ How it comes to MLflow:
 """
 
 from langchain_dbx_eval.evaluation.callback import EvaluationCallbackHandler
-from langchain_dbx_eval.evaluation.results import EvaluationResult
-from langchain_dbx_eval.evaluation.runner import evaluate
+from langchain_dbx_eval.evaluation.evaluate import evaluate
+from langchain_dbx_eval.evaluation.result import EvaluationResult
 
 __all__ = ["EvaluationCallbackHandler", "EvaluationResult", "evaluate"]

@@ -10,16 +10,16 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_dbx_eval import event_loop
+from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.datasets import EvalDataset
-from langchain_dbx_eval.evaluation import capture
-from langchain_dbx_eval.evaluation.backlog import Backlog, WhenFull
-from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture
-from langchain_dbx_eval.evaluation.events import CaptureHandler
-from langchain_dbx_eval.evaluation.joining import Join, RecordIndex
-from langchain_dbx_eval.evaluation.results import EvaluationResult
-from langchain_dbx_eval.evaluation.sampling import Sampler
-from langchain_dbx_eval.evaluation.session import EvaluationSession
+from langchain_dbx_eval.evaluation.capture import recorder as capture
+from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
+from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, RunCapture
+from langchain_dbx_eval.evaluation.online.backlog import Backlog, WhenFull
+from langchain_dbx_eval.evaluation.online.matching import Join, RecordIndex
+from langchain_dbx_eval.evaluation.online.sampling import Sampler
+from langchain_dbx_eval.evaluation.online.session import EvaluationSession
+from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["EvaluationCallbackHandler"]

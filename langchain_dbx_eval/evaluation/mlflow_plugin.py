@@ -14,8 +14,8 @@ from mlflow.models.evaluation.artifacts import JsonEvaluationArtifact
 from mlflow.models.evaluation.base import ModelEvaluator
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.evaluation.mlflow_runs import TABLE_FILE
-from langchain_dbx_eval.evaluation.runner import evaluate
+from langchain_dbx_eval.evaluation.evaluate import evaluate
+from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE
 
 __all__ = ["DbxEvaluator"]
 

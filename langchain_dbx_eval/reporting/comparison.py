@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import EvaluationResult
-from langchain_dbx_eval.evaluation.rows import Row
+from langchain_dbx_eval.evaluation.journal.rows import Row
 
 __all__ = ["Comparison", "MetricDifference", "RowChanges", "compare"]
 

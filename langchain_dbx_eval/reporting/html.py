@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from langchain_dbx_eval._extras import require
+from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.reporting.comparison import Comparison
-from langchain_dbx_eval.reporting.worst import worst_rows
-from langchain_dbx_eval.scoring.answers import answer_text
+from langchain_dbx_eval.reporting.worst_rows import worst_rows
+from langchain_dbx_eval.scoring.answer_text import answer_text
 
 __all__ = ["write_report"]
 

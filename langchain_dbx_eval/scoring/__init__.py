@@ -23,18 +23,15 @@ from langchain_dbx_eval.scoring.context import (
     ScoringContext,
 )
 from langchain_dbx_eval.scoring.custom import PromptJudge, judge, scorer
-from langchain_dbx_eval.scoring.format_scores import RegexMatch, ValidJson
-from langchain_dbx_eval.scoring.mlflow_scorers import as_mlflow_scorer
-from langchain_dbx_eval.scoring.retrieval_scores import (
+from langchain_dbx_eval.scoring.judges.scales import Categorical, Numeric, YesNo
+from langchain_dbx_eval.scoring.metrics.format import RegexMatch, ValidJson
+from langchain_dbx_eval.scoring.metrics.retrieval import (
     DocumentPrecision,
     DocumentRecall,
     ReciprocalRank,
     RetrievalNdcg,
 )
-from langchain_dbx_eval.scoring.rows import ascore, score
-from langchain_dbx_eval.scoring.scales import Categorical, Numeric, YesNo
-from langchain_dbx_eval.scoring.selection import built_in_judges, select_scorers
-from langchain_dbx_eval.scoring.text_scores import (
+from langchain_dbx_eval.scoring.metrics.text import (
     Bleu,
     ChrF,
     EmbeddingSimilarity,
@@ -42,6 +39,9 @@ from langchain_dbx_eval.scoring.text_scores import (
     RougeL,
     TokenF1,
 )
+from langchain_dbx_eval.scoring.mlflow.scorers import as_mlflow_scorer
+from langchain_dbx_eval.scoring.score_row import ascore, score
+from langchain_dbx_eval.scoring.selection import built_in_judges, select_scorers
 
 __all__ = [
     "DEFAULT_SCORERS",

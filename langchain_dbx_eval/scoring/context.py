@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.scoring.answers import answer_text, request_text
+from langchain_dbx_eval.scoring.answer_text import answer_text, request_text
 from langchain_dbx_eval.scoring.assessments import Assessment, Skip
 
 __all__ = ["AnyScorer", "AsyncScorer", "Outcome", "Scorer", "ScoringContext"]

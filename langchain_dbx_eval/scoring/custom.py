@@ -13,14 +13,14 @@ from typing import Any, Literal, overload
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.assessments import Assessment, Skip
-from langchain_dbx_eval.scoring.backends import judge_backend
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import CUSTOM_JUDGE_FAMILY, METRIC_FAMILY
-from langchain_dbx_eval.scoring.judges import assessment_of
-from langchain_dbx_eval.scoring.judging import JudgeBackend
-from langchain_dbx_eval.scoring.material import MATERIAL, gather
-from langchain_dbx_eval.scoring.prompts import JudgePrompt, Question
-from langchain_dbx_eval.scoring.scales import Scale, YesNo
+from langchain_dbx_eval.scoring.judges.backend import JudgeBackend
+from langchain_dbx_eval.scoring.judges.backend_resolver import judge_backend
+from langchain_dbx_eval.scoring.judges.builtin import assessment_of
+from langchain_dbx_eval.scoring.judges.inputs import MATERIAL, gather
+from langchain_dbx_eval.scoring.judges.prompt import JudgePrompt, Question
+from langchain_dbx_eval.scoring.judges.scales import Scale, YesNo
 
 __all__ = ["FunctionScorer", "PromptJudge", "judge", "scorer"]
 

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.backends import judge_backend
 from langchain_dbx_eval.scoring.context import AnyScorer, ScoringContext
 from langchain_dbx_eval.scoring.contract import BUILT_IN_JUDGES, DOCUMENTED_ORDER
 from langchain_dbx_eval.scoring.custom import PromptJudge
-from langchain_dbx_eval.scoring.judges import (
+from langchain_dbx_eval.scoring.judges.backend import JudgeBackend
+from langchain_dbx_eval.scoring.judges.backend_resolver import judge_backend
+from langchain_dbx_eval.scoring.judges.builtin import (
     BuiltInJudge,
     ChunkRelevance,
     GuidelineJudge,
     Guidelines,
 )
-from langchain_dbx_eval.scoring.judging import JudgeBackend
-from langchain_dbx_eval.scoring.mlflow_scorers import as_scorer
-from langchain_dbx_eval.scoring.retrieval_scores import DocumentRecall
+from langchain_dbx_eval.scoring.metrics.retrieval import DocumentRecall
+from langchain_dbx_eval.scoring.mlflow.scorers import as_scorer
 
 __all__ = ["EvaluatorConfig", "built_in_judges", "select_scorers"]
 

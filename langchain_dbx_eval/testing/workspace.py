@@ -10,21 +10,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._extras import require
-from langchain_dbx_eval.driver.engine import Engine
+from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.driver.engines.base import Engine
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
-from langchain_dbx_eval.testing.endpoints import CUSTOM_MODELS, TASKS, Endpoint, EndpointKind
-from langchain_dbx_eval.testing.faults import BrokenBody, CutStream, Delay, Failure, Spoiler
-from langchain_dbx_eval.testing.lakehouse import SqlWarehouse, Storage
-from langchain_dbx_eval.testing.models import as_model
-from langchain_dbx_eval.testing.recording import RecordedRequest
-from langchain_dbx_eval.testing.site import Site
-from langchain_dbx_eval.testing.sql_faults import SqlFault
+from langchain_dbx_eval.testing.lakehouse.faults import SqlFault
+from langchain_dbx_eval.testing.lakehouse.tables import SqlWarehouse, Storage
+from langchain_dbx_eval.testing.request_log import RecordedRequest
+from langchain_dbx_eval.testing.serving.endpoints import (
+    CUSTOM_MODELS,
+    TASKS,
+    Endpoint,
+    EndpointKind,
+)
+from langchain_dbx_eval.testing.serving.faults import BrokenBody, CutStream, Delay, Failure, Spoiler
+from langchain_dbx_eval.testing.serving.models import as_model
+from langchain_dbx_eval.testing.state import Site
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from langchain_dbx_eval.testing.server import BackgroundServer
+    from langchain_dbx_eval.testing.http.server import BackgroundServer
 
 __all__ = ["LocalWorkspace"]
 
@@ -151,8 +156,8 @@ class LocalWorkspace:
             return self
         require("flask", extra="driver")
         require("waitress", extra="driver")
-        from langchain_dbx_eval.testing.app import create_app
-        from langchain_dbx_eval.testing.server import BackgroundServer
+        from langchain_dbx_eval.testing.http.app import create_app
+        from langchain_dbx_eval.testing.http.server import BackgroundServer
 
         self._site.closing.clear()
         self._server = BackgroundServer(create_app(self._site))
@@ -328,7 +333,7 @@ class LocalWorkspace:
 
         Args:
             name: The warehouse's id, or the dataset's or volume's three-level name.
-            fault: One of `langchain_dbx_eval.testing.sql_faults`.
+            fault: One of `langchain_dbx_eval.testing.lakehouse.faults`.
             times: How many times.
 
         Raises:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import (
+
+from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
+from tests.loopback import (
     CALLS,
     TOKEN,
     Answer,
@@ -27,8 +29,6 @@ from loopback import (
     chat_chunk,
     events,
 )
-
-from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
 
 WHOLE = ("invoke", "ainvoke")
 STREAMS = ("stream", "astream")

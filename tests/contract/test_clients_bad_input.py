@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loopback import CALLS, Answer, LoopbackServer, Pieces, Received, ask, events
 
 from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.loopback import CALLS, Answer, LoopbackServer, Pieces, Received, ask, events
 
 SECRET = "dapi-very-secret"
 

@@ -11,9 +11,9 @@ from typing import Any
 import mlflow
 import pytest
 from fastapi.testclient import TestClient
-from loopback import Answer, LoopbackServer, Received
 
 from langchain_dbx_eval import Databricks, errors
+from tests.loopback import Answer, LoopbackServer, Received
 
 PREDICTIONS: dict[str, Callable[[list[str]], Any]] = {}
 

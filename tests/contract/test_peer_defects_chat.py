@@ -21,7 +21,11 @@ from langchain_core import exceptions as core
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from loopback import (
+from pydantic import BaseModel
+
+from langchain_dbx_eval import ChatDatabricks, errors
+from langchain_dbx_eval.testing import LocalWorkspace
+from tests.loopback import (
     CALLS,
     TOKEN,
     Answer,
@@ -34,10 +38,6 @@ from loopback import (
     chat_chunk,
     events,
 )
-from pydantic import BaseModel
-
-from langchain_dbx_eval import ChatDatabricks, errors
-from langchain_dbx_eval.testing import LocalWorkspace
 
 USAGE = {"prompt_tokens": 6, "completion_tokens": 10, "total_tokens": 16}
 

@@ -8,10 +8,10 @@ import struct
 from typing import Any
 
 import pytest
-from loopback import LoopbackServer, Received, Together
 
 from langchain_dbx_eval import DatabricksEmbeddings, errors
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.loopback import LoopbackServer, Received, Together
 
 
 def vectors(received: Received) -> dict[str, Any]:

@@ -17,10 +17,10 @@ import pytest
 import responses
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
-from loopback import Answer, LoopbackServer, Received, Together
 
 from langchain_dbx_eval import Databricks, errors
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.loopback import Answer, LoopbackServer, Received, Together
 
 TEXT = {"choices": [{"index": 0, "text": "ok", "finish_reason": "stop"}]}
 CUSTOM = "custom"

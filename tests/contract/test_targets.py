@@ -11,7 +11,9 @@ from urllib.parse import parse_qs
 
 import pytest
 import responses
-from loopback import (
+
+from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
+from tests.loopback import (
     CALLS,
     Answer,
     LoopbackServer,
@@ -22,8 +24,6 @@ from loopback import (
     chat_chunk,
     events,
 )
-
-from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
 
 HOST = "https://w.example"
 LOGIN = {"host": HOST, "api_token": "t"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_dbx_eval.home import catalog_root
+from langchain_dbx_eval._internal.paths import catalog_root
 
 
 @pytest.fixture

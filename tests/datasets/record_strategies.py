@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from langchain_dbx_eval import EvalRecord
-from langchain_dbx_eval.datasets.rows import encode
+from langchain_dbx_eval.datasets.schema.row_codec import encode
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 PLAIN = st.recursive(

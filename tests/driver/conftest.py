@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from langchain_dbx_eval.driver import DriverServer, Engine
-from langchain_dbx_eval.driver.keys import KEY_VARIABLE, ApiKey
+from langchain_dbx_eval.driver.http.auth import KEY_VARIABLE, ApiKey
 
 
 @pytest.fixture(autouse=True)

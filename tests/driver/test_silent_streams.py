@@ -26,8 +26,8 @@ from langchain_dbx_eval.driver import (
     Limits,
     UpstreamEngine,
 )
-from langchain_dbx_eval.driver.call import DeadlinePassedError
-from langchain_dbx_eval.driver.completion import Completion
+from langchain_dbx_eval.driver.engines.transformers.sequence import Completion
+from langchain_dbx_eval.driver.runtime.request_context import DeadlinePassedError
 from langchain_dbx_eval.errors import ConfigurationError
 
 COMMENT = b": keep-alive\n\n"

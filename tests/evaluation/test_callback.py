@@ -11,11 +11,11 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from questions import NAME, RECORDS
 
 from langchain_dbx_eval import ChatDatabricks, EvalDataset, EvaluationCallbackHandler
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.evaluation.questions import NAME, RECORDS
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 QUESTIONS = [record["request"] for record in RECORDS]

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
 import pytest
-from conftest import Finder
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
@@ -21,10 +20,11 @@ from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.evaluation.capture import CapturedRun, RunCapture
-from langchain_dbx_eval.evaluation.events import CaptureHandler
-from langchain_dbx_eval.evaluation.joining import RecordIndex
-from langchain_dbx_eval.scoring.answers import answer_text
+from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
+from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, RunCapture
+from langchain_dbx_eval.evaluation.online.matching import RecordIndex
+from langchain_dbx_eval.scoring.answer_text import answer_text
+from tests.evaluation.conftest import Finder
 
 ROWS = 50
 RECORDS = [EvalRecord(request=f"question {n}", request_id=f"r{n}") for n in range(ROWS)]

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda
-from questions import NAME, RECORDS
 from typing_extensions import TypedDict
 
 from langchain_dbx_eval import ChatDatabricks, EvalDataset, errors, evaluate
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.evaluation.questions import NAME, RECORDS
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 F1 = "response/ground_truth/token_f1"

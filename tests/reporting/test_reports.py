@@ -10,7 +10,7 @@ from rich.console import Console
 
 from langchain_dbx_eval import EvaluationResult, compare, errors, evaluate
 from langchain_dbx_eval.reporting import print_comparison, print_result, write_report
-from langchain_dbx_eval.reporting.worst import worst_rows
+from langchain_dbx_eval.reporting.worst_rows import worst_rows
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 F1 = "response/ground_truth/token_f1"

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
-from langchain_dbx_eval.scoring.judge_texts import JUDGE_PROMPTS
+from langchain_dbx_eval.scoring.judges.texts import JUDGE_PROMPTS
 
 
 def verdict(rating: Any, rationale: str = "because") -> str:

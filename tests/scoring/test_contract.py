@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from documented_sets import COMPLETE_WITH_OUTPUTS, QUESTION, RETRIEVED
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
-from scripted_judge import ScriptedJudge
 
 from langchain_dbx_eval import EvaluationResult, evaluate, judge, scorer
 from langchain_dbx_eval.scoring import contract
+from tests.scoring.documented_sets import COMPLETE_WITH_OUTPUTS, QUESTION, RETRIEVED
+from tests.scoring.scripted_judge import ScriptedJudge
 
 COLUMNS = """
 request_id

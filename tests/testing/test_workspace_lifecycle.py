@@ -162,7 +162,7 @@ def test_importing_the_package_loads_no_web_framework():
 
 def test_the_emulator_shares_no_code_with_the_clients():
     code = (
-        "import sys, langchain_dbx_eval.testing.app; print([m for m in sys.modules if "
+        "import sys, langchain_dbx_eval.testing.http.app; print([m for m in sys.modules if "
         "m.startswith(('langchain_dbx_eval.client', 'langchain_dbx_eval.wire'))])"
     )
     output = subprocess.run(

@@ -1,0 +1,1 @@
+"""Helpers that several packages share: event loop, limiter, paths, JSON text, extras, runtime."""

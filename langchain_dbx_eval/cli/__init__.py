@@ -1,0 +1,14 @@
+"""The command line ``langchain-dbx-eval``.
+
+Modules:
+    parser: `main`, the entry point, and the parser of all commands.
+    serve: ``serve``, the driver server.
+    demo: ``demo``, the shipped demonstration.
+    sync: ``sync``, which writes the rest of an evaluation to MLflow.
+"""
+
+from __future__ import annotations
+
+from langchain_dbx_eval.cli.parser import main
+
+__all__ = ["main"]

@@ -1,0 +1,44 @@
+"""The entry point of the command line, and the parser of all commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from langchain_dbx_eval._version import __version__
+from langchain_dbx_eval.cli import demo, serve, sync
+from langchain_dbx_eval.errors import DatabricksError
+
+__all__ = ["build_parser", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The command-line arguments; default: those of this process.
+
+    Returns:
+        The exit status: 0, or 1 after an error, which is printed to standard error.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DatabricksError as error:
+        print(f"langchain-dbx-eval: {error}", file=sys.stderr)  # noqa: T201 - this is a terminal
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="langchain-dbx-eval",
+        description="LangChain on Databricks: serve a model from a driver node, evaluate a chain.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (serve, demo, sync):
+        command.add_command(commands)
+    return parser

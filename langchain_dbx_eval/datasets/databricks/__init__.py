@@ -1,0 +1,1 @@
+"""Datasets in a Databricks workspace: SQL warehouse, Spark, credential vending, managed API."""

@@ -1,0 +1,1 @@
+"""What a record looks like as a table row: names, validation, codecs."""

@@ -1,0 +1,1 @@
+"""One class per kind of source that `EvalDataset.load` accepts."""

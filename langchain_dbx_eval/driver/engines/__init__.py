@@ -1,0 +1,1 @@
+"""The engines behind the driver server, one module per kind."""

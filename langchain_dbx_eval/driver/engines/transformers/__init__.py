@@ -1,0 +1,1 @@
+"""The transformers engine: encoding, batching, sampling, delivery."""

@@ -1,0 +1,1 @@
+"""The HTTP side of the driver server: Flask app, routes, authentication, waitress."""

@@ -1,0 +1,1 @@
+"""State of requests in flight: admission, limits, cancellation, metrics."""

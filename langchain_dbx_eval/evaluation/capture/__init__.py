@@ -1,0 +1,1 @@
+"""Record what a chain does, from LangChain callbacks."""

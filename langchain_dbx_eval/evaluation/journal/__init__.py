@@ -1,0 +1,1 @@
+"""The journal: the durable state of one evaluation, in SQLite."""

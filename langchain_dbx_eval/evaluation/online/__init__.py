@@ -1,0 +1,1 @@
+"""The callback in production: sampling, backlog, matching calls to records."""

@@ -1,0 +1,1 @@
+"""Invoke a model for every record and score the answers."""

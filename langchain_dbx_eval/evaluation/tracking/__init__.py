@@ -1,0 +1,1 @@
+"""Write a journal's rows to MLflow."""

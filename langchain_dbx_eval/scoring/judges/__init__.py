@@ -1,0 +1,1 @@
+"""LLM judges: built-in judges, prompts, backends, parsing, cache."""

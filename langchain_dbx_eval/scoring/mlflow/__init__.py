@@ -1,0 +1,1 @@
+"""MLflow's scorers as ours, and ours as MLflow's."""

@@ -1,0 +1,161 @@
+"""Reads an outcome from an MLflow trace, and writes one for the scorers that want a trace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.errors import SchemaError
+from langchain_dbx_eval.scoring.context import Outcome, ScoringContext
+
+if TYPE_CHECKING:
+    from mlflow.entities import Trace
+
+__all__ = ["outcome_of_record", "outcome_of_trace", "trace_of"]
+
+_NO_RESPONSE = (
+    "The data has no response for this row (neither 'response' nor 'trace'), and no model was "
+    "given to ask."
+)
+
+
+def outcome_of_record(record: EvalRecord) -> Outcome:
+    """What a record tells of an earlier answer: its own columns, else its trace.
+
+    Returns:
+        The outcome; one with an error where the record tells of no answer.
+    """
+    try:
+        traced = Outcome() if record.trace is None else outcome_of_trace(record.trace)
+    except SchemaError as error:
+        traced = Outcome(error=str(error))
+    response = record.response if record.response is not None else traced.response
+    retrieved = record.retrieved_context
+    return Outcome(
+        response=response,
+        retrieved_context=retrieved if retrieved is not None else traced.retrieved_context,
+        latency_seconds=traced.latency_seconds,
+        input_tokens=traced.input_tokens,
+        output_tokens=traced.output_tokens,
+        error=(traced.error or _NO_RESPONSE) if response is None else None,
+    )
+
+
+def outcome_of_trace(trace: Any) -> Outcome:
+    """What a trace tells of a call.
+
+    Args:
+        trace: An MLflow trace, or its JSON, parsed or not.
+
+    Returns:
+        The root's outputs, the documents of its retrievers, tokens and latency.
+
+    Raises:
+        SchemaError: It is no MLflow trace.
+        MissingDependencyError: MLflow is not installed.
+    """
+    parsed = _parsed(trace)
+    retrievals = [span for span in parsed.data.spans if span.span_type == "RETRIEVER"]
+    chunks = [_chunk(doc) for span in retrievals for doc in _documents(span.outputs)]
+    tokens = getattr(parsed.info, "token_usage", None) or {}
+    milliseconds = parsed.info.execution_duration
+    return Outcome(
+        response=next((s.outputs for s in parsed.data.spans if s.parent_id is None), None),
+        retrieved_context=chunks if retrievals else None,
+        latency_seconds=None if milliseconds is None else milliseconds / 1000,
+        input_tokens=tokens.get("input_tokens"),
+        output_tokens=tokens.get("output_tokens"),
+    )
+
+
+def trace_of(context: ScoringContext) -> Trace:
+    """A trace of a row: the record's own, or one that holds what is known of it.
+
+    The latter is not in any store. It has a root with request and response and, where documents
+    were retrieved, a retriever's span.
+    """
+    if context.record.trace is not None:
+        return _parsed(context.record.trace)
+    mlflow_entities = require("mlflow.entities", extra="eval")
+    trace_id = "tr-" + hashlib.sha256(repr(context).encode("utf-8", "replace")).hexdigest()[:32]
+    root = _span(trace_id, "response", "CHAIN", context.record.inputs, context.response_text)
+    spans = [root]
+    if context.outcome.retrieved_context is not None:
+        documents = [
+            {
+                "page_content": chunk.get("content") or "",
+                "metadata": {"doc_uri": chunk.get("doc_uri")},
+            }
+            for chunk in context.outcome.retrieved_context
+        ]
+        retriever = _span(trace_id, "retriever", "RETRIEVER", context.request_text, documents)
+        spans.append({**retriever, "parent_id": root["context"]["span_id"]})
+    info = {
+        "trace_id": trace_id,
+        "trace_location": {
+            "type": "MLFLOW_EXPERIMENT",
+            "mlflow_experiment": {"experiment_id": "0"},
+        },
+        "request_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "state": "OK",
+    }
+    made: Trace = mlflow_entities.Trace.from_dict({"info": info, "data": {"spans": spans}})
+    return made
+
+
+def _uri_and_content(chunk: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    return chunk.get("doc_uri"), chunk.get("content")
+
+
+def _parsed(trace: Any) -> Trace:
+    entities = require("mlflow.entities", extra="eval")
+    if isinstance(trace, entities.Trace):
+        return trace  # type: ignore[no-any-return]
+    try:
+        if isinstance(trace, str):
+            return entities.Trace.from_json(trace)  # type: ignore[no-any-return]
+        return entities.Trace.from_dict(trace)  # type: ignore[no-any-return]
+    except Exception as error:
+        msg = f"Column 'trace': expected an MLflow trace or its JSON ({error})."
+        raise SchemaError(msg) from error
+
+
+def _documents(outputs: Any) -> list[Mapping[str, Any]]:
+    found = outputs if isinstance(outputs, list) else []
+    return [document for document in found if isinstance(document, Mapping)]
+
+
+def _chunk(document: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = document.get("metadata") or {}
+    uri = next((metadata[k] for k in ("doc_uri", "uri", "source", "url") if k in metadata), None)
+    return {"doc_uri": uri, "content": document.get("page_content") or document.get("content")}
+
+
+def _span(trace_id: str, name: str, kind: str, inputs: Any, outputs: Any) -> dict[str, Any]:
+    """A finished span in the form that MLflow reads (`mlflow.entities.Span.from_dict`, 3.17)."""
+    now = time.time_ns()
+    attributes = {
+        "mlflow.traceRequestId": trace_id,
+        "mlflow.spanType": kind,
+        "mlflow.spanInputs": inputs,
+        "mlflow.spanOutputs": outputs,
+    }
+    return {
+        "name": name,
+        "context": {
+            "span_id": "0x" + hashlib.sha256(name.encode()).hexdigest()[:16],
+            "trace_id": "0x" + trace_id.removeprefix("tr-"),
+        },
+        "parent_id": None,
+        "start_time": now,
+        "end_time": now,
+        "status_code": "OK",
+        "status_message": "",
+        "attributes": {key: json.dumps(value, default=str) for key, value in attributes.items()},
+        "events": [],
+    }

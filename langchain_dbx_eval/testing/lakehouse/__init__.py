@@ -1,0 +1,1 @@
+"""Tables, SQL warehouses, volumes and managed datasets of the local workspace."""

@@ -1,0 +1,210 @@
+"""Databricks' SQL over Delta tables, by sqlglot and DuckDB.
+
+It proves that a statement means what it should; what Databricks' optimiser, privileges or types do
+with it, it does not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.testing.errors import Refusal
+from langchain_dbx_eval.testing.lakehouse.tables import Lakehouse, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["SqlError", "execute"]
+
+_HISTORY = re.compile(r"\s*DESCRIBE\s+HISTORY\s+(?P<name>.+?)(?:\s+LIMIT\s+(?P<n>\d+))?\s*", re.I)
+_DESCRIBE = re.compile(r"\s*DESCRIBE\s+TABLE\s+(?P<name>.+?)\s*", re.I)
+_CHANGES = ("Merge", "Insert", "Update", "Delete")
+
+
+class SqlError(Exception):
+    """A statement that fails, with Databricks' SQLSTATE."""
+
+    def __init__(self, message: str, sql_state: str) -> None:
+        super().__init__(message)
+        self.sql_state = sql_state
+
+
+def execute(house: Lakehouse, sql: str, parameters: Mapping[str, str | None]) -> pa.Table:
+    """Run one statement.
+
+    Returns:
+        Its result; for a change, Databricks' counts of affected rows.
+
+    Raises:
+        SqlError: It is refused.
+    """
+    sqlglot = require("sqlglot", extra="testing")
+    duckdb = require("duckdb", extra="testing")
+    with house.lock:
+        try:
+            if found := _HISTORY.fullmatch(sql):
+                return _history(house, found["name"], int(found["n"] or 1_000))
+            if found := _DESCRIBE.fullmatch(sql):
+                return _columns(house, found["name"])
+            tree = sqlglot.parse_one(sql, read="databricks")
+            if type(tree).__name__ == "Create":
+                return _create(house, tree)
+            return _run(house, tree, parameters)
+        except sqlglot.errors.SqlglotError as error:
+            message = f"[PARSE_SYNTAX_ERROR] {str(error).splitlines()[0]}"
+            raise SqlError(message, "42601") from error
+        except duckdb.Error as error:
+            raise SqlError(str(error).splitlines()[0], "42000") from error
+
+
+def _history(house: Lakehouse, quoted: str, limit: int) -> pa.Table:
+    import pyarrow as pa
+    import sqlglot
+
+    table = _find(house, sqlglot.to_table(quoted, dialect="databricks"))
+    entries = [
+        {"version": entry["version"], "operation": entry["operation"]}
+        for entry in table.load().history(limit)
+    ]
+    schema = pa.schema([("version", pa.int64()), ("operation", pa.string())])
+    return pa.Table.from_pylist(entries, schema)
+
+
+def _columns(house: Lakehouse, quoted: str) -> pa.Table:
+    import pyarrow as pa
+    import sqlglot
+
+    table = _find(house, sqlglot.to_table(quoted, dialect="databricks"))
+    columns = table.describe()["columns"]
+    return pa.table(
+        {
+            "col_name": [column["name"] for column in columns],
+            "data_type": [column["type_text"] for column in columns],
+        }
+    )
+
+
+def _create(house: Lakehouse, tree: Any) -> pa.Table:
+    import duckdb
+    import pyarrow as pa
+    from sqlglot import exp
+
+    target = tree.find(exp.Table)
+    name = _name(target)
+    if name in house.tables:
+        if not tree.args.get("exists"):
+            message = f"[TABLE_OR_VIEW_ALREADY_EXISTS] Cannot create table {name}: it exists."
+            raise SqlError(message, "42P07")
+        return pa.table({})
+    target.replace(exp.to_table("created"))
+    tree.set("properties", None)
+    for comment in list(tree.find_all(exp.CommentColumnConstraint)):
+        comment.parent.pop()
+    with duckdb.connect() as connection:
+        connection.execute(tree.sql("duckdb"))
+        empty = connection.sql("FROM created").to_arrow_table()
+    house.add_table(name, _in_utc(empty))
+    return pa.table({})
+
+
+def _run(house: Lakehouse, tree: Any, parameters: Mapping[str, str | None]) -> pa.Table:
+    import duckdb
+    import pyarrow as pa
+    from sqlglot import exp
+
+    changed = _find(house, tree.find(exp.Table)) if type(tree).__name__ in _CHANGES else None
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for number, node in enumerate(list(tree.find_all(exp.Table))):
+            if isinstance(node.this, exp.Anonymous):
+                _point_to_file(house, node.this)
+                continue
+            local = f"table_{number}"
+            _load(connection, _find(house, node), node.args.get("version"), local)
+            renamed = exp.to_table(local)
+            renamed.set("alias", node.args.get("alias"))
+            node.replace(renamed)
+        _translate_json(tree)
+        sql = tree.sql("duckdb")
+        used = {name: value for name, value in parameters.items() if f"${name}" in sql}
+        if changed is None:
+            return _in_utc(connection.sql(sql, params=used).to_arrow_table())
+        counts = connection.execute(sql, used).fetchall()
+        changed.write(_in_utc(connection.sql("FROM table_0").to_arrow_table()), "overwrite")
+        return pa.table({"num_affected_rows": [count for count, *_ in counts]})
+
+
+def _load(connection: Any, table: Table, version: Any, local: str) -> None:
+    import pyarrow as pa
+
+    number = None if version is None else int(version.expression.this)
+    rows = pa.table(table.load(number).scan())
+    connection.register("arriving", rows)
+    connection.execute(f"CREATE TABLE {local} AS FROM arriving")
+    connection.unregister("arriving")
+
+
+def _point_to_file(house: Lakehouse, function: Any) -> None:
+    """``read_files('/Volumes/…', format => 'parquet')`` as DuckDB has it."""
+    from sqlglot import exp
+
+    path = function.expressions[0].this
+    try:
+        file = house.volumes.find(path)
+    except Refusal as error:
+        raise SqlError(f"[UC_VOLUME_NOT_FOUND] {error}", "42704") from error
+    if not file.is_file():
+        raise SqlError(f"[PATH_NOT_FOUND] Path does not exist: {path}", "42K03")
+    function.set("this", "read_parquet")
+    function.set("expressions", [exp.Literal.string(str(file))])
+
+
+def _translate_json(tree: Any) -> None:
+    """``inline(from_json(x, 'ARRAY<STRUCT<…>>'))`` and ``explode(…)`` as DuckDB has them."""
+    from sqlglot import exp
+
+    for node in list(tree.find_all(exp.FromJson)):
+        kind = exp.DataType.build(node.expression.this, dialect="databricks")
+        structure = exp.Literal.string(json.dumps(_structure(kind)))
+        node.replace(exp.Anonymous(this="FROM_JSON", expressions=[node.this, structure]))
+    for node in list(tree.find_all(exp.Inline)):
+        recursive = exp.PropertyEQ(this=exp.to_identifier("recursive"), expression=exp.true())
+        node.replace(exp.Anonymous(this="UNNEST", expressions=[node.this, recursive]))
+
+
+def _structure(kind: Any) -> Any:
+    from sqlglot import exp
+
+    if kind.is_type(exp.DataType.Type.ARRAY, exp.DataType.Type.LIST):
+        return [_structure(kind.expressions[0])]
+    if kind.is_type(exp.DataType.Type.STRUCT):
+        return {field.name: _structure(field.args["kind"]) for field in kind.expressions}
+    return kind.sql("duckdb")
+
+
+def _find(house: Lakehouse, node: Any) -> Table:
+    name = _name(node)
+    if name not in house.tables:
+        message = f"[TABLE_OR_VIEW_NOT_FOUND] The table or view {name} cannot be found."
+        raise SqlError(message, "42P01")
+    return house.tables[name]
+
+
+def _name(node: Any) -> str:
+    return ".".join(part.name for part in node.parts).lower()
+
+
+def _in_utc(table: pa.Table) -> pa.Table:
+    """DuckDB's times as Delta's: microseconds in UTC."""
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", tz="UTC")
+    fields = [
+        field.with_type(moment) if pa.types.is_timestamp(field.type) and field.type.tz else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))

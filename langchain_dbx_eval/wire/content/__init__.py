@@ -1,0 +1,1 @@
+"""Message content: LangChain's content blocks to OpenAI's parts and back."""

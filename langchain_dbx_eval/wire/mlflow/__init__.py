@@ -1,0 +1,1 @@
+"""MLflow's formats: ChatAgent and the scoring server."""

@@ -1,0 +1,107 @@
+"""Embeddings: texts to OpenAI's JSON and back.
+
+Protocol: OpenAI's "Embeddings" API, as Databricks' embedding endpoints speak it
+(``llm/v1/embeddings``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_dbx_eval.wire.validate import expect_dict, expect_list, wrong_shape
+
+__all__ = ["check_dimension", "decode", "decode_vectors", "encode"]
+
+
+def encode(texts: Sequence[str], params: dict[str, Any]) -> dict[str, Any]:
+    """Make the body of an embeddings request: ``{"input": [...], **params}``."""
+    return {"input": list(texts), **params}
+
+
+def decode(payload: Any, count: int) -> list[list[float]]:
+    """Read the answer to an embeddings request.
+
+    Args:
+        payload: The decoded JSON. A vector is a list of numbers, or base64 of 32-bit
+            little-endian floats.
+        count: How many texts were sent.
+
+    Returns:
+        One vector a text, in the order of the texts (the answer's ``index`` decides).
+
+    Raises:
+        InvalidResponseError: The payload is not an embeddings answer, or not of ``count`` vectors.
+    """
+    items = expect_list(expect_dict(payload), "data")
+    vectors: dict[int, Any] = {}
+    for position, raw in enumerate(items):
+        item = expect_dict(raw, "objects in 'data'")
+        index = item.get("index", position)
+        if not isinstance(index, int) or index in vectors:
+            raise wrong_shape("a distinct number under each 'index'", payload)
+        vectors[index] = item.get("embedding")
+    if vectors.keys() != set(range(count)):
+        raise wrong_shape(f"{count} vectors, one for each text,", payload)
+    return decode_vectors([vectors[index] for index in range(count)], count)
+
+
+def decode_vectors(vectors: Any, count: int) -> list[list[float]]:
+    """Check what an answer or a `transform_output_fn` gives as vectors.
+
+    Args:
+        vectors: A list of lists of numbers.
+        count: How many texts were sent.
+
+    Returns:
+        The vectors, of one dimension, as floats.
+
+    Raises:
+        InvalidResponseError: They are not ``count`` lists of numbers of one length.
+    """
+    if not isinstance(vectors, list) or len(vectors) != count:
+        raise wrong_shape(f"a list of {count} vectors, one for each text,", vectors)
+    decoded = [_decode_vector(vector) for vector in vectors]
+    check_dimension(decoded)
+    return decoded
+
+
+def check_dimension(vectors: Sequence[Sequence[float]]) -> None:
+    """Refuse vectors of several dimensions.
+
+    Raises:
+        InvalidResponseError: Their lengths differ.
+    """
+    lengths = sorted({len(vector) for vector in vectors})
+    if len(lengths) > 1:
+        raise wrong_shape("vectors of one dimension", {"dimensions": lengths})
+
+
+def _decode_vector(vector: Any) -> list[float]:
+    if isinstance(vector, str):
+        return _decode_base64(vector)
+    if not isinstance(vector, list) or not vector:
+        raise wrong_shape("a list of numbers for each text", vector)
+    # JSON's numbers are ints and floats already; converting each would cost more than reading it.
+    kinds = set(map(type, vector))
+    if kinds == {float}:
+        return vector
+    if kinds <= {float, int}:
+        return list(map(float, vector))
+    raise wrong_shape("numbers in its vectors", vector)
+
+
+def _decode_base64(text: str) -> list[float]:
+    try:
+        floats = array("f", base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise wrong_shape("base64 of 32-bit floats", text) from error
+    if sys.byteorder == "big":
+        floats.byteswap()
+    if not floats:
+        raise wrong_shape("a vector for each text", text)
+    return floats.tolist()

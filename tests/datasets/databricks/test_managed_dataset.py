@@ -1,0 +1,239 @@
+"""Databricks' managed datasets, by the real databricks-agents against the emulated service."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from langchain_dbx_eval import EvalDataset, errors
+from langchain_dbx_eval.datasets.databricks.agents_client import call_agents
+from langchain_dbx_eval.testing import LocalWorkspace
+from langchain_dbx_eval.testing.lakehouse.faults import Denied, LostAnswer, Unavailable
+
+pytest.importorskip("databricks.agents", reason="databricks-agents is not installed")
+NAME = "main.default.questions"
+THREE = [
+    {"inputs": {"question": "one?"}, "expectations": {"expected_response": "1"}},
+    {"inputs": {"question": "two?", "n": 2}, "expectations": {"expected_facts": ["f"], "x": 0.5}},
+    {
+        "inputs": {"messages": [{"role": "user", "content": "drei?"}], "deep": [None, {"é": 1.0}]},
+        "request_id": "third",
+        "response": {"content": "3"},
+        "retrieved_context": [{"doc_uri": "d", "content": "c"}],
+        "guidelines": ["g"],
+        "tags": {"topic": "numbers"},
+    },
+]
+
+
+@pytest.fixture
+def workspace(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalWorkspace]:
+    import mlflow
+
+    with LocalWorkspace() as running:
+        mlflow.set_tracking_uri("databricks")
+        monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", "7")
+        yield running
+    mlflow.set_tracking_uri(None)
+
+
+def create(records=()) -> EvalDataset:
+    return EvalDataset.create(NAME, records, via="managed")
+
+
+def hide_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("databricks.agents", "databricks.agents.datasets"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def written(workspace: LocalWorkspace) -> list[str]:
+    paths = [r.path.rpartition("/")[2] for r in workspace.requests if r.method != "GET"]
+    return [path for path in paths if path != "datasets"]
+
+
+def test_what_is_merged_twice_is_there_once_and_as_it_was_given(workspace) -> None:
+    dataset = create()
+    for _ in range(2):
+        dataset = dataset.merge_records(THREE)
+    expected = {record.request_id: record for record in EvalDataset.load(THREE)}
+    assert {record.request_id: record for record in dataset} == expected
+    assert (len(dataset), dataset.via, dataset.name) == (3, "managed", NAME)
+    assert (dataset.created_by, dataset.dataset_id) == (
+        "you@example.com",
+        EvalDataset.load(NAME, via="managed").dataset_id,
+    )
+    assert dataset.last_update_time is not None
+    assert written(workspace) == ["records:batchCreate", "records:batchUpdate"]
+
+
+def test_any_other_route_reads_the_table_of_it(workspace) -> None:
+    dataset = create(THREE)
+    workspace.add_warehouse("wh")
+    table = EvalDataset.load(NAME, warehouse_id="wh")
+    assert (len(table), table.digest) == (3, dataset.digest)
+    with pytest.raises(errors.SchemaError, match="via='managed'"):
+        table.merge_records(THREE)
+
+
+def test_reading_it_only_gets_and_needs_no_package(workspace, monkeypatch) -> None:
+    create(THREE)
+    workspace.clear_requests()
+    hide_package(monkeypatch)
+    dataset = EvalDataset.load(NAME, via="managed")
+    assert (len(dataset), len(dataset.digest), len(dataset.schema)) == (3, 16, 3)
+    dataset._repr_html_()
+    assert {r.method for r in workspace.requests} == {"GET"}
+
+
+def test_a_table_that_exists_is_told_and_can_be_opened(workspace) -> None:
+    create(THREE)
+    with pytest.raises(errors.AlreadyExistsError, match="already exists") as caught:
+        create()
+    assert (caught.value.status_code, caught.value.error_code) == (400, "TABLE_ALREADY_EXISTS")
+    assert len(EvalDataset.get_or_create(NAME, via="managed")) == 3
+
+
+def test_expectations_and_tags_of_the_same_inputs_are_added_to(workspace) -> None:
+    dataset = create([{"request": "q", "expected_response": "old"}])
+    more = {"request": "q", "tags": {"a": "b"}}
+    dataset.merge_records([{"request": "q", "expected_facts": ["f"]}, more])
+    [record] = dataset.merge_records([{"request": "q", "expected_response": "new"}])
+    assert (record.expected_response, record.expected_facts) == ("new", ["f"])
+    assert record.metadata == {"tags": {"a": "b"}}
+
+
+def test_more_records_than_a_request_or_a_page_may_have(workspace) -> None:
+    dataset = create({"inputs": {"question": f"q{n}"}} for n in range(620))
+    assert len(dataset) == 620
+    assert len(written(workspace)) == 7
+
+
+def test_who_may_not_create_is_told(workspace) -> None:
+    workspace.disturb(NAME, Denied("no CREATE TABLE on main.default"))
+    with pytest.raises(errors.PermissionDeniedError, match="no CREATE TABLE"):
+        create(THREE)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(Unavailable(), errors.ServerError), (Denied(), errors.PermissionDeniedError)],
+)
+def test_a_batch_that_is_refused_is_told_though_the_package_only_logs_it(
+    workspace, fault, kind
+) -> None:
+    dataset = create()
+    workspace.disturb(NAME, fault)
+    with pytest.raises(kind, match=r"3 of 3 records did not reach.*one\?"):
+        dataset.merge_records(THREE)
+    assert len(dataset.merge_records(THREE)) == 3
+
+
+def test_an_answer_that_is_lost_loses_no_record_and_what_is_there_twice_is_told(
+    workspace, caplog
+) -> None:
+    dataset = create()
+    workspace.disturb(NAME, LostAnswer())
+    dataset.merge_records(THREE)
+    assert len({record.request_id for record in dataset}) == 3
+    assert "3 records are more than once" in caplog.text
+
+
+def test_a_service_that_is_down_is_told(workspace) -> None:
+    workspace.disturb(NAME, Unavailable())
+    with pytest.raises(errors.ServerError, match="503"):
+        create(THREE)
+
+
+def test_one_that_mlflow_would_rewrite_is_read_but_never_merged_into(workspace) -> None:
+    create(THREE)
+    workspace._site.lakehouse.tables[NAME].managed = "legacy"
+    dataset = EvalDataset.load(NAME, via="managed")
+    assert len(dataset) == 3
+    workspace.clear_requests()
+    with pytest.raises(errors.ConfigurationError, match="rewrites as a whole"):
+        dataset.merge_records([{"inputs": {"question": "four?"}}])
+    assert written(workspace) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"request": {"n": 2**53 + 1}}, "round the number 9007199254740993"),
+        ({"request": "a", "expected_facts": []}, "no empty expected_facts"),
+        ({"request": "a", "tags": {"n": 1}}, "tag 'n'"),
+        ({"request": "a", "metadata": {"x": float("nan")}}, "NaN"),
+    ],
+)
+def test_what_it_would_change_is_refused_and_nothing_is_created(workspace, row, told) -> None:
+    with pytest.raises(errors.SchemaError, match=rf"Record 1.*{told}"):
+        create([{"request": "good"}, row])
+    with pytest.raises(errors.NotFoundError):
+        EvalDataset.load(NAME)
+
+
+def test_texts_and_objects_in_one_dataset_are_refused_by_the_package(workspace) -> None:
+    dataset = create([{"request": "a text"}])
+    with pytest.raises(errors.SchemaError, match="Schema mismatch"):
+        dataset.merge_records([{"inputs": {"question": "an object"}}])
+
+
+def test_without_the_package_the_other_way_is_told(workspace, monkeypatch) -> None:
+    hide_package(monkeypatch)
+    with pytest.raises(errors.MissingDependencyError, match=r"eval\[databricks\].*via='warehouse'"):
+        create(THREE)
+    assert workspace.requests == []
+
+
+def test_without_tracking_or_an_experiment_there_it_is_told(workspace, monkeypatch) -> None:
+    import mlflow
+
+    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", "0")
+    with pytest.raises(errors.ConfigurationError, match="set_experiment"):
+        create()
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    with pytest.raises(errors.ConfigurationError, match=r"set_tracking_uri\('databricks'\)"):
+        create()
+
+
+def test_a_login_that_the_package_would_not_use_is_told(workspace) -> None:
+    from databricks.sdk import WorkspaceClient
+
+    client = WorkspaceClient(host=workspace.url, token=workspace.token)
+    with (
+        LocalWorkspace() as another,
+        pytest.raises(errors.ConfigurationError, match=f"is {another.url}, not {workspace.url}"),
+    ):
+        EvalDataset.create(NAME, via="managed", workspace_client=client)
+
+
+def test_a_plain_table_is_no_managed_dataset(workspace) -> None:
+    workspace.add_table(NAME, [{"request": "a"}])
+    with pytest.raises(errors.NotFoundError, match=r"without via='managed'"):
+        EvalDataset.load(NAME, via="managed")
+    with pytest.raises(errors.ConfigurationError, match="no versions"):
+        EvalDataset.load(NAME, via="managed", version=1)
+
+
+def test_mlflows_model_registry_stays_the_one_that_was_set(workspace) -> None:
+    import mlflow
+
+    mlflow.set_registry_uri("sqlite:///models.db")
+    call_agents(
+        # As databricks-agents does at its first call in a process.
+        lambda: mlflow.set_registry_uri("databricks-uc"),
+        where="a dataset",
+        host=workspace.url,
+        timeout=30,
+    )
+    assert mlflow.get_registry_uri() == "sqlite:///models.db"
+    mlflow.set_registry_uri(None)
+
+
+def test_one_that_does_not_answer_is_told_in_time(workspace) -> None:
+    never = threading.Event()
+    with pytest.raises(errors.RequestTimeoutError, match=r"within 0\.3 s.*to merge again is safe"):
+        call_agents(never.wait, where="a dataset", host=workspace.url, timeout=0.3)
+    never.set()

@@ -1,0 +1,137 @@
+"""Many processes on one table of the local catalog, some of them killed in the middle of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from langchain_dbx_eval import EvalDataset, errors
+from langchain_dbx_eval.datasets.delta import local_catalog
+from langchain_dbx_eval.datasets.delta import reader as delta
+
+NAME = "main.default.questions"
+WORKER = Path(__file__).parent / "merging_worker.py"
+
+
+def work(who: str, count: int, kills: int, seed: int) -> Iterator[str]:
+    """Merge `count` records, killed so often on the way and begun again where it was."""
+    done = 0
+    chance = random.Random(seed)
+    while done < count:
+        kill_after = chance.randrange(3) if kills > 0 else None
+        command = [sys.executable, str(WORKER), NAME, who, str(done), str(count)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                done = int(line) + 1
+                yield f"{who}-{line.strip()}"
+                if kill_after == 0:
+                    process.kill()
+                    kills -= 1
+                    break
+                kill_after = None if kill_after is None else kill_after - 1
+        if kills == 0 and kill_after is None:
+            assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("processes", "merges", "kills"),
+    [
+        (3, 5, 2),
+        pytest.param(
+            8,
+            50,
+            20,
+            marks=[
+                pytest.mark.skipif("DBX_EVAL_ALL_CRASHES" not in os.environ, reason="minutes"),
+                pytest.mark.timeout(600),
+            ],
+        ),
+    ],
+)
+def test_every_acknowledged_record_is_there_once_whoever_is_killed(
+    processes: int, merges: int, kills: int
+) -> None:
+    EvalDataset.create(NAME)
+    shares = [kills // processes + (n < kills % processes) for n in range(processes)]
+
+    def run(number: int) -> list[str]:
+        return list(work(f"p{number}", merges, shares[number], seed=number))
+
+    with ThreadPoolExecutor(processes) as pool:
+        acknowledged = [key for keys in pool.map(run, range(processes)) for key in keys]
+    requests = [record.request for record in EvalDataset.load(NAME)]
+    assert len(requests) == len(set(requests)) == processes * merges
+    assert set(acknowledged) <= set(requests)
+
+
+def test_where_the_lock_does_not_reach_the_commit_decides(monkeypatch) -> None:
+    """Two writers that read the same version: one commit wins, the other reads again."""
+    dataset = EvalDataset.create(NAME)
+    commit = local_catalog._commit
+    rival = [{"request": "same", "expected_facts": ["rival's"]}]
+
+    def commit_after_rival(table, data, *, only_new):
+        monkeypatch.setattr(local_catalog, "_commit", commit)
+        monkeypatch.setattr(local_catalog, "writers_turn", local_catalog.storage_errors)
+        EvalDataset.load(NAME).merge_records(rival)
+        commit(table, data, only_new=only_new)
+
+    monkeypatch.setattr(local_catalog, "_commit", commit_after_rival)
+    dataset.merge_records([{"request": "same", "expected_response": "ours"}])
+    [record] = EvalDataset.load(NAME)
+    assert (record.expected_response, record.expected_facts) == ("ours", ["rival's"])
+
+
+def test_records_come_in_order_however_many_windows_they_fill(monkeypatch) -> None:
+    monkeypatch.setattr(delta, "_WINDOW", 7)
+    dataset = EvalDataset.create(NAME, [{"request": f"q{n}"} for n in range(30)])
+    dataset.merge_records([{"request": "q3", "expected_response": "late"}, {"request": "q30"}])
+    assert [record.request for record in dataset] == [f"q{n}" for n in range(31)]
+    assert len(dataset) == 31
+
+
+def test_many_small_commits_are_made_one_file_and_old_versions_stay(monkeypatch) -> None:
+    monkeypatch.setattr(local_catalog, "_MANY_FILES", 3)
+    dataset = EvalDataset.create(NAME)
+    for number in range(8):
+        dataset.merge_records([{"request": f"q{number}"}])
+    old = EvalDataset.load(NAME, version=2)
+    assert (len(list(old)), len(list(dataset))) == (2, 8)
+    table = local_catalog.LocalTable.open(local_catalog.TableName.parse(NAME)).table
+    assert len(table.file_uris()) <= 4
+
+
+def test_a_version_whose_files_were_vacuumed_is_told(three) -> None:
+    dataset = EvalDataset.create(NAME, three)
+    dataset.merge_records([{"request": "one?", "expected_response": "changed"}])
+    table = local_catalog.LocalTable.open(local_catalog.TableName.parse(NAME)).table
+    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    old = EvalDataset.load(NAME, version=0)
+    with pytest.raises(errors.NotFoundError, match="vacuumed"):
+        list(old)
+    with pytest.raises(errors.NotFoundError, match="version 9"):
+        EvalDataset.load(NAME, version=9)
+    with pytest.raises(errors.ConfigurationError, match="-1"):
+        EvalDataset.load(NAME, version=-1)
+
+
+def test_a_table_of_another_shape_is_read_but_not_written(files) -> None:
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    from langchain_dbx_eval._internal.paths import catalog_root
+
+    write_deltalake(catalog_root() / "main" / "default" / "questions", pa.table({"request": ["a"]}))
+    before = files()
+    dataset = EvalDataset.load(NAME)
+    assert [record.request for record in dataset] == ["a"]
+    with pytest.raises(errors.SchemaError, match="another shape"):
+        dataset.merge_records([{"request": "b"}])
+    assert {path for path in files() if ".lock" not in path.name} == set(before)

@@ -1,0 +1,152 @@
+"""Any JSON-like record survives each store unchanged, or is refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from langchain_dbx_eval import EvalDataset, EvalRecord, errors
+from langchain_dbx_eval.datasets.schema.mlflow_codec import (
+    from_managed,
+    from_mlflow,
+    to_managed,
+    to_mlflow,
+)
+from langchain_dbx_eval.datasets.schema.row_codec import decode, encode
+from langchain_dbx_eval.datasets.schema.table_name import TableName
+from langchain_dbx_eval.testing import LocalWorkspace
+from tests.datasets.record_strategies import MANY, records
+
+FEW_EXAMPLES = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def by_id(records: Any) -> dict[str, EvalRecord]:
+    return {encode(record)["dataset_record_id"]: record for record in records}
+
+
+@settings(max_examples=200, deadline=None)
+@given(records())
+def test_a_row_of_a_table_says_all_that_the_record_says(record: EvalRecord) -> None:
+    assert EvalRecord.from_row(decode(encode(record))) == record
+
+
+@settings(max_examples=200, deadline=None)
+@given(records())
+def test_a_row_of_mlflows_says_all_that_the_record_says(record: EvalRecord) -> None:
+    row = json.loads(json.dumps(to_mlflow(record)))
+    back = EvalRecord.from_row(from_mlflow(row))
+    if record.response == {}:
+        # MLflow has no other way to say that there is no response.
+        assert back.response is None
+        return
+    assert back == record
+
+
+@settings(max_examples=200, deadline=None)
+@given(records())
+def test_a_row_of_databricks_own_says_all_that_the_record_says_or_is_refused(
+    record: EvalRecord,
+) -> None:
+    try:
+        row = to_managed(record)
+    except errors.SchemaError as error:
+        refusal = str(error)
+        event(refusal.partition(":")[2][:20])
+    else:
+        refusal = ""
+    if refusal:
+        assert refusal.startswith("Record 0, ")
+        return
+    # As its service keeps them: every number is a double.
+    back = EvalRecord.from_row(from_managed(json.loads(json.dumps(row), parse_int=float)))
+    assert back == record
+
+
+@FEW_EXAMPLES
+@given(MANY)
+def test_the_local_catalog_keeps_records_as_they_are(given_records: list[EvalRecord]) -> None:
+    dataset = EvalDataset.create(f"main.default.t{uuid.uuid4().hex}", given_records)
+    assert list(dataset) == given_records
+    assert dataset.digest == EvalDataset.load(given_records).digest
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Iterator[LocalWorkspace]:
+    with LocalWorkspace() as running:
+        running.add_warehouse("wh", chunk_rows=2)
+        yield running
+
+
+@settings(FEW_EXAMPLES, max_examples=5)
+@given(given_records=MANY)
+def test_a_warehouse_keeps_records_as_they_are(
+    warehouse: LocalWorkspace, given_records: list[EvalRecord]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABRICKS_HOST", warehouse.url)
+        patch.setenv("DATABRICKS_TOKEN", warehouse.token)
+        name = f"main.default.t{uuid.uuid4().hex}"
+        dataset = EvalDataset.create(name, given_records, warehouse_id="wh")
+        assert by_id(dataset) == by_id(given_records)
+
+
+@FEW_EXAMPLES
+@given(given_records=MANY)
+def test_a_file_keeps_records_as_they_are(given_records: list[EvalRecord], tmp_path) -> None:
+    path = tmp_path / f"{uuid.uuid4().hex}.jsonl"
+    dataset = EvalDataset.load(given_records).snapshot(path)
+    assert dataset.errors == ()
+    assert by_id(dataset).keys() == by_id(given_records).keys()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (math.nan, "NaN"),
+        (math.inf, "NaN"),
+        (datetime(2026, 1, 1, tzinfo=timezone.utc), "isoformat"),
+        (b"bytes", "bytes"),
+        ({1: "a"}, "text keys"),
+        ((1, 2), "tuple"),
+        ("\ud800", "half a character"),
+        ({"deep": [{"x": object()}]}, "object"),
+    ],
+)
+@pytest.mark.parametrize("column", ["request", "response", "metadata"])
+def test_what_would_not_come_back_is_refused_by_record_and_column(
+    value: object, told: str, column: str
+) -> None:
+    good = EvalRecord(request="good")
+    bad = EvalRecord(**{"request": "q", column: {"x": value}})
+    where = {"request": "inputs", "response": "outputs"}.get(column, column)
+    with pytest.raises(errors.SchemaError, match=rf"Record 1, column '{where}'") as caught:
+        EvalDataset.create("main.default.q", [good, bad])
+    assert told in str(caught.value)
+    with pytest.raises(errors.NotFoundError):
+        EvalDataset.load("main.default.q")
+
+
+def test_what_is_not_a_number_inside_of_a_row_is_refused_and_not_made_nothing() -> None:
+    with pytest.raises(errors.SchemaError, match="NaN"):
+        EvalDataset.create("main.default.q", [{"request": {"x": [math.nan]}}])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=20))
+def test_a_name_is_read_back_as_it_is_written_or_refused(text: str) -> None:
+    try:
+        name = TableName.parse(text)
+    except errors.ConfigurationError:
+        return
+    assert TableName.parse(str(name)) == name
+    assert TableName.parse(name.sql) == name

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from langchain_dbx_eval.driver import DriverServer, create_app
+from langchain_dbx_eval.driver.http.auth import KEY_VARIABLE, resolve_key
+from langchain_dbx_eval.errors import ConfigurationError
+
+StartServer = Callable[..., DriverServer]
+
+
+def echo(prompt: str) -> str:
+    return prompt
+
+
+def failing(prompt: str) -> str:
+    raise ValueError
+
+
+def post(server: DriverServer, key: str | bytes | None) -> requests.Response:
+    headers = {} if key is None else {"X-Api-Key": key}
+    return requests.post(server.url, json={"prompt": "hi"}, headers=headers)
+
+
+def test_the_right_key_is_let_in(start_server: StartServer) -> None:
+    assert post(start_server(echo, api_key="secret"), "secret").json() == "hi"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [None, "", "wrong", "secre", "secrets", "SECRET", "sécret", "\N{SNOWMAN}".encode(), b"\xff"],
+)
+def test_a_missing_or_wrong_key_is_a_401(start_server: StartServer, key: str | bytes) -> None:
+    response = post(start_server(echo, api_key="secret"), key)
+    assert response.status_code == 401
+    assert response.json()["error_code"] == "UNAUTHENTICATED"
+
+
+def test_a_key_in_authorization_does_not_count(start_server: StartServer) -> None:
+    server = start_server(echo, api_key="secret")
+    headers = {"Authorization": "Bearer secret"}
+    assert requests.post(server.url, json={"prompt": "hi"}, headers=headers).status_code == 401
+
+
+def test_a_401_does_not_tell_which_paths_exist(start_server: StartServer) -> None:
+    server = start_server(echo, api_key="secret")
+    assert requests.get(f"{server.url}/nowhere").status_code == 401
+
+
+def test_health_needs_no_key(start_server: StartServer) -> None:
+    server = start_server(echo, api_key="secret")
+    assert requests.get(f"{server.url}/health").json() == {"status": "ok"}
+
+
+def test_an_open_server_needs_no_key(start_server: StartServer) -> None:
+    assert post(start_server(echo, api_key=False), None).json() == "hi"
+
+
+def test_without_a_key_the_one_of_the_environment_is_taken(start_server: StartServer) -> None:
+    os.environ[KEY_VARIABLE] = "from-the-environment"
+    assert post(start_server(echo, api_key=None), "from-the-environment").ok
+
+
+def test_a_key_that_is_made_is_printed_once_and_left_in_the_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    key = resolve_key(None)
+    assert key == resolve_key(None) == os.environ[KEY_VARIABLE]
+    assert capsys.readouterr().out.count(key) == 1
+
+
+def test_a_key_that_was_given_is_never_shown(
+    start_server: StartServer,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = start_server(failing, api_key="given-key")
+    post(server, "given-key")
+    post(server, "wrong")
+    assert "given-key" not in capsys.readouterr().out + caplog.text + repr(server)
+
+
+@pytest.mark.parametrize("key", ["", "sécret", "two\nlines", " padded ", True, 5, b"bytes"])
+def test_a_key_that_cannot_be_sent_is_refused_without_repeating_it(key: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        create_app(echo, api_key=key)
+    assert "sécret" not in str(caught.value)
+
+
+def test_a_bad_key_in_the_environment_names_the_variable() -> None:
+    os.environ[KEY_VARIABLE] = "sécret"
+    with pytest.raises(ConfigurationError, match=KEY_VARIABLE):
+        create_app(echo)

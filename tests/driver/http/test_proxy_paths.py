@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from langchain_dbx_eval.driver.http.proxy_paths import app_path
+
+
+@pytest.mark.parametrize(
+    ("arrived", "expected"),
+    [
+        ("/", "/"),
+        ("", "/"),
+        ("//", "/"),
+        ("/health", "/health"),
+        ("//health", "/health"),
+        ("/v1//models", "/v1/models"),
+        ("/driver-proxy-http/", "/"),
+        ("/driver-proxy-http", "/"),
+        ("/driver-proxy-http/health", "/health"),
+        ("//driver-proxy-http//health", "/health"),
+        ("/driver-proxy-https", "/driver-proxy-https"),
+        ("/x/driver-proxy-http/health", "/x/driver-proxy-http/health"),
+    ],
+)
+def test_a_path_from_the_driver_proxy_becomes_the_apps_own(arrived: str, expected: str) -> None:
+    assert app_path(arrived) == expected

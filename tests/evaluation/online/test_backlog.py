@@ -1,0 +1,157 @@
+"""Scoring lags behind a chain by a bounded number of calls, and never holds it up for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import Any
+
+import pytest
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langchain_dbx_eval import EvaluationCallbackHandler
+from langchain_dbx_eval._internal import event_loop
+from langchain_dbx_eval.errors import ConfigurationError
+from tests.evaluation.questions import RECORDS
+
+pytestmark = pytest.mark.usefixtures("mlflow_store")
+
+
+class Gate:
+    """A scorer that scores nothing before it is opened."""
+
+    name = "gate"
+    column = "response/gate"
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    async def ascore(self, context: Any) -> list[Any]:
+        while not self.opened.is_set():
+            await asyncio.sleep(0.005)
+        return []
+
+
+ECHO: Runnable[str, str] = RunnableLambda(str.upper)
+
+
+def test_calls_beyond_the_bound_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    handler = EvaluationCallbackHandler(scorers=[gate], max_pending=3)
+    with caplog.at_level(logging.WARNING):
+        answers = ECHO.batch([f"q{n}" for n in range(8)], {"callbacks": [handler]})
+    assert answers == [f"Q{n}" for n in range(8)]
+    assert handler.dropped == 5
+    assert caplog.text.count("Calls come faster than they are scored") == 1
+    gate.opened.set()
+    assert len(handler.result().rows) == 3
+    ECHO.invoke("again", {"callbacks": [handler]})
+    assert len(handler.result().rows) == 1
+
+
+def test_calls_beyond_the_bound_wait_and_none_is_lost() -> None:
+    gate = Gate()
+    handler = EvaluationCallbackHandler(RECORDS, scorers=[gate], max_pending=3)
+    done: list[str] = []
+
+    def work() -> None:
+        for n in range(8):
+            done.append(ECHO.invoke(f"question {n}", {"callbacks": [handler]}))  # noqa: PERF401
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join(timeout=0.3)
+    # The fourth call has its answer, and waits for its row to find a place.
+    assert worker.is_alive()
+    assert len(done) == 3
+    gate.opened.set()
+    worker.join(timeout=10)
+    assert len(done) == 8
+    assert len(handler.result().rows) == 8
+    assert handler.dropped == 0
+
+
+def test_a_chain_in_an_event_loop_waits_without_a_deadlock() -> None:
+    handler = EvaluationCallbackHandler(max_pending=1, when_full="wait")
+
+    async def ask() -> list[str]:
+        questions = [f"q{n}" for n in range(5)]
+        return await asyncio.gather(*(ECHO.ainvoke(q, {"callbacks": [handler]}) for q in questions))
+
+    assert asyncio.run(ask()) == [f"Q{n}" for n in range(5)]
+    assert len(handler.result().rows) == 5
+
+
+def test_a_chain_in_the_loop_that_scores_never_waits() -> None:
+    gate = Gate()
+    handler = EvaluationCallbackHandler(scorers=[gate], max_pending=1, when_full="wait")
+
+    async def ask() -> None:
+        for n in range(5):
+            await ECHO.ainvoke(f"q{n}", {"callbacks": [handler]})
+        await asyncio.to_thread(ECHO.invoke, "in a worker", {"callbacks": [handler]})
+
+    event_loop.run(asyncio.wait_for(ask(), timeout=10))
+    gate.opened.set()
+    assert len(handler.result().rows) == 6
+    assert handler.dropped == 0
+
+
+def test_scoring_is_no_part_of_the_chains_time() -> None:
+    gate = Gate()
+    handler = EvaluationCallbackHandler(scorers=[gate])
+    assert ECHO.invoke("q", {"callbacks": [handler]}) == "Q"  # while the gate is shut
+    gate.opened.set()
+    assert len(handler.result().rows) == 1
+
+
+def test_rows_are_scored_without_anybody_asking_for_the_result() -> None:
+    scored = threading.Event()
+
+    class Note:
+        name = "note"
+        column = "response/note"
+
+        def score(self, context: Any) -> list[Any]:
+            scored.set()
+            return []
+
+    handler = EvaluationCallbackHandler(scorers=[Note()])
+    ECHO.invoke("q", {"callbacks": [handler]})
+    assert scored.wait(timeout=10)
+
+
+def test_results_taken_while_calls_go_on_lose_none_and_repeat_none() -> None:
+    handler = EvaluationCallbackHandler(when_full="wait", max_pending=10)
+    worker = threading.Thread(
+        target=lambda: [ECHO.invoke(f"q{n}", {"callbacks": [handler]}) for n in range(150)]
+    )
+    worker.start()
+    results = [handler.result()]
+    while worker.is_alive():
+        time.sleep(0.05)
+        results.append(handler.result())
+    results.append(handler.result())
+    # As long as there are no new calls, the same result is given again.
+    different = {id(result): result for result in results}.values()
+    asked = [row.record.request for result in different for row in result.rows]
+    assert asked == [f"q{n}" for n in range(150)]
+
+
+def test_a_share_of_calls_is_evaluated_and_the_rest_counted() -> None:
+    handler = EvaluationCallbackHandler(sample_rate=0.5)
+    ECHO.batch([f"q{n}" for n in range(80)], {"callbacks": [handler]})
+    kept = len(handler.result().rows)
+    assert 15 < kept < 65
+    assert handler.sampled_out == 80 - kept
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sample_rate": 1.5}, {"sample_rate": -0.1}, {"max_pending": 0}, {"when_full": "explode"}],
+)
+def test_a_wrong_argument_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        EvaluationCallbackHandler(**wrong)

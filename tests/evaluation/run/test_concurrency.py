@@ -1,0 +1,270 @@
+"""Many rows at once: none is lost, whatever the endpoint, the chain or the clock does."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+
+from langchain_dbx_eval import ChatDatabricks, errors, evaluate
+from langchain_dbx_eval._internal import limiter as pace
+
+pytestmark = pytest.mark.usefixtures("mlflow_store")
+
+
+def records(count):
+    return [{"request_id": f"r{n}", "request": f"question {n}"} for n in range(count)]
+
+
+class Gauge:
+    """How many are inside at once."""
+
+    def __init__(self):
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *exc):
+        with self._lock:
+            self.now -= 1
+
+
+class TestRowsInFlight:
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_as_many_as_asked_for_and_no_more(self, kind):
+        gauge = Gauge()
+
+        def sync(request):
+            with gauge:
+                time.sleep(0.1)
+            return "a"
+
+        async def later(request):
+            with gauge:
+                await asyncio.sleep(0.1)
+            return "a"
+
+        evaluate(records(60), {"sync": sync, "async": later}[kind], max_concurrency=20)
+        assert gauge.most == 20
+
+    def test_answers_do_not_pile_up_before_slow_scorers(self):
+        asked = Counter()
+
+        class Slow:
+            name, column = "slow", "metric/slow"
+
+            async def ascore(self, context):
+                asked["while scoring"] = max(asked["while scoring"], asked["now"])
+                await asyncio.sleep(0.05)
+                asked["now"] -= 1
+                return []
+
+        def chain(request):
+            asked["now"] += 1
+            return "a"
+
+        evaluate(records(40), chain, scorers=[Slow()], max_concurrency=4)
+        assert asked["while scoring"] <= 9
+
+    @pytest.mark.parametrize("concurrency", [64, 256])
+    def test_no_row_is_lost(self, concurrency, mlflow_store):
+        import mlflow
+
+        rows = 300
+
+        async def chain(request):
+            await asyncio.sleep(0.01)
+            return request["messages"][-1]["content"]
+
+        result = evaluate(records(rows), chain, max_concurrency=concurrency)
+
+        expected = [f"question {n}" for n in range(rows)]
+        assert [row.outcome.response for row in result.rows] == expected
+        traces = mlflow.search_traces(run_id=result.run_id, return_type="list", max_results=2000)
+        told = sorted(t.info.tags["mlflow.eval.requestId"] for t in traces)
+        assert told == sorted(f"r{n}" for n in range(rows))
+
+    def test_no_row_in_flight_is_an_error(self):
+        with pytest.raises(errors.ConfigurationError, match="max_concurrency=0"):
+            evaluate(records(1), lambda request: "a", max_concurrency=0)
+
+
+class TestRefusals:
+    """429: fewer rows at once, and each of them asked again."""
+
+    @pytest.mark.parametrize("patience", [0, 2], ids=["the chain gives up", "the client retries"])
+    def test_every_row_is_answered(self, workspace, patience, monkeypatch):
+        monkeypatch.setattr(pace, "_SHORTEST_PAUSE_S", 0.05)
+        workspace.add_endpoint("chat", lambda messages, temperature: "fine", kind="chat")
+        workspace.fail("chat", status=429, times=12, retry_after=0)
+        model = ChatDatabricks(model="chat", temperature=0.0, max_retries=patience)
+
+        result = evaluate(records(30), model, max_concurrency=8)
+
+        assert not result.failures
+        assert {row.outcome.response.text for row in result.rows} == {"fine"}
+
+    def test_an_endpoint_that_only_refuses_fails_its_rows_in_the_end(self, workspace, monkeypatch):
+        monkeypatch.setattr(pace, "_SHORTEST_PAUSE_S", 0.001)
+        workspace.add_endpoint("chat", lambda messages: "never", kind="chat")
+        workspace.fail("chat", status=429, times=None)
+
+        result = evaluate(records(5), ChatDatabricks(model="chat", max_retries=0))
+
+        assert len(result.failures) == 5
+        assert all("RateLimitError" in row.outcome.error for row in result.failures)
+
+    def test_anybodys_429_is_understood(self, monkeypatch):
+        monkeypatch.setattr(pace, "_SHORTEST_PAUSE_S", 0.001)
+
+        class Answer:
+            status_code = 429
+
+        class OthersError(Exception):
+            response = Answer()
+
+        asked = Counter()
+
+        def chain(request):
+            text = request["messages"][-1]["content"]
+            asked[text] += 1
+            if asked[text] < 3:
+                try:
+                    raise OthersError("slow down")
+                except OthersError as error:
+                    raise ValueError("the model failed") from error
+            return "a"
+
+        assert not evaluate(records(4), chain).failures
+        assert set(asked.values()) == {3}
+
+
+class TestFailures:
+    def test_a_row_that_takes_too_long_fails_alone(self):
+        async def chain(request):
+            await asyncio.sleep(30 if request["messages"][-1]["content"] == "question 1" else 0)
+            return "a"
+
+        result = evaluate(records(3), chain, timeout=0.2)
+
+        assert [row.outcome.error for row in result.rows] == [
+            None,
+            "TimeoutError: no answer within 0.2 s (timeout=)",
+            None,
+        ]
+        [failed] = result.failures
+        assert failed.record.request_id == "r1"
+        assert failed.outcome.response is None
+
+    def test_a_thread_that_takes_too_long_fails_its_row(self):
+        ended = threading.Event()
+        result = evaluate(records(1), lambda request: ended.wait(20), timeout=0.2)
+        ended.set()
+
+        assert "TimeoutError" in result.failures[0].outcome.error
+
+    @pytest.mark.parametrize(
+        "leave",
+        [
+            lambda: sys.exit(3),
+            lambda: (_ for _ in ()).throw(KeyboardInterrupt),
+            lambda: (_ for _ in ()).throw(asyncio.CancelledError),
+        ],
+        ids=["SystemExit", "KeyboardInterrupt", "CancelledError"],
+    )
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_a_chain_that_wants_to_end_everything_ends_its_row(self, leave, kind):
+        def sync(request):
+            return leave() if request["messages"][-1]["content"] == "question 1" else "a"
+
+        async def later(request):
+            await asyncio.sleep(0)
+            return sync(request)
+
+        result = evaluate(records(3), {"sync": sync, "async": later}[kind])
+
+        assert [row.outcome.error is None for row in result.rows] == [True, False, True]
+
+    def test_an_input_that_cannot_be_made_fails_its_row(self):
+        result = evaluate(
+            [{"request": {"q": "a"}}, {"request": {"other": "b"}}],
+            RunnableLambda(str.upper),
+            input_fn=lambda request: request["q"],
+        )
+        assert [row.outcome.response for row in result.rows] == ["A", None]
+        assert "KeyError" in result.failures[0].outcome.error
+
+    def test_a_store_that_is_full_ends_the_evaluation_with_one_error(self, monkeypatch):
+        # What a full disk does, without filling one: the database may not grow.
+        from langchain_dbx_eval.evaluation.journal.store import Journal
+
+        create = Journal.create.__func__
+
+        def small(cls, facts):
+            journal = create(cls, facts)
+            journal._database.execute("PRAGMA max_page_count = 30")
+            return journal
+
+        monkeypatch.setattr(Journal, "create", classmethod(small))
+        asked = Counter()
+
+        def chain(request):
+            asked["n"] += 1
+            return "a" * 5000
+
+        with pytest.raises(errors.JournalError, match="full"):
+            evaluate(records(200), chain, max_concurrency=4)
+        assert asked["n"] < 200
+
+
+class TestRepeat:
+    def test_each_record_is_asked_so_often_and_each_asking_is_a_row(self):
+        asked = Counter()
+
+        def chain(request):
+            text = request["messages"][-1]["content"]
+            asked[text] += 1
+            return f"{text}, time {asked[text]}"
+
+        result = evaluate(records(3), chain, repeat=3, max_concurrency=1)
+
+        assert [(row.number, row.repetition) for row in result.rows] == [
+            (n, r) for n in range(3) for r in (1, 2, 3)
+        ]
+        table = result.tables["eval_results"]
+        assert list(table["repetition"]) == [1, 2, 3] * 3
+        assert list(table["response"][:3]) == [f"question 0, time {n}" for n in (1, 2, 3)]
+
+    def test_once_there_is_no_such_column(self):
+        table = evaluate(records(2), lambda request: "a").tables["eval_results"]
+        assert "repetition" not in table
+
+    def test_less_than_once_is_an_error(self):
+        with pytest.raises(errors.ConfigurationError, match="repeat=0"):
+            evaluate(records(1), lambda request: "a", repeat=0)
+
+
+def test_evaluations_side_by_side_are_each_written_as_a_whole(mlflow_store, caplog):
+    import mlflow
+
+    def one(number):
+        return evaluate(records(4), lambda request: f"{number}", run_name=f"{number}")
+
+    with ThreadPoolExecutor(6) as threads:
+        results = list(threads.map(one, range(6)))
+
+    assert [result.unwritten for result in results] == [0] * 6
+    assert "sync" not in caplog.text
+    for number, result in enumerate(results):
+        assert {row.outcome.response for row in result.rows} == {str(number)}
+        assert mlflow.get_run(result.run_id).info.status == "FINISHED"

@@ -1,0 +1,100 @@
+"""The package's own event loop: there is one of it, and nobody waits for it in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langchain_dbx_eval import EvaluationCallbackHandler, evaluate
+from tests.evaluation.questions import RECORDS
+
+BEGINNING = """
+import asyncio, os, signal, sys, threading
+from langchain_dbx_eval._internal import event_loop
+
+async def which():
+    return id(asyncio.get_running_loop())
+
+sys.setswitchinterval(1e-6)
+seen, together = [], threading.Barrier(16)
+
+def first():
+    together.wait()
+    seen.append(event_loop.run(which()))
+
+threads = [threading.Thread(target=first) for _ in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+# Flushed, or the child would say it again.
+print(len(set(seen)), "loop", flush=True)
+if child := os.fork() if hasattr(os, "fork") else -1:
+    print("child", os.waitpid(child, 0)[1] if child > 0 else 0)
+else:
+    signal.alarm(10)
+    event_loop.run(which())
+"""
+
+
+def test_there_is_one_whoever_comes_first_and_one_in_a_forked_child() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BEGINNING], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.stdout.split("\n")[:2] == ["1 loop", "child 0"], done.stderr
+
+
+@pytest.mark.usefixtures("mlflow_store")
+class TestWaitingWithinTheLoop:
+    def test_an_evaluation_in_an_async_chain_that_is_evaluated_is_told(self) -> None:
+        async def chain(request: dict) -> int:
+            return len(evaluate(RECORDS, str).rows)
+
+        [row] = evaluate(RECORDS[:1], chain).rows
+        assert "would wait for itself" in row.outcome.error
+
+    def test_in_a_thread_of_that_chain_it_runs(self) -> None:
+        async def chain(request: dict) -> str:
+            return str(len((await asyncio.to_thread(evaluate, RECORDS, str)).rows))
+
+        [row] = evaluate(RECORDS[:1], chain).rows
+        assert (row.outcome.error, row.outcome.response) == (None, "6")
+
+    def test_a_callbacks_result_in_that_chain_is_told(self, chain: Runnable) -> None:
+        handler = EvaluationCallbackHandler(RECORDS)
+
+        async def asked(request: dict) -> int:
+            await chain.ainvoke("question 0", config={"callbacks": [handler]})
+            return len(handler.result().rows)
+
+        [row] = evaluate(RECORDS[:1], asked).rows
+        assert "would wait for itself" in row.outcome.error
+        assert len(handler.result().rows) == 1
+
+    def test_a_callbacks_result_in_a_users_own_loop_is_made(self) -> None:
+        handler = EvaluationCallbackHandler(RECORDS)
+
+        async def asked() -> int:
+            chain = RunnableLambda(str.upper)
+            await chain.ainvoke("question 0", config={"callbacks": [handler]})
+            return len(handler.result().rows)
+
+        assert asyncio.run(asked()) == 1
+
+    def test_two_threads_that_ask_for_a_result_get_the_same(self, chain: Runnable) -> None:
+        handler = EvaluationCallbackHandler(RECORDS)
+        chain.batch(["question 0", "question 1"], config={"callbacks": [handler]})
+        results = []
+        threads = [
+            threading.Thread(target=lambda: results.append(handler.result())) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert [len(result.rows) for result in results] == [2, 2, 2]
+        assert len({result.run_id for result in results}) == 1

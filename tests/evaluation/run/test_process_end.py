@@ -1,0 +1,24 @@
+"""A process that has evaluated ends quietly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+from langchain_dbx_eval import ChatDatabricks
+from langchain_dbx_eval._internal import event_loop
+from langchain_dbx_eval.testing import LocalWorkspace
+
+with LocalWorkspace() as workspace:
+    workspace.add_endpoint("m", lambda messages: "hi", kind="chat")
+    print(event_loop.run(ChatDatabricks(model="m").ainvoke("hi")).text)
+"""
+
+
+def test_nothing_is_left_unclosed_on_the_loop() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "hi"
+    assert "Unclosed" not in done.stderr

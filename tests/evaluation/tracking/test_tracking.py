@@ -1,0 +1,101 @@
+"""What MLflow holds after an evaluation, read back from a real store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import pytest
+from langchain_core.runnables import Runnable
+
+from langchain_dbx_eval import EvalDataset, evaluate
+from tests.evaluation.questions import NAME, RECORDS
+
+
+@pytest.fixture
+def run(mlflow_store: str, chain: Runnable[str, Any]) -> tuple[Any, Any]:
+    # A second version: of a table's very first, MLflow does not write the number.
+    EvalDataset.create(NAME, RECORDS[:5]).merge_records(RECORDS[5:])
+    result = evaluate(NAME, chain, run_name="first")
+    return result, mlflow.get_run(result.run_id)
+
+
+def test_the_run_has_the_metrics_and_is_an_evaluation_run(run: tuple[Any, Any]) -> None:
+    result, logged = run
+    assert logged.data.metrics == pytest.approx(result.metrics)
+    assert logged.data.tags["mlflow.runType"] == "genai_evaluate"
+    assert logged.info.run_name == "first"
+    assert logged.info.status == "FINISHED"
+
+
+def test_the_dataset_is_the_runs_input_at_its_version(run: tuple[Any, Any]) -> None:
+    result, logged = run
+    [given] = logged.inputs.dataset_inputs
+    assert given.dataset.name == NAME
+    assert given.dataset.digest == result.dataset.digest
+    assert given.dataset.source_type == "delta_table"
+    assert f'"delta_table_version": {result.dataset.version}' in given.dataset.source
+
+
+def test_the_table_is_an_artifact(run: tuple[Any, Any]) -> None:
+    result, _ = run
+    table = mlflow.load_table("eval_results.json", run_ids=[result.run_id])
+    assert list(table["response"]) == [f"answer {n}" for n in range(6)]
+
+
+def test_each_row_has_a_trace_with_its_steps_and_assessments(run: tuple[Any, Any]) -> None:
+    result, _ = run
+    traces = mlflow.search_traces(run_id=result.run_id, return_type="list")
+    assert {t.info.trace_id for t in traces} == set(result.tables["eval_results"]["trace_id"])
+    trace = next(t for t in traces if t.info.tags["mlflow.eval.requestId"] == "r2")
+    root = trace.data.spans[0]
+    assert (root.inputs, root.outputs) == ("question 2", "answer 2")
+    [found] = [span for span in trace.data.spans if span.span_type == "RETRIEVER"]
+    assert found.outputs[0]["metadata"] == {"source": "2.md"}
+    assert found.parent_id is not None
+    by_name = {a.name: a for a in trace.info.assessments}
+    assert by_name["document_recall"].feedback.value == 0.5
+    assert "never.md" in by_name["document_recall"].rationale
+    assert by_name["expected_response"].expectation.value == "answer 2"
+    assert by_name["token_f1"].metadata["mlflow.assessment.sourceRunId"] == result.run_id
+
+
+def test_a_failed_row_has_a_failed_trace(mlflow_store: str) -> None:
+    def fail(model_input: dict) -> str:
+        raise ValueError("no")
+
+    result = evaluate(RECORDS[:1], fail)
+    [trace] = mlflow.search_traces(run_id=result.run_id, return_type="list")
+    assert trace.info.state == "ERROR"
+    assert trace.data.spans[0].attributes["error"] == "ValueError: no"
+
+
+def test_answers_given_earlier_have_a_trace_too(mlflow_store: str) -> None:
+    result = evaluate([{"request": "a", "response": "b", "expected_response": "b"}])
+    [trace] = mlflow.search_traces(run_id=result.run_id, return_type="list")
+    assert (trace.data.spans[0].inputs, trace.data.spans[0].outputs) == ("a", "b")
+
+
+def test_an_active_run_is_used(mlflow_store: str, chain: Runnable[str, Any]) -> None:
+    with mlflow.start_run() as outer:
+        mlflow.log_param("model", "mine")
+        result = evaluate(RECORDS, chain)
+        assert mlflow.active_run() is not None
+    assert result.run_id == outer.info.run_id
+
+
+def test_a_store_that_refuses_spans_in_one_call_gets_them_one_by_one(
+    mlflow_store: str, chain: Runnable[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracing.client import TracingClient
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise NotImplementedError("as MLflow's REST store does for an older server")
+
+    monkeypatch.setattr(TracingClient, "log_spans", refuse)
+    result = evaluate(RECORDS[:2], chain)
+    traces = mlflow.search_traces(run_id=result.run_id, return_type="list")
+    assert {t.info.trace_id for t in traces} == set(result.tables["eval_results"]["trace_id"])
+    assert {t.info.tags["mlflow.eval.requestId"] for t in traces} == {"r0", "r1"}
+    assert {t.data.spans[0].outputs for t in traces} == {"answer 0", "answer 1"}
+    assert all(t.info.assessments for t in traces)

@@ -1,0 +1,182 @@
+"""What models write instead of one JSON object, and what of it is a verdict."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_dbx_eval import EvalRecord
+from langchain_dbx_eval.scoring import (
+    Assessment,
+    Categorical,
+    Numeric,
+    Outcome,
+    ScoringContext,
+    YesNo,
+    built_in_judges,
+    score,
+)
+from langchain_dbx_eval.scoring.judges.parsing import read_object, read_text
+from tests.scoring.scripted_judge import ScriptedJudge, verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (verdict("yes"), "yes"),
+        (verdict("no"), "no"),
+        (verdict("YES"), "yes"),
+        (verdict(True), "yes"),
+        (f"Sure! Here is my judgement:\n{verdict('no')}\nI hope this helps.", "no"),
+        (f"```json\n{verdict('yes')}\n```", "yes"),
+        (f"<think>It could be {verdict('no')} or not.</think>{verdict('yes')}", "yes"),
+        (f"<think>Should I say {verdict('no')}?", None),
+        ("{'rationale': 'it\\'s fine', 'rating': 'yes'}", "yes"),
+        ('{"rationale": "two\nlines", "rating": "no"}', "no"),
+        ('{"rationale": "It says {\\"rating\\": \\"no\\"}.", "rating": "yes"}', "yes"),
+        ('{"evaluation": {"rating": "yes"}}', "yes"),
+        ('{"Rating": "Yes", "Rationale": "r"}', "yes"),
+        ('{"result": "yes", "reason": "r"}', "yes"),
+        ("**Rating**: Yes.\n**Rationale**: fine", "yes"),
+        ("Rating: no", "no"),
+        ("Rationale: 답변이 맞습니다.\nRating\uff1a yes", "yes"),
+        ("Yes", "yes"),
+        ("No.", "no"),
+        ('"yes"', "yes"),
+        ('{\n"rationale": "it was cut off",\n"rating": "no"', "no"),
+        ('{\n"rationale": "it was cut off",\n"rating": "no', None),
+        ('{\n"rationale": "it was cut off",\n"rating": no', None),
+        ('{"rating": "yes", "rating": "no"}', None),
+        ('{"rating": "yes"} {"rating": "maybe"}', None),
+        ('{"rating": "yes", "result": "The answer fits."}', "yes"),
+        ("{'rating': 'yes', 'rating': 'no'}", None),
+        (f"{verdict('yes')} or rather {verdict('no')}", None),
+        ("Rating: yes\nRating: no", None),
+        ("Rating: yes and no", None),
+        ('{"rationale": "...", "rating": "yes" or "no"}', None),
+        ('{"rationale": "He says {"rating": "yes"}, which is wrong", "rating": "no"}', None),
+        ("Yes and no, it depends.", None),
+        ("Yes, but only in part.", None),
+        ("I know nothing about it.", None),
+        ("", None),
+        ("{" * 5000, None),
+        ("[" * 100_000 + '{"rating": "maybe"}', None),
+        (verdict("partially"), None),
+        (verdict(None), None),
+        (verdict(["yes"]), None),
+        (verdict(1), None),
+    ],
+)
+def test_what_states_one_rating_is_read_and_nothing_else(text: str, value: str | None) -> None:
+    reading = read_text(text, YesNo())
+    assert (reading.value if reading else None) == value
+
+
+def test_the_rationale_is_kept() -> None:
+    texts = [
+        verdict("yes", "it fits"),
+        "Rating: yes\nRationale: it fits",
+        '{"rating": "yes", "reason": "it fits"}',
+    ]
+    for text in texts:
+        reading = read_text(text, YesNo())
+        assert reading is not None
+        assert reading.rationale == "it fits"
+
+
+def test_a_rationale_can_be_stored_whatever_is_in_it() -> None:
+    reading = read_text('{"rating": "yes", "rationale": "half \\ud800 a character"}', YesNo())
+    assert reading == ("yes", "half ? a character")
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [(3, 3.0), (0, 0.0), ("4.5", 4.5), (5.1, None), (-1, None), (True, None), ("NaN", None)],
+)
+def test_a_number_is_one_within_its_range(said: Any, value: float | None) -> None:
+    reading = read_text(verdict(said), Numeric(0, 5))
+    assert (reading.value if reading else None) == value
+
+
+def test_a_category_is_one_of_those_known_as_they_are_written() -> None:
+    scale = Categorical(("Formal", "Casual"))
+    assert read_text(verdict("casual"), scale) == ("Casual", "because")
+    assert read_text(verdict("rude"), scale) is None
+
+
+def test_an_object_that_states_two_ratings_is_none() -> None:
+    assert read_object({"rating": "yes", "verdict": "no"}, YesNo()) is None
+    assert read_object([{"rating": "yes"}, {"rating": "yes"}], YesNo()) == ("yes", None)
+
+
+# Texts in which nobody states a rating, however they are put together.
+_NEVER = st.sampled_from(
+    ["maybe", "partially", "", "n/a", "y", "n", "yes/no", "YES or NO", "not yes"]
+)
+_JUNK = st.text(alphabet=' {}[]":,\n\\`*<>abcdefgh0123456789가나다', max_size=40)
+_OBJECTS = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text(max_size=8) | _NEVER,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def malformed_answers(draw: st.DrawFn) -> str:
+    """Answers that state no rating: wrong values, contradictions, cut-off or broken JSON, junk."""
+    kind = draw(st.integers(0, 5))
+    junk, tail, never = draw(_JUNK), draw(_JUNK), draw(_NEVER)
+    rating = draw(st.sampled_from(["yes", "no"]))
+    other = {"yes": "no", "no": "yes"}[rating]
+    if kind == 0:
+        return junk + json.dumps({"rationale": tail, "rating": never})
+    if kind == 1:
+        return f"{verdict(rating)}\n{verdict(other)}"
+    if kind == 2:
+        whole = verdict(rating, "because of this and that")
+        return whole[: draw(st.integers(0, len(whole) - 3))]
+    if kind == 3:
+        return f"Rating: {rating}\nRating: {other}\n{junk}"
+    if kind == 4:
+        return json.dumps({"rating": draw(_OBJECTS.filter(lambda o: not _is_yes_or_no(o)))})
+    return junk
+
+
+def _is_yes_or_no(value: Any) -> bool:
+    return isinstance(value, bool) or str(value).strip().lower() in {"yes", "no"}
+
+
+def judged(answer: str) -> Assessment:
+    judge = ScriptedJudge(script=lambda _: answer)
+    row = ScoringContext(EvalRecord(request="q"), Outcome(response="a"))
+    return score(row, built_in_judges(judge, ["safety"])).assessments[0]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(malformed_answers())
+def test_of_a_thousand_malformed_answers_none_becomes_a_rating(answer: str) -> None:
+    assessment = judged(answer)
+    assert assessment.value is None
+    assert assessment.error is not None
+    assert assessment.error.startswith("No verdict can be read")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60))
+def test_whatever_a_judge_writes_is_a_rating_or_an_error(answer: str) -> None:
+    assessment = judged(answer)
+    assert (assessment.value is None) == (assessment.error is not None)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_JUNK.filter(lambda junk: "{" not in junk), st.sampled_from(["yes", "no"]), st.text())
+def test_a_rating_among_prose_is_found(junk: str, rating: str, rationale: str) -> None:
+    reading = read_text(f"{junk}\n{verdict(rating, rationale)}\n{junk}", YesNo())
+    assert reading is not None
+    assert reading.value == rating

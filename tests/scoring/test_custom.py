@@ -1,0 +1,189 @@
+"""A user's own judges and scorers."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from langchain_dbx_eval import EvalRecord, evaluate, judge, scorer
+from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.scoring import (
+    Categorical,
+    Numeric,
+    Outcome,
+    PromptJudge,
+    RowScores,
+    ScoringContext,
+    score,
+)
+from tests.scoring.scripted_judge import ScriptedJudge, block, verdict
+
+
+def row(**record: Any) -> ScoringContext:
+    return ScoringContext(EvalRecord(request="q", **record), Outcome(response="an answer"))
+
+
+def test_a_decorated_function_judges_and_is_still_a_function() -> None:
+    @judge(name="short")
+    def is_short(response: str) -> tuple[bool, str]:
+        return len(response) < 5, "counted"
+
+    assessment, overall = score(row(), [is_short]).assessments
+    assert assessment.columns() == {
+        "response/llm_judged/short/rating": "no",
+        "response/llm_judged/short/rationale": "counted",
+    }
+    assert overall.value == "no"
+    assert is_short("a") == (True, "counted")
+
+
+def test_a_decorated_scorer_is_a_metric_and_no_verdict() -> None:
+    @scorer
+    def shouts(response: str) -> bool:
+        return response.isupper()
+
+    (assessment,) = score(row(), [shouts]).assessments
+    assert assessment.columns() == {"metric/shouts": 0.0}
+
+
+async def _async(response: str) -> float:
+    return 0.5
+
+
+@pytest.mark.parametrize(
+    ("function", "value"),
+    [
+        (_async, 0.5),
+        (lambda response: _async(response), 0.5),
+        (lambda request, response, expected_response=None: expected_response or "none", "none"),
+        (lambda outputs, inputs, record, outcome: inputs["request"], "q"),
+        (lambda **anything: {"value": 3, "rationale": "r"}, 3),
+    ],
+)
+def test_a_function_is_given_what_it_asks_for(function: Any, value: Any) -> None:
+    assert score(row(), [scorer(name="f")(function)]).assessments[0].value == value
+
+
+def test_a_row_that_lacks_what_a_function_asks_for_is_skipped() -> None:
+    @judge
+    def exact(response: str, expected_response: str) -> bool:
+        return response == expected_response
+
+    scores = score(row(), [exact])
+    assert scores.assessments == ()
+    assert [(skip.name, skip.reason) for skip in scores.skipped] == [("exact", "expected_response")]
+
+
+def test_a_function_may_say_nothing() -> None:
+    assert score(row(), [scorer(name="f")(lambda response: None)]) == RowScores()
+
+
+def test_a_function_that_raises_or_returns_anything_else_is_an_error_of_its_own() -> None:
+    def fail(response: str) -> bool:
+        raise KeyError("text")
+
+    bad = [judge(name="a")(fail), judge(name="b")(lambda response: object())]
+    a, b = score(row(), bad).assessments
+    assert a.columns() == {
+        "response/llm_judged/a/rating": None,
+        "response/llm_judged/a/error_message": "KeyError: 'text'",
+    }
+    assert "Return True or False" in str(b.error)
+
+
+def test_a_function_that_asks_for_what_no_row_has_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"'answer', which no row has.*response"):
+
+        @judge
+        def bad(answer: str) -> bool:
+            return True
+
+
+def test_functions_that_wait_do_not_wait_for_each_other() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    def wait(response: str) -> bool:
+        meeting.wait()
+        return True
+
+    both = [scorer(name="one")(wait), scorer(name="other")(wait)]
+    assert [a.value for a in score(row(), both).assessments] == [1.0, 1.0]
+
+
+def test_a_prompt_is_a_judge_of_the_runs_model(mlflow_store: str) -> None:
+    model = ScriptedJudge()
+    tone = PromptJudge("tone", "Is {response}, an answer to {{ request }}, polite?")
+    result = evaluate(
+        [{"request": "q?", "response": "a!"}],
+        judge=model,
+        scorers=[tone],
+        evaluator_config={"databricks-agent": {"metrics": []}},
+    )
+    assert result.metrics["response/llm_judged/tone/percentage"] == 1.0
+    assert block(model.asked[0], "response") == "a!"
+    assert block(model.asked[0], "request") == "q?"
+    assert "Is <response>, an answer to <request>, polite?" in str(model.asked[0][0].content)
+
+
+def test_a_prompt_may_have_a_model_of_its_own() -> None:
+    model = ScriptedJudge(script=lambda _: verdict(4))
+    depth = PromptJudge("depth", "How deep is {response}?", Numeric(0, 5), model=model)
+    (assessment,) = score(row(), [depth]).assessments
+    assert assessment.value == 4.0
+    assert assessment.metadata["prompt_version"].startswith("depth-")
+
+
+def test_a_prompt_may_ask_for_a_category() -> None:
+    model = ScriptedJudge(script=lambda _: verdict("casual"))
+    tone = PromptJudge("tone", "{response}?", Categorical(("Formal", "Casual")), model=model)
+    assert score(row(), [tone]).assessments[0].value == "Casual"
+
+
+def test_a_changed_prompt_has_another_version() -> None:
+    def version(text: str, **more: Any) -> str:
+        tone = PromptJudge("t", text, model=ScriptedJudge(script=lambda _: verdict(1)), **more)
+        return score(row(), [tone]).assessments[0].metadata["prompt_version"]
+
+    versions = [version("{response}?"), version("{response}!"), version("{response}?")]
+    assert versions[0] == versions[2] != versions[1]
+    assert version("{response}?", scale=Numeric(0, 1)) != versions[0]
+
+
+def test_a_row_that_lacks_what_a_prompt_shows_is_skipped() -> None:
+    grounded = PromptJudge("g", "{response} in {retrieved_context}?", model=ScriptedJudge())
+    assert score(row(), [grounded]).skipped[0].reason == "retrieved_context"
+
+
+@pytest.mark.parametrize(
+    ("instructions", "told"),
+    [("Is it good?", "show the judge nothing"), ("{answer}?", r"show \{answer\}")],
+)
+def test_a_prompt_that_shows_nothing_known_is_refused(instructions: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        PromptJudge("p", instructions)
+
+
+def test_a_prompt_without_any_model_is_refused_before_the_run() -> None:
+    with pytest.raises(ConfigurationError, match=r"tone needs somebody who judges: give judge="):
+        evaluate([{"request": "q", "response": "a"}], scorers=[PromptJudge("tone", "{response}?")])
+
+
+def test_two_that_write_to_the_same_column_are_refused(mlflow_store: str) -> None:
+    @judge(name="safety")
+    def mine(response: str) -> bool:
+        return True
+
+    rows = [{"request": "q", "response": "a"}]
+    with pytest.raises(ConfigurationError, match=r"Two scorers write to .*/safety'"):
+        evaluate(rows, judge=ScriptedJudge(), scorers=[mine])
+    config = {"databricks-agent": {"metrics": []}}
+    own = evaluate(rows, judge=ScriptedJudge(), scorers=[mine], evaluator_config=config)
+    assert own.metrics["response/llm_judged/safety/percentage"] == 1.0
+
+
+@pytest.mark.parametrize("thing", [lambda response: True, 5, "safety", PromptJudge])
+def test_what_is_no_scorer_is_refused_before_the_run(thing: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is no scorer"):
+        evaluate([{"request": "q", "response": "a"}], scorers=[thing])

@@ -1,0 +1,146 @@
+"""The emulated SQL warehouses, statements and tables, as a client of the REST API sees them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+import requests
+
+from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
+from langchain_dbx_eval.testing.lakehouse.faults import FailedStatement, SlowStatement
+
+STATEMENTS = "/api/2.0/sql/statements"
+
+
+@pytest.fixture(autouse=True)
+def table(workspace):
+    workspace.add_warehouse("wh", chunk_rows=2)
+    workspace.add_table("main.default.t", [{"n": n} for n in range(5)])
+
+
+def execute(session, statement: str, **body) -> dict:
+    answer = session.post(
+        STATEMENTS, json={"statement": statement, "warehouse_id": "wh", **body}, timeout=30
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_an_inline_result_is_texts(session):
+    answer = execute(session, "SELECT n, NULL AS x FROM `main`.`default`.`t` WHERE n > 3")
+    assert answer["status"] == {"state": "SUCCEEDED"}
+    assert answer["result"]["data_array"] == [["4", None]]
+
+
+def test_external_links_lead_from_chunk_to_chunk(session):
+    answer = execute(
+        session,
+        "SELECT n FROM main.default.t ORDER BY n",
+        disposition="EXTERNAL_LINKS",
+        format="ARROW_STREAM",
+    )
+    numbers, link = [], answer["result"]["external_links"][0]
+    while True:
+        content = requests.get(link["external_link"], timeout=10).content
+        numbers += pa.ipc.open_stream(content).read_all()["n"].to_pylist()
+        if "next_chunk_index" not in link:
+            break
+        path = f"{STATEMENTS}/{answer['statement_id']}/result/chunks/{link['next_chunk_index']}"
+        link = session.get(path).json()["external_links"][0]
+    assert numbers == [0, 1, 2, 3, 4]
+    assert answer["manifest"]["total_chunk_count"] == 3
+
+
+def test_a_link_refuses_a_login_beside_its_own(session):
+    answer = execute(
+        session,
+        "SELECT n FROM main.default.t",
+        disposition="EXTERNAL_LINKS",
+        format="ARROW_STREAM",
+    )
+    link = answer["result"]["external_links"][0]["external_link"]
+    refused = requests.get(link, headers={"Authorization": "Bearer x"}, timeout=10)
+    assert refused.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("statement", "sql_state"),
+    [
+        ("SELECT * FROM main.default.none", "42P01"),
+        ("CREATE TABLE main.default.t (a STRING)", "42P07"),
+        ("SELECT FROM WHERE", "42601"),
+    ],
+)
+def test_a_statement_that_fails_does_so_with_status_200(session, statement, sql_state):
+    status = execute(session, statement)["status"]
+    assert (status["state"], status["sql_state"]) == ("FAILED", sql_state)
+    assert status["error"]["message"]
+
+
+def test_a_change_is_a_version_that_can_be_read_again(session):
+    changed = execute(session, "UPDATE main.default.t SET n = n + 10 WHERE n = 4")
+    assert changed["result"]["data_array"] == [["1"]]
+    now = execute(session, "SELECT max(n) FROM main.default.t")
+    before = execute(session, "SELECT max(n) FROM main.default.t VERSION AS OF 0")
+    assert (now["result"]["data_array"], before["result"]["data_array"]) == ([["14"]], [["4"]])
+    history = execute(session, "DESCRIBE HISTORY main.default.t LIMIT 1")
+    assert history["result"]["data_array"][0][0] == "1"
+
+
+def test_a_statement_wakes_its_warehouse(workspace, session):
+    workspace.add_warehouse("asleep", state="STOPPED", start_seconds=0.3)
+    first = execute(session, "SELECT 1", warehouse_id="asleep", wait_timeout="0s")
+    assert first["status"]["state"] == "PENDING"
+    assert session.get("/api/2.0/sql/warehouses/asleep").json()["state"] == "STARTING"
+    second = execute(session, "SELECT 1", warehouse_id="asleep", wait_timeout="5s")
+    assert second["status"]["state"] == "SUCCEEDED"
+
+
+def test_a_statement_that_is_cancelled_stays_so(workspace, session):
+    workspace.disturb("wh", SlowStatement(60))
+    running = execute(session, "SELECT 1", wait_timeout="0s")
+    path = f"{STATEMENTS}/{running['statement_id']}"
+    assert running["status"]["state"] == "RUNNING"
+    session.post(f"{path}/cancel")
+    assert session.get(path).json()["status"]["state"] == "CANCELED"
+
+
+def test_a_fault_is_met_once(workspace, session):
+    workspace.disturb("wh", FailedStatement("no", "22012"))
+    states = [execute(session, "SELECT 1")["status"]["state"] for _ in range(2)]
+    assert states == ["FAILED", "SUCCEEDED"]
+
+
+def test_tables_are_described(session):
+    described = session.get("/api/2.1/unity-catalog/tables/main.default.t").json()
+    assert described["full_name"] == "main.default.t"
+    assert described["columns"][0] == {"name": "n", "type_text": "bigint", "position": 0}
+    assert session.get("/api/2.1/unity-catalog/tables/main.default.none").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "/api/2.0/sql/warehouses/none"),
+        ("get", f"{STATEMENTS}/none"),
+        ("post", f"{STATEMENTS}/none/cancel"),
+        ("get", "/local-cloud-storage/none"),
+    ],
+)
+def test_what_is_not_there_is_404(session, method, path):
+    headers = {"Authorization": None} if "cloud" in path else {}
+    assert session.request(method, path, headers=headers).status_code == 404
+
+
+def test_without_the_token_nothing_is_told(workspace):
+    for path in ("/api/2.0/sql/warehouses", "/api/2.1/unity-catalog/tables/main.default.t"):
+        assert requests.get(workspace.url + path, timeout=10).status_code == 401
+
+
+def test_what_a_test_asks_wrongly_is_told(workspace):
+    with pytest.raises(AlreadyExistsError):
+        workspace.add_table("main.default.t", [{"n": 1}])
+    with pytest.raises(ConfigurationError, match="none"):
+        workspace.disturb("none", SlowStatement(1))
+    with pytest.raises(ConfigurationError, match="at least one"):
+        workspace.disturb("wh", SlowStatement(1), times=0)
