@@ -98,7 +98,7 @@ def _ways(folder: str) -> list[Way]:
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment("callback-overhead")
-    ours = EvaluationCallbackHandler(when_full="wait")
+    ours = EvaluationCallbackHandler(on_full="block")
     sampled = EvaluationCallbackHandler(sample_rate=0.01)
     return [
         Way(_BARE, {}),

@@ -36,7 +36,7 @@ import requests
 
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Span
-from langchain_dbx_eval.evaluation.journal.rows import Place, Row
+from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.evaluation.tracking import sql_store
 from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun
 from langchain_dbx_eval.evaluation.tracking.spans import WrittenRow, written_row
@@ -62,7 +62,7 @@ def rows(count: int) -> list[WrittenRow]:
         scores = RowScores((Assessment(name="exact", column="exact", value=True),))
         record = EvalRecord(request=span.inputs)
         row = Row(
-            place=Place(number),
+            place=RowKey(number),
             record=record,
             outcome=run.outcome(),
             scores=scores,

@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 
 from langchain_dbx_eval import Databricks, errors
 from langchain_dbx_eval.driver import DriverServer, Generation, GenerationRequest
-from langchain_dbx_eval.driver.engines.base import Piece
+from langchain_dbx_eval.driver.engines.base import Delta
 from langchain_dbx_eval.testing import LocalWorkspace
 
 
@@ -147,9 +147,9 @@ class Speaker:
     def generate(self, request: GenerationRequest) -> Generation:
         return Generation("one two")
 
-    def stream(self, request: GenerationRequest) -> Iterator[Piece]:
-        yield Piece("one")
-        yield Piece(" two", finish_reason="stop")
+    def stream(self, request: GenerationRequest) -> Iterator[Delta]:
+        yield Delta("one")
+        yield Delta(" two", finish_reason="stop")
 
 
 @pytest.mark.parametrize("path", ["", "v1/completions"])

@@ -80,7 +80,7 @@ class Ours:
             return "answer"
 
         began = time.perf_counter()
-        result = self._evaluate(data, model, scorers=[exact], max_concurrency=in_flight)
+        result = self._evaluate(model, data, scorers=[exact], max_concurrency=in_flight)
         took, peak = time.perf_counter() - began, _resident()["VmHWM"]
         kept = sum(bool(row.assessments) for row in result.rows)
         return Found(took, scored.last - began, kept, self._store(result.run_id), peak)

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 
-__all__ = ["Pace"]
+__all__ = ["AdaptiveLimiter"]
 
 _TOO_MANY_REQUESTS = 429
 _SHORTEST_PAUSE_S = 0.5
@@ -14,7 +14,7 @@ _LONGEST_PAUSE_S = 30.0
 _HOPELESS = 8
 
 
-class Pace:
+class AdaptiveLimiter:
     """Gives out slots, as many as the other side bears.
 
     Additive increase, multiplicative decrease, as TCP does it (D.-M. Chiu and R. Jain, "Analysis of
@@ -44,11 +44,11 @@ class Pace:
         return int(self._slots)
 
     @property
-    def hopeless(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether nothing but refusals came for so long that waiting is of no use."""
         return self._in_a_row >= _HOPELESS
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait for a slot, and for the end of a wait that all are asked to keep."""
         loop = asyncio.get_running_loop()
         while self._taken >= self.slots:
@@ -65,28 +65,28 @@ class Pace:
             while (pause := self._not_before - loop.time()) > 0:
                 await asyncio.sleep(pause)
         except BaseException:
-            self.give_back()
+            self.release()
             raise
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """A call is no longer in flight."""
         self._taken -= 1
         self._wake()
 
-    def went_well(self) -> None:
+    def on_success(self) -> None:
         """A call was answered."""
         self._in_a_row = 0
         self._slots = min(float(self._most), self._slots + 1 / self._slots)
         self._wake()
 
-    def hear(self, error: BaseException | None) -> bool:
+    def on_error(self, error: BaseException | None) -> bool:
         """Hear what a call failed with, and give out fewer slots if that is 429.
 
         Args:
             error: The error, whoever's client it comes from; None where the call did not fail.
 
         Returns:
-            Whether it was 429: the call is to be made again, unless that is `hopeless`.
+            Whether it was 429: the call is to be made again, unless that is `exhausted`.
         """
         refusal = _refusal_in(error)
         if refusal is not None:
@@ -100,7 +100,7 @@ class Pace:
         self._slots = max(1.0, self._slots / 2)
         pause = min(_SHORTEST_PAUSE_S * 2**self._in_a_row, _LONGEST_PAUSE_S)
         self._in_a_row += 1
-        if not self.hopeless:
+        if not self.exhausted:
             self._not_before = now + max(pause, retry_after)
 
     def _wake(self) -> None:

@@ -98,7 +98,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run(options: argparse.Namespace) -> None:
-    from langchain_dbx_eval.driver import EngineChoice, Limits, serve
+    from langchain_dbx_eval.driver import EngineOptions, Limits, serve
 
     # INFO for this package only: other libraries log too much at that level.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
@@ -112,7 +112,7 @@ def _run(options: argparse.Namespace) -> None:
     with _default_sigint():
         serve(
             options.target,
-            EngineChoice(options.engine, options.model, options.device, options.dtype),
+            EngineOptions(options.engine, options.model, options.device, options.dtype),
             host=options.host,
             port=options.port,
             api_key=api_key,

@@ -54,7 +54,7 @@ async def stream(request: Request) -> AsyncIterator[bytes]:
     """Send a request, and hand on its answer's bytes; the twin of `sync_transport.stream`."""
     deadline = Deadline(request.policy.timeout)
     opened = await request.policy.run_async(
-        lambda: _open(request, deadline, request.policy.silence)
+        lambda: _open(request, deadline, request.policy.read_timeout)
     )
     async with opened as answer:
         try:
@@ -66,21 +66,25 @@ async def stream(request: Request) -> AsyncIterator[bytes]:
             raise connection_error(error, request) from error
 
 
-async def _open(request: Request, deadline: Deadline, silence: float) -> aiohttp.ClientResponse:
+async def _open(
+    request: Request, deadline: Deadline, read_timeout: float
+) -> aiohttp.ClientResponse:
     """Send a request once, or twice where its login has run out; return an answer to be read."""
     try:
-        return await _send(request, deadline, silence)
+        return await _send(request, deadline, read_timeout)
     except DatabricksError as error:
         if not await asyncio.to_thread(request.may_log_in_again, error):
             raise
-    return await _send(request, deadline, silence)
+    return await _send(request, deadline, read_timeout)
 
 
-async def _send(request: Request, deadline: Deadline, silence: float) -> aiohttp.ClientResponse:
+async def _send(
+    request: Request, deadline: Deadline, read_timeout: float
+) -> aiohttp.ClientResponse:
     headers = request.headers_with(await _login_headers(request))
     left = deadline.left
     timeout = aiohttp.ClientTimeout(
-        sock_connect=min(CONNECT_TIMEOUT_S, left), sock_read=min(silence, left)
+        sock_connect=min(CONNECT_TIMEOUT_S, left), sock_read=min(read_timeout, left)
     )
     try:
         answer = await (await _session()).request(
@@ -117,7 +121,7 @@ async def _read(answer: aiohttp.ClientResponse, request: Request, deadline: Dead
 async def _login_headers(request: Request) -> dict[str, str]:
     if request.login is None:
         return {}
-    if request.login.at_hand:
+    if request.login.is_static:
         return request.login.headers()
     # It may ask an identity provider, or run the Azure or Databricks command line.
     return await asyncio.to_thread(request.login.headers)

@@ -16,12 +16,12 @@ from typing_extensions import Self
 from langchain_dbx_eval._internal.runtime import current_cluster_id
 from langchain_dbx_eval.client import sync_transport
 from langchain_dbx_eval.client.credentials import (
+    Credentials,
     DataPlaneLogin,
     SdkWorkspace,
-    Workspace,
     connect,
     header_value,
-    normalise_host,
+    normalize_host,
     profile_of,
 )
 from langchain_dbx_eval.client.hooks import (
@@ -38,7 +38,7 @@ from langchain_dbx_eval.client.targets import (
     DriverNodeApp,
     DriverProxyApp,
     Gateway,
-    OptimisedEndpoint,
+    OptimizedEndpoint,
     ServingEndpoint,
     Target,
     parse_port,
@@ -115,7 +115,7 @@ class DatabricksConnection(BaseModel):
     """``transform_output_fn(response)`` reads the decoded JSON of the answer. A function, or
     ``"package.module:function"``."""
 
-    _workspace: Workspace | None = PrivateAttr(default=None)
+    _workspace: Credentials | None = PrivateAttr(default=None)
     _target: Target | None = PrivateAttr(default=None)
     _description: dict[str, Any] | None = PrivateAttr(default=None)
 
@@ -154,7 +154,7 @@ class DatabricksConnection(BaseModel):
     @model_validator(mode="after")
     def _check_connection(self) -> Self:
         if self.host and self.host != LOCAL:
-            normalise_host(self.host)
+            normalize_host(self.host)
         profile_of(self._login_uri())
         self._target = self._find_target()
         return self
@@ -267,7 +267,7 @@ class DatabricksConnection(BaseModel):
             "hooks": [name_of_hook(hook) for hook in hooks],
         }
 
-    def _login(self) -> Workspace | None:
+    def _login(self) -> Credentials | None:
         """The login, found once; None for an app on this node, which needs none."""
         if self.host == LOCAL:
             return None
@@ -312,12 +312,12 @@ class DatabricksConnection(BaseModel):
             else:
                 body = {"model": model, **body}
         elif self.route_optimized and isinstance(target, ServingEndpoint):
-            target, login = self._optimised(target)
+            target, login = self._optimized(target)
         url = target.url(login.host if login else "")
         return Request(url, target, login, self._policy(), body, self._app_headers())
 
-    def _optimised(self, endpoint: ServingEndpoint) -> tuple[OptimisedEndpoint, Workspace]:
-        if isinstance(endpoint, OptimisedEndpoint):
+    def _optimized(self, endpoint: ServingEndpoint) -> tuple[OptimizedEndpoint, Credentials]:
+        if isinstance(endpoint, OptimizedEndpoint):
             login = self._workspace
             assert login is not None  # noqa: S101 - it was made together with the target
             return endpoint, login
@@ -332,7 +332,7 @@ class DatabricksConnection(BaseModel):
             raise ConfigurationError(msg)
         details = str(described.get("authorization_details") or "")
         self._workspace = DataPlaneLogin(login.config, url, details)
-        self._target = target = OptimisedEndpoint(endpoint.name, url)
+        self._target = target = OptimizedEndpoint(endpoint.name, url)
         return target, self._workspace
 
     def _post(self, body: dict[str, Any], model: str | None = None) -> Any:

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from databricks.sdk.oauth import Token
 
 __all__ = [
+    "Credentials",
     "DataPlaneLogin",
     "SdkWorkspace",
-    "Workspace",
     "connect",
     "header_value",
-    "normalise_host",
+    "normalize_host",
     "profile_of",
 ]
 
 
-class Workspace(Protocol):
+class Credentials(Protocol):
     """A host, and the headers that log in there."""
 
     @property
@@ -42,7 +42,7 @@ class Workspace(Protocol):
         ...
 
     @property
-    def at_hand(self) -> bool:
+    def is_static(self) -> bool:
         """Whether `headers` answers at once, without asking anybody."""
         ...
 
@@ -62,29 +62,29 @@ class TokenWorkspace:
     host: str
     token: str = field(repr=False)
 
-    at_hand = True
+    is_static = True
 
     def headers(self) -> dict[str, str]:
-        """See `Workspace`."""
+        """See `Credentials`."""
         return {"Authorization": f"Bearer {self.token}"}
 
     def refresh(self) -> bool:
-        """See `Workspace`: a personal access token stays what it is."""
+        """See `Credentials`: a personal access token stays what it is."""
         return False
 
 
 @dataclass(frozen=True)
-class SdkWorkspace(Workspace):
+class SdkWorkspace(Credentials):
     """A workspace entered by whatever login databricks-sdk was configured with."""
 
     config: Config = field(repr=False)
 
-    at_hand = False
+    is_static = False
 
     @property
     @override
     def host(self) -> str:
-        return normalise_host(self.config.host or "")
+        return normalize_host(self.config.host or "")
 
     @override
     def headers(self) -> dict[str, str]:
@@ -104,7 +104,7 @@ class SdkWorkspace(Workspace):
         return True
 
 
-class DataPlaneLogin(Workspace):
+class DataPlaneLogin(Credentials):
     """The login of a route-optimised endpoint, which takes a token for itself alone.
 
     Protocol: the workspace exchanges the user's OAuth token for one that is limited to the
@@ -116,7 +116,7 @@ class DataPlaneLogin(Workspace):
         authorization_details: What the token is to be limited to, as the endpoint describes it.
     """
 
-    at_hand = False
+    is_static = False
 
     def __init__(self, config: Config, endpoint_url: str, authorization_details: str) -> None:
         from databricks.sdk.data_plane import DataPlaneTokenSource
@@ -129,7 +129,7 @@ class DataPlaneLogin(Workspace):
     @property
     @override
     def host(self) -> str:
-        return normalise_host(self._endpoint_url)
+        return normalize_host(self._endpoint_url)
 
     @override
     def headers(self) -> dict[str, str]:
@@ -153,7 +153,7 @@ def connect(
     profile: str | None = None,
     workspace_client: Any = None,
     environment: Mapping[str, str] = os.environ,
-) -> Workspace:
+) -> Credentials:
     """Find the workspace to talk to.
 
     The first of these that is given decides: `workspace_client`, `host` with `api_token`,
@@ -181,11 +181,11 @@ def connect(
         api_token = api_token or _environment_token(environment)
         if host and api_token:
             token = header_value(api_token, "The token (api_token= or DATABRICKS_TOKEN)")
-            return TokenWorkspace(normalise_host(host), token)
+            return TokenWorkspace(normalize_host(host), token)
     return _sdk_workspace(host=host, token=api_token, profile=profile)
 
 
-def normalise_host(raw: str) -> str:
+def normalize_host(raw: str) -> str:
     """Bring a host to the form ``https://name[:port]``.
 
     Args:
@@ -264,7 +264,7 @@ def _sdk_workspace(*, host: str | None, token: str | None, profile: str | None) 
     from databricks.sdk.core import Config
 
     try:
-        config = Config(host=normalise_host(host) if host else None, token=token, profile=profile)
+        config = Config(host=normalize_host(host) if host else None, token=token, profile=profile)
     except ConfigurationError:
         raise
     except ValueError as error:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from langchain_dbx_eval._internal import json_text
 from langchain_dbx_eval._internal.runtime import is_loopback
 from langchain_dbx_eval._version import __version__
-from langchain_dbx_eval.client.credentials import Workspace
+from langchain_dbx_eval.client.credentials import Credentials
 from langchain_dbx_eval.client.error_responses import error_of_answer, excerpt
 from langchain_dbx_eval.client.retry import RetryPolicy
 from langchain_dbx_eval.client.targets import Target
@@ -67,7 +67,7 @@ class Request:
 
     url: str
     target: Target
-    login: Workspace | None
+    login: Credentials | None
     policy: RetryPolicy
     payload: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)

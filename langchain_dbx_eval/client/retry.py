@@ -42,7 +42,7 @@ class RetryPolicy:
 
     max_retries: int
     timeout: float
-    silence: float
+    read_timeout: float
 
     def run(self, attempt: Callable[[], _Result]) -> _Result:
         """Make a call, and make it again as long as it may pass.

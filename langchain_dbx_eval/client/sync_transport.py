@@ -75,7 +75,7 @@ def stream(request: Request) -> Iterator[bytes]:
         DatabricksError: As `post`; a connection lost midway is a `ConnectionFailedError`.
     """
     deadline = Deadline(request.policy.timeout)
-    opened = request.policy.run(lambda: _open(request, deadline, request.policy.silence))
+    opened = request.policy.run(lambda: _open(request, deadline, request.policy.read_timeout))
     with opened as answer:
         try:
             # read1 hands on what has arrived; iter_content would wait for a full chunk.
@@ -87,24 +87,24 @@ def stream(request: Request) -> Iterator[bytes]:
             raise connection_error(error, request) from error
 
 
-def _open(request: Request, deadline: Deadline, silence: float) -> requests.Response:
+def _open(request: Request, deadline: Deadline, read_timeout: float) -> requests.Response:
     """Send a request once, or twice where its login has run out; return an answer to be read."""
     try:
-        return _send(request, deadline, silence)
+        return _send(request, deadline, read_timeout)
     except DatabricksError as error:
         if not request.may_log_in_again(error):
             raise
-    return _send(request, deadline, silence)
+    return _send(request, deadline, read_timeout)
 
 
-def _send(request: Request, deadline: Deadline, silence: float) -> requests.Response:
+def _send(request: Request, deadline: Deadline, read_timeout: float) -> requests.Response:
     environment = environment_of(request.host)
     left = deadline.left
     try:
         answer = _adapter_to(request.host).send(
             _prepared(request),
             stream=True,
-            timeout=(min(CONNECT_TIMEOUT_S, left), min(silence, left)),
+            timeout=(min(CONNECT_TIMEOUT_S, left), min(read_timeout, left)),
             verify=environment.ca_bundle,
             proxies=environment.proxies,
         )

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from typing_extensions import override
 
-from langchain_dbx_eval.client.credentials import normalise_host
+from langchain_dbx_eval.client.credentials import normalize_host
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "DriverNodeApp",
     "DriverProxyApp",
     "Gateway",
-    "OptimisedEndpoint",
+    "OptimizedEndpoint",
     "ServingEndpoint",
     "Target",
     "parse_port",
@@ -105,7 +105,7 @@ class ServingEndpoint(Target):
 
 
 @dataclass(frozen=True)
-class OptimisedEndpoint(ServingEndpoint):
+class OptimizedEndpoint(ServingEndpoint):
     """A route-optimised serving endpoint, which is called at a URL of its own.
 
     Protocol: Databricks, "Route optimization on serving endpoints".
@@ -138,7 +138,7 @@ class Gateway(Target):
     @property
     def own_host(self) -> str | None:
         """The base URL's own host, where it is a whole URL."""
-        return None if self.base_url.startswith("/") else normalise_host(self.base_url)
+        return None if self.base_url.startswith("/") else normalize_host(self.base_url)
 
     @override
     def url(self, host: str) -> str:

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
-from langchain_dbx_eval.datasets.open_dataset import Facts, Growable, Opened, Reach
+from langchain_dbx_eval.datasets.open_dataset import (
+    DatasetInfo,
+    LoadOptions,
+    OpenDataset,
+    SupportsMerge,
+)
 from langchain_dbx_eval.datasets.preview import preview_html
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.row_codec import fingerprint_of
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
 from langchain_dbx_eval.datasets.schema.validation import checked, numbered
-from langchain_dbx_eval.datasets.sources.files import write_jsonl, write_template
+from langchain_dbx_eval.datasets.sources.files import export_template, write_jsonl
 from langchain_dbx_eval.datasets.sources.registry import open_source
 from langchain_dbx_eval.datasets.sources.table_resolver import create_table
 from langchain_dbx_eval.datasets.views import Derived, part_of, sample_keys
@@ -42,7 +47,7 @@ class EvalDataset:
     a table of a million records is never in memory as a whole.
     """
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenDataset) -> None:
         self._opened = opened
 
     @classmethod
@@ -50,7 +55,7 @@ class EvalDataset:
         cls,
         source: Any,
         *,
-        via: str | None = None,
+        backend: str | None = None,
         version: int | None = None,
         warehouse_id: str | None = None,
         workspace_client: Any = None,
@@ -64,7 +69,7 @@ class EvalDataset:
                 `EvalRecord`s; a pandas, polars, Spark, Arrow or Hugging Face frame; an MLflow
                 dataset; the path of a ``.jsonl``, ``.json``, ``.csv``, ``.parquet`` or ``.yaml``
                 file or of a Delta folder; or a dataset, which is returned as it is.
-            via: For a name, the route: ``"spark"``, ``"warehouse"``, ``"local"``, ``"delta"``
+            backend: For a name, the route: ``"spark"``, ``"warehouse"``, ``"local"``, ``"delta"``
                 (Unity Catalog's credentials for the table's storage), ``"managed"`` (Databricks'
                 service for evaluation datasets); None takes the first that can, of all but the
                 last. For any text, ``"mlflow"``: the name of a dataset in MLflow's own store.
@@ -86,7 +91,7 @@ class EvalDataset:
         """
         if isinstance(source, cls):
             return source
-        reach = Reach(via, version, warehouse_id, workspace_client, timeout, volume)
+        reach = LoadOptions(backend, version, warehouse_id, workspace_client, timeout, volume)
         return cls(open_source(source, reach))
 
     @classmethod
@@ -95,7 +100,7 @@ class EvalDataset:
         name: str,
         records: Records = (),
         *,
-        via: str | None = None,
+        backend: str | None = None,
         warehouse_id: str | None = None,
         workspace_client: Any = None,
         timeout: float = 300.0,
@@ -106,7 +111,7 @@ class EvalDataset:
         Args:
             name: Its three-level name.
             records: Records to begin with.
-            via: ``"warehouse"``, ``"spark"``, ``"local"``, or ``"managed"`` for a dataset that
+            backend: ``"warehouse"``, ``"spark"``, ``"local"``, or ``"managed"`` for a dataset that
                 Databricks' UI shows among its experiment's; None takes a warehouse where one is
                 set, Spark in a notebook or job on Databricks, else the local catalog.
             warehouse_id: As for `load`.
@@ -120,7 +125,7 @@ class EvalDataset:
             SchemaError: A record breaks the schema; nothing has been created then.
             WarehouseError: The warehouse did not start, or refused the statement.
         """
-        reach = Reach(via, None, warehouse_id, workspace_client, timeout, volume)
+        reach = LoadOptions(backend, None, warehouse_id, workspace_client, timeout, volume)
         return cls(create_table(TableName.parse(name), checked(records), reach))
 
     @classmethod
@@ -129,7 +134,7 @@ class EvalDataset:
 
         Args:
             name: Its three-level name.
-            **reach: `via`, `warehouse_id`, `workspace_client`, `timeout` and `volume`, as for
+            **reach: `backend`, `warehouse_id`, `workspace_client`, `timeout` and `volume`, as for
                 `create`.
 
         Raises:
@@ -171,13 +176,13 @@ class EvalDataset:
         return cls(open_traces(experiment, filter_string, limit))
 
     @staticmethod
-    def write_template(path: str | Path) -> Path:
+    def export_template(path: str | Path) -> Path:
         """Write a commented YAML file to fill in by hand, which `load` reads.
 
         Raises:
             AlreadyExistsError: There is a file of this name.
         """
-        return write_template(Path(path))
+        return export_template(Path(path))
 
     def merge_records(self, records: Records) -> EvalDataset:
         """Add records to the table; the same inputs are one record, so doing it twice is safe.
@@ -192,7 +197,7 @@ class EvalDataset:
             ConfigurationError: The dataset has no table behind it.
             SchemaError: A record breaks the schema; none has been added then.
         """
-        if not isinstance(self._opened, Growable):
+        if not isinstance(self._opened, SupportsMerge):
             msg = (
                 f"This dataset was read from {self.source}, which cannot be added to. "
                 "Put it in a table first: EvalDataset.create('main.default.…', dataset)."
@@ -214,9 +219,9 @@ class EvalDataset:
         return self._opened.description
 
     @property
-    def via(self) -> str:
+    def backend(self) -> str:
         """The route by which they come, such as ``"local"`` or ``"warehouse"``."""
-        return self._opened.via
+        return self._opened.backend
 
     @property
     def path(self) -> Path | None:
@@ -303,7 +308,7 @@ class EvalDataset:
         """
         if to is None:
             stem = TableName.parse(self.name).table if self.name else "records"
-            name = TableName.parse(f"snapshots.{self.via}.`{stem}_{self.digest}`")
+            name = TableName.parse(f"snapshots.{self.backend}.`{stem}_{self.digest}`")
             if LocalTable.exists(name):
                 return EvalDataset(LocalTable.open(name))
             return EvalDataset(LocalTable.create(name, self))
@@ -390,7 +395,7 @@ class EvalDataset:
         return sum(1 for _ in self) if count is None else count
 
     @cached_property
-    def _facts(self) -> Facts:
+    def _facts(self) -> DatasetInfo:
         return self._opened.facts()
 
     def _derived(self, keep: Callable[[EvalRecord], bool], how: str) -> EvalDataset:

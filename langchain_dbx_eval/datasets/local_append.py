@@ -12,7 +12,7 @@ import tenacity
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.paths import catalog_root
-from langchain_dbx_eval.datasets.delta.local_catalog import COMMIT_TRIES, writers_turn
+from langchain_dbx_eval.datasets.delta.local_catalog import COMMIT_TRIES, table_lock
 from langchain_dbx_eval.datasets.delta.reader import is_delta_folder, open_delta
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import SchemaError
@@ -68,7 +68,7 @@ def append_once(name: TableName, rows: pa.Table, *, writer: str, number: int) ->
         deltalake.write_deltalake(table, rows, mode="append", commit_properties=properties)
         return True
 
-    with writers_turn(path):
+    with table_lock(path):
         written: bool = retrying(attempt)
     return written
 

@@ -9,7 +9,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 
-from langchain_dbx_eval.datasets.open_dataset import Opened
+from langchain_dbx_eval.datasets.open_dataset import OpenDataset
 
 __all__ = ["DeltaSourceOfInput", "describe"]
 
@@ -31,7 +31,9 @@ class EvaluationInput(Dataset):
     Not MLflow's `PandasDataset`: that would hold all rows in memory to hash them once more.
     """
 
-    def __init__(self, source: Any, name: str, digest: str, opened: Opened, count: int) -> None:
+    def __init__(
+        self, source: Any, name: str, digest: str, opened: OpenDataset, count: int
+    ) -> None:
         self._schema = opened.schema()
         self._profile = {
             "num_rows": count,
@@ -64,7 +66,7 @@ class EvaluationInput(Dataset):
         }
 
 
-def describe(name: str, digest: str, count: int, opened: Opened) -> Dataset:
+def describe(name: str, digest: str, count: int, opened: OpenDataset) -> Dataset:
     """A dataset for `mlflow.log_input`.
 
     Args:

@@ -11,15 +11,15 @@ from typing import Any, Protocol, runtime_checkable
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["Facts", "Growable", "Opened", "Reach"]
+__all__ = ["DatasetInfo", "LoadOptions", "OpenDataset", "SupportsMerge"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class LoadOptions:
     """How to reach a table by its name.
 
     Attributes:
-        via: The route to take, or None for the first that can.
+        backend: The route to take, or None for the first that can.
         version: The version to read, or None for the newest.
         warehouse_id: The SQL warehouse to ask; None takes ``DATABRICKS_WAREHOUSE_ID``.
         workspace_client: A `databricks.sdk.WorkspaceClient`, or None for the SDK's default login.
@@ -27,7 +27,7 @@ class Reach:
         volume: The volume that many records pass through to a warehouse.
     """
 
-    via: str | None = None
+    backend: str | None = None
     version: int | None = None
     warehouse_id: str | None = None
     workspace_client: Any = None
@@ -44,7 +44,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DatasetInfo:
     """What a source knows about a dataset as a whole; None where it does not."""
 
     dataset_id: str | None = None
@@ -52,19 +52,19 @@ class Facts:
     last_update_time: datetime | None = None
 
 
-class Opened(ABC):
+class OpenDataset(ABC):
     """An opened source, pinned to one version of its content.
 
     Attributes:
         name: The dataset's name, where it has one.
-        via: The route by which it came: ``"local"``, ``"spark"``, ``"warehouse"``, ``"delta"``,
+        backend: The route by which it came: ``"local"``, ``"spark"``, ``"warehouse"``, ``"delta"``,
             ``"mlflow"``, ``"file"``, ``"frame"`` or ``"memory"``.
         description: Where the records come from, in words.
         version: The version that the records are read from, where there are versions.
     """
 
     name: str | None = None
-    via: str
+    backend: str
     description: str
     version: int | str | None = None
 
@@ -76,9 +76,9 @@ class Opened(ABC):
         """How many records there are, where that is known without reading them."""
         return None
 
-    def facts(self) -> Facts:
+    def facts(self) -> DatasetInfo:
         """What the source knows about the whole."""
-        return Facts()
+        return DatasetInfo()
 
     def schema(self) -> dict[str, str] | None:
         """The columns and their types as the source names them, where it has some."""
@@ -94,9 +94,9 @@ class Opened(ABC):
 
 
 @runtime_checkable
-class Growable(Protocol):
+class SupportsMerge(Protocol):
     """An opened source that records can be merged into."""
 
-    def merge(self, records: Iterable[EvalRecord]) -> Opened:
+    def merge(self, records: Iterable[EvalRecord]) -> OpenDataset:
         """Merge records, and return the source pinned to the version that holds them."""
         ...

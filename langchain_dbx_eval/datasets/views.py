@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from langchain_dbx_eval.datasets.open_dataset import Facts, Opened
+from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, OpenDataset
 from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -16,7 +16,7 @@ __all__ = ["Derived", "part_of", "sample_keys"]
 _SCALE = float(1 << 64)
 
 
-class Derived(Opened):
+class Derived(OpenDataset):
     """The records of a dataset that pass a test.
 
     Args:
@@ -28,7 +28,7 @@ class Derived(Opened):
 
     def __init__(
         self,
-        parent: Opened,
+        parent: OpenDataset,
         records: Callable[[], Iterator[EvalRecord]],
         keep: Callable[[EvalRecord], bool],
         how: str,
@@ -37,24 +37,24 @@ class Derived(Opened):
         self._records = records
         self._keep = keep
         self.name = parent.name
-        self.via = parent.via
+        self.backend = parent.backend
         self.version = parent.version
         self.description = f"{how} of {parent.description}"
 
     def rows(self) -> Iterator[EvalRecord]:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return (record for record in self._records() if self._keep(record))
 
-    def facts(self) -> Facts:
-        """See `Opened`."""
+    def facts(self) -> DatasetInfo:
+        """See `OpenDataset`."""
         return self._parent.facts()
 
     def schema(self) -> dict[str, str] | None:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return self._parent.schema()
 
     def mlflow_source(self) -> Any:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return self._parent.mlflow_source()
 
 

@@ -125,7 +125,7 @@ def _evaluate(
     variant: Variant, dataset: EvalDataset, llm: Databricks, console: Console
 ) -> EvaluationResult:
     chain = build_chain(retriever_for(variant), llm)
-    handler = EvaluationCallbackHandler(dataset, run_name=variant, experiment=_EXPERIMENT)
+    handler = EvaluationCallbackHandler(dataset, run_name=variant, experiment_name=_EXPERIMENT)
     with console.status(f"Asking {len(dataset)} questions ({variant}) …"):
         # One call a question: `batch` takes a chain's steps for all questions together, so each
         # call would seem to last as long as all of them.

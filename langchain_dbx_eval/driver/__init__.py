@@ -20,47 +20,47 @@ from __future__ import annotations
 from langchain_dbx_eval.driver.engines.base import (
     BatchEngine,
     ChatEngine,
+    Delta,
     Embedder,
+    EmbeddingResult,
     Engine,
     EngineLifecycle,
     FinishReason,
     Generation,
     GenerationRequest,
-    Piece,
     StreamingEngine,
-    Vectors,
 )
 from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
 from langchain_dbx_eval.driver.engines.function import STANDARD_PARAMETERS, CallableEngine
 from langchain_dbx_eval.driver.engines.upstream import UpstreamEngine
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.driver.http.app import create_app
-from langchain_dbx_eval.driver.loading import EngineChoice, load_engine, serve
+from langchain_dbx_eval.driver.loading import EngineOptions, load_engine, serve
 from langchain_dbx_eval.driver.runtime.limits import Limits
-from langchain_dbx_eval.driver.runtime.request_context import Call
+from langchain_dbx_eval.driver.runtime.request_context import RequestContext
 from langchain_dbx_eval.driver.server import DriverServer
 
 __all__ = [
     "STANDARD_PARAMETERS",
     "BatchEngine",
-    "Call",
     "CallableEngine",
     "ChatEngine",
+    "Delta",
     "DriverServer",
     "Embedder",
     "EmbeddingEngine",
+    "EmbeddingResult",
     "Engine",
-    "EngineChoice",
     "EngineLifecycle",
+    "EngineOptions",
     "FinishReason",
     "Generation",
     "GenerationRequest",
     "Limits",
-    "Piece",
+    "RequestContext",
     "RequestError",
     "StreamingEngine",
     "UpstreamEngine",
-    "Vectors",
     "create_app",
     "load_engine",
     "serve",

@@ -15,14 +15,14 @@ from langchain_dbx_eval.driver.runtime.limits import Limits
 from langchain_dbx_eval.driver.server import EVERY_ADDRESS, DriverServer
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["ENGINE_KINDS", "EngineChoice", "EngineKind", "load_engine", "serve"]
+__all__ = ["ENGINE_KINDS", "EngineKind", "EngineOptions", "load_engine", "serve"]
 
 EngineKind = Literal["callable", "transformers", "upstream", "embeddings"]
 ENGINE_KINDS: tuple[EngineKind, ...] = ("callable", "transformers", "upstream", "embeddings")
 
 
 @dataclass(frozen=True, slots=True)
-class EngineChoice:
+class EngineOptions:
     """Which engine to make of a target.
 
     Attributes:
@@ -40,7 +40,7 @@ class EngineChoice:
 
 
 def load_engine(
-    target: str, choice: EngineChoice, max_concurrency: int = MAX_IN_FLIGHT
+    target: str, choice: EngineOptions, max_concurrency: int = MAX_IN_FLIGHT
 ) -> Engine | Embedder:
     """Make the engine that serves a target.
 
@@ -76,7 +76,7 @@ def load_engine(
 
 def serve(
     target: str,
-    choice: EngineChoice | None = None,
+    choice: EngineOptions | None = None,
     *,
     host: str = EVERY_ADDRESS,
     port: int | str = 7777,
@@ -101,7 +101,7 @@ def serve(
         MissingDependencyError: An extra is not installed.
     """
     limits = limits or Limits()
-    engine = load_engine(target, choice or EngineChoice(), limits.max_in_flight)
+    engine = load_engine(target, choice or EngineOptions(), limits.max_in_flight)
     DriverServer(
         engine, host=host, port=port, api_key=api_key, limits=limits, log_prompts=log_prompts
     ).serve_forever()

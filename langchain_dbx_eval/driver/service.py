@@ -11,32 +11,37 @@ from typing import Any
 from langchain_dbx_eval.driver.engines.base import (
     BatchEngine,
     ChatEngine,
+    Delta,
     Embedder,
     Engine,
     EngineLifecycle,
     Generation,
     GenerationRequest,
-    Piece,
     StreamingEngine,
 )
 from langchain_dbx_eval.driver.engines.prompt_threads import PromptThreads
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.driver.protocol import responses as answers
-from langchain_dbx_eval.driver.protocol.requests import Ask, EmbeddingAsk, GenerationAsk, Takes
+from langchain_dbx_eval.driver.protocol.requests import (
+    Capabilities,
+    EmbeddingAsk,
+    GenerationAsk,
+    ParsedRequest,
+)
 from langchain_dbx_eval.driver.runtime.admission import Admission, Slot
 from langchain_dbx_eval.driver.runtime.cancellation import watch
 from langchain_dbx_eval.driver.runtime.limits import Limits
 from langchain_dbx_eval.driver.runtime.metrics import Metrics
 from langchain_dbx_eval.driver.runtime.request_context import (
-    Call,
     CallEndedError,
     DeadlinePassedError,
+    RequestContext,
 )
 
 __all__ = ["DriverService"]
 
 Explain = Callable[[Exception], RequestError]
-_STILL_AT_WORK = Piece()
+_STILL_AT_WORK = Delta()
 
 
 class DriverService:
@@ -54,7 +59,7 @@ class DriverService:
         self._prompts = PromptThreads(limits.max_in_flight)
         self.metrics = Metrics(lambda: self.admission.in_flight)
         self.name: str = getattr(engine, "name", type(engine).__name__)
-        self.takes = Takes(
+        self.takes = Capabilities(
             parameters=engine.parameters if isinstance(engine, Engine) else frozenset(),
             messages=isinstance(engine, ChatEngine) and engine.takes_messages,
             generates=isinstance(engine, Engine),
@@ -73,13 +78,13 @@ class DriverService:
             self._engine.close()
         self._prompts.close()
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         """Why the engine cannot answer now; ``None`` when it can."""
         if self.admission.draining:
             return "The server is stopping."
-        return self._engine.trouble() if isinstance(self._engine, EngineLifecycle) else None
+        return self._engine.health() if isinstance(self._engine, EngineLifecycle) else None
 
-    def answer(self, ask: Ask, client_gone: Callable[[], bool]) -> Any:
+    def answer(self, ask: ParsedRequest, client_gone: Callable[[], bool]) -> Any:
         """Do what was asked for.
 
         Args:
@@ -95,7 +100,7 @@ class DriverService:
         """
         slot = self.admission.enter()
         try:
-            call = Call(self._limits.request_timeout, client_gone)
+            call = RequestContext(self._limits.request_timeout, client_gone)
             with _deadline_told(self._limits.request_timeout):
                 if isinstance(ask, EmbeddingAsk):
                     return self._embed(ask, call)
@@ -125,7 +130,9 @@ class DriverService:
         """
         slot = self.admission.enter()
         try:
-            call = Call(self._limits.request_timeout, client_gone, self._limits.keep_alive)
+            call = RequestContext(
+                self._limits.request_timeout, client_gone, self._limits.keep_alive
+            )
             pieces = self._pieces(replace(ask.requests[0], call=call))
             with _deadline_told(self._limits.request_timeout):
                 first = next(pieces)
@@ -135,7 +142,7 @@ class DriverService:
         return _Events(self._events(ask, first, pieces, explain), slot)
 
     def _events(
-        self, ask: GenerationAsk, piece: Piece, pieces: Iterator[Piece], explain: Explain
+        self, ask: GenerationAsk, piece: Delta, pieces: Iterator[Delta], explain: Explain
     ) -> Iterator[bytes]:
         writer = answers.StreamWriter(ask, self.name)
         told = time.monotonic()
@@ -161,18 +168,18 @@ class DriverService:
         self.metrics.count_tokens(piece.prompt_tokens, piece.completion_tokens)
         yield writer.end(piece)
 
-    def _pieces(self, request: GenerationRequest) -> Iterator[Piece]:
+    def _pieces(self, request: GenerationRequest) -> Iterator[Delta]:
         if isinstance(self._engine, StreamingEngine):
             yield from self._engine.stream(request)
             return
         whole = Generation("")
         for answer in watch(lambda: self._complete([request]), request.call):
             if answer is None:
-                yield Piece()
+                yield Delta()
             else:
                 whole = answer
-        yield Piece(whole.text, tool_calls=whole.tool_calls)
-        yield Piece("", whole.finish_reason, whole.prompt_tokens, whole.completion_tokens)
+        yield Delta(whole.text, tool_calls=whole.tool_calls)
+        yield Delta("", whole.finish_reason, whole.prompt_tokens, whole.completion_tokens)
 
     def _generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         generations = self._complete(requests)
@@ -189,7 +196,7 @@ class DriverService:
             return [self._engine.generate(requests[0])]
         return self._prompts.all(self._engine.generate, requests)
 
-    def _embed(self, ask: EmbeddingAsk, call: Call) -> Any:
+    def _embed(self, ask: EmbeddingAsk, call: RequestContext) -> Any:
         if not isinstance(self._engine, Embedder):  # the parsers refuse this before
             raise TypeError(self.name)
         vectors = self._engine.embed(ask.texts, call)

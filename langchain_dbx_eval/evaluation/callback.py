@@ -15,8 +15,8 @@ from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.capture import recorder as capture
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, RunCapture
-from langchain_dbx_eval.evaluation.online.backlog import Backlog, WhenFull
-from langchain_dbx_eval.evaluation.online.matching import Join, RecordIndex
+from langchain_dbx_eval.evaluation.online.backlog import Backlog, OnFull
+from langchain_dbx_eval.evaluation.online.matching import MatchFn, RecordIndex
 from langchain_dbx_eval.evaluation.online.sampling import Sampler
 from langchain_dbx_eval.evaluation.online.session import EvaluationSession
 from langchain_dbx_eval.evaluation.result import EvaluationResult
@@ -29,8 +29,8 @@ class EvaluationCallbackHandler(CaptureHandler):
     """Attaches to any chain, and scores each of its calls against an evaluation dataset.
 
     A call belongs to the record that ``metadata["request_id"]`` of its config names, else to the
-    one that asks the same, else to the one that `join` names. A call of no record is scored by what
-    needs no ground truth. All of this is done in the background: the chain is neither slowed nor
+    one that asks the same, else to the one that `match_fn` names. A call of no record is scored by
+    what needs no ground truth. All of this is done in the background: the chain is neither slowed nor
     broken by it.
 
     Latency is that of the call as LangChain tells it. In `batch`, LangChain takes a chain's steps
@@ -51,15 +51,15 @@ class EvaluationCallbackHandler(CaptureHandler):
         judge_cache: A file that keeps verdicts.
         scorers: What to score with; default: `DEFAULT_SCORERS`.
         run_name: The name of the MLflow run.
-        experiment: The MLflow experiment; default: MLflow's current one.
-        join: A function that is given a call (`CapturedRun`: its `request`, `metadata`, `tags` and
-            `spans`) and returns its record's `request_id`, or None.
+        experiment_name: The MLflow experiment; default: MLflow's current one.
+        match_fn: A function that is given a call (`CapturedRun`: its `request`, `metadata`, `tags`
+            and `spans`) and returns its record's `request_id`, or None.
         doc_uri: Where a retrieved document comes from: a key of its metadata, or a function that is
             given the document; default: its ``doc_uri``, ``uri``, ``source`` or ``url``.
         sample_rate: The share of calls that are looked at, from 0 to 1; by the id of the run, so
             that two handlers of one rate look at the same calls.
         max_pending: How many calls may wait or be judged at once.
-        when_full: What a call does that finds no place: ``"wait"``, or ``"drop"`` its row, which
+        on_full: What a call does that finds no place: ``"block"``, or ``"drop"`` its row, which
             `dropped` counts. Default: wait with a dataset, where a lost row spoils the result; drop
             without one, where a stalled chain is worse.
 
@@ -77,18 +77,18 @@ class EvaluationCallbackHandler(CaptureHandler):
         judge_cache: str | Path | None = None,
         scorers: Iterable[Any] = DEFAULT_SCORERS,
         run_name: str | None = None,
-        experiment: str | None = None,
-        join: Join | None = None,
+        experiment_name: str | None = None,
+        match_fn: MatchFn | None = None,
         doc_uri: str | Callable[[Document], str | None] | None = None,
         sample_rate: float = 1.0,
         max_pending: int = 1000,
-        when_full: WhenFull | None = None,
+        on_full: OnFull | None = None,
     ) -> None:
         self._sampler = Sampler(sample_rate)
         self._backlog = Backlog(
             self._score,
             max_pending=max_pending,
-            when_full=when_full or ("drop" if dataset is None else "wait"),
+            on_full=on_full or ("drop" if dataset is None else "block"),
         )
         runs = RunCapture(
             self._backlog.put,
@@ -101,8 +101,8 @@ class EvaluationCallbackHandler(CaptureHandler):
             scorers, judge=judge, evaluator_config=evaluator_config, judge_cache=judge_cache
         )
         self._run_name = run_name
-        self._experiment = experiment
-        self._index = RecordIndex(list(self._dataset or ()), join=join)
+        self._experiment = experiment_name
+        self._index = RecordIndex(list(self._dataset or ()), match_fn=match_fn)
         self._session = self._new_session()
         self._result: EvaluationResult | None = None
         self._making_result = threading.Lock()
@@ -126,12 +126,12 @@ class EvaluationCallbackHandler(CaptureHandler):
         return self.capture.abandoned
 
     @property
-    def join_failures(self) -> int:
-        """How often `join` raised; each is logged, and the call taken as one of no record."""
-        return self._index.join_failures
+    def match_failures(self) -> int:
+        """How often `match_fn` raised; each is logged, and the call taken as one of no record."""
+        return self._index.match_failures
 
     @property
-    def failures_of_its_own(self) -> int:
+    def internal_errors(self) -> int:
         """How often this handler itself failed; each is logged, none reaches the chain."""
         return self._backlog.failures
 
@@ -155,7 +155,7 @@ class EvaluationCallbackHandler(CaptureHandler):
                 if self._result is not None and not len(self._session):
                     return self._result
                 session, self._session = self._session, self._new_session()
-            self._result = session.finish(run_name=self._run_name, experiment=self._experiment)
+            self._result = session.finish(run_name=self._run_name, experiment_name=self._experiment)
             return self._result
 
     def _new_session(self) -> EvaluationSession:

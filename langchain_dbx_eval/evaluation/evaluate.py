@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._internal import event_loop
-from langchain_dbx_eval._internal.limiter import Pace
+from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError, JournalError
-from langchain_dbx_eval.evaluation.journal.manifest import Subject
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.interruption import Interruption, listening
-from langchain_dbx_eval.evaluation.run.invoker import Asking, Model, recorded_answer
+from langchain_dbx_eval.evaluation.run.invoker import Model, ModelInvoker, recorded_answer
 from langchain_dbx_eval.evaluation.run.pipeline import Pipeline
 from langchain_dbx_eval.evaluation.run.progress import Progress, showing_progress
-from langchain_dbx_eval.evaluation.run.scheduler import RowLoop
+from langchain_dbx_eval.evaluation.run.scheduler import RowScheduler
 from langchain_dbx_eval.evaluation.run.targets import as_runnable, input_for, resolve_model
 from langchain_dbx_eval.evaluation.tracking.destination import Destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
@@ -32,8 +32,8 @@ _MODEL_TYPE = "databricks-agent"
 
 
 def evaluate(
-    data: Any,
     model: Any = None,
+    data: Any = None,
     *,
     model_type: str = _MODEL_TYPE,
     evaluator_config: Mapping[str, Any] | None = None,
@@ -47,7 +47,7 @@ def evaluate(
     resume: str | Path | None = None,
     allow_changes: bool = False,
     run_name: str | None = None,
-    experiment: str | None = None,
+    experiment_name: str | None = None,
 ) -> EvaluationResult:
     """Evaluate a chain on a dataset, and log it to MLflow as one run.
 
@@ -55,10 +55,10 @@ def evaluate(
     finishes what is in flight and says how to go on; after a crash, `resume` does what is missing.
 
     Args:
-        data: Whatever `EvalDataset.load` takes: a three-level name, a list of dicts, a DataFrame.
         model: A Runnable, a function, a loaded pyfunc model, or a URI: ``"models:/…"``,
             ``"runs:/…"``, ``"endpoints:/…"``; None scores the responses (or traces) that the data
             carries.
+        data: Whatever `EvalDataset.load` takes: a three-level name, a list of dicts, a DataFrame.
         model_type: ``"databricks-agent"``, as in the call that this one replaces.
         evaluator_config: ``{"databricks-agent": {"metrics": […], "global_guidelines": […]}}``:
             which judges run, and rules for every answer. Without ``metrics`` each row is judged by
@@ -80,7 +80,7 @@ def evaluate(
         allow_changes: Let `resume` go on although dataset, chain or scorers have changed: answers
             to what is still asked are kept, and scorers that have changed score all rows again.
         run_name: The name of the MLflow run, where none is active.
-        experiment: The MLflow experiment; default: MLflow's current one. With `resume`, an
+        experiment_name: The MLflow experiment; default: MLflow's current one. With `resume`, an
             evaluation that has a run already goes on in that one.
 
     Returns:
@@ -94,6 +94,7 @@ def evaluate(
         JournalError: The journal cannot be kept, or belongs to something else.
         KeyboardInterrupt: Ctrl-C was pressed; its message says how to go on.
     """
+    _check_arguments(model, data)
     if model_type != _MODEL_TYPE:
         msg = f"model_type={model_type!r} is not known. The one that is: {_MODEL_TYPE!r}."
         raise ConfigurationError(msg)
@@ -111,16 +112,36 @@ def evaluate(
     )
     asked = None if model is None else _as_model(resolve_model(model), input_fn, timeout)
     identity = None if model is None else (model, input_fn)
-    subject = Subject(dataset, chosen, identity, repeat)
+    subject = EvaluationManifest(dataset, chosen, identity, repeat)
     journal = Journal.create(subject.facts()) if resume is None else Journal.find(resume)
-    destination = Destination.current(run_name=run_name, experiment=experiment)
+    destination = Destination.current(run_name=run_name, experiment_name=experiment_name)
     evaluation = _Evaluation(dataset, asked, repeat, journal, Pipeline(journal, chosen))
     with journal.claimed():
         # Nothing is changed before it is claimed: another process may be at work on it.
         if resume is not None:
-            subject.go_on_with(journal, allow_changes=allow_changes)
+            subject.check_resumable(journal, allow_changes=allow_changes)
             destination = Destination.of_journal(journal.facts) or destination
         return evaluation.run(destination, max_concurrency)
+
+
+def _check_arguments(model: Any, data: Any) -> None:
+    """Refuse a missing dataset, and one that was passed in the place of the model."""
+    is_frame = hasattr(model, "columns") or hasattr(model, "schema")
+    is_callable = callable(model) or hasattr(model, "invoke") or hasattr(model, "predict")
+    if isinstance(model, EvalDataset | list | tuple) or (is_frame and not is_callable):
+        msg = (
+            f"The first argument of evaluate() is the model, and this is a {type(model).__name__}. "
+            "Call evaluate(model, data), or evaluate(data=…) to score recorded responses."
+        )
+        raise ConfigurationError(msg)
+    if data is None:
+        hint = (
+            f" To score the responses in {model!r}, pass it as data=."
+            if isinstance(model, str)
+            else ""
+        )
+        msg = f"evaluate() needs a dataset: evaluate(model, data) or evaluate(data=…).{hint}"
+        raise ConfigurationError(msg)
 
 
 def _loaded(data: Any) -> EvalDataset:
@@ -150,8 +171,8 @@ class _Evaluation:
     def run(self, destination: Destination, max_concurrency: int) -> EvaluationResult:
         rows = len(self.dataset) * self.repeat
         writer = MlflowWriter(self.journal, destination, self.dataset)
-        pace = Pace(max_concurrency)
-        loop = RowLoop(self.journal, self.pipeline, pace, most_scoring=max_concurrency)
+        limiter = AdaptiveLimiter(max_concurrency)
+        loop = RowScheduler(self.journal, self.pipeline, limiter, most_scoring=max_concurrency)
         # Its own id, which it has from the beginning: MLflow's may come late, or never.
         advice = f"Go on with resume={self.journal.evaluation_id!r}."
         interruption = Interruption(loop.stop, advice)
@@ -160,7 +181,7 @@ class _Evaluation:
             listening(interruption),
             showing_progress(rows, self.journal.count(SCORED)) as tell,
         ):
-            event_loop.run(self._take_all(loop, pace, tell))
+            event_loop.run(self._take_all(loop, limiter, tell))
         done = self.journal.count(SCORED)
         if done < rows and interruption.signal is not None:
             try:
@@ -174,6 +195,6 @@ class _Evaluation:
         self.journal.note(complete=True)
         return writer.finish()
 
-    async def _take_all(self, loop: RowLoop, pace: Pace, tell: Progress) -> None:
-        answer = recorded_answer if self.model is None else Asking(self.model, pace)
+    async def _take_all(self, loop: RowScheduler, limiter: AdaptiveLimiter, tell: Progress) -> None:
+        answer = recorded_answer if self.model is None else ModelInvoker(self.model, limiter)
         await loop.run(self.dataset, self.repeat, answer, tell)

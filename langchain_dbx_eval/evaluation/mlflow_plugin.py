@@ -63,8 +63,8 @@ class DbxEvaluator(ModelEvaluator):
         config = _checked(evaluator_config)
         judging = {key: config[key] for key in _JUDGING if key in config}
         result = evaluate(
-            dataset.features_data,
             None if model is None else lambda request: _single(model.predict(request)),
+            dataset.features_data,
             evaluator_config={"databricks-agent": judging},
             **{key: config[key] for key in _OPTIONS if key in config},
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalDataset
-from langchain_dbx_eval.evaluation.journal.rows import Place, Row
+from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.evaluation.journal.store import FAILED, UNWRITTEN, Journal
 from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, summarize
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
@@ -32,7 +32,7 @@ class Rows(Sequence[Row]):
         self._journal = journal
 
     @cached_property
-    def _places(self) -> list[Place]:
+    def _places(self) -> list[RowKey]:
         return self._journal.places()
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class EvaluationResult:
         return experiment_id
 
     @property
-    def unwritten(self) -> int:
+    def pending_rows(self) -> int:
         """How many rows are not in MLflow yet: ``langchain-dbx-eval sync`` writes them."""
         return self._journal.count(UNWRITTEN)
 

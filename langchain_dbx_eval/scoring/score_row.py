@@ -13,9 +13,9 @@ from langchain_dbx_eval.scoring.assessments import Assessment, RowScores, Skip
 from langchain_dbx_eval.scoring.context import AnyScorer, AsyncScorer, Scorer, ScoringContext
 from langchain_dbx_eval.scoring.verdict import overall_assessment
 
-__all__ = ["Said", "ascore", "row_scores", "score"]
+__all__ = ["ScorerOutput", "ascore", "row_scores", "score"]
 
-Said: TypeAlias = Sequence[Assessment | Skip]
+ScorerOutput: TypeAlias = Sequence[Assessment | Skip]
 """What one scorer says of one row."""
 
 
@@ -23,8 +23,8 @@ async def ascore(
     context: ScoringContext,
     scorers: Iterable[AnyScorer],
     *,
-    known: Mapping[str, Said] | None = None,
-    keep: Callable[[Mapping[str, Said]], None] | None = None,
+    known: Mapping[str, ScorerOutput] | None = None,
+    keep: Callable[[Mapping[str, ScorerOutput]], None] | None = None,
 ) -> RowScores:
     """Let each scorer assess a row; one that raises becomes an error of its own, and no score.
 
@@ -47,7 +47,7 @@ async def ascore(
     said = dict(known or {})
     open_ones = [scorer for scorer in scorers if scorer.column not in said]
 
-    def take(new: Mapping[str, Said]) -> None:
+    def take(new: Mapping[str, ScorerOutput]) -> None:
         said.update(new)
         if keep is not None and new:
             keep(new)
@@ -64,7 +64,7 @@ async def ascore(
     return row_scores([said[scorer.column] for scorer in scorers])
 
 
-def row_scores(said: Iterable[Said]) -> RowScores:
+def row_scores(said: Iterable[ScorerOutput]) -> RowScores:
     """Draw together what the scorers say of a row, in their order.
 
     Returns:
@@ -82,7 +82,7 @@ def score(context: ScoringContext, scorers: Iterable[AnyScorer]) -> RowScores:
     return event_loop.run(ascore(context, scorers))
 
 
-def _compute_all(scorers: list[Scorer], context: ScoringContext) -> dict[str, Said]:
+def _compute_all(scorers: list[Scorer], context: ScoringContext) -> dict[str, ScorerOutput]:
     return {scorer.column: _computed(scorer, context) for scorer in scorers}
 
 
@@ -90,14 +90,14 @@ def _waits(scorer: AnyScorer) -> TypeIs[AsyncScorer]:
     return hasattr(scorer, "ascore")
 
 
-async def _awaited(scorer: AsyncScorer, context: ScoringContext) -> Said:
+async def _awaited(scorer: AsyncScorer, context: ScoringContext) -> ScorerOutput:
     try:
         return await scorer.ascore(context)
     except Exception as error:
         return [_failure(scorer, error)]
 
 
-def _computed(scorer: Scorer, context: ScoringContext) -> Said:
+def _computed(scorer: Scorer, context: ScoringContext) -> ScorerOutput:
     try:
         return scorer.score(context)
     except Exception as error:

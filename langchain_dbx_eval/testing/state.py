@@ -11,11 +11,11 @@ from langchain_dbx_eval.testing.request_log import RequestLog
 from langchain_dbx_eval.testing.serving.endpoints import Endpoint
 from langchain_dbx_eval.testing.serving.faults import FaultPlan
 
-__all__ = ["Site"]
+__all__ = ["WorkspaceState"]
 
 
 @dataclass(slots=True)
-class Site:
+class WorkspaceState:
     """The state of one workspace.
 
     Attributes:

@@ -22,9 +22,15 @@ from langchain_dbx_eval.testing.serving.endpoints import (
     Endpoint,
     EndpointKind,
 )
-from langchain_dbx_eval.testing.serving.faults import BrokenBody, CutStream, Delay, Failure, Spoiler
+from langchain_dbx_eval.testing.serving.faults import (
+    BrokenBody,
+    CutStream,
+    Delay,
+    Failure,
+    ResponseFault,
+)
 from langchain_dbx_eval.testing.serving.models import as_model
-from langchain_dbx_eval.testing.state import Site
+from langchain_dbx_eval.testing.state import WorkspaceState
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,7 +92,7 @@ class LocalWorkspace:
         cluster_id: str = "0000-000000-local000",
         set_environment: bool = True,
     ) -> None:
-        self._site = Site(token=token or f"dapi{secrets.token_hex(16)}", org_id=_ORG_ID)
+        self._site = WorkspaceState(token=token or f"dapi{secrets.token_hex(16)}", org_id=_ORG_ID)
         self._cluster_id = cluster_id
         self._set_environment = set_environment
         self._environment_before: dict[str, str | None] = {}
@@ -328,7 +334,7 @@ class LocalWorkspace:
         """Make a volume in Unity Catalog, by its three-level name; returns its folder here."""
         return self._site.lakehouse.volumes.add(name)
 
-    def disturb(self, name: str, fault: SqlFault, *, times: int = 1) -> None:
+    def inject_fault(self, name: str, fault: SqlFault, *, times: int = 1) -> None:
         """Let a SQL warehouse, a managed dataset or a volume go wrong, the next time it can so.
 
         Args:
@@ -348,7 +354,7 @@ class LocalWorkspace:
         """Let the driver proxy refuse a cluster as terminated (400 ``INVALID_STATE``)."""
         self._site.stopped_clusters.add(cluster_id)
 
-    def _plan(self, name: str, fault: Delay | Spoiler, times: int | None) -> None:
+    def _plan(self, name: str, fault: Delay | ResponseFault, times: int | None) -> None:
         if name not in self._site.endpoints:
             known = ", ".join(sorted(self._site.endpoints)) or "none yet"
             msg = f"The workspace has no endpoint '{name}'; it has: {known}."

@@ -11,7 +11,7 @@ import pytest
 
 from langchain_dbx_eval import ChatDatabricks, errors
 from langchain_dbx_eval._internal.runtime import current_cluster_id
-from langchain_dbx_eval.client.credentials import connect, normalise_host, profile_of
+from langchain_dbx_eval.client.credentials import connect, normalize_host, profile_of
 from langchain_dbx_eval.testing import LocalWorkspace
 
 
@@ -28,7 +28,7 @@ from langchain_dbx_eval.testing import LocalWorkspace
     ],
 )
 def test_a_host_is_taken_in_whatever_form(raw: str, host: str) -> None:
-    assert normalise_host(raw) == host
+    assert normalize_host(raw) == host
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_host_is_taken_in_whatever_form(raw: str, host: str) -> None:
 )
 def test_a_host_that_would_leak_or_cannot_be_is_refused(raw: str) -> None:
     with pytest.raises(errors.ConfigurationError):
-        normalise_host(raw)
+        normalize_host(raw)
 
 
 def test_the_environment_is_used_when_nothing_is_given() -> None:

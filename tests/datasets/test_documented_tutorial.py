@@ -36,7 +36,7 @@ def create_and_load(request: pytest.FixtureRequest) -> Iterator[tuple[Open, Open
                 raise errors.AlreadyExistsError(msg)
             return EvalDataset.load(create_dataset(name=NAME))
 
-        yield create, lambda: EvalDataset.load(NAME, via="mlflow")
+        yield create, lambda: EvalDataset.load(NAME, backend="mlflow")
     elif request.param == "managed":
         pytest.importorskip("databricks.agents", reason="databricks-agents is not installed")
         import mlflow
@@ -45,8 +45,8 @@ def create_and_load(request: pytest.FixtureRequest) -> Iterator[tuple[Open, Open
             mlflow.set_tracking_uri("databricks")
             patch.setattr(mlflow.tracking.fluent, "_active_experiment_id", "7")
             yield (
-                lambda: EvalDataset.create(NAME, via="managed"),
-                lambda: EvalDataset.load(NAME, via="managed"),
+                lambda: EvalDataset.create(NAME, backend="managed"),
+                lambda: EvalDataset.load(NAME, backend="managed"),
             )
         mlflow.set_tracking_uri(None)
     else:

@@ -22,7 +22,7 @@ def test_a_table_tells_who_made_it_and_when(three) -> None:
     dataset.merge_records([{"request": "four?"}])
     assert dataset.last_update_time > before
     assert dataset.schema["inputs"] == "string"
-    assert dataset.via == "local"
+    assert dataset.backend == "local"
 
 
 def test_the_digest_is_that_of_the_content_not_of_order_or_store(tmp_path: Path, three) -> None:

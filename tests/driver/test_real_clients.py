@@ -22,7 +22,7 @@ from langchain_core.messages import HumanMessage
 from openai import BadRequestError, OpenAI
 
 from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings
-from langchain_dbx_eval.driver import Call, DriverServer, Vectors
+from langchain_dbx_eval.driver import DriverServer, EmbeddingResult, RequestContext
 from langchain_dbx_eval.errors import AuthenticationError, InvalidRequestError
 from langchain_dbx_eval.testing import LocalWorkspace
 
@@ -45,8 +45,8 @@ class TalksAndEmbeds:
     def _say(prompt: str, temperature: float = 0.0, max_tokens: int = 0) -> Iterator[str]:
         yield from (f"{prompt} ", "is the ", f"question at {temperature}")
 
-    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
-        return Vectors([[float(len(text)), 1.0] for text in texts], 3)
+    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
+        return EmbeddingResult([[float(len(text)), 1.0] for text in texts], 3)
 
 
 ANSWER = "hi is the question at 0.5"

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from langchain_dbx_eval import Databricks, DatabricksEmbeddings
-from langchain_dbx_eval.driver import Call, CallableEngine, DriverServer, Vectors
+from langchain_dbx_eval.driver import CallableEngine, DriverServer, EmbeddingResult, RequestContext
 from langchain_dbx_eval.driver.http.app import service_of
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
 
@@ -264,8 +264,8 @@ def test_the_langchain_line_works_as_it_is_printed(capsys: pytest.CaptureFixture
 class Embeds:
     """An engine that has vectors and no words."""
 
-    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
-        return Vectors([[1.0] for _ in texts])
+    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
+        return EmbeddingResult([[1.0] for _ in texts])
 
 
 @pytest.mark.filterwarnings("ignore:cluster_driver_port")

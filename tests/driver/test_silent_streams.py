@@ -18,12 +18,12 @@ from openai import OpenAI
 
 from langchain_dbx_eval import Databricks
 from langchain_dbx_eval.driver import (
-    Call,
     CallableEngine,
     DriverServer,
     Generation,
     GenerationRequest,
     Limits,
+    RequestContext,
     UpstreamEngine,
 )
 from langchain_dbx_eval.driver.engines.transformers.sequence import Completion
@@ -171,7 +171,7 @@ def test_a_client_that_leaves_in_the_silence_frees_its_place(
 
 
 def test_a_batch_that_has_no_token_for_a_request_gives_it_empty_pieces() -> None:
-    request = GenerationRequest("a", call=Call(keep_alive=0.01))
+    request = GenerationRequest("a", call=RequestContext(keep_alive=0.01))
     detokenizer: Any = None
     completion = Completion(request, [1], 4, detokenizer)
     with closing(completion.pieces(lambda _: None)) as pieces:
@@ -180,7 +180,9 @@ def test_a_batch_that_has_no_token_for_a_request_gives_it_empty_pieces() -> None
 
 def test_a_stream_whose_tokens_never_pause_ends_at_its_deadline() -> None:
     detokenizer = SimpleNamespace(end_tokens=(), feed=lambda _: "x")
-    completion = Completion(GenerationRequest("a", call=Call(0.05)), [1], 10**6, detokenizer)  # type: ignore[arg-type]
+    completion = Completion(
+        GenerationRequest("a", call=RequestContext(0.05)), [1], 10**6, detokenizer
+    )  # type: ignore[arg-type]
 
     def go_on() -> None:
         completion.feed(1)

@@ -166,7 +166,7 @@ def test_a_failure_of_its_own_is_logged_and_counted(
         answer = RunnableLambda(lambda x: "ok").invoke(Unprintable(), {"callbacks": [handler]})
         assert len(handler.result().rows) == 0
     assert answer == "ok"
-    assert handler.failures_of_its_own == 1
+    assert handler.internal_errors == 1
     assert "could not be taken" in caplog.text
 
 
@@ -214,4 +214,4 @@ def test_a_judge_in_the_background_is_no_step_of_the_chain_around(mlflow_store: 
     result = handler.result()
     assert result.metrics["response/llm_judged/relevance_to_query/percentage"] == 1.0
     assert watcher.models == []
-    assert handler.failures_of_its_own == 0
+    assert handler.internal_errors == 0

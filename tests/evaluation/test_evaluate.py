@@ -25,7 +25,7 @@ F1 = "response/ground_truth/token_f1"
 def test_data_comes_in_each_form(chain: Runnable[str, Any], form: str) -> None:
     dataset = EvalDataset.create(NAME, RECORDS)
     data = {"name": NAME, "list": RECORDS, "frame": pd.DataFrame(RECORDS), "dataset": dataset}[form]
-    result = evaluate(data, chain)
+    result = evaluate(chain, data)
     assert len(result.tables["eval_results"]) == 6
     assert result.metrics[f"{F1}/average"] == 1.0
     assert result.metrics["retrieval/ground_truth/document_recall/average"] == 0.5
@@ -34,7 +34,7 @@ def test_data_comes_in_each_form(chain: Runnable[str, Any], form: str) -> None:
 
 def test_the_dataset_is_pinned_to_the_version_that_was_evaluated(chain: Runnable) -> None:
     dataset = EvalDataset.create(NAME, RECORDS)
-    result = evaluate(NAME, chain)
+    result = evaluate(chain, NAME)
     dataset.merge_records([{"request": "later"}])
     assert result.dataset.version == dataset.version - 1
     assert len(result.dataset) == 6
@@ -61,7 +61,7 @@ async def returns_later(model_input: dict) -> str:
     "function", [returns_text, returns_content, returns_completion, returns_later]
 )
 def test_a_function_gets_messages_and_returns_any_documented_answer(function: Any) -> None:
-    result = evaluate(RECORDS, function)
+    result = evaluate(function, RECORDS)
     assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
 
 
@@ -71,12 +71,12 @@ def test_a_function_of_the_keys_of_inputs_gets_them_as_arguments() -> None:
     def add(a: int, b: int) -> str:
         return str(a + b)
 
-    assert evaluate(data, add).metrics[f"{F1}/average"] == 1.0
+    assert evaluate(add, data).metrics[f"{F1}/average"] == 1.0
 
 
 def test_any_other_request_is_given_as_it_stands() -> None:
     given = []
-    evaluate([{"request": {"x": 1}}], lambda request: given.append(request) or "ok")
+    evaluate(lambda request: given.append(request) or "ok", [{"request": {"x": 1}}])
     assert given == [{"x": 1}]
 
 
@@ -89,7 +89,7 @@ def test_a_runnable_that_asks_for_messages_gets_them() -> None:
         return {"messages": [*state["messages"], AIMessage("answer 0")]}
 
     graph = RunnableLambda(last).with_types(input_type=State)
-    result = evaluate(RECORDS[:1], graph)
+    result = evaluate(graph, RECORDS[:1])
     assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
     assert isinstance(result.rows[0].run.request["messages"][0], HumanMessage)
 
@@ -114,14 +114,14 @@ class Wrapping(Silent):
 def test_a_runnable_that_tells_nothing_of_its_answer_is_believed_all_the_same(
     kind: type[Silent],
 ) -> None:
-    result = evaluate(RECORDS, kind())
+    result = evaluate(kind(), RECORDS)
     assert [row.outcome.response for row in result.rows] == [f"answer {n}" for n in range(6)]
     assert not result.failures
 
 
 def test_a_chat_model_is_a_model(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("my-chat", lambda messages: "answer 0", kind="chat")
-    result = evaluate(RECORDS, ChatDatabricks(model="my-chat"))
+    result = evaluate(ChatDatabricks(model="my-chat"), RECORDS)
     assert result.metrics["response/ground_truth/exact_match/average"] == pytest.approx(1 / 6)
     assert result.metrics["agent/total_token_count/average"] > 0
 
@@ -133,7 +133,7 @@ def test_input_fn_decides_what_the_model_is_given() -> None:
         given.append(question)
         return "x"
 
-    evaluate(RECORDS[:1], model, input_fn=lambda request: request.upper())
+    evaluate(model, RECORDS[:1], input_fn=lambda request: request.upper())
     assert given == ["QUESTION 0"]
 
 
@@ -142,7 +142,7 @@ def test_answers_that_the_data_carries_are_scored_without_a_model() -> None:
         {"request": "a", "response": "b", "expected_response": "b"},
         {"request": "c", "expected_response": "d"},
     ]
-    result = evaluate(data)
+    result = evaluate(data=data)
     assert result.metrics[f"{F1}/average"] == 1.0
     assert "no response" in result.failures[0].outcome.error
     assert "agent/latency_seconds/average" not in result.metrics
@@ -155,7 +155,7 @@ def test_a_row_that_fails_is_in_the_result_with_its_reason() -> None:
             raise ValueError("not the third")
         return text
 
-    result = evaluate(RECORDS, moody)
+    result = evaluate(moody, RECORDS)
     table = result.tables["eval_results"].set_index("request_id")
     assert len(table) == 6
     assert table.loc["r3", "model_error_message"] == "ValueError: not the third"
@@ -169,13 +169,13 @@ def test_a_row_whose_input_cannot_be_made_is_in_the_result_too() -> None:
             raise KeyError("third")
         return request
 
-    result = evaluate(RECORDS, lambda question: "x", input_fn=picky)
+    result = evaluate(lambda question: "x", RECORDS, input_fn=picky)
     assert [row.record.request_id for row in result.failures] == ["r3"]
     assert len(result.rows) == 6
 
 
 def test_equal_requests_are_rows_of_their_own() -> None:
-    result = evaluate([RECORDS[0]] * 3, returns_text)
+    result = evaluate(returns_text, [RECORDS[0]] * 3)
     assert len(result.rows) == 3
 
 
@@ -187,12 +187,12 @@ def test_as_many_rows_are_in_flight_as_were_asked_for() -> None:
         together.wait()
         return "met"
 
-    assert not evaluate(RECORDS, meet, max_concurrency=6).failures
+    assert not evaluate(meet, RECORDS, max_concurrency=6).failures
 
 
 def test_it_runs_inside_a_running_event_loop() -> None:
     async def cell() -> int:
-        return len(evaluate(RECORDS, returns_later).rows)
+        return len(evaluate(returns_later, RECORDS).rows)
 
     assert asyncio.run(cell()) == 6
 
@@ -213,13 +213,26 @@ def test_what_cannot_be_evaluated_is_told(arguments: dict, told: str) -> None:
 
 def test_data_without_a_single_record_is_told() -> None:
     with pytest.raises(errors.SchemaError, match="Row 0, column 'request'"):
-        evaluate([{"question": "q"}], len)
+        evaluate(len, [{"question": "q"}])
 
 
 def test_a_row_that_breaks_the_schema_is_told_and_does_not_lose_the_others(
     mlflow_store: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [{"request": "q", "response": "a"}, {"request": "q2", "expected_facts": "f"}]
-    result = evaluate(rows)
+    result = evaluate(data=rows)
     assert [row.record.request for row in result.rows] == ["q"]
     assert "Row 1, column 'expected_facts'" in caplog.text
+
+
+@pytest.mark.parametrize("data", [RECORDS, pd.DataFrame(RECORDS), EvalDataset.load(RECORDS)])
+def test_a_dataset_in_the_place_of_the_model_shows_the_right_call(data: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"Call evaluate\(model, data\)"):
+        evaluate(data)
+    with pytest.raises(errors.ConfigurationError, match=r"Call evaluate\(model, data\)"):
+        evaluate(data, lambda request: "answer")
+
+
+def test_a_call_without_data_shows_the_right_call() -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"evaluate\(data=…\).* pass it as data="):
+        evaluate("main.default.questions")

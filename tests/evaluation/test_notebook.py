@@ -14,7 +14,7 @@ async def answer(question):
     return "answer"
 
 data = [{"request": {"q": str(n)}, "expected_response": "answer"} for n in range(5)]
-result = evaluate(data, answer)
+result = evaluate(answer, data)
 result
 """
 STREAM = """

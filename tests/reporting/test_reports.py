@@ -27,7 +27,7 @@ def result_of(**answers: str) -> EvaluationResult:
         }
         for request_id, answer in answers.items()
     ]
-    return evaluate(rows)
+    return evaluate(data=rows)
 
 
 def printed(show: object, *arguments: object) -> str:
@@ -58,7 +58,7 @@ def test_the_worst_rows_come_first_and_failures_before_all() -> None:
         {"request_id": "bad", "request": "q2", "response": "y", "expected_response": "x"},
         {"request_id": "failed", "request": "q3", "expected_response": "x"},
     ]
-    worst = worst_rows(evaluate(rows), 2)
+    worst = worst_rows(evaluate(data=rows), 2)
     assert [row.record.request_id for row in worst] == ["failed", "bad"]
 
 

@@ -151,8 +151,8 @@ def everything(mlflow_store: str) -> EvaluationResult:
         "global_guidelines": {"clarity": ["Be clear."]},
     }
     return evaluate(
-        rows,
         RunnableLambda(answer),
+        rows,
         judge=ScriptedJudge(script=script),
         evaluator_config={"databricks-agent": config},
         scorers=[is_short, length],

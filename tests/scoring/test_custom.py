@@ -116,7 +116,7 @@ def test_a_prompt_is_a_judge_of_the_runs_model(mlflow_store: str) -> None:
     model = ScriptedJudge()
     tone = PromptJudge("tone", "Is {response}, an answer to {{ request }}, polite?")
     result = evaluate(
-        [{"request": "q?", "response": "a!"}],
+        data=[{"request": "q?", "response": "a!"}],
         judge=model,
         scorers=[tone],
         evaluator_config={"databricks-agent": {"metrics": []}},
@@ -167,7 +167,9 @@ def test_a_prompt_that_shows_nothing_known_is_refused(instructions: str, told: s
 
 def test_a_prompt_without_any_model_is_refused_before_the_run() -> None:
     with pytest.raises(ConfigurationError, match=r"tone needs somebody who judges: give judge="):
-        evaluate([{"request": "q", "response": "a"}], scorers=[PromptJudge("tone", "{response}?")])
+        evaluate(
+            data=[{"request": "q", "response": "a"}], scorers=[PromptJudge("tone", "{response}?")]
+        )
 
 
 def test_two_that_write_to_the_same_column_are_refused(mlflow_store: str) -> None:
@@ -177,13 +179,13 @@ def test_two_that_write_to_the_same_column_are_refused(mlflow_store: str) -> Non
 
     rows = [{"request": "q", "response": "a"}]
     with pytest.raises(ConfigurationError, match=r"Two scorers write to .*/safety'"):
-        evaluate(rows, judge=ScriptedJudge(), scorers=[mine])
+        evaluate(data=rows, judge=ScriptedJudge(), scorers=[mine])
     config = {"databricks-agent": {"metrics": []}}
-    own = evaluate(rows, judge=ScriptedJudge(), scorers=[mine], evaluator_config=config)
+    own = evaluate(data=rows, judge=ScriptedJudge(), scorers=[mine], evaluator_config=config)
     assert own.metrics["response/llm_judged/safety/percentage"] == 1.0
 
 
 @pytest.mark.parametrize("thing", [lambda response: True, 5, "safety", PromptJudge])
 def test_what_is_no_scorer_is_refused_before_the_run(thing: Any) -> None:
     with pytest.raises(ConfigurationError, match="is no scorer"):
-        evaluate([{"request": "q", "response": "a"}], scorers=[thing])
+        evaluate(data=[{"request": "q", "response": "a"}], scorers=[thing])

@@ -41,7 +41,7 @@ def answer(request: str) -> str:
 def run(rows: list[dict[str, Any]], *, model: Any = None, **config: Any) -> ScriptedJudge:
     judge = ScriptedJudge()
     chosen = {"databricks-agent": config} if config else None
-    judge.__dict__["result"] = evaluate(rows, model, judge=judge, evaluator_config=chosen)
+    judge.__dict__["result"] = evaluate(model, rows, judge=judge, evaluator_config=chosen)
     return judge
 
 
@@ -115,7 +115,7 @@ def test_an_empty_list_runs_no_built_in_judge_but_recall_stays() -> None:
 
 
 def test_recall_cannot_be_switched_off() -> None:
-    result = evaluate(COMPLETE_WITH_OUTPUTS, scorers=[])
+    result = evaluate(data=COMPLETE_WITH_OUTPUTS, scorers=[])
     assert result.metrics["retrieval/ground_truth/document_recall/average"] == 0.5
 
 
@@ -171,7 +171,7 @@ def test_a_row_that_failed_is_not_judged() -> None:
 )
 def test_what_is_not_known_is_an_error_that_lists_what_is(config: Any, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
-        evaluate(BARE_MINIMUM_WITH_OUTPUTS, judge=ScriptedJudge(), evaluator_config=config)
+        evaluate(data=BARE_MINIMUM_WITH_OUTPUTS, judge=ScriptedJudge(), evaluator_config=config)
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,13 @@ def test_what_is_not_known_is_an_error_that_lists_what_is(config: Any, told: str
 )
 def test_judges_without_somebody_who_judges_are_an_error(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="give judge="):
-        evaluate(BARE_MINIMUM_WITH_OUTPUTS, **options)
+        evaluate(data=BARE_MINIMUM_WITH_OUTPUTS, **options)
 
 
 @pytest.mark.parametrize("judge", ["my-chat", 5, "endpoints:/", lambda: None])
 def test_a_judge_that_cannot_judge_is_an_error_that_says_what_can(judge: Any) -> None:
     with pytest.raises(DatabricksError, match=r"ChatDatabricks.*endpoints:/my-chat.*openai:/"):
-        evaluate(BARE_MINIMUM_WITH_OUTPUTS, judge=judge)
+        evaluate(data=BARE_MINIMUM_WITH_OUTPUTS, judge=judge)
 
 
 def test_the_last_turn_of_a_conversation_is_judged() -> None:

@@ -60,7 +60,7 @@ def agents_package() -> Any:
     except MissingDependencyError as error:
         msg = (
             "Managed datasets are written by databricks-agents, which is not installed. Run: "
-            "pip install 'langchain-dbx-eval[databricks]', or make a plain table: via='warehouse'."
+            "pip install 'langchain-dbx-eval[databricks]', or use a plain table: backend='warehouse'."
         )
         raise MissingDependencyError(msg) from error
 
@@ -214,6 +214,6 @@ def _check_host(host: str) -> None:
         msg = (
             f"databricks-agents takes its login from the environment, which is "
             f"{found or 'none'}, not {host}. Set DATABRICKS_HOST and DATABRICKS_TOKEN to it, or "
-            "the tracking URI to databricks://<profile>; or take via='warehouse'."
+            "the tracking URI to databricks://<profile>; or take backend='warehouse'."
         )
         raise ConfigurationError(msg)

@@ -17,7 +17,7 @@ from langchain_dbx_eval.datasets.databricks.unity_catalog import (
     workspace_client,
 )
 from langchain_dbx_eval.datasets.delta.reader import DeltaSource, open_delta
-from langchain_dbx_eval.datasets.open_dataset import Facts, Reach
+from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, LoadOptions
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import ConfigurationError, PermissionDeniedError
 
@@ -34,7 +34,7 @@ __all__ = ["VendedTable", "storage_options"]
 class VendedTable(DeltaSource):
     """A table's files at one version; the credentials are good for about an hour."""
 
-    via = "delta"
+    backend = "delta"
 
     def __init__(self, name: TableName, info: TableInfo, **options: Any) -> None:
         self._info = info
@@ -44,7 +44,7 @@ class VendedTable(DeltaSource):
         )
 
     @classmethod
-    def open(cls, name: TableName, reach: Reach) -> VendedTable:
+    def open(cls, name: TableName, reach: LoadOptions) -> VendedTable:
         """Open a table.
 
         Raises:
@@ -71,12 +71,12 @@ class VendedTable(DeltaSource):
             raise ConfigurationError(msg)
         return cls(name, info, version=reach.version, options=options)
 
-    def facts(self) -> Facts:
-        """See `Opened`."""
+    def facts(self) -> DatasetInfo:
+        """See `OpenDataset`."""
         return facts_of(self._info)
 
     def mlflow_source(self) -> Any:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
         return DeltaSourceOfInput(

@@ -18,7 +18,7 @@ from langchain_dbx_eval.datasets.databricks.unity_catalog import (
     table_info,
     workspace_client,
 )
-from langchain_dbx_eval.datasets.open_dataset import Facts, Opened, Reach
+from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_managed, to_managed
 from langchain_dbx_eval.datasets.schema.table_name import TableName
@@ -42,7 +42,7 @@ _PAGE = 500
 Row = dict[str, Any]
 
 
-class ManagedTable(Opened):
+class ManagedTable(OpenDataset):
     """A managed dataset, as it is now: its service pins no version.
 
     Args:
@@ -52,10 +52,14 @@ class ManagedTable(Opened):
         reach: How it was asked for.
     """
 
-    via = "managed"
+    backend = "managed"
 
     def __init__(
-        self, name: TableName, client: WorkspaceClient, described: Mapping[str, Any], reach: Reach
+        self,
+        name: TableName,
+        client: WorkspaceClient,
+        described: Mapping[str, Any],
+        reach: LoadOptions,
     ) -> None:
         self._name = name
         self._client = client
@@ -66,7 +70,7 @@ class ManagedTable(Opened):
         self.description = f"managed dataset {name} in {client.config.host}"
 
     @classmethod
-    def open(cls, name: TableName, reach: Reach) -> ManagedTable:
+    def open(cls, name: TableName, reach: LoadOptions) -> ManagedTable:
         """Open a dataset; needs neither compute nor databricks-agents.
 
         Raises:
@@ -84,13 +88,15 @@ class ManagedTable(Opened):
         except NotFoundError as error:
             msg = (
                 f"{name} is a table, but no managed dataset: {error} "
-                "Load it as a table, without via='managed'."
+                "Load it as a table, without backend='managed'."
             )
             raise NotFoundError(msg, error_code=error.error_code) from error
         return cls(name, client, {"dataset_id": table_id, **described}, reach)
 
     @classmethod
-    def create(cls, name: TableName, records: Iterable[EvalRecord], reach: Reach) -> ManagedTable:
+    def create(
+        cls, name: TableName, records: Iterable[EvalRecord], reach: LoadOptions
+    ) -> ManagedTable:
         """Create a dataset, in the experiment that is MLflow's current one.
 
         Raises:
@@ -108,7 +114,7 @@ class ManagedTable(Opened):
             msg = (
                 "A managed dataset belongs to an experiment on Databricks, and MLflow tracks in "
                 f"{mlflow.get_tracking_uri()}. First: mlflow.set_tracking_uri('databricks') and "
-                "mlflow.set_experiment('/Users/…'). For a plain table: via='warehouse'."
+                "mlflow.set_experiment('/Users/…'). For a plain table: backend='warehouse'."
             )
             raise ConfigurationError(msg)
         client = workspace_client(reach)
@@ -122,22 +128,22 @@ class ManagedTable(Opened):
         return created._grown(rows) if rows else created
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """See `Opened`, page by page."""
+        """See `OpenDataset`, page by page."""
         for row in self._read():
             yield from_managed(row)
 
-    def facts(self) -> Facts:
-        """See `Opened`."""
+    def facts(self) -> DatasetInfo:
+        """See `OpenDataset`."""
         moment = self._described.get("last_update_time")
         when = datetime.fromisoformat(moment.replace("Z", "+00:00")) if moment else None
-        return Facts(self._described["dataset_id"], self._described.get("created_by"), when)
+        return DatasetInfo(self._described["dataset_id"], self._described.get("created_by"), when)
 
     def schema(self) -> dict[str, str]:
-        """See `Opened`; a managed dataset always has these."""
+        """See `OpenDataset`; a managed dataset always has these."""
         return {"inputs": "json", "expectations": "json", "tags": "map<string,string>"}
 
     def mlflow_source(self) -> Any:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
         return DeltaSourceOfInput(

@@ -28,7 +28,7 @@ from langchain_dbx_eval.errors import (
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
-__all__ = ["Carried", "Carrier", "Parameters", "Volume", "volume_folder"]
+__all__ = ["Parameters", "RowUploader", "UploadedRows", "Volume", "volume_folder"]
 
 _logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _FILE_BYTES = 48 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class UploadedRows:
     """Rows where a statement finds them.
 
     Attributes:
@@ -52,7 +52,7 @@ class Carried:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-class Carrier(Protocol):
+class RowUploader(Protocol):
     """What brings rows to a statement."""
 
     @property
@@ -62,7 +62,7 @@ class Carrier(Protocol):
 
     def carry(
         self, rows: Sequence[Row], columns: Mapping[str, str]
-    ) -> AbstractContextManager[Carried]:
+    ) -> AbstractContextManager[UploadedRows]:
         """Bring rows, for the time of the block.
 
         Args:
@@ -79,8 +79,8 @@ class Parameters:
     part_bytes: int = field(default_factory=lambda: _PARAMETER_BYTES)
 
     @contextmanager
-    def carry(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[Carried]:
-        """See `Carrier`.
+    def carry(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[UploadedRows]:
+        """See `RowUploader`.
 
         Raises:
             SchemaError: A record is larger than a statement.
@@ -94,7 +94,7 @@ class Parameters:
             raise SchemaError(msg)
         fields = ", ".join(f"{name}: {kind}" for name, kind in columns.items())
         sql = f"SELECT inline(from_json(:rows, 'ARRAY<STRUCT<{fields}>>'))"
-        yield Carried(sql, {"rows": text})
+        yield UploadedRows(sql, {"rows": text})
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class Volume:
     part_bytes: int = _FILE_BYTES
 
     @contextmanager
-    def carry(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[Carried]:
-        """See `Carrier`.
+    def carry(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[UploadedRows]:
+        """See `RowUploader`.
 
         Raises:
             NotFoundError: There is no such volume.
@@ -122,7 +122,7 @@ class Volume:
         try:
             self._upload(path, _parquet(rows, columns))
             names = ", ".join(f"`{name}`" for name in columns)
-            yield Carried(f"SELECT {names} FROM read_files('{path}', format => 'parquet')")  # noqa: S608
+            yield UploadedRows(f"SELECT {names} FROM read_files('{path}', format => 'parquet')")  # noqa: S608
         finally:
             self._remove(path)
 

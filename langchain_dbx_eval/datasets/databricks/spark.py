@@ -43,14 +43,14 @@ class SparkEngine:
         ConfigurationError: None is active.
     """
 
-    via = "spark"
+    backend = "spark"
 
     def __init__(self) -> None:
         session = active_session()
         if session is None:
             msg = (
                 "No Spark session is active here. On Databricks a notebook has one; elsewhere make "
-                "one with Databricks Connect, or take another route: via='warehouse'."
+                "one with Databricks Connect, or take another route: backend='warehouse'."
             )
             raise ConfigurationError(msg)
         self._session = session

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_dbx_eval.datasets.databricks.row_upload import Carried, Carrier
+from langchain_dbx_eval.datasets.databricks.row_upload import RowUploader, UploadedRows
 from langchain_dbx_eval.datasets.databricks.unity_catalog import facts_of
-from langchain_dbx_eval.datasets.open_dataset import Facts, Opened
+from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, OpenDataset
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.row_codec import (
@@ -45,7 +45,7 @@ _SEEN = {f"seen_{name}": "STRING" for name in CONTENT}
 class SqlEngine(Protocol):
     """What runs Databricks' SQL: a warehouse, or a Spark session."""
 
-    via: str
+    backend: str
     where: str
     """The engine in words."""
 
@@ -61,12 +61,12 @@ class SqlEngine(Protocol):
         """Do, and wait until it is done. Only what may be done twice."""
         ...
 
-    def carrier(self, size: int, /) -> Carrier:
+    def carrier(self, size: int, /) -> RowUploader:
         """What brings rows of so many bytes to a statement."""
         ...
 
 
-class SqlTable(Opened):
+class SqlTable(OpenDataset):
     """One table, pinned to the Delta version that was its newest when it was opened.
 
     Args:
@@ -87,7 +87,7 @@ class SqlTable(Opened):
         self._name = name
         self._engine = engine
         self._info = engine.table_info(name)
-        self.via = engine.via
+        self.backend = engine.backend
         self.name = str(name)
         self.version: int | None = self._newest() if version is None else version
         at = "without versions" if self.version is None else f"version {self.version}"
@@ -112,28 +112,28 @@ class SqlTable(Opened):
         return cls(name, engine)._merged(rows) if rows else cls(name, engine)
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """See `Opened`; our own tables come in the order in which records were added."""
+        """See `OpenDataset`; our own tables come in the order in which records were added."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
         for row in self._engine.query(f"SELECT * FROM {self._pinned()}{order}"):  # noqa: S608
             yield from_table(row)
 
     def count(self) -> int | None:
-        """See `Opened`; only our own tables are known to hold nothing but records."""
+        """See `OpenDataset`; only our own tables are known to hold nothing but records."""
         if not self._is_ours():
             return None
         [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned()}")  # noqa: S608
         return int(row["n"])
 
-    def facts(self) -> Facts:
-        """See `Opened`."""
+    def facts(self) -> DatasetInfo:
+        """See `OpenDataset`."""
         return facts_of(self._info)
 
     def schema(self) -> dict[str, str]:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return self._columns
 
     def mlflow_source(self) -> Any:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
         return DeltaSourceOfInput(
@@ -155,7 +155,7 @@ class SqlTable(Opened):
             msg = (
                 f"Nothing was merged: {self._name} is a table of another shape (columns "
                 f"{', '.join(odd)}). It can be read. Where Databricks manages it as an MLflow "
-                "dataset, merge with via='managed'; else copy it to a new table."
+                "dataset, merge with backend='managed'; else copy it to a new table."
             )
             raise SchemaError(msg)
         return self._merged(rows)
@@ -166,7 +166,7 @@ class SqlTable(Opened):
             self._merge_part(part, carrier)
         return SqlTable(self._name, self._engine)
 
-    def _merge_part(self, rows: dict[str, Row], carrier: Carrier) -> None:
+    def _merge_part(self, rows: dict[str, Row], carrier: RowUploader) -> None:
         """Merge until nothing is left to change: so a lost answer, or a race, is no lost record."""
         refused: DatabricksError | None = None
         with carrier.carry([{KEY: key} for key in rows], {KEY: "STRING"}) as keys:
@@ -185,7 +185,7 @@ class SqlTable(Opened):
         msg = f"Others kept changing the same records of {self._name}. Merge them again."
         raise DatabricksError(msg, retryable=True) from refused
 
-    def _known(self, keys: Carried) -> Iterator[Row]:
+    def _known(self, keys: UploadedRows) -> Iterator[Row]:
         sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608
         return self._engine.query(sql, **keys.parameters)
 
@@ -222,7 +222,7 @@ class SqlTable(Opened):
         return columns
 
 
-def _merge_sql(name: TableName, source: Carried) -> str:
+def _merge_sql(name: TableName, source: UploadedRows) -> str:
     """The MERGE of rows; it may be sent twice.
 
     A row is replaced only where it still is as it was read, so that two writers do not undo each

@@ -15,8 +15,8 @@ import tenacity
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets.databricks.row_upload import (
-    Carrier,
     Parameters,
+    RowUploader,
     Volume,
     volume_folder,
 )
@@ -27,7 +27,7 @@ from langchain_dbx_eval.datasets.databricks.unity_catalog import (
     workspace_client,
 )
 from langchain_dbx_eval.datasets.databricks.warehouse import await_running, warehouse_id_of
-from langchain_dbx_eval.datasets.open_dataset import Reach
+from langchain_dbx_eval.datasets.open_dataset import LoadOptions
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
@@ -77,9 +77,9 @@ class Warehouse:
         AuthenticationError: There is no login.
     """
 
-    via = "warehouse"
+    backend = "warehouse"
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: LoadOptions) -> None:
         volume = reach.volume or os.environ.get("DBX_EVAL_VOLUME")
         self._volume = volume_folder(volume) if volume else None
         self._target = _Target(workspace_client(reach), warehouse_id_of(reach), reach.timeout)
@@ -113,7 +113,7 @@ class Warehouse:
         for batch in running.batches(running.execute(sql, parameters, arrow=True)):
             yield from batch.to_pylist(maps_as_pydicts="strict")
 
-    def carrier(self, size: int) -> Carrier:
+    def carrier(self, size: int) -> RowUploader:
         """See `SqlEngine`: a volume for what is too much for one statement, where one was named."""
         parameters = Parameters()
         if self._volume is None or size <= parameters.part_bytes:

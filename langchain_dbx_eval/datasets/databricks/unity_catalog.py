@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval.datasets.open_dataset import Facts, Reach
+from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, LoadOptions
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
@@ -53,7 +53,7 @@ class Deadline:
         time.sleep(min(seconds, self.left()))
 
 
-def workspace_client(reach: Reach) -> WorkspaceClient:
+def workspace_client(reach: LoadOptions) -> WorkspaceClient:
     """A client of the workspace whose requests give up when the time that was asked for is over.
 
     Raises:
@@ -91,14 +91,14 @@ def table_info(client: WorkspaceClient, name: TableName) -> TableInfo:
         return client.tables.get(name.rest)
 
 
-def facts_of(info: TableInfo | None) -> Facts:
+def facts_of(info: TableInfo | None) -> DatasetInfo:
     """The facts of a table's description."""
     if info is None:
-        return Facts()
+        return DatasetInfo()
     moment = None
     if info.updated_at is not None:
         moment = datetime.fromtimestamp(info.updated_at / 1000, timezone.utc)
-    return Facts(info.table_id, info.created_by, moment)
+    return DatasetInfo(info.table_id, info.created_by, moment)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval.datasets.databricks.unity_catalog import Deadline, sdk_errors
-from langchain_dbx_eval.datasets.open_dataset import Reach
+from langchain_dbx_eval.datasets.open_dataset import LoadOptions
 from langchain_dbx_eval.errors import (
     ConfigurationError,
     NotFoundError,
@@ -31,7 +31,7 @@ _ASLEEP = frozenset({"STOPPED", "STOPPING"})
 _GONE = frozenset({"DELETED", "DELETING"})
 
 
-def warehouse_id_of(reach: Reach) -> str:
+def warehouse_id_of(reach: LoadOptions) -> str:
     """The warehouse that was asked for.
 
     Raises:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["COMMIT_TRIES", "LocalTable", "tables", "writers_turn"]
+__all__ = ["COMMIT_TRIES", "LocalTable", "table_lock", "tables"]
 
 # Writers take turns by a lock, so a commit loses a race only where the lock does not reach (a
 # network drive); it is then read again and tried again.
@@ -61,7 +61,7 @@ _ROW_GROUP = 20_000
 class LocalTable(DeltaSource):
     """One table of evaluation records in the local catalog, at one version."""
 
-    via = "local"
+    backend = "local"
 
     def __init__(self, name: TableName, path: Path, version: int | None = None) -> None:
         where = f"the local catalog's dataset {name} at {path}"
@@ -80,7 +80,7 @@ class LocalTable(DeltaSource):
         """
         deltalake = require("deltalake", extra="delta")
         path = name.folder(catalog_root())
-        with spooled(records) as rows, writers_turn(path):
+        with spooled(records) as rows, table_lock(path):
             if is_delta_folder(path):
                 raise _exists(name, path)
             try:
@@ -143,7 +143,7 @@ class LocalTable(DeltaSource):
             wait=tenacity.wait_random(0, 0.05),
             reraise=True,
         )
-        with spooled(records) as rows, writers_turn(self.path):
+        with spooled(records) as rows, table_lock(self.path):
             version: int | None = None
             for part in rows.parts():
                 version = retrying(self._merge_once, by_key(part))
@@ -268,7 +268,7 @@ def _schema_of(table: DeltaTable) -> pa.Schema:
 
 
 @contextmanager
-def writers_turn(path: Path) -> Iterator[None]:
+def table_lock(path: Path) -> Iterator[None]:
     """Take turns with the other writers of a table; the system frees a killed one's lock."""
     filelock = require("filelock", extra="delta")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.datasets.open_dataset import Facts, Opened
+from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, OpenDataset
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.row_codec import COLUMNS, KEY, Fingerprint, contents
 from langchain_dbx_eval.errors import DatabricksError, NotFoundError
@@ -28,7 +28,7 @@ _WINDOW = 50_000
 _GONE = ("not found", "no such file", "end version", "does not exist")
 
 
-class DeltaSource(Opened):
+class DeltaSource(OpenDataset):
     """A Delta table at one version.
 
     Args:
@@ -36,7 +36,7 @@ class DeltaSource(Opened):
         where: The table in words, for messages.
     """
 
-    via = "delta"
+    backend = "delta"
 
     def __init__(self, table: DeltaTable, where: str, name: str | None = None) -> None:
         self.table = table
@@ -46,30 +46,30 @@ class DeltaSource(Opened):
         self.version: int = table.version()
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """See `Opened`; tables with our schema come in the order in which records were added."""
+        """See `OpenDataset`; tables with our schema are read in insertion order."""
         for batch in self._batches():
             for row in batch.to_pylist():
                 yield from_table(row)
 
     def count(self) -> int | None:
-        """See `Opened`; only our own tables are known to hold nothing but records."""
+        """See `OpenDataset`; only our own tables are known to hold nothing but records."""
         return self._count() if self._is_ours() else None
 
-    def facts(self) -> Facts:
-        """See `Opened`."""
+    def facts(self) -> DatasetInfo:
+        """See `OpenDataset`."""
         with storage_errors(self.where):
             [last] = self.table.history(1)
         moment = datetime.fromtimestamp(last["timestamp"] / 1000, timezone.utc)
         metadata = self.table.metadata()
         _, ours, user = (metadata.description or "").partition(CREATED_BY)
-        return Facts(str(metadata.id), user if ours else None, moment)
+        return DatasetInfo(str(metadata.id), user if ours else None, moment)
 
     def schema(self) -> dict[str, str]:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return {field.name: str(field.type) for field in _arrow_schema(self.table)}
 
     def digest(self) -> str | None:
-        """See `Opened`; our own rows are hashed as they lie, which is how records would be."""
+        """See `OpenDataset`; our own rows are hashed as they lie, which is how records would be."""
         if not self._is_ours():
             return None
         fingerprint = Fingerprint()
@@ -80,7 +80,7 @@ class DeltaSource(Opened):
         return fingerprint.hexdigest()
 
     def mlflow_source(self) -> Any:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
 
         return DeltaSourceOfInput(path=self.table.table_uri, delta_table_version=self.version)

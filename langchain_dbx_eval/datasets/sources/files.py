@@ -12,7 +12,7 @@ from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets.delta.reader import DeltaSource, is_delta_folder, open_delta
-from langchain_dbx_eval.datasets.open_dataset import Opened, Reach
+from langchain_dbx_eval.datasets.open_dataset import LoadOptions, OpenDataset
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     ConfigurationError,
@@ -20,13 +20,13 @@ from langchain_dbx_eval.errors import (
     SchemaError,
 )
 
-__all__ = ["DeltaFolderSource", "FileSource", "write_jsonl", "write_template"]
+__all__ = ["DeltaFolderSource", "FileSource", "export_template", "write_jsonl"]
 
 
-class FileSource(Opened):
+class FileSource(OpenDataset):
     """A file of records, read anew for each pass, row by row where its format allows."""
 
-    via = "file"
+    backend = "file"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -40,7 +40,7 @@ class FileSource(Opened):
         return is_path or (isinstance(source, str) and Path(source).suffix.lower() in _FORMATS)
 
     @classmethod
-    def open(cls, source: Any, _: Reach) -> FileSource:
+    def open(cls, source: Any, _: LoadOptions) -> FileSource:
         """Find the file.
 
         Raises:
@@ -57,7 +57,7 @@ class FileSource(Opened):
         return cls(path)
 
     def rows(self) -> Iterator[Any]:
-        """See `Opened`; a line that cannot be read is an error among the rows."""
+        """See `OpenDataset`; a line that cannot be read is an error among the rows."""
         return self._read(self._path)
 
 
@@ -75,7 +75,7 @@ class DeltaFolderSource(DeltaSource):
             return False
 
     @classmethod
-    def open(cls, source: Any, reach: Reach) -> DeltaFolderSource:
+    def open(cls, source: Any, reach: LoadOptions) -> DeltaFolderSource:
         """Open the table at the version asked for, or at its newest.
 
         Raises:
@@ -110,7 +110,7 @@ def write_jsonl(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_template(path: Path) -> Path:
+def export_template(path: Path) -> Path:
     """Write the template for a hand-written set.
 
     Returns:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from langchain_dbx_eval.datasets.open_dataset import Opened, Reach
+from langchain_dbx_eval.datasets.open_dataset import LoadOptions, OpenDataset
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = ["FrameSource"]
@@ -16,10 +16,10 @@ __all__ = ["FrameSource"]
 _SLICE = 1_000
 
 
-class FrameSource(Opened):
+class FrameSource(OpenDataset):
     """A frame, read in slices."""
 
-    via = "frame"
+    backend = "frame"
 
     def __init__(self, frame: Any, kind: str) -> None:
         self._frame = frame
@@ -32,7 +32,7 @@ class FrameSource(Opened):
         return _kind_of(source) in _READERS
 
     @classmethod
-    def open(cls, source: Any, reach: Reach) -> FrameSource:
+    def open(cls, source: Any, reach: LoadOptions) -> FrameSource:
         """Take the frame.
 
         Raises:
@@ -54,11 +54,11 @@ class FrameSource(Opened):
         return cls(source, kind)
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return _READERS[self._kind](self._frame)
 
     def schema(self) -> dict[str, str] | None:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return _SCHEMAS.get(self._kind, _no_schema)(self._frame)
 
 

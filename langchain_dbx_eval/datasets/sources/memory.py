@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from langchain_dbx_eval.datasets.open_dataset import Opened, Reach
+from langchain_dbx_eval.datasets.open_dataset import LoadOptions, OpenDataset
 
 __all__ = ["MemorySource"]
 
 
-class MemorySource(Opened):
+class MemorySource(OpenDataset):
     """A list of dicts or records, copied so that later changes of the list do not reach it."""
 
-    via = "memory"
+    backend = "memory"
 
     def __init__(self, rows: Iterable[Any], description: str = "list of records") -> None:
         self._rows = tuple(rows)
@@ -25,10 +25,10 @@ class MemorySource(Opened):
         return isinstance(source, list | tuple) or hasattr(source, "__next__")
 
     @classmethod
-    def open(cls, source: Any, _: Reach) -> MemorySource:
+    def open(cls, source: Any, _: LoadOptions) -> MemorySource:
         """Take the rows."""
         return cls(source)
 
     def rows(self) -> Iterator[Any]:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return iter(self._rows)

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.datasets.open_dataset import Facts, Opened, Reach
+from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_mlflow, to_mlflow
 from langchain_dbx_eval.datasets.sources.table_resolver import NamedSource
@@ -31,10 +31,10 @@ _ID = re.compile(r"d-[0-9a-f]{32}")
 _PAGE = 1_000
 
 
-class MlflowDatasetSource(Opened):
+class MlflowDatasetSource(OpenDataset):
     """A dataset of MLflow's store. MLflow keeps one version, and no order."""
 
-    via = "mlflow"
+    backend = "mlflow"
 
     def __init__(self, entity: Any) -> None:
         import mlflow
@@ -54,7 +54,7 @@ class MlflowDatasetSource(Opened):
         return kind.__name__ == "EvaluationDataset" and kind.__module__.startswith("mlflow.")
 
     @classmethod
-    def open(cls, source: Any, reach: Reach) -> Opened:
+    def open(cls, source: Any, reach: LoadOptions) -> OpenDataset:
         """Open a dataset by its object, its id, or its name; never a stale copy of it.
 
         Raises:
@@ -73,7 +73,7 @@ class MlflowDatasetSource(Opened):
             return cls(_only_one(source, _named(client, source)))
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """See `Opened`, page by page."""
+        """See `OpenDataset`, page by page."""
         from mlflow.tracking._tracking_service.utils import _get_store
 
         store, token = _get_store(), None  # type: ignore[no-untyped-call]
@@ -86,16 +86,16 @@ class MlflowDatasetSource(Opened):
             if not token:
                 return
 
-    def facts(self) -> Facts:
-        """See `Opened`."""
+    def facts(self) -> DatasetInfo:
+        """See `OpenDataset`."""
         moment = datetime.fromtimestamp(self._entity.last_update_time / 1000, timezone.utc)
-        return Facts(self._entity.dataset_id, self._entity.created_by, moment)
+        return DatasetInfo(self._entity.dataset_id, self._entity.created_by, moment)
 
     def schema(self) -> dict[str, str]:
-        """See `Opened`; MLflow's columns are always these."""
+        """See `OpenDataset`; MLflow's columns are always these."""
         return {"inputs": "json", "outputs": "json", "expectations": "json", "tags": "json"}
 
-    def merge(self, records: Iterable[EvalRecord]) -> Opened:
+    def merge(self, records: Iterable[EvalRecord]) -> OpenDataset:
         """Merge records, as MLflow does it.
 
         Raises:
@@ -111,7 +111,7 @@ class MlflowDatasetSource(Opened):
             return MlflowDatasetSource(mlflow.MlflowClient().get_dataset(self._entity.dataset_id))
 
     def mlflow_source(self) -> Any:
-        """See `Opened`."""
+        """See `OpenDataset`."""
         return self._entity.source
 
 

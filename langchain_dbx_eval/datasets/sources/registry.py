@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from langchain_dbx_eval.datasets.open_dataset import Opened, Reach
+from langchain_dbx_eval.datasets.open_dataset import LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.sources.files import DeltaFolderSource, FileSource
 from langchain_dbx_eval.datasets.sources.frames import FrameSource
 from langchain_dbx_eval.datasets.sources.memory import MemorySource
@@ -22,7 +22,7 @@ __all__ = ["SOURCES", "open_source"]
 class _Source(Protocol):
     def matches(self, source: Any, /) -> bool: ...
 
-    def open(self, source: Any, reach: Reach, /) -> Opened: ...
+    def open(self, source: Any, reach: LoadOptions, /) -> OpenDataset: ...
 
 
 SOURCES: tuple[_Source, ...] = (
@@ -35,13 +35,13 @@ SOURCES: tuple[_Source, ...] = (
 )
 
 
-def open_source(source: Any, reach: Reach) -> Opened:
+def open_source(source: Any, reach: LoadOptions) -> OpenDataset:
     """Open whatever `EvalDataset.load` was given.
 
     Raises:
         ConfigurationError: It is nothing that a dataset can be read from.
     """
-    if reach.via == "mlflow" and isinstance(source, str):
+    if reach.backend == "mlflow" and isinstance(source, str):
         return MlflowDatasetSource.open(source, reach)
     for kind in SOURCES:
         if kind.matches(source):

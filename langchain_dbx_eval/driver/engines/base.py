@@ -5,8 +5,8 @@ having more methods: `StreamingEngine`, `BatchEngine`, `ChatEngine`, `Embedder`,
 The server looks for each and does without.
 
 All methods are called from many threads at once. One that waits looks at ``request.call`` every
-`POLL_S` seconds and lets the exception of `Call.check` through, so that a deadline is kept and a
-client that left costs nothing. What is wrong with a request an engine says by `RequestError`.
+`POLL_S` seconds and lets the exception of `RequestContext.check` through, so that a deadline is
+kept and a client that left costs nothing. What is wrong with a request an engine says by `RequestError`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from langchain_dbx_eval.driver.runtime.request_context import Call
+from langchain_dbx_eval.driver.runtime.request_context import RequestContext
 
 __all__ = [
     "BatchEngine",
     "ChatEngine",
+    "Delta",
     "Embedder",
+    "EmbeddingResult",
     "Engine",
     "EngineLifecycle",
     "FinishReason",
     "Generation",
     "GenerationRequest",
     "Message",
-    "Piece",
     "StreamingEngine",
-    "Vectors",
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -54,7 +54,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
-    call: Call = field(default_factory=Call, compare=False, repr=False)
+    call: RequestContext = field(default_factory=RequestContext, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Delta:
     """What a stream adds to a completion; the fields are those of `Generation`.
 
     A piece without anything in it says that the engine is still at work, as often as it likes: the
@@ -94,7 +94,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Vectors:
+class EmbeddingResult:
     """The embeddings of some texts.
 
     Attributes:
@@ -126,7 +126,7 @@ class Engine(Protocol):
 class StreamingEngine(Protocol):
     """A model that answers piece by piece."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Piece]:
+    def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Complete one prompt, and give up when the iterator is closed."""
         ...
 
@@ -154,7 +154,7 @@ class ChatEngine(Protocol):
 class Embedder(Protocol):
     """A model that turns texts into vectors."""
 
-    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
+    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
         """Embed texts."""
         ...
 
@@ -171,6 +171,6 @@ class EngineLifecycle(Protocol):
         """Stop what runs, and wait for its end."""
         ...
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         """Why it cannot answer now, in words for the client; ``None`` when it can."""
         ...

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.driver.engines.base import Vectors
+from langchain_dbx_eval.driver.engines.base import EmbeddingResult
 from langchain_dbx_eval.driver.engines.load_errors import loading
-from langchain_dbx_eval.driver.runtime.request_context import Call
+from langchain_dbx_eval.driver.runtime.request_context import RequestContext
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -47,7 +47,7 @@ class EmbeddingEngine:
         # A fast tokenizer holds its truncation as state: two threads at once cut each other's.
         self._lock = threading.Lock()
 
-    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
+    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
         """Embed texts, some at a time.
 
         Args:
@@ -73,7 +73,7 @@ class EmbeddingEngine:
                 self._lock.release()
         limit = self._model.max_seq_length or max(lengths)
         truncated = tuple(n for n, length in enumerate(lengths) if length > limit)
-        return Vectors(values, sum(min(length, limit) for length in lengths), truncated)
+        return EmbeddingResult(values, sum(min(length, limit) for length in lengths), truncated)
 
     def __repr__(self) -> str:
         return f"EmbeddingEngine({self.name!r})"

@@ -14,11 +14,11 @@ from inspect import Parameter
 from types import ModuleType
 from typing import Any
 
-from langchain_dbx_eval.driver.engines.base import Generation, GenerationRequest, Piece
+from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest
 from langchain_dbx_eval.driver.engines.parameters import PARAMETERS
 from langchain_dbx_eval.driver.runtime.admission import MAX_IN_FLIGHT
 from langchain_dbx_eval.driver.runtime.cancellation import watch
-from langchain_dbx_eval.driver.runtime.request_context import Call
+from langchain_dbx_eval.driver.runtime.request_context import RequestContext
 from langchain_dbx_eval.driver.runtime.stop_strings import StopCutter
 from langchain_dbx_eval.errors import ConfigurationError, InvalidResponseError
 
@@ -78,7 +78,7 @@ class CallableEngine:
         self._parameters = named | STANDARD_PARAMETERS if takes_any else named
         self._most = max_concurrency
         self._places = threading.BoundedSemaphore(max_concurrency)
-        self._calls: list[Call] = []  # one a place: the prompts of a request share theirs
+        self._calls: list[RequestContext] = []  # one a place: the prompts of a request share theirs
 
     @classmethod
     def load(cls, target: str, *, max_concurrency: int = MAX_IN_FLIGHT) -> CallableEngine:
@@ -131,15 +131,15 @@ class CallableEngine:
         """
         return Generation("".join(piece.text for piece in self.stream(request)))
 
-    def stream(self, request: GenerationRequest) -> Iterator[Piece]:
+    def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Call the function, and hand on what it yields as it comes; see `generate`."""
         cutter = StopCutter(request.stop)
         with closing(watch(lambda: self._texts(request), request.call)) as texts:
             for text in texts:
-                yield Piece(cutter.feed(text or ""))
+                yield Delta(cutter.feed(text or ""))
                 if cutter.stopped:
                     break
-        yield Piece(cutter.finish(), "stop")
+        yield Delta(cutter.finish(), "stop")
 
     def start(self) -> None:
         """Nothing runs here."""
@@ -147,7 +147,7 @@ class CallableEngine:
     def close(self) -> None:
         """Nothing runs here: Python cannot stop a function."""
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         """Whether all places are held by calls that nobody waits for any more."""
         held = sum(call.ended for call in list(self._calls))
         if held < self._most:

@@ -19,17 +19,17 @@ from urllib.parse import urlsplit
 import requests
 
 from langchain_dbx_eval.driver.engines.base import (
+    Delta,
+    EmbeddingResult,
     FinishReason,
     Generation,
     GenerationRequest,
-    Piece,
-    Vectors,
 )
 from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
 from langchain_dbx_eval.driver.engines.tool_calls import ToolCalls
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.driver.runtime.cancellation import watch
-from langchain_dbx_eval.driver.runtime.request_context import Call
+from langchain_dbx_eval.driver.runtime.request_context import RequestContext
 from langchain_dbx_eval.driver.runtime.stop_strings import StopCutter
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -91,7 +91,7 @@ class UpstreamEngine:
             RequestError: It refused the request (its own 4xx status), asks to come back later (429
                 or 503), or failed (502).
         """
-        text, calls, last = [], ToolCalls(), Piece()
+        text, calls, last = [], ToolCalls(), Delta()
         for piece in self.stream(request):
             text.append(piece.text)
             calls.add(piece.tool_calls)
@@ -100,7 +100,7 @@ class UpstreamEngine:
         counts = (last.prompt_tokens, last.completion_tokens)
         return Generation("".join(text), reason, *counts, calls.whole())
 
-    def stream(self, request: GenerationRequest) -> Iterator[Piece]:
+    def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Ask the upstream server, and hand on what it streams; see `generate`."""
         reading = _Reading(request.stop)
         connection = _Connection(self._base_url, self._headers)
@@ -108,7 +108,7 @@ class UpstreamEngine:
         try:
             with closing(watch(lambda: connection.events(path, body), request.call)) as events:
                 for event in events:
-                    yield Piece() if event is None else reading.feed(event)
+                    yield Delta() if event is None else reading.feed(event)
                     if reading.stopped:
                         break
             yield reading.finish()
@@ -117,7 +117,7 @@ class UpstreamEngine:
             # upstream server sees that nobody listens.
             connection.close()
 
-    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
+    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
         """Have texts embedded by the upstream server.
 
         Raises:
@@ -138,7 +138,7 @@ class UpstreamEngine:
             raise _failed("answered with something else than embeddings") from None
         if len(values) != len(texts):
             raise _failed(f"answered with {len(values)} vectors for {len(texts)} texts")
-        return Vectors(values, tokens)
+        return EmbeddingResult(values, tokens)
 
     def start(self) -> None:
         """Nothing runs here: the upstream server is somebody else's."""
@@ -146,7 +146,7 @@ class UpstreamEngine:
     def close(self) -> None:
         """Nothing runs here."""
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         """Whether the upstream server lists its models; asked at most once a second.
 
         ``GET /health`` needs no key: no flood of it reaches the upstream server, or waits there.
@@ -270,7 +270,7 @@ class _Reading:
         """Whether a stop string ended the answer, whatever the upstream server sends after it."""
         return self._cutter.stopped
 
-    def feed(self, event: Mapping[str, Any]) -> Piece:
+    def feed(self, event: Mapping[str, Any]) -> Delta:
         """The piece in an event; an empty one for what is not handed on, such as reasoning."""
         if event.get("error"):
             raise _failed("broke its answer off")
@@ -278,7 +278,7 @@ class _Reading:
         try:
             choices = event.get("choices") or []
             if not choices:
-                return Piece()
+                return Delta()
             delta = choices[0].get("delta") or choices[0]
             text = delta.get("content") or delta.get("text") or ""
             calls = tuple(delta.get("tool_calls") or ())
@@ -288,9 +288,9 @@ class _Reading:
             raise _failed("sent an event that is none") from None
         if reason:
             self._reason = _FINISH_REASONS.get(reason, "stop")
-        return Piece(released, tool_calls=calls)
+        return Delta(released, tool_calls=calls)
 
-    def finish(self) -> Piece:
+    def finish(self) -> Delta:
         """The last piece.
 
         Raises:
@@ -303,7 +303,7 @@ class _Reading:
         prompt, completion = (
             self._usage.get(name) for name in ("prompt_tokens", "completion_tokens")
         )
-        return Piece(self._cutter.finish(), self._reason, prompt, completion)
+        return Delta(self._cutter.finish(), self._reason, prompt, completion)
 
 
 def _direct_session() -> requests.Session:

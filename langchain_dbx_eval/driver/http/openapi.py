@@ -13,7 +13,7 @@ from langchain_dbx_eval.driver.protocol.openai import (
     MAX_STOP_LENGTH,
     MAX_STOPS,
 )
-from langchain_dbx_eval.driver.protocol.requests import Takes
+from langchain_dbx_eval.driver.protocol.requests import Capabilities
 
 __all__ = ["document"]
 
@@ -39,7 +39,7 @@ _STATUSES = {
 }
 
 
-def document(takes: Takes) -> dict[str, Any]:
+def document(takes: Capabilities) -> dict[str, Any]:
     """Describe the server in OpenAPI 3.1.
 
     Args:
@@ -105,7 +105,7 @@ def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     }
 
 
-def _params(takes: Takes) -> dict[str, Any]:
+def _params(takes: Capabilities) -> dict[str, Any]:
     known = {
         name: {
             "type": "integer" if PARAMETERS[name].whole else "number",
@@ -117,7 +117,7 @@ def _params(takes: Takes) -> dict[str, Any]:
     return {**{name: {} for name in takes.parameters - PARAMETERS.keys()}, **known}
 
 
-def _openai(takes: Takes) -> dict[str, Any]:
+def _openai(takes: Capabilities) -> dict[str, Any]:
     return {
         **_params(takes),
         "model": _TEXT,
@@ -128,11 +128,11 @@ def _openai(takes: Takes) -> dict[str, Any]:
     }
 
 
-def _prompt(takes: Takes) -> dict[str, Any]:
+def _prompt(takes: Capabilities) -> dict[str, Any]:
     return _object({"prompt": _TEXT, "stop": _STOPS, **_params(takes)}, "prompt")
 
 
-def _chat(takes: Takes) -> dict[str, Any]:
+def _chat(takes: Capabilities) -> dict[str, Any]:
     roles = {"enum": ["system", "developer", "user", "assistant", "tool"]}
     message = {
         "type": "object",
@@ -143,7 +143,7 @@ def _chat(takes: Takes) -> dict[str, Any]:
     return _object({"messages": messages, **_openai(takes)}, "messages")
 
 
-def _completion(takes: Takes) -> dict[str, Any]:
+def _completion(takes: Capabilities) -> dict[str, Any]:
     texts = {"type": "array", "minItems": 1, "maxItems": MAX_ANSWERS, "items": _TEXT}
     return _object({"prompt": {"anyOf": [_TEXT, texts]}, **_openai(takes)}, "prompt")
 
@@ -155,11 +155,11 @@ def _embeddings() -> dict[str, Any]:
     return _object(properties, "input")
 
 
-def _any(takes: Takes) -> dict[str, Any]:
+def _any(takes: Capabilities) -> dict[str, Any]:
     return {"anyOf": [_prompt(takes), _chat(takes), _embeddings()]}
 
 
-def _invocations(takes: Takes) -> dict[str, Any]:
+def _invocations(takes: Capabilities) -> dict[str, Any]:
     rows = {"type": "array", "minItems": 1, "maxItems": MAX_ANSWERS, "items": _prompt(takes)}
     split = _object({"columns": {"type": "array", "items": _TEXT}, "data": {"type": "array"}})
     params = {"type": "object"}

@@ -22,7 +22,7 @@ from langchain_dbx_eval.driver.protocol.openai import (
     parse_completion,
     parse_embeddings,
 )
-from langchain_dbx_eval.driver.protocol.requests import Ask, GenerationAsk, Takes
+from langchain_dbx_eval.driver.protocol.requests import Capabilities, GenerationAsk, ParsedRequest
 from langchain_dbx_eval.driver.runtime.request_context import ClientGoneError
 from langchain_dbx_eval.driver.service import DriverService
 
@@ -45,7 +45,7 @@ _HTTP_ERRORS = {
 _CLIENT_CLOSED_REQUEST = 499  # nginx's number, which logs and dashboards know
 _NO_KEY_NEEDED = frozenset({"health", "ping"})
 
-_POSTS: tuple[tuple[str, Callable[[object, Takes], Ask]], ...] = (
+_POSTS: tuple[tuple[str, Callable[[object, Capabilities], ParsedRequest]], ...] = (
     ("/", parse_any),
     ("/invocations", parse_invocations),
     ("/v1/chat/completions", parse_chat),
@@ -63,9 +63,9 @@ def add_routes(app: Flask, service: DriverService, *, log_prompts: bool) -> None
     @app.get("/health")
     @app.get("/ping", endpoint="ping")
     def health() -> Response:
-        trouble = service.trouble()
-        if trouble is not None:
-            raise RequestError(503, "TEMPORARILY_UNAVAILABLE", trouble, retry_after=5)
+        health = service.health()
+        if health is not None:
+            raise RequestError(503, "TEMPORARILY_UNAVAILABLE", health, retry_after=5)
         return jsonify(status="ok")
 
     @app.get("/metrics")
@@ -152,7 +152,10 @@ def add_error_form(app: Flask) -> None:
 
 
 def _view(
-    service: DriverService, understand: Callable[[object, Takes], Ask], *, log_prompts: bool
+    service: DriverService,
+    understand: Callable[[object, Capabilities], ParsedRequest],
+    *,
+    log_prompts: bool,
 ) -> Callable[[], Response]:
     def view() -> Response:
         # A web page may post text/plain to any host without asking; JSON it may not.

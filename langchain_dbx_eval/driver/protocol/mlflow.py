@@ -21,14 +21,19 @@ from langchain_dbx_eval.driver.protocol.openai import (
     parse_completion,
     parse_embeddings,
 )
-from langchain_dbx_eval.driver.protocol.requests import Ask, EmbeddingAsk, GenerationAsk, Takes
+from langchain_dbx_eval.driver.protocol.requests import (
+    Capabilities,
+    EmbeddingAsk,
+    GenerationAsk,
+    ParsedRequest,
+)
 
 __all__ = ["parse_invocations"]
 
 _FORMS = ("dataframe_records", "dataframe_split", "instances", "inputs")
 
 
-def parse_invocations(payload: object, takes: Takes) -> Ask:
+def parse_invocations(payload: object, takes: Capabilities) -> ParsedRequest:
     """Understand a body of ``POST /invocations``.
 
     Args:
@@ -122,7 +127,9 @@ def _column_rows(value: dict[str, Any]) -> list[Any]:
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _request(row: object, place: str, params: dict[str, Any], takes: Takes) -> GenerationRequest:
+def _request(
+    row: object, place: str, params: dict[str, Any], takes: Capabilities
+) -> GenerationRequest:
     if isinstance(row, str):
         row = {"prompt": row}
     if not isinstance(row, dict):

@@ -16,11 +16,11 @@ from langchain_dbx_eval.driver.engines.messages import checked_messages, transcr
 from langchain_dbx_eval.driver.engines.parameters import checked_parameters, json_type
 from langchain_dbx_eval.driver.errors import RequestError, invalid, malformed
 from langchain_dbx_eval.driver.protocol.requests import (
-    Ask,
+    Capabilities,
     EmbeddingAsk,
     Form,
     GenerationAsk,
-    Takes,
+    ParsedRequest,
 )
 
 __all__ = [
@@ -88,7 +88,7 @@ def parse(payload: object, allowed: frozenset[str]) -> GenerationRequest:
     return GenerationRequest(prompt, stop, checked_parameters(body, allowed, ("prompt", "stop")))
 
 
-def parse_any(payload: object, takes: Takes) -> Ask:
+def parse_any(payload: object, takes: Capabilities) -> ParsedRequest:
     """Understand a body by its keys, as the documented root path does.
 
     ``{"messages"}`` asks for chat and ``{"input"}`` for embeddings, so that a chat model and
@@ -106,7 +106,7 @@ def parse_any(payload: object, takes: Takes) -> Ask:
     return parse_prompt(body, takes)
 
 
-def parse_prompt(payload: object, takes: Takes) -> GenerationAsk:
+def parse_prompt(payload: object, takes: Capabilities) -> GenerationAsk:
     """Understand the documented contract; see `parse`.
 
     Raises:
@@ -116,7 +116,7 @@ def parse_prompt(payload: object, takes: Takes) -> GenerationAsk:
     return GenerationAsk("text", (parse(payload, takes.parameters),))
 
 
-def parse_chat(payload: object, takes: Takes) -> GenerationAsk:
+def parse_chat(payload: object, takes: Capabilities) -> GenerationAsk:
     """Understand a chat completion.
 
     Raises:
@@ -134,7 +134,7 @@ def parse_chat(payload: object, takes: Takes) -> GenerationAsk:
     return _openai_ask("chat", body, [request], takes.parameters)
 
 
-def parse_completion(payload: object, takes: Takes) -> GenerationAsk:
+def parse_completion(payload: object, takes: Capabilities) -> GenerationAsk:
     """Understand a text completion.
 
     Raises:
@@ -149,7 +149,7 @@ def parse_completion(payload: object, takes: Takes) -> GenerationAsk:
     return _openai_ask("completion", body, requests, takes.parameters)
 
 
-def parse_embeddings(payload: object, takes: Takes) -> EmbeddingAsk:
+def parse_embeddings(payload: object, takes: Capabilities) -> EmbeddingAsk:
     """Understand an embeddings request.
 
     Raises:

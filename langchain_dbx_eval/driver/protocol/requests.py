@@ -7,14 +7,14 @@ from typing import Literal
 
 from langchain_dbx_eval.driver.engines.base import GenerationRequest
 
-__all__ = ["Ask", "EmbeddingAsk", "Form", "GenerationAsk", "Takes"]
+__all__ = ["Capabilities", "EmbeddingAsk", "Form", "GenerationAsk", "ParsedRequest"]
 
 Form = Literal["text", "chat", "completion", "predictions"]
 """How the answer is written: a JSON string, OpenAI's chat or text completion, MLflow's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Takes:
+class Capabilities:
     """What the engine behind the routes takes.
 
     Attributes:
@@ -68,4 +68,4 @@ class EmbeddingAsk:
     model: str | None = None
 
 
-Ask = GenerationAsk | EmbeddingAsk
+ParsedRequest = GenerationAsk | EmbeddingAsk

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_dbx_eval.driver.engines.base import Generation, Piece, Vectors
+from langchain_dbx_eval.driver.engines.base import Delta, EmbeddingResult, Generation
 from langchain_dbx_eval.driver.protocol.requests import EmbeddingAsk, GenerationAsk
 
 __all__ = ["DONE", "KEEP_ALIVE", "StreamWriter", "embeddings", "error_event", "generations"]
@@ -56,7 +56,7 @@ def generations(ask: GenerationAsk, answers: Sequence[Generation], name: str) ->
     return {**head, "choices": choices, **({"usage": usage} if usage else {})}
 
 
-def embeddings(ask: EmbeddingAsk, vectors: Vectors, name: str) -> dict[str, Any]:
+def embeddings(ask: EmbeddingAsk, vectors: EmbeddingResult, name: str) -> dict[str, Any]:
     """Write vectors as OpenAI's API or MLflow's scoring protocol does.
 
     A text of which the model saw the beginning only is named under ``truncated``.
@@ -99,7 +99,7 @@ class StreamWriter:
         self._head = _head(ask, name, "chat.completion.chunk" if self._chat else "text_completion")
         self._begun = False
 
-    def write(self, piece: Piece) -> bytes:
+    def write(self, piece: Delta) -> bytes:
         """The event of a piece, or a comment for a piece without anything in it."""
         if not (piece.text or piece.tool_calls or piece.finish_reason):
             return KEEP_ALIVE
@@ -111,14 +111,14 @@ class StreamWriter:
         self._begun = True
         return _event({**self._head, "choices": [choice]})
 
-    def end(self, piece: Piece) -> bytes:
+    def end(self, piece: Delta) -> bytes:
         """What follows the last piece: the usage, where it was asked for, and the end's mark."""
         usage = _usage(piece.prompt_tokens, piece.completion_tokens)
         if not (self._usage_wanted and usage):
             return DONE
         return _event({**self._head, "choices": [], "usage": usage}) + DONE
 
-    def _delta(self, piece: Piece) -> dict[str, Any]:
+    def _delta(self, piece: Delta) -> dict[str, Any]:
         delta: dict[str, Any] = {} if self._begun else {"role": "assistant", "content": ""}
         if piece.text:
             delta["content"] = piece.text

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Generic, TypeVar
 
-from langchain_dbx_eval.driver.runtime.request_context import Call
+from langchain_dbx_eval.driver.runtime.request_context import RequestContext
 from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = ["watch"]
@@ -21,7 +21,7 @@ class _End(Generic[T]):
         self.error = error
 
 
-def watch(work: Callable[[], Iterable[T]], call: Call) -> Generator[T | None, None, None]:
+def watch(work: Callable[[], Iterable[T]], call: RequestContext) -> Generator[T | None, None, None]:
     """Run an iteration in a thread of its own, and stop waiting for it when its call ends.
 
     Python cannot stop a thread: work that was left alone goes on until its next item.

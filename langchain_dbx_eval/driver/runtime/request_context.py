@@ -9,10 +9,10 @@ from collections.abc import Callable
 __all__ = [
     "KEEP_ALIVE_S",
     "POLL_S",
-    "Call",
     "CallEndedError",
     "ClientGoneError",
     "DeadlinePassedError",
+    "RequestContext",
 ]
 
 POLL_S = 0.1
@@ -39,7 +39,7 @@ def _stays() -> bool:
     return False
 
 
-class Call:
+class RequestContext:
     """The deadline of one request, and whether its client is still there.
 
     Args:

@@ -14,11 +14,11 @@ from langchain_dbx_eval.evaluation.journal.reconcile import rearrange, update_re
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.scoring import AnyScorer
 
-__all__ = ["Subject"]
+__all__ = ["EvaluationManifest"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluationManifest:
     """What an evaluation is of.
 
     Attributes:
@@ -49,7 +49,7 @@ class Subject:
             ],
         }
 
-    def go_on_with(self, journal: Journal, *, allow_changes: bool) -> None:
+    def check_resumable(self, journal: Journal, *, allow_changes: bool) -> None:
         """Make sure that a journal is of this, or make it so.
 
         Args:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, record_key
 from langchain_dbx_eval.evaluation.journal.codec import dump
-from langchain_dbx_eval.evaluation.journal.rows import Place
+from langchain_dbx_eval.evaluation.journal.rows import RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 
 __all__ = ["rearrange", "update_records"]
@@ -26,14 +26,14 @@ def rearrange(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
         repeat: How often each record is asked now.
     """
     left = {place: key for place, (key, _) in journal.answered().items()}
-    missing: dict[Place, str] = {}
+    missing: dict[RowKey, str] = {}
     for place, record in _asked(dataset, repeat):
         key = record_key(record.request)
         if left.get(place) == key:
             del left[place]
         else:
             missing[place] = key
-    free: defaultdict[str, deque[Place]] = defaultdict(deque)
+    free: defaultdict[str, deque[RowKey]] = defaultdict(deque)
     for place in sorted(left):
         free[left[place]].append(place)
     moved = {free[key].popleft(): place for place, key in missing.items() if free[key]}
@@ -54,7 +54,7 @@ def update_records(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
             journal.replace_record(place, record)
 
 
-def _asked(dataset: EvalDataset, repeat: int) -> Iterator[tuple[Place, EvalRecord]]:
+def _asked(dataset: EvalDataset, repeat: int) -> Iterator[tuple[RowKey, EvalRecord]]:
     for number, record in enumerate(dataset):
         for repetition in range(1, repeat + 1):
-            yield Place(number, repetition), record
+            yield RowKey(number, repetition), record

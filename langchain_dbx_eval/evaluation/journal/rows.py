@@ -11,11 +11,11 @@ from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores
 from langchain_dbx_eval.scoring.aggregates import outcome_values
 from langchain_dbx_eval.scoring.answer_text import answer_text
 
-__all__ = ["Answer", "Place", "Row"]
+__all__ = ["Answer", "Row", "RowKey"]
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class RowKey:
     """Which row of an evaluation.
 
     Attributes:
@@ -54,7 +54,7 @@ class Row(Answer):
         trace_id: Its trace in MLflow; None until it is written there.
     """
 
-    place: Place
+    place: RowKey
     scores: RowScores
     trace_id: str | None = None
 

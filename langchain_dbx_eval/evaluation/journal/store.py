@@ -25,8 +25,8 @@ from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import JournalError, NotFoundError
 from langchain_dbx_eval.evaluation.journal.codec import dump, load
-from langchain_dbx_eval.evaluation.journal.rows import Answer, Place, Row
-from langchain_dbx_eval.scoring.score_row import Said, row_scores
+from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
+from langchain_dbx_eval.scoring.score_row import ScorerOutput, row_scores
 
 __all__ = ["FAILED", "MAYBE_WRITTEN", "SCORED", "UNWRITTEN", "Journal", "Written"]
 
@@ -151,7 +151,7 @@ class Journal:
         """All facts by name."""
         return {name: json.loads(value) for name, value in self._read("SELECT * FROM facts")}
 
-    def save_answer(self, place: Place, input_key: str, answer: Answer) -> None:
+    def save_answer(self, place: RowKey, input_key: str, answer: Answer) -> None:
         """Keep what the chain answered; the row's scores come later."""
         row = (*_key(place), input_key, dump(_parts(answer)), answer.outcome.error is not None)
         with self._writing() as database:
@@ -161,7 +161,9 @@ class Journal:
                 row,
             )
 
-    def save_scores(self, place: Place, said: Mapping[str, Said], *, last: bool = False) -> None:
+    def save_scores(
+        self, place: RowKey, said: Mapping[str, ScorerOutput], *, last: bool = False
+    ) -> None:
         """Keep what some scorers said of a row.
 
         Args:
@@ -177,11 +179,11 @@ class Journal:
                     "UPDATE answers SET scored = 1 WHERE number = ? AND repetition = ?", _key(place)
                 )
 
-    def mark_scored(self, place: Place) -> None:
+    def mark_scored(self, place: RowKey) -> None:
         """No scorer has anything more to say of a row."""
         self.save_scores(place, {}, last=True)
 
-    def mark_writing(self, places: Sequence[Place]) -> None:
+    def mark_writing(self, places: Sequence[RowKey]) -> None:
         """These rows are about to be written to MLflow: from now on they may be there."""
         with self._writing() as database:
             database.executemany(
@@ -189,7 +191,7 @@ class Journal:
                 [(Written.PERHAPS, *_key(place)) for place in places],
             )
 
-    def mark_written(self, trace_ids: Mapping[Place, str]) -> None:
+    def mark_written(self, trace_ids: Mapping[RowKey, str]) -> None:
         """These rows are in MLflow, as these traces."""
         with self._writing() as database:
             database.executemany(
@@ -197,7 +199,7 @@ class Journal:
                 [(Written.YES, trace_id, *_key(place)) for place, trace_id in trace_ids.items()],
             )
 
-    def rearrange(self, moved: Mapping[Place, Place], gone: Sequence[Place]) -> None:
+    def rearrange(self, moved: Mapping[RowKey, RowKey], gone: Sequence[RowKey]) -> None:
         """Move rows to other places, and take some out.
 
         Args:
@@ -218,7 +220,7 @@ class Journal:
                     f"UPDATE {table} SET number = -1 - number WHERE number < 0"  # noqa: S608 - ours
                 )
 
-    def replace_record(self, place: Place, record: EvalRecord) -> None:
+    def replace_record(self, place: RowKey, record: EvalRecord) -> None:
         """Give a row its record as it is now, to be scored by that."""
         answer = dump(_parts(replace(self.row(place), record=record)))
         with self._writing() as database:
@@ -241,12 +243,12 @@ class Journal:
                 (Written.PERHAPS,),
             )
 
-    def answered(self) -> dict[Place, tuple[str, bool]]:
+    def answered(self) -> dict[RowKey, tuple[str, bool]]:
         """The rows that are answered: the key of what was asked, and whether they are scored."""
         found = self._read("SELECT number, repetition, input_key, scored FROM answers")
-        return {Place(number, n): (key, bool(scored)) for number, n, key, scored in found}
+        return {RowKey(number, n): (key, bool(scored)) for number, n, key, scored in found}
 
-    def said(self, place: Place) -> dict[str, Said]:
+    def said(self, place: RowKey) -> dict[str, ScorerOutput]:
         """What scorers have said of a row, by their columns."""
         return self._said_of([place]).get(place, {})
 
@@ -255,7 +257,7 @@ class Journal:
         [(count,)] = self._read(f"SELECT count(*) FROM answers WHERE {condition}")  # noqa: S608
         return int(count)
 
-    def row(self, place: Place) -> Row:
+    def row(self, place: RowKey) -> Row:
         """One row, which is answered.
 
         Raises:
@@ -270,13 +272,13 @@ class Journal:
             raise JournalError(msg)
         return row
 
-    def places(self, condition: str = "1") -> list[Place]:
+    def places(self, condition: str = "1") -> list[RowKey]:
         """The places of the rows that meet a condition, in order."""
         found = self._read(
             f"SELECT number, repetition FROM answers WHERE {condition} "  # noqa: S608 - ours
             "ORDER BY number, repetition"
         )
-        return [Place(*place) for place in found]
+        return [RowKey(*place) for place in found]
 
     def rows(self, condition: str = "1", values: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows that meet a condition, in order: some at a time, however many there are."""
@@ -289,9 +291,9 @@ class Journal:
                 f"ORDER BY number, repetition LIMIT {_PAGE}",
                 (*values, *after),
             )
-            said = self._said_of([Place(*row[:2]) for row in page])
+            said = self._said_of([RowKey(*row[:2]) for row in page])
             for number, repetition, answer, trace_id in page:
-                place = Place(number, repetition)
+                place = RowKey(number, repetition)
                 of_row = said.get(place, {})
                 scores = row_scores([of_row[column] for column in order if column in of_row])
                 yield Row(**load(answer), place=place, scores=scores, trace_id=trace_id)
@@ -321,8 +323,8 @@ class Journal:
         finally:
             lock.release()
 
-    def _said_of(self, places: Sequence[Place]) -> dict[Place, dict[str, Said]]:
-        said: dict[Place, dict[str, Said]] = {}
+    def _said_of(self, places: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
+        said: dict[RowKey, dict[str, ScorerOutput]] = {}
         if not places:
             return said
         wanted = ", ".join(["(?, ?)"] * len(places))
@@ -334,7 +336,7 @@ class Journal:
             [part for place in places for part in _key(place)],
         )
         for number, repetition, scorer, what in found:
-            said.setdefault(Place(number, repetition), {})[scorer] = load(what)
+            said.setdefault(RowKey(number, repetition), {})[scorer] = load(what)
         return said
 
     @contextlib.contextmanager
@@ -358,7 +360,7 @@ class Journal:
             raise JournalError(msg) from error
 
 
-def _key(place: Place) -> tuple[int, int]:
+def _key(place: RowKey) -> tuple[int, int]:
     return place.number, place.repetition
 
 

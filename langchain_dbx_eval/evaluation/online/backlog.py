@@ -15,9 +15,9 @@ from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Recording
 
-__all__ = ["Backlog", "WhenFull"]
+__all__ = ["Backlog", "OnFull"]
 
-WhenFull = Literal["wait", "drop"]
+OnFull = Literal["block", "drop"]
 """What a chain's thread does when no further call can be held."""
 
 _logger = logging.getLogger(__name__)
@@ -45,17 +45,17 @@ class Backlog:
         hand_on: Callable[[CapturedRun], Future[Any]],
         *,
         max_pending: int,
-        when_full: WhenFull,
+        on_full: OnFull,
     ) -> None:
         if max_pending < 1:
             msg = f"max_pending={max_pending} would hold no call. Give 1 or more."
             raise ConfigurationError(msg)
-        if when_full not in ("wait", "drop"):
-            msg = f"when_full={when_full!r} is not known. Give 'wait' or 'drop'."
+        if on_full not in ("block", "drop"):
+            msg = f"on_full={on_full!r} is not supported. Use 'block' or 'drop'."
             raise ConfigurationError(msg)
         self._hand_on = hand_on
         self._slots = threading.Semaphore(max_pending)
-        self._when_full = when_full
+        self._on_full = on_full
         self._waiting: deque[tuple[Recording, bool]] = deque()
         self._handing_on = threading.Lock()
         self._counting = threading.Lock()
@@ -68,7 +68,7 @@ class Backlog:
     def put(self, call: Recording) -> None:
         """Take a call."""
         has_slot = self._slots.acquire(blocking=False)
-        if not has_slot and self._when_full == "drop":
+        if not has_slot and self._on_full == "drop":
             self._drop()
             return
         if not has_slot and not event_loop.is_own_thread():

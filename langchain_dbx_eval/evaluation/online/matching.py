@@ -12,9 +12,9 @@ from langchain_core.messages import BaseMessage, convert_to_messages, convert_to
 from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun
 
-__all__ = ["Join", "RecordIndex"]
+__all__ = ["MatchFn", "RecordIndex"]
 
-Join = Callable[[CapturedRun], str | None]
+MatchFn = Callable[[CapturedRun], str | None]
 """A user's own rule: a call's `request_id`, or None."""
 
 _logger = logging.getLogger(__name__)
@@ -25,15 +25,15 @@ class RecordIndex:
 
     Args:
         records: The records; of those with the same id or the same request, the first is found.
-        join: Asked where neither ``metadata["request_id"]`` nor the input finds a record.
+        match_fn: Asked where neither ``metadata["request_id"]`` nor the input finds a record.
 
     Attributes:
         records: The records, in their order.
     """
 
-    def __init__(self, records: Sequence[EvalRecord], *, join: Join | None = None) -> None:
+    def __init__(self, records: Sequence[EvalRecord], *, match_fn: MatchFn | None = None) -> None:
         self.records = records
-        self._join = join
+        self._match_fn = match_fn
         self._by_id: dict[str, int] = {}
         self._by_key: dict[str, int] = {}
         for number, record in enumerate(records):
@@ -43,8 +43,8 @@ class RecordIndex:
         for number, record in enumerate(records):
             for form in _further_forms(record.request):
                 self._by_key.setdefault(record_key(form), number)
-        self.join_failures = 0
-        """How often `join` raised; each is logged."""
+        self.match_failures = 0
+        """How often `match_fn` raised; each is logged."""
 
     def find(self, run: CapturedRun) -> int | None:
         """The place of the call's record, or None.
@@ -56,7 +56,7 @@ class RecordIndex:
         if by_id is not None:
             return by_id
         by_input = self._by_input(run.request)
-        return by_input if by_input is not None else self._by_join(run)
+        return by_input if by_input is not None else self._by_match_fn(run)
 
     def _by_input(self, request: Any) -> int | None:
         if not self._by_key:
@@ -66,14 +66,14 @@ class RecordIndex:
                 return number
         return None
 
-    def _by_join(self, run: CapturedRun) -> int | None:
-        if self._join is None:
+    def _by_match_fn(self, run: CapturedRun) -> int | None:
+        if self._match_fn is None:
             return None
         try:
-            return self._by_id.get(_id_text(self._join(run)))
+            return self._by_id.get(_id_text(self._match_fn(run)))
         except Exception:
-            self.join_failures += 1
-            _logger.exception("`join` failed for a call; it is taken as one of no record.")
+            self.match_failures += 1
+            _logger.exception("`match_fn` failed for a call; it is taken as one of no record.")
             return None
 
 

@@ -11,8 +11,8 @@ from concurrent.futures import Future, wait
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun
-from langchain_dbx_eval.evaluation.journal.manifest import Subject
-from langchain_dbx_eval.evaluation.journal.rows import Answer, Place
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.online.matching import RecordIndex
 from langchain_dbx_eval.evaluation.result import EvaluationResult
@@ -64,7 +64,7 @@ class EvaluationSession:
             at = len(records) + self._calls if number is None else number
             self._calls += 1
             self._times_asked[at] += 1
-            place = Place(at, self._times_asked[at])
+            place = RowKey(at, self._times_asked[at])
         matched = number is not None
         answer = Answer(record=record, outcome=run.outcome(), run=run, matched=matched)
         scored = event_loop.start(self._take(place, answer))
@@ -72,12 +72,12 @@ class EvaluationSession:
         scored.add_done_callback(self._done)
         return scored
 
-    def finish(self, *, run_name: str | None, experiment: str | None) -> EvaluationResult:
+    def finish(self, *, run_name: str | None, experiment_name: str | None) -> EvaluationResult:
         """Wait for all scores, write the evaluation to MLflow, and make its result.
 
         Args:
             run_name: The name of the MLflow run.
-            experiment: The MLflow experiment; None for MLflow's current one.
+            experiment_name: The MLflow experiment; None for MLflow's current one.
 
         Raises:
             JournalError: A row could not be saved.
@@ -90,10 +90,10 @@ class EvaluationSession:
             raise failure
         journal = self._opened()
         journal.note(complete=True)
-        destination = Destination.current(run_name=run_name, experiment=experiment)
+        destination = Destination.current(run_name=run_name, experiment_name=experiment_name)
         return MlflowWriter(journal, destination, self._dataset).finish()
 
-    async def _take(self, place: Place, answer: Answer) -> None:
+    async def _take(self, place: RowKey, answer: Answer) -> None:
         # To begin a journal is to read the dataset for its digest, which may take its time.
         journal = self._journal
         if journal is None:
@@ -104,7 +104,7 @@ class EvaluationSession:
         with self._opening:
             journal = self._journal
             if journal is None:
-                subject = Subject(self._dataset, self._scorers, of_calls=True)
+                subject = EvaluationManifest(self._dataset, self._scorers, of_calls=True)
                 journal = self._journal = Journal.create(subject.facts())
             return journal
 

@@ -9,16 +9,16 @@ from typing import Any, TypeAlias
 
 from langchain_core.runnables import Runnable
 
-from langchain_dbx_eval._internal.limiter import Pace
+from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.client.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Recording, RunCapture
-from langchain_dbx_eval.evaluation.journal.rows import Answer, Place
+from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.scoring import Outcome
 from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_record
 
-__all__ = ["Asking", "Model", "recorded_answer"]
+__all__ = ["Model", "ModelInvoker", "recorded_answer"]
 
 _ROW = "dbx_eval_row"
 """Where a row's place stands in the config's metadata: request ids may repeat."""
@@ -70,7 +70,7 @@ class Model:
             return None, error
 
 
-class Asking:
+class ModelInvoker:
     """Asks for the answer of a row, and again while the endpoint says that it is asked too much.
 
     It belongs to one event loop.
@@ -80,14 +80,14 @@ class Asking:
         pace: Told how it goes; a row that asks has one of its slots.
     """
 
-    def __init__(self, model: Model, pace: Pace) -> None:
+    def __init__(self, model: Model, limiter: AdaptiveLimiter) -> None:
         self._model = model
-        self._pace = pace
+        self._limiter = limiter
         self._handler = CaptureHandler(RunCapture(self._captured))
         self._loop = asyncio.get_running_loop()
-        self._runs: dict[Place, CapturedRun] = {}
+        self._runs: dict[RowKey, CapturedRun] = {}
 
-    async def __call__(self, place: Place, record: EvalRecord) -> Answer:
+    async def __call__(self, place: RowKey, record: EvalRecord) -> Answer:
         """Ask for one row; a chain that fails is an answer that says so."""
         where = {"request_id": record.request_id, _ROW: [place.number, place.repetition]}
         config = {"callbacks": [self._handler], "metadata": where}
@@ -96,25 +96,25 @@ class Asking:
         while True:
             response, error = await self._model.ask(record.request, config)
             run = self._runs.pop(place, None)
-            if not self._pace.hear(error):
-                self._pace.went_well()
+            if not self._limiter.on_error(error):
+                self._limiter.on_success()
                 return _answer(record, run, response, error)
-            if self._pace.hopeless:
+            if self._limiter.exhausted:
                 return _answer(record, run, response, error)
-            self._pace.give_back()
-            await self._pace.take()
+            self._limiter.release()
+            await self._limiter.acquire()
 
     def _heard(self, error: BaseException) -> None:
         """A client inside the chain was refused, and is patient: the others should be, too."""
-        self._loop.call_soon_threadsafe(self._pace.hear, error)
+        self._loop.call_soon_threadsafe(self._limiter.on_error, error)
 
     def _captured(self, call: Recording) -> None:
         run = call.captured()
         if (place := run.metadata.get(_ROW)) is not None:
-            self._runs[Place(*place)] = run
+            self._runs[RowKey(*place)] = run
 
 
-async def recorded_answer(place: Place, record: EvalRecord) -> Answer:  # noqa: ARG001 - as `Asking`
+async def recorded_answer(place: RowKey, record: EvalRecord) -> Answer:  # noqa: ARG001 - as `ModelInvoker`
     """The answer that the data carries, where there is no model to ask."""
     return Answer(record=record, outcome=outcome_of_record(record))
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from langchain_dbx_eval.datasets import record_key
 from langchain_dbx_eval.evaluation.journal.codec import storable
-from langchain_dbx_eval.evaluation.journal.rows import Answer, Place
+from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.scoring import AnyScorer, ScoringContext, ascore
-from langchain_dbx_eval.scoring.score_row import Said
+from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
 __all__ = ["Pipeline"]
 
@@ -27,7 +27,7 @@ class Pipeline:
         self._journal = journal
         self._scorers = scorers
 
-    async def take(self, place: Place, answer: Answer) -> None:
+    async def take(self, place: RowKey, answer: Answer) -> None:
         """Keep an answer, and score it.
 
         Raises:
@@ -39,14 +39,16 @@ class Pipeline:
         self._journal.save_answer(place, record_key(answer.record.request), answer)
         await self._score(place, answer, {})
 
-    async def complete(self, place: Place) -> None:
+    async def complete(self, place: RowKey) -> None:
         """Score a row whose answer is in the journal: by those who have not scored it yet."""
         await self._score(place, self._journal.row(place), self._journal.said(place))
 
-    async def _score(self, place: Place, answer: Answer, known: Mapping[str, Said]) -> None:
+    async def _score(
+        self, place: RowKey, answer: Answer, known: Mapping[str, ScorerOutput]
+    ) -> None:
         missing = {scorer.column for scorer in self._scorers} - known.keys()
 
-        def keep(said: Mapping[str, Said]) -> None:
+        def keep(said: Mapping[str, ScorerOutput]) -> None:
             missing.difference_update(said)
             # With the last of them the row is done: one commit says both.
             self._journal.save_scores(place, said, last=not missing)

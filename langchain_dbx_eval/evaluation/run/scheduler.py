@@ -8,22 +8,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from langchain_dbx_eval._internal.limiter import Pace
+from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
-from langchain_dbx_eval.evaluation.journal.rows import Answer, Place
+from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.run.pipeline import Pipeline
 from langchain_dbx_eval.evaluation.run.progress import Progress
 
-__all__ = ["RowLoop"]
+__all__ = ["RowScheduler"]
 
-Answering: TypeAlias = Callable[[Place, EvalRecord], Awaitable[Answer]]
+Answering: TypeAlias = Callable[[RowKey, EvalRecord], Awaitable[Answer]]
 """Gives a row's answer."""
 
 _RECORDS_AT_ONCE = 100
 
 
-class RowLoop:
+class RowScheduler:
     """Runs what is not done yet, as many rows at once as the pace allows.
 
     It belongs to one event loop, and is used once.
@@ -37,11 +37,11 @@ class RowLoop:
     """
 
     def __init__(
-        self, journal: Journal, pipeline: Pipeline, pace: Pace, *, most_scoring: int
+        self, journal: Journal, pipeline: Pipeline, limiter: AdaptiveLimiter, *, most_scoring: int
     ) -> None:
         self._journal = journal
         self._pipeline = pipeline
-        self._pace = pace
+        self._limiter = limiter
         self._scoring = asyncio.Semaphore(most_scoring)
         self._rows: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -70,14 +70,14 @@ class RowLoop:
             JournalError: A row could not be saved.
         """
         answered = self._journal.answered()
-        steps = _Steps(self._pipeline, self._pace, self._scoring, answer, tell)
+        steps = _Steps(self._pipeline, self._limiter, self._scoring, answer, tell)
         try:
             async for place, record in _places(dataset, repeat):
                 key, scored = answered.get(place, (None, False))
                 if not scored:
-                    await self._pace.take()
+                    await self._limiter.acquire()
                     if self._stopping:
-                        self._pace.give_back()
+                        self._limiter.release()
                         break
                     self._begin(steps.score(place) if key else steps.ask(place, record))
             await asyncio.gather(*self._rows, return_exceptions=True)
@@ -104,17 +104,17 @@ class _Steps:
     """What is done for one row; it has a slot when it begins, and gives it back."""
 
     pipeline: Pipeline
-    pace: Pace
+    limiter: AdaptiveLimiter
     scoring: asyncio.Semaphore
     answer: Answering
     tell: Progress
 
-    async def ask(self, place: Place, record: EvalRecord) -> None:
+    async def ask(self, place: RowKey, record: EvalRecord) -> None:
         try:
             answer = await self.answer(place, record)
             await self.scoring.acquire()
         finally:
-            self.pace.give_back()
+            self.limiter.release()
         try:
             await self.pipeline.take(place, answer)
         finally:
@@ -122,15 +122,15 @@ class _Steps:
         outcome = answer.outcome
         self.tell(failed=outcome.error is not None, tokens=outcome.total_tokens)
 
-    async def score(self, place: Place) -> None:
+    async def score(self, place: RowKey) -> None:
         try:
             await self.pipeline.complete(place)
         finally:
-            self.pace.give_back()
+            self.limiter.release()
         self.tell(failed=False, tokens=None)
 
 
-async def _places(dataset: EvalDataset, repeat: int) -> AsyncIterator[tuple[Place, EvalRecord]]:
+async def _places(dataset: EvalDataset, repeat: int) -> AsyncIterator[tuple[RowKey, EvalRecord]]:
     """The rows in order; the records are read in a thread, for a store may take its time."""
     records = enumerate(dataset)
 
@@ -140,4 +140,4 @@ async def _places(dataset: EvalDataset, repeat: int) -> AsyncIterator[tuple[Plac
     while page := await asyncio.to_thread(some):
         for number, record in page:
             for repetition in range(1, repeat + 1):
-                yield Place(number, repetition), record
+                yield RowKey(number, repetition), record

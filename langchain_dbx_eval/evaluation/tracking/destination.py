@@ -21,7 +21,7 @@ class Destination:
 
     Attributes:
         tracking_uri: The MLflow store; None for MLflow's current one.
-        experiment: The experiment's name; None for `experiment_id`.
+        experiment_name: The experiment's name; None for `experiment_id`.
         experiment_id: The experiment's id; None for MLflow's current one.
         run_name: The name of the run that is made.
         active_run: The run that was active when the evaluation began, which it then belongs to;
@@ -29,13 +29,13 @@ class Destination:
     """
 
     tracking_uri: str | None = None
-    experiment: str | None = None
+    experiment_name: str | None = None
     experiment_id: str | None = None
     run_name: str | None = None
     active_run: str | None = None
 
     @classmethod
-    def current(cls, *, run_name: str | None, experiment: str | None) -> Destination:
+    def current(cls, *, run_name: str | None, experiment_name: str | None) -> Destination:
         """Where MLflow stands in this thread, without asking its server."""
         mlflow = require("mlflow", extra="eval")
         active = mlflow.active_run()
@@ -43,8 +43,8 @@ class Destination:
         chosen = getattr(mlflow.tracking.fluent, "_active_experiment_id", None)
         return cls(
             tracking_uri=mlflow.get_tracking_uri(),
-            experiment=experiment,
-            experiment_id=None if experiment else chosen,
+            experiment_name=experiment_name,
+            experiment_id=None if experiment_name else chosen,
             run_name=run_name,
             active_run=active.info.run_id if active is not None else None,
         )
@@ -105,9 +105,9 @@ class Destination:
         import mlflow
         from mlflow.tracking.fluent import _get_experiment_id
 
-        if self.experiment is None:
+        if self.experiment_name is None:
             # The one of a notebook or of the environment, else MLflow's default.
             return self.experiment_id or str(_get_experiment_id())
         client = mlflow.MlflowClient(store)
-        known = client.get_experiment_by_name(self.experiment)
-        return str(known.experiment_id if known else client.create_experiment(self.experiment))
+        known = client.get_experiment_by_name(self.experiment_name)
+        return str(known.experiment_id if known else client.create_experiment(self.experiment_name))

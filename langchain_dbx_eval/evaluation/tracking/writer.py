@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
-from langchain_dbx_eval.evaluation.journal.rows import Place
+from langchain_dbx_eval.evaluation.journal.rows import RowKey
 from langchain_dbx_eval.evaluation.journal.store import MAYBE_WRITTEN, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.tracking.destination import Destination
@@ -123,7 +123,7 @@ class MlflowWriter:
 
     def _write_all(self) -> None:
         run = self._opened()
-        refused: dict[Place, TrackingError] = {}
+        refused: dict[RowKey, TrackingError] = {}
         # From a list of their places: those that are refused stay unwritten, and are passed by.
         places = self._journal.places(UNWRITTEN)
         while places:
@@ -138,7 +138,7 @@ class MlflowWriter:
         if refused:
             raise next(iter(refused.values()))
 
-    def _write_each(self, run: MlflowRun, places: Sequence[Place]) -> dict[Place, TrackingError]:
+    def _write_each(self, run: MlflowRun, places: Sequence[RowKey]) -> dict[RowKey, TrackingError]:
         refused = {}
         for place in places:
             try:
@@ -149,7 +149,7 @@ class MlflowWriter:
                 refused[place] = error
         return refused
 
-    def _write(self, run: MlflowRun, places: Sequence[Place]) -> None:
+    def _write(self, run: MlflowRun, places: Sequence[RowKey]) -> None:
         rows = [self._journal.row(place) for place in places]
         unsure = self._journal.count(MAYBE_WRITTEN) > 0
         self._journal.mark_writing(places)

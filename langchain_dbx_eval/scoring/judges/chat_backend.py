@@ -13,7 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 
-from langchain_dbx_eval._internal.limiter import Pace
+from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.client.retry import retry_listener
 from langchain_dbx_eval.errors import DatabricksError
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
@@ -55,7 +55,7 @@ class ChatJudge:
         self, model: BaseChatModel, *, max_concurrency: int = 32, max_retries: int = 3
     ) -> None:
         self._model = model
-        self._pace = Pace(max_concurrency)
+        self._limiter = AdaptiveLimiter(max_concurrency)
         self._max_retries = max_retries
         self._takes_schema = True
         self._held: dict[Scale, Runnable[Any, Any]] = {}
@@ -75,8 +75,8 @@ class ChatJudge:
         }
         loop = asyncio.get_running_loop()
         # A client that is refused, and patient, tells it here; each question has its own task.
-        retry_listener.set(lambda error: loop.call_soon_threadsafe(self._pace.hear, error))
-        await self._pace.take()
+        retry_listener.set(lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error))
+        await self._limiter.acquire()
         started = time.perf_counter()
         try:
             reading, usage, error = await self._judge(question)
@@ -84,7 +84,7 @@ class ChatJudge:
             # The verdict of one row fails, not the run; its text is in the error's column.
             reading, usage, error = None, JudgeUsage(), f"{type(failure).__name__}: {failure}"
         finally:
-            self._pace.give_back()
+            self._limiter.release()
         usage += JudgeUsage(seconds=time.perf_counter() - started)
         if reading is None:
             return Verdict(error=error, usage=usage, **who)
@@ -150,13 +150,13 @@ class ChatJudge:
             try:
                 answer: Any = await retrying(model.ainvoke, messages)
             except Exception as error:
-                if not self._pace.hear(error) or self._pace.hopeless:
+                if not self._limiter.on_error(error) or self._limiter.exhausted:
                     raise
             else:
-                self._pace.went_well()
+                self._limiter.on_success()
                 return answer
-            self._pace.give_back()
-            await self._pace.take()
+            self._limiter.release()
+            await self._limiter.acquire()
 
 
 def _is_transient(error: BaseException) -> bool:

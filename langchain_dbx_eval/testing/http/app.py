@@ -18,7 +18,7 @@ from langchain_dbx_eval.testing.lakehouse.routes import add_data_routes
 from langchain_dbx_eval.testing.lakehouse.statement_api import LINKS
 from langchain_dbx_eval.testing.request_log import RecordedRequest
 from langchain_dbx_eval.testing.serving.endpoints import EndpointKind
-from langchain_dbx_eval.testing.state import Site
+from langchain_dbx_eval.testing.state import WorkspaceState
 
 __all__ = ["create_app"]
 
@@ -34,7 +34,7 @@ _ALIASES: dict[str, EndpointKind] = {
 }
 
 
-def create_app(site: Site) -> Flask:
+def create_app(site: WorkspaceState) -> Flask:
     """The HTTP side of a workspace.
 
     Args:
@@ -55,7 +55,7 @@ def create_app(site: Site) -> Flask:
     return app
 
 
-def _add_checks(app: Flask, site: Site) -> None:
+def _add_checks(app: Flask, site: WorkspaceState) -> None:
     @app.before_request
     def record() -> None:
         g.request_id = str(uuid.uuid4())
@@ -131,7 +131,7 @@ def _broken_off() -> Iterator[bytes]:
     yield
 
 
-def _add_discovery(app: Flask, site: Site) -> None:
+def _add_discovery(app: Flask, site: WorkspaceState) -> None:
     """What databricks-sdk asks before it authenticates (0.156: even with a token)."""
 
     @app.get(_DISCOVERY)
@@ -144,7 +144,7 @@ def _add_discovery(app: Flask, site: Site) -> None:
         return {"authorization_endpoint": f"{oidc}/authorize", "token_endpoint": f"{oidc}/token"}
 
 
-def _add_serving(app: Flask, site: Site) -> None:
+def _add_serving(app: Flask, site: WorkspaceState) -> None:
     @app.post("/serving-endpoints/<name>/invocations")
     def invoke(name: str) -> Response:
         return serving.query(site, serving.find_endpoint(site, name), request)

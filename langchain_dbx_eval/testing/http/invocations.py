@@ -20,7 +20,7 @@ from langchain_dbx_eval.testing.serving import (
 from langchain_dbx_eval.testing.serving.endpoints import Endpoint, EndpointKind
 from langchain_dbx_eval.testing.serving.faults import BrokenBody, CutStream, Failure
 from langchain_dbx_eval.testing.serving.llm import EventStream
-from langchain_dbx_eval.testing.state import Site
+from langchain_dbx_eval.testing.state import WorkspaceState
 
 __all__ = ["find_endpoint", "json_body", "query", "query_by_model", "to_json"]
 
@@ -35,7 +35,7 @@ _ANSWERS: dict[EndpointKind, Callable[[Endpoint, dict[str, Any]], dict[str, Any]
 _STREAMING: frozenset[EndpointKind] = frozenset({"chat", "completions", "responses", "chat_agent"})
 
 
-def find_endpoint(site: Site, name: str) -> Endpoint:
+def find_endpoint(site: WorkspaceState, name: str) -> Endpoint:
     """The endpoint of this name.
 
     Raises:
@@ -48,7 +48,7 @@ def find_endpoint(site: Site, name: str) -> Endpoint:
         raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", message) from None
 
 
-def query(site: Site, endpoint: Endpoint, request: Request) -> Response:
+def query(site: WorkspaceState, endpoint: Endpoint, request: Request) -> Response:
     """Answer a query, or fail it as planned."""
     body = _json_object(request)
     streaming = endpoint.kind in _STREAMING and body.get("stream") is True
@@ -62,7 +62,7 @@ def query(site: Site, endpoint: Endpoint, request: Request) -> Response:
     return Response(text, mimetype="application/json")
 
 
-def query_by_model(site: Site, kind: EndpointKind, request: Request) -> Response:
+def query_by_model(site: WorkspaceState, kind: EndpointKind, request: Request) -> Response:
     """Answer a query that names its endpoint in the body, as OpenAI's clients do."""
     name = _json_object(request).get("model")
     if not isinstance(name, str):
@@ -94,7 +94,7 @@ def _json_object(request: Request) -> dict[str, Any]:
 
 
 def _meet_faults(
-    site: Site, endpoint: Endpoint, *, streaming: bool
+    site: WorkspaceState, endpoint: Endpoint, *, streaming: bool
 ) -> BrokenBody | CutStream | None:
     """Wait or fail if that is planned, and say how the answer is to be spoilt."""
     if delay := site.faults.take_delay(endpoint.name):

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.testing.errors import Refusal
 
-__all__ = ["BrokenBody", "CutStream", "Delay", "Failure", "FaultPlan", "Spoiler"]
+__all__ = ["BrokenBody", "CutStream", "Delay", "Failure", "FaultPlan", "ResponseFault"]
 
 _ERROR_CODES = {
     401: "UNAUTHENTICATED",
@@ -70,7 +70,7 @@ class CutStream:
             raise ConfigurationError(msg)
 
 
-Spoiler = Failure | BrokenBody | CutStream
+ResponseFault = Failure | BrokenBody | CutStream
 T = TypeVar("T")
 
 
@@ -80,9 +80,9 @@ class FaultPlan:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._delays: defaultdict[str, list[_Planned[Delay]]] = defaultdict(list)
-        self._spoilers: defaultdict[str, list[_Planned[Spoiler]]] = defaultdict(list)
+        self._spoilers: defaultdict[str, list[_Planned[ResponseFault]]] = defaultdict(list)
 
-    def add(self, endpoint: str, fault: Delay | Spoiler, times: int | None) -> None:
+    def add(self, endpoint: str, fault: Delay | ResponseFault, times: int | None) -> None:
         """Plan a fault for the next `times` requests that it can hit; None is for all of them."""
         if times is not None and times < 1:
             msg = f"A fault hits at least one request, or all of them (None), not {times}."
@@ -98,7 +98,7 @@ class FaultPlan:
         with self._lock:
             return _take(self._delays[endpoint], lambda _: True)
 
-    def take_spoiler(self, endpoint: str, *, streaming: bool) -> Spoiler | None:
+    def take_spoiler(self, endpoint: str, *, streaming: bool) -> ResponseFault | None:
         """What else goes wrong with the request at hand; a cut waits for one that streams."""
         with self._lock:
             return _take(

@@ -76,7 +76,7 @@ def test_a_table_is_read_from_its_storage(workspace, storage) -> None:
     workspace.add_table(NAME, [{"request": "a"}, {"request": "b"}], storage=storage)
     dataset = EvalDataset.load(NAME)
     assert sorted(record.request for record in dataset) == ["a", "b"]
-    assert (dataset.via, dataset.version, dataset.name) == ("delta", 0, NAME)
+    assert (dataset.backend, dataset.version, dataset.name) == ("delta", 0, NAME)
     assert (dataset.created_by, dataset.source.startswith("storage of")) == (
         "you@example.com",
         True,
@@ -98,7 +98,7 @@ def test_reading_asks_for_a_right_to_read_only_and_writes_nothing(workspace, sto
         return [(entry["Key"], entry["LastModified"], entry["ETag"]) for entry in listed]
 
     before = objects()
-    dataset = EvalDataset.load(NAME, via="delta")
+    dataset = EvalDataset.load(NAME, backend="delta")
     assert (len(dataset), len(dataset.digest)) == (1, 16)
     assert objects() == before
     [asked] = [r for r in workspace.requests if "temporary" in r.path]
@@ -126,8 +126,8 @@ def test_a_table_that_is_not_there_is_told(workspace) -> None:
 
 
 def test_what_was_created_here_is_found_here_again(workspace, three) -> None:
-    assert EvalDataset.create(NAME, three).via == "local"
-    assert EvalDataset.load(NAME).via == "local"
+    assert EvalDataset.create(NAME, three).backend == "local"
+    assert EvalDataset.load(NAME).backend == "local"
 
 
 def test_fresh_processes_do_not_hang(workspace, storage) -> None:

@@ -41,7 +41,7 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalWorkspace]:
 
 
 def create(records=()) -> EvalDataset:
-    return EvalDataset.create(NAME, records, via="managed")
+    return EvalDataset.create(NAME, records, backend="managed")
 
 
 def hide_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,10 +60,10 @@ def test_what_is_merged_twice_is_there_once_and_as_it_was_given(workspace) -> No
         dataset = dataset.merge_records(THREE)
     expected = {record.request_id: record for record in EvalDataset.load(THREE)}
     assert {record.request_id: record for record in dataset} == expected
-    assert (len(dataset), dataset.via, dataset.name) == (3, "managed", NAME)
+    assert (len(dataset), dataset.backend, dataset.name) == (3, "managed", NAME)
     assert (dataset.created_by, dataset.dataset_id) == (
         "you@example.com",
-        EvalDataset.load(NAME, via="managed").dataset_id,
+        EvalDataset.load(NAME, backend="managed").dataset_id,
     )
     assert dataset.last_update_time is not None
     assert written(workspace) == ["records:batchCreate", "records:batchUpdate"]
@@ -74,7 +74,7 @@ def test_any_other_route_reads_the_table_of_it(workspace) -> None:
     workspace.add_warehouse("wh")
     table = EvalDataset.load(NAME, warehouse_id="wh")
     assert (len(table), table.digest) == (3, dataset.digest)
-    with pytest.raises(errors.SchemaError, match="via='managed'"):
+    with pytest.raises(errors.SchemaError, match="backend='managed'"):
         table.merge_records(THREE)
 
 
@@ -82,7 +82,7 @@ def test_reading_it_only_gets_and_needs_no_package(workspace, monkeypatch) -> No
     create(THREE)
     workspace.clear_requests()
     hide_package(monkeypatch)
-    dataset = EvalDataset.load(NAME, via="managed")
+    dataset = EvalDataset.load(NAME, backend="managed")
     assert (len(dataset), len(dataset.digest), len(dataset.schema)) == (3, 16, 3)
     dataset._repr_html_()
     assert {r.method for r in workspace.requests} == {"GET"}
@@ -93,7 +93,7 @@ def test_a_table_that_exists_is_told_and_can_be_opened(workspace) -> None:
     with pytest.raises(errors.AlreadyExistsError, match="already exists") as caught:
         create()
     assert (caught.value.status_code, caught.value.error_code) == (400, "TABLE_ALREADY_EXISTS")
-    assert len(EvalDataset.get_or_create(NAME, via="managed")) == 3
+    assert len(EvalDataset.get_or_create(NAME, backend="managed")) == 3
 
 
 def test_expectations_and_tags_of_the_same_inputs_are_added_to(workspace) -> None:
@@ -112,7 +112,7 @@ def test_more_records_than_a_request_or_a_page_may_have(workspace) -> None:
 
 
 def test_who_may_not_create_is_told(workspace) -> None:
-    workspace.disturb(NAME, Denied("no CREATE TABLE on main.default"))
+    workspace.inject_fault(NAME, Denied("no CREATE TABLE on main.default"))
     with pytest.raises(errors.PermissionDeniedError, match="no CREATE TABLE"):
         create(THREE)
 
@@ -125,7 +125,7 @@ def test_a_batch_that_is_refused_is_told_though_the_package_only_logs_it(
     workspace, fault, kind
 ) -> None:
     dataset = create()
-    workspace.disturb(NAME, fault)
+    workspace.inject_fault(NAME, fault)
     with pytest.raises(kind, match=r"3 of 3 records did not reach.*one\?"):
         dataset.merge_records(THREE)
     assert len(dataset.merge_records(THREE)) == 3
@@ -135,14 +135,14 @@ def test_an_answer_that_is_lost_loses_no_record_and_what_is_there_twice_is_told(
     workspace, caplog
 ) -> None:
     dataset = create()
-    workspace.disturb(NAME, LostAnswer())
+    workspace.inject_fault(NAME, LostAnswer())
     dataset.merge_records(THREE)
     assert len({record.request_id for record in dataset}) == 3
     assert "3 records are more than once" in caplog.text
 
 
 def test_a_service_that_is_down_is_told(workspace) -> None:
-    workspace.disturb(NAME, Unavailable())
+    workspace.inject_fault(NAME, Unavailable())
     with pytest.raises(errors.ServerError, match="503"):
         create(THREE)
 
@@ -150,7 +150,7 @@ def test_a_service_that_is_down_is_told(workspace) -> None:
 def test_one_that_mlflow_would_rewrite_is_read_but_never_merged_into(workspace) -> None:
     create(THREE)
     workspace._site.lakehouse.tables[NAME].managed = "legacy"
-    dataset = EvalDataset.load(NAME, via="managed")
+    dataset = EvalDataset.load(NAME, backend="managed")
     assert len(dataset) == 3
     workspace.clear_requests()
     with pytest.raises(errors.ConfigurationError, match="rewrites as a whole"):
@@ -182,7 +182,9 @@ def test_texts_and_objects_in_one_dataset_are_refused_by_the_package(workspace) 
 
 def test_without_the_package_the_other_way_is_told(workspace, monkeypatch) -> None:
     hide_package(monkeypatch)
-    with pytest.raises(errors.MissingDependencyError, match=r"eval\[databricks\].*via='warehouse'"):
+    with pytest.raises(
+        errors.MissingDependencyError, match=r"eval\[databricks\].*backend='warehouse'"
+    ):
         create(THREE)
     assert workspace.requests == []
 
@@ -206,15 +208,15 @@ def test_a_login_that_the_package_would_not_use_is_told(workspace) -> None:
         LocalWorkspace() as another,
         pytest.raises(errors.ConfigurationError, match=f"is {another.url}, not {workspace.url}"),
     ):
-        EvalDataset.create(NAME, via="managed", workspace_client=client)
+        EvalDataset.create(NAME, backend="managed", workspace_client=client)
 
 
 def test_a_plain_table_is_no_managed_dataset(workspace) -> None:
     workspace.add_table(NAME, [{"request": "a"}])
-    with pytest.raises(errors.NotFoundError, match=r"without via='managed'"):
-        EvalDataset.load(NAME, via="managed")
+    with pytest.raises(errors.NotFoundError, match=r"without backend='managed'"):
+        EvalDataset.load(NAME, backend="managed")
     with pytest.raises(errors.ConfigurationError, match="no versions"):
-        EvalDataset.load(NAME, via="managed", version=1)
+        EvalDataset.load(NAME, backend="managed", version=1)
 
 
 def test_mlflows_model_registry_stays_the_one_that_was_set(workspace) -> None:

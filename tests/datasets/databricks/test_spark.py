@@ -67,21 +67,21 @@ def test_a_table_of_the_active_session_is_read(spark) -> None:
         ("1", "one?", "1"),
         ("2", "two?", None),
     }
-    assert (dataset.via, dataset.version) == ("spark", None)
+    assert (dataset.backend, dataset.version) == ("spark", None)
     assert "without versions" in dataset.source
     assert set(dataset.schema) == {"request_id", "request", "expected_response"}
 
 
 def test_what_the_session_has_not_is_looked_up_elsewhere(spark, three) -> None:
     EvalDataset.create("other.default.local", three)
-    assert EvalDataset.load("other.default.local").via == "local"
+    assert EvalDataset.load("other.default.local").backend == "local"
     with pytest.raises(errors.NotFoundError, match="sees no table"):
-        EvalDataset.load("other.default.local", via="spark")
+        EvalDataset.load("other.default.local", backend="spark")
 
 
 def test_a_table_that_exists_is_told(spark) -> None:
     with pytest.raises(errors.AlreadyExistsError):
-        EvalDataset.create(NAME, via="spark")
+        EvalDataset.create(NAME, backend="spark")
 
 
 def test_a_table_that_cannot_be_merged_into_is_told(spark) -> None:
@@ -147,4 +147,4 @@ def test_spark_is_never_imported_to_ask_for_a_session(three) -> None:
 def test_without_a_session_it_is_told(monkeypatch) -> None:
     monkeypatch.setattr("langchain_dbx_eval.datasets.databricks.spark.active_session", lambda: None)
     with pytest.raises(errors.ConfigurationError, match="Databricks Connect"):
-        EvalDataset.load(NAME, via="spark")
+        EvalDataset.load(NAME, backend="spark")

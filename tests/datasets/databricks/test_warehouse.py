@@ -45,7 +45,10 @@ def statements(workspace: LocalWorkspace) -> list[str]:
 
 def test_what_is_created_can_be_loaded_and_grown(workspace: LocalWorkspace, three) -> None:
     created = EvalDataset.create(NAME, three)
-    assert ([r.expected_response for r in created], created.via) == (["1", "2", "3"], "warehouse")
+    assert ([r.expected_response for r in created], created.backend) == (
+        ["1", "2", "3"],
+        "warehouse",
+    )
     grown = EvalDataset.load(NAME).merge_records(
         [{"request": "one?", "expected_facts": ["f"]}, {"request": "four?", "topic": "한'`;--"}]
     )
@@ -205,13 +208,13 @@ def test_without_a_warehouse_it_is_told_where_to_find_one(
 ) -> None:
     monkeypatch.delenv("DATABRICKS_WAREHOUSE_ID")
     with pytest.raises(errors.ConfigurationError, match="SQL Warehouses"):
-        EvalDataset.load(NAME, via="warehouse")
+        EvalDataset.load(NAME, backend="warehouse")
 
 
 def test_a_failed_statement_is_told_with_its_id(workspace: LocalWorkspace) -> None:
     workspace.add_table(NAME, [{"request": "a"}])
     dataset = EvalDataset.load(NAME)
-    workspace.disturb("wh", FailedStatement("[ARITHMETIC_OVERFLOW] too much", "22003"))
+    workspace.inject_fault("wh", FailedStatement("[ARITHMETIC_OVERFLOW] too much", "22003"))
     with pytest.raises(errors.WarehouseError, match="too much") as caught:
         list(dataset)
     assert caught.value.statement_id in str(caught.value)
@@ -220,7 +223,7 @@ def test_a_failed_statement_is_told_with_its_id(workspace: LocalWorkspace) -> No
 
 def test_a_statement_that_may_not_read_is_a_permission_error(workspace: LocalWorkspace) -> None:
     workspace.add_table(NAME, [{"request": "a"}])
-    workspace.disturb("wh", FailedStatement("[INSUFFICIENT_PERMISSIONS] no SELECT", "42501"))
+    workspace.inject_fault("wh", FailedStatement("[INSUFFICIENT_PERMISSIONS] no SELECT", "42501"))
     with pytest.raises(errors.PermissionDeniedError, match="no SELECT"):
         EvalDataset.load(NAME)
 
@@ -228,7 +231,7 @@ def test_a_statement_that_may_not_read_is_a_permission_error(workspace: LocalWor
 def test_a_statement_that_takes_too_long_is_cancelled(workspace: LocalWorkspace) -> None:
     workspace.add_table(NAME, [{"request": "a"}])
     dataset = EvalDataset.load(NAME, timeout=1)
-    workspace.disturb("wh", SlowStatement(60))
+    workspace.inject_fault("wh", SlowStatement(60))
     with pytest.raises(errors.WarehouseError, match=r"within 1 s.*cancelled") as caught:
         list(dataset)
     assert caught.value.state == "RUNNING"
@@ -239,7 +242,7 @@ def test_a_workspace_that_is_unavailable_for_a_moment_is_asked_again(
     workspace: LocalWorkspace,
 ) -> None:
     workspace.add_table(NAME, [{"request": "a"}])
-    workspace.disturb("wh", Unavailable())
+    workspace.inject_fault("wh", Unavailable())
     assert len(EvalDataset.load(NAME)) == 1
 
 
@@ -247,7 +250,7 @@ def test_a_workspace_that_stays_unavailable_is_told_within_the_deadline(
     workspace: LocalWorkspace,
 ) -> None:
     workspace.add_table(NAME, [{"request": "a"}])
-    workspace.disturb("wh", Unavailable(), times=1_000)
+    workspace.inject_fault("wh", Unavailable(), times=1_000)
     began = time.monotonic()
     with pytest.raises(errors.DatabricksError, match="in time"):
         EvalDataset.load(NAME, timeout=2)
@@ -258,7 +261,7 @@ def test_a_workspace_that_stays_unavailable_is_told_within_the_deadline(
 def test_a_link_that_works_no_more_is_asked_for_anew(workspace: LocalWorkspace, fault) -> None:
     workspace.add_table(NAME, [{"request": f"q{n}"} for n in range(7)])
     dataset = EvalDataset.load(NAME)
-    workspace.disturb("wh", fault, times=2)
+    workspace.inject_fault("wh", fault, times=2)
     assert sorted(record.request for record in dataset) == [f"q{n}" for n in range(7)]
 
 
@@ -267,7 +270,7 @@ def test_a_chunk_that_is_lost_for_good_is_told_and_no_part_passes_for_all(
 ) -> None:
     workspace.add_table(NAME, [{"request": f"q{n}"} for n in range(7)])
     dataset = EvalDataset.load(NAME)
-    workspace.disturb("wh", LostChunk(), times=100)
+    workspace.inject_fault("wh", LostChunk(), times=100)
     with pytest.raises(errors.InvalidResponseError, match=r"chunk 0.*404") as caught:
         list(dataset)
     assert "local-cloud-storage" not in str(caught.value)
@@ -275,7 +278,7 @@ def test_a_chunk_that_is_lost_for_good_is_told_and_no_part_passes_for_all(
 
 def test_a_merge_whose_answer_is_lost_is_done_once(workspace: LocalWorkspace, three) -> None:
     dataset = EvalDataset.create(NAME)
-    workspace.disturb("wh", LostAnswer())
+    workspace.inject_fault("wh", LostAnswer())
     dataset.merge_records(three)
     assert sorted(str(r.request) for r in dataset) == ["one?", "two?", "{'question': 'three?'}"]
 
@@ -306,17 +309,17 @@ def test_without_a_login_it_is_told(monkeypatch) -> None:
 
 
 def test_a_table_of_the_local_catalog_is_pointed_at(workspace: LocalWorkspace, three) -> None:
-    EvalDataset.create(NAME, three, via="local")
-    with pytest.raises(errors.NotFoundError, match="via='local'"):
+    EvalDataset.create(NAME, three, backend="local")
+    with pytest.raises(errors.NotFoundError, match="backend='local'"):
         EvalDataset.load(NAME)
-    assert len(EvalDataset.load(NAME, via="local")) == 3
+    assert len(EvalDataset.load(NAME, backend="local")) == 3
 
 
 def test_a_route_that_is_none_is_told(workspace: LocalWorkspace) -> None:
     with pytest.raises(errors.ConfigurationError, match="'warehouse'"):
-        EvalDataset.load(NAME, via="pigeon")
+        EvalDataset.load(NAME, backend="pigeon")
     with pytest.raises(errors.ConfigurationError, match="'local'"):
-        EvalDataset.create(NAME, via="delta")
+        EvalDataset.create(NAME, backend="delta")
 
 
 VOLUME = "/Volumes/main/default/uploads"
@@ -357,12 +360,12 @@ def test_few_records_need_no_volume(workspace, volume) -> None:
 def test_the_volume_is_cleaned_up_after_a_failure(workspace, volume, monkeypatch) -> None:
     monkeypatch.setenv("DBX_EVAL_VOLUME", VOLUME)
     dataset = EvalDataset.create(NAME)
-    workspace.disturb("wh", FailedStatement("[OUT_OF_MEMORY] too much", "53200"))
+    workspace.inject_fault("wh", FailedStatement("[OUT_OF_MEMORY] too much", "53200"))
     with pytest.raises(errors.WarehouseError, match="too much"):
         dataset.merge_records(long_rows())
     assert any(r.method == "PUT" for r in workspace.requests)
     assert list(volume.iterdir()) == []
-    workspace.disturb("wh", LostAnswer())
+    workspace.inject_fault("wh", LostAnswer())
     assert len(dataset.merge_records(long_rows())) == 12
 
 
@@ -386,7 +389,7 @@ def test_a_volume_that_cannot_be_used_is_told(workspace, volume) -> None:
     with pytest.raises(errors.NotFoundError, match="CREATE VOLUME"):
         dataset.merge_records(long_rows())
     dataset = EvalDataset.load(NAME, volume=VOLUME)
-    workspace.disturb("main.default.uploads", Denied("User has no WRITE VOLUME"))
+    workspace.inject_fault("main.default.uploads", Denied("User has no WRITE VOLUME"))
     with pytest.raises(errors.PermissionDeniedError, match="READ VOLUME and WRITE VOLUME"):
         dataset.merge_records(long_rows())
     assert len(EvalDataset.load(NAME)) == 0

@@ -75,7 +75,7 @@ def test_where_the_lock_does_not_reach_the_transaction_decides(monkeypatch) -> N
 
     def check_after_rival(*arguments) -> None:
         monkeypatch.setattr(local_append, "_check_schema", check)
-        monkeypatch.setattr(local_append, "writers_turn", contextlib.nullcontext)
+        monkeypatch.setattr(local_append, "table_lock", contextlib.nullcontext)
         assert append_once(NAME, data, writer="same", number=0)
         check(*arguments)
 

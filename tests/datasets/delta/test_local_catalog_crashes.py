@@ -79,7 +79,7 @@ def test_where_the_lock_does_not_reach_the_commit_decides(monkeypatch) -> None:
 
     def commit_after_rival(table, data, *, only_new):
         monkeypatch.setattr(local_catalog, "_commit", commit)
-        monkeypatch.setattr(local_catalog, "writers_turn", local_catalog.storage_errors)
+        monkeypatch.setattr(local_catalog, "table_lock", local_catalog.storage_errors)
         EvalDataset.load(NAME).merge_records(rival)
         commit(table, data, only_new=only_new)
 

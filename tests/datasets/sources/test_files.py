@@ -55,7 +55,7 @@ def test_a_delta_folder_is_read_at_the_version_that_was_asked_for(tmp_path: Path
     write_deltalake(tmp_path / "t", pa.table({"request": ["old"]}))
     write_deltalake(tmp_path / "t", pa.table({"request": ["new"]}), mode="append")
     old = EvalDataset.load(tmp_path / "t", version=0)
-    assert ([r.request for r in old], old.version, old.via) == (["old"], 0, "delta")
+    assert ([r.request for r in old], old.version, old.backend) == (["old"], 0, "delta")
     assert len(EvalDataset.load(tmp_path / "t")) == 2
 
 
@@ -121,10 +121,10 @@ def test_yaml_is_read_as_people_mean_it(tmp_path: Path) -> None:
 
 
 def test_the_template_can_be_loaded_and_does_not_overwrite(tmp_path: Path) -> None:
-    path = EvalDataset.write_template(tmp_path / "new" / "questions.yaml")
+    path = EvalDataset.export_template(tmp_path / "new" / "questions.yaml")
     dataset = EvalDataset.load(path)
     assert (len(dataset), dataset.errors) == (3, ())
     path.write_text("- request: mine")
     with pytest.raises(errors.AlreadyExistsError):
-        EvalDataset.write_template(path)
+        EvalDataset.export_template(path)
     assert path.read_text() == "- request: mine"

@@ -33,7 +33,7 @@ def test_a_record_goes_to_mlflow_and_comes_back_unchanged(three) -> None:
     back = EvalDataset.load(theirs)
     assert {r.request_id: r for r in back} == {r.request_id: r for r in dataset}
     assert back.digest == dataset.digest
-    assert (back.via, back.name) == ("mlflow", "questions")
+    assert (back.backend, back.name) == ("mlflow", "questions")
 
 
 def test_their_keys_are_ours(three) -> None:
@@ -45,7 +45,7 @@ def test_their_keys_are_ours(three) -> None:
 def test_a_dataset_is_found_by_object_id_and_name(three) -> None:
     theirs = EvalDataset.load(three).to_mlflow("main.default.questions")
     by_id = EvalDataset.load(theirs.dataset_id)
-    by_name = EvalDataset.load("main.default.questions", via="mlflow")
+    by_name = EvalDataset.load("main.default.questions", backend="mlflow")
     assert by_id.dataset_id == by_name.dataset_id == theirs.dataset_id
     assert len(by_id) == 3
     assert by_id.created_by == theirs.created_by
@@ -55,7 +55,7 @@ def test_a_dataset_is_found_by_object_id_and_name(three) -> None:
 def test_of_several_with_one_name_the_ids_are_told(three) -> None:
     ids = {create_dataset(name="twice").dataset_id for _ in range(2)}
     with pytest.raises(errors.ConfigurationError) as caught:
-        EvalDataset.load("twice", via="mlflow")
+        EvalDataset.load("twice", backend="mlflow")
     assert all(id_ in str(caught.value) for id_ in ids)
     with pytest.raises(errors.ConfigurationError, match="several"):
         EvalDataset.load(three).to_mlflow("twice")
@@ -63,7 +63,7 @@ def test_of_several_with_one_name_the_ids_are_told(three) -> None:
 
 def test_one_that_is_not_there_is_told() -> None:
     with pytest.raises(errors.NotFoundError, match="'none'"):
-        EvalDataset.load("none", via="mlflow")
+        EvalDataset.load("none", backend="mlflow")
     with pytest.raises(errors.NotFoundError, match="d-0"):
         EvalDataset.load(f"d-{'0' * 32}")
 

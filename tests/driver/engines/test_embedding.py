@@ -13,7 +13,7 @@ import requests
 pytest.importorskip("torch", reason="torch is not installed: scripts/install says how it gets it")
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 
-from langchain_dbx_eval.driver import Call, DriverServer, EmbeddingEngine
+from langchain_dbx_eval.driver import DriverServer, EmbeddingEngine, RequestContext
 from langchain_dbx_eval.driver.runtime.request_context import DeadlinePassedError
 from langchain_dbx_eval.errors import ConfigurationError
 from tests.driver.engines.tiny_gpt2 import tiny_tokenizer
@@ -53,9 +53,9 @@ def engine(folder: str) -> EmbeddingEngine:
 
 def test_each_text_has_a_vector_in_its_place(engine: EmbeddingEngine) -> None:
     texts = [f"text {number}" for number in range(70)]
-    vectors = engine.embed(texts, Call())
+    vectors = engine.embed(texts, RequestContext())
     assert [len(vector) for vector in vectors.values] == [16] * 70
-    alone = [engine.embed([text], Call()).values[0] for text in texts[:3]]
+    alone = [engine.embed([text], RequestContext()).values[0] for text in texts[:3]]
     assert [list(vector) for vector in vectors.values[:3]] == [
         pytest.approx(vector, abs=1e-5) for vector in alone
     ]
@@ -63,7 +63,7 @@ def test_each_text_has_a_vector_in_its_place(engine: EmbeddingEngine) -> None:
 
 
 def test_a_text_that_is_cut_is_named(engine: EmbeddingEngine) -> None:
-    vectors = engine.embed(["short", "long " * 100, "short"], Call())
+    vectors = engine.embed(["short", "long " * 100, "short"], RequestContext())
     assert vectors.truncated == (1,)
     assert vectors.prompt_tokens < 50
 
@@ -71,13 +71,13 @@ def test_a_text_that_is_cut_is_named(engine: EmbeddingEngine) -> None:
 def test_threads_do_not_cut_each_others_texts(engine: EmbeddingEngine) -> None:
     texts = ["short", "long " * 100, "a text in between"] * 20
     with ThreadPoolExecutor(8) as pool:
-        embedded = list(pool.map(lambda text: engine.embed([text], Call()), texts))
+        embedded = list(pool.map(lambda text: engine.embed([text], RequestContext()), texts))
     assert len({(len(v.truncated), v.prompt_tokens) for v in embedded}) == 3
 
 
 def test_the_deadline_is_kept_between_batches(engine: EmbeddingEngine) -> None:
     with pytest.raises(DeadlinePassedError):
-        engine.embed(["a"], Call(0))
+        engine.embed(["a"], RequestContext(0))
 
 
 def test_it_is_served(engine: EmbeddingEngine, start_server: Callable[..., DriverServer]) -> None:

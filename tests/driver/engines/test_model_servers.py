@@ -24,9 +24,9 @@ pytest.importorskip("torch", reason="torch is not installed: scripts/install say
 
 from langchain_dbx_eval import ChatDatabricks
 from langchain_dbx_eval.driver import (
-    Call,
     DriverServer,
     GenerationRequest,
+    RequestContext,
     RequestError,
     UpstreamEngine,
 )
@@ -154,7 +154,7 @@ def test_it_completes_and_streams_and_counts(engine: UpstreamEngine) -> None:
     assert whole.finish_reason == "length"
     pieces = list(engine.stream(ask("Hello there")))
     assert "".join(piece.text for piece in pieces) == whole.text
-    assert engine.trouble() is None
+    assert engine.health() is None
 
 
 def test_its_stop_strings_are_exact_behind_this_engine(engine: UpstreamEngine) -> None:
@@ -206,7 +206,9 @@ def test_a_prompt_that_is_too_long_for_llama_cpp_is_the_clients_mistake(tmp_path
 
 def test_texts_are_embedded_by_llama_cpp(tmp_path: Path) -> None:
     with llama_serving(tmp_path, "--embeddings", "--pooling", "mean") as url:
-        vectors = UpstreamEngine(f"{url}/v1", "tiny").embed(["one", "another text"], Call())
+        vectors = UpstreamEngine(f"{url}/v1", "tiny").embed(
+            ["one", "another text"], RequestContext()
+        )
     assert [len(values) for values in vectors.values] == [256, 256]
     assert vectors.values[0] != vectors.values[1]
     assert vectors.prompt_tokens

@@ -15,10 +15,10 @@ import pytest
 import requests
 
 from langchain_dbx_eval.driver import (
-    Call,
     DriverServer,
-    EngineChoice,
+    EngineOptions,
     GenerationRequest,
+    RequestContext,
     RequestError,
     UpstreamEngine,
     load_engine,
@@ -143,7 +143,7 @@ def engine(upstream: Any) -> UpstreamEngine:
 def test_a_flood_of_health_checks_asks_the_upstream_once_a_second(upstream: Any) -> None:
     engine = UpstreamEngine(upstream.url, "m")
     begun = time.monotonic()
-    assert [engine.trouble() for _ in range(200)] == [None] * 200
+    assert [engine.health() for _ in range(200)] == [None] * 200
     assert len(upstream.seen) <= 2 + time.monotonic() - begun
 
 
@@ -193,7 +193,7 @@ def test_a_stream_that_is_closed_is_cancelled_upstream(
 def test_a_client_that_leaves_cancels_an_upstream_that_says_nothing(
     engine: UpstreamEngine, upstream: Any
 ) -> None:
-    call = Call(client_gone=upstream.asked.is_set)
+    call = RequestContext(client_gone=upstream.asked.is_set)
     with pytest.raises(ClientGoneError):
         engine.generate(GenerationRequest("silent", call=call))
     assert upstream.hung_up.wait(30)
@@ -201,7 +201,7 @@ def test_a_client_that_leaves_cancels_an_upstream_that_says_nothing(
 
 def test_the_deadline_counts(engine: UpstreamEngine, upstream: Any) -> None:
     with pytest.raises(DeadlinePassedError):
-        engine.generate(GenerationRequest("silent", call=Call(0.2)))
+        engine.generate(GenerationRequest("silent", call=RequestContext(0.2)))
 
 
 def test_tool_calls_are_put_together(engine: UpstreamEngine) -> None:
@@ -249,12 +249,12 @@ def test_an_upstream_that_is_not_there_is_a_502_and_no_health(start_server: Star
 
 
 def test_an_upstream_that_is_there_is_healthy(engine: UpstreamEngine) -> None:
-    assert engine.trouble() is None
+    assert engine.health() is None
 
 
 def test_an_upstream_that_redirects_is_not_healthy(upstream: Any) -> None:
     engine = UpstreamEngine(upstream.url.replace("/v1", "/moved"), "m")
-    assert engine.trouble() == "The upstream server answers 302."
+    assert engine.health() == "The upstream server answers 302."
     assert [path for path, _, _ in upstream.seen] == ["/moved/models"]
 
 
@@ -265,16 +265,16 @@ def test_the_health_check_uses_neither_proxy_nor_netrc(
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password stolen\n")
     os.environ["NETRC"] = str(tmp_path / ".netrc")
-    assert engine.trouble() is None
+    assert engine.health() is None
     assert upstream.seen[0][2]["Authorization"] == "Bearer upstream key"
 
 
 def test_embeddings_are_put_into_their_order(engine: UpstreamEngine) -> None:
-    vectors = engine.embed(["a", "b"], Call())
+    vectors = engine.embed(["a", "b"], RequestContext())
     assert vectors.values == [[1.0], [2.0]]
     assert vectors.prompt_tokens == 5
     with pytest.raises(RequestError, match="2 vectors for 1 texts"):
-        engine.embed(["a"], Call())
+        engine.embed(["a"], RequestContext())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://x/v1", "http://user:pw@x/v1", ""])
@@ -285,7 +285,7 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 
 def test_the_key_of_an_upstream_is_a_variable(upstream: Any) -> None:
     os.environ["DBX_EVAL_UPSTREAM_API_KEY"] = "from the environment"
-    engine = load_engine(upstream.url, EngineChoice(model="m"))
+    engine = load_engine(upstream.url, EngineOptions(model="m"))
     assert isinstance(engine, UpstreamEngine)
     engine.generate(GenerationRequest("hi"))
     assert upstream.seen[0][2]["Authorization"] == "Bearer from the environment"
@@ -294,7 +294,7 @@ def test_the_key_of_an_upstream_is_a_variable(upstream: Any) -> None:
 def test_a_key_of_an_upstream_that_no_header_can_carry_is_refused_unshown(upstream: Any) -> None:
     os.environ["DBX_EVAL_UPSTREAM_API_KEY"] = "secret\n"
     with pytest.raises(ConfigurationError, match="DBX_EVAL_UPSTREAM_API_KEY") as caught:
-        load_engine(upstream.url, EngineChoice(model="m"))
+        load_engine(upstream.url, EngineOptions(model="m"))
     assert "secret\n" not in str(caught.value)
 
 

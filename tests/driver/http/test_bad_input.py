@@ -19,7 +19,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from langchain_dbx_eval.driver import Call, CallableEngine, DriverServer, Vectors, create_app
+from langchain_dbx_eval.driver import (
+    CallableEngine,
+    DriverServer,
+    EmbeddingResult,
+    RequestContext,
+    create_app,
+)
 
 StartServer = Callable[..., DriverServer]
 
@@ -142,8 +148,8 @@ class Everything:
             engine.stream,
         )
 
-    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
-        return Vectors([[1.0] for _ in texts])
+    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
+        return EmbeddingResult([[1.0] for _ in texts])
 
 
 def test_each_malformed_request_is_a_4xx_in_the_one_form(start_server: StartServer) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from langchain_dbx_eval.driver import Call, DriverServer, RequestError, Vectors
+from langchain_dbx_eval.driver import DriverServer, EmbeddingResult, RequestContext, RequestError
 
 StartServer = Callable[..., DriverServer]
 HI = [{"role": "user", "content": "hi"}]
@@ -28,9 +28,9 @@ def pieces(prompt: str) -> Iterator[str]:
 class Lengths:
     """An embedder whose vectors are the lengths of the texts."""
 
-    def embed(self, texts: Sequence[str], call: Call) -> Vectors:
+    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
         values = [[float(len(text)), 0.5] for text in texts]
-        return Vectors(
+        return EmbeddingResult(
             values, sum(map(len, texts)), tuple(n for n, t in enumerate(texts) if t > "z")
         )
 

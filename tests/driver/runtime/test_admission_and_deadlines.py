@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from langchain_dbx_eval.driver import DriverServer, GenerationRequest, Limits, Piece, create_app
+from langchain_dbx_eval.driver import Delta, DriverServer, GenerationRequest, Limits, create_app
 from langchain_dbx_eval.driver.http.app import service_of
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -43,11 +43,11 @@ class Endless:
     def generate(self, request: GenerationRequest) -> Any:
         raise NotImplementedError
 
-    def stream(self, request: GenerationRequest) -> Iterator[Piece]:
+    def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         try:
             while True:
                 request.call.check()
-                yield Piece("x" * 1000)
+                yield Delta("x" * 1000)
                 time.sleep(0.001)
         finally:
             self.closed.set()
@@ -236,7 +236,7 @@ class Sick:
 
     def close(self) -> None: ...
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         return "The worker died."
 
 

@@ -163,7 +163,7 @@ def test_a_trace_that_mlflow_does_not_record_is_none(chain: Runnable[str, Any]) 
 @pytest.mark.usefixtures("autolog")
 def test_each_row_has_one_trace_with_its_scores(chain: Runnable[str, Any], how: str) -> None:
     if how == "evaluate":
-        result = evaluate(RECORDS, chain)
+        result = evaluate(chain, RECORDS)
     else:
         handler = EvaluationCallbackHandler(RECORDS)
         chain.batch([r["request"] for r in RECORDS], {"callbacks": [handler]})

@@ -35,8 +35,8 @@ def run(order: dict) -> None:
         | StrOutputParser()
     )
     result = evaluate(
-        records(order["rows"]),
         chain,
+        records(order["rows"]),
         input_fn=lambda question: {"question": question},
         scorers=[PromptJudge("good", "Is {response} good? {request}")],
         judge=ChatDatabricks(model="judge", temperature=0.0),

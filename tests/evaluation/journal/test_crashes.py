@@ -139,7 +139,7 @@ def assert_complete_and_single(result: EvaluationResult, rows: int = ROWS) -> No
     assert [row.number for row in result.rows] == list(range(rows))
     assert all(row.outcome.response == f"answer {row.number}" for row in result.rows)
     assert all([a.name for a in row.assessments if a.name == "good"] for row in result.rows)
-    assert result.unwritten == 0
+    assert result.pending_rows == 0
     traces = mlflow.search_traces(run_id=result.run_id, return_type="list", max_results=5 * rows)
     said = [
         (t.info.tags["mlflow.eval.requestId"], sorted(a.name for a in t.info.assessments))

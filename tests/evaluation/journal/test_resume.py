@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import EvaluationCallbackHandler, EvaluationResult, errors, evaluate, scorer
 from langchain_dbx_eval._internal.paths import journals_root
-from langchain_dbx_eval.evaluation.journal.rows import Place
+from langchain_dbx_eval.evaluation.journal.rows import RowKey
 from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import ExactMatch
@@ -70,7 +70,7 @@ def the_journal() -> Journal:
 def stopped_after(question: str, **options) -> Chain:
     chain = Chain(at=question)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(RECORDS, chain, max_concurrency=1, **options)
+        evaluate(chain, RECORDS, max_concurrency=1, **options)
     return chain
 
 
@@ -78,7 +78,7 @@ class TestCtrlC:
     def test_once_saves_what_is_in_flight_and_says_how_to_go_on(self):
         chain = Chain(at="question 2")
         with pytest.raises(KeyboardInterrupt, match="rows are done") as told:
-            evaluate(RECORDS, chain, max_concurrency=2)
+            evaluate(chain, RECORDS, max_concurrency=2)
 
         assert f"resume={the_journal().evaluation_id!r}" in str(told.value)
         done = the_journal().places(SCORED)
@@ -105,7 +105,7 @@ class TestCtrlC:
 
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt, match="Stopped at once") as told:
-            evaluate(RECORDS, never, max_concurrency=2)
+            evaluate(never, RECORDS, max_concurrency=2)
         slow.set()
         assert time.monotonic() - began < 20
         assert f"resume={the_journal().evaluation_id!r}" in str(told.value)
@@ -116,7 +116,7 @@ class TestCtrlC:
 
         monkeypatch.setattr(MlflowWriter, "flush", slow)
         with pytest.raises(KeyboardInterrupt, match=r"3 of 6 rows are done.*resume="):
-            evaluate(RECORDS, Chain(at="question 2"), max_concurrency=1)
+            evaluate(Chain(at="question 2"), RECORDS, max_concurrency=1)
 
     def test_what_there_is_says_that_it_is_not_all(self):
         stopped_after("question 2")
@@ -128,7 +128,7 @@ class TestCtrlC:
     def test_sigterm_ends_the_process_in_good_order(self):
         chain = Chain(at="question 2", number=signal.SIGTERM)
         with pytest.raises(SystemExit) as ended:
-            evaluate(RECORDS, chain, max_concurrency=1)
+            evaluate(chain, RECORDS, max_concurrency=1)
 
         assert ended.value.code == 128 + signal.SIGTERM
         assert the_journal().count(SCORED) == 3
@@ -150,7 +150,7 @@ class TestCtrlC:
         before = signal.signal(signal.SIGINT, sparks)
         try:
             with pytest.raises(KeyboardInterrupt, match="resume="):
-                evaluate(RECORDS, Chain(at="question 2", times=times), max_concurrency=1)
+                evaluate(Chain(at="question 2", times=times), RECORDS, max_concurrency=1)
             assert signal.getsignal(signal.SIGINT) is sparks
         finally:
             signal.signal(signal.SIGINT, before)
@@ -160,7 +160,7 @@ class TestCtrlC:
         taken = []
         before = signal.signal(signal.SIGTERM, lambda *args: (taken.append(1), heard.set()))
         try:
-            result = evaluate(RECORDS, Chain(at="question 2", number=signal.SIGTERM))
+            result = evaluate(Chain(at="question 2", number=signal.SIGTERM), RECORDS)
         finally:
             signal.signal(signal.SIGTERM, before)
         assert (len(result.rows), taken) == (6, [1])
@@ -170,16 +170,16 @@ class TestResume:
     def test_only_what_is_missing_is_asked(self):
         first = stopped_after("question 2")
         second = Chain()
-        result = evaluate(RECORDS, second, resume=the_journal().path)
+        result = evaluate(second, RECORDS, resume=the_journal().path)
 
         assert not first.asked.keys() & second.asked.keys()
         assert [row.number for row in result.rows] == list(range(6))
         assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
 
     def test_records_that_come_in_another_order_are_not_asked_again(self):
-        done = evaluate(RECORDS, Chain(), repeat=2)
+        done = evaluate(Chain(), RECORDS, repeat=2)
         chain = Chain()
-        again = evaluate(RECORDS[::-1], chain, repeat=2, resume=done.run_id)
+        again = evaluate(chain, RECORDS[::-1], repeat=2, resume=done.run_id)
 
         assert not chain.asked
         assert [(row.number, row.repetition) for row in again.rows] == [
@@ -196,7 +196,7 @@ class TestResume:
         stopped_after("question 2")
         run_id = EvaluationResult.load(the_journal().path).run_id
 
-        assert evaluate(RECORDS, Chain(), resume=run_id).run_id == run_id
+        assert evaluate(Chain(), RECORDS, resume=run_id).run_id == run_id
 
     def test_it_does_so_whatever_experiment_is_current_now(self):
         import mlflow
@@ -205,7 +205,7 @@ class TestResume:
         stopped_after("question 2")
         run_id = EvaluationResult.load(the_journal().path).run_id
         mlflow.set_experiment("another")
-        result = evaluate(RECORDS, Chain(), resume=run_id)
+        result = evaluate(Chain(), RECORDS, resume=run_id)
 
         assert result.run_id == run_id
         where = {"locations": [result.experiment_id], "run_id": run_id}
@@ -221,19 +221,19 @@ class TestResume:
 
         for model, allow in ((None, False), (chain, False), (chain, True)):
             with pytest.raises(errors.JournalError, match="calls that a callback heard"):
-                evaluate(RECORDS, model, resume=heard.run_id, allow_changes=allow)
+                evaluate(model, RECORDS, resume=heard.run_id, allow_changes=allow)
         assert len(EvaluationResult.load(heard.run_id).rows) == 3
 
     def test_a_journal_whose_process_ended_at_once_is_told(self):
         with pytest.raises(errors.JournalError, match="ended before it began"):
-            evaluate(RECORDS, Chain(), resume=Journal.create({}).path)
+            evaluate(Chain(), RECORDS, resume=Journal.create({}).path)
 
     def test_what_another_process_is_at_work_on_is_not_changed(self):
-        done = evaluate(RECORDS, Chain(), scorers=[length])
+        done = evaluate(Chain(), RECORDS, scorers=[length])
         journal = Journal.find(done.journal)
         options = {"resume": done.run_id, "allow_changes": True}
         with journal.claimed(), pytest.raises(errors.JournalError, match="another process"):
-            evaluate(RECORDS, Chain(), scorers=[length_in_words], **options)
+            evaluate(Chain(), RECORDS, scorers=[length_in_words], **options)
 
         assert journal.count(SCORED) == 6
         assert (
@@ -242,33 +242,33 @@ class TestResume:
         )
 
     def test_what_is_changed_and_stopped_is_not_at_its_end(self):
-        done = evaluate(RECORDS[:3], Chain())
+        done = evaluate(Chain(), RECORDS[:3])
         stopped_after("question 4", resume=done.run_id, allow_changes=True)
 
         assert not the_journal().facts["complete"]
 
     def test_a_finished_evaluation_asks_nothing_again(self):
-        done = evaluate(RECORDS, Chain())
+        done = evaluate(Chain(), RECORDS)
         chain = Chain()
-        again = evaluate(RECORDS, chain, resume=done.run_id)
+        again = evaluate(chain, RECORDS, resume=done.run_id)
 
         assert not chain.asked
         assert again.metrics == done.metrics
 
     def test_a_row_that_was_answered_and_not_scored_is_only_scored(self):
-        done = evaluate(RECORDS, Chain())
+        done = evaluate(Chain(), RECORDS)
         journal = Journal.find(done.journal)
-        journal.rearrange({}, [Place(5)])
+        journal.rearrange({}, [RowKey(5)])
         journal.forget_scores([ExactMatch().column])
         chain = Chain()
-        again = evaluate(RECORDS, chain, resume=done.run_id)
+        again = evaluate(chain, RECORDS, resume=done.run_id)
 
         assert list(chain.asked) == ["question 5"]
         assert list(again.tables["eval_results"][ExactMatch().column]) == [1.0] * 6
 
     def test_an_unknown_evaluation_is_told(self):
         with pytest.raises(errors.NotFoundError, match="no-such-run"):
-            evaluate(RECORDS, Chain(), resume="no-such-run")
+            evaluate(Chain(), RECORDS, resume="no-such-run")
 
 
 @scorer
@@ -289,25 +289,25 @@ class TestChanges:
 
     def test_another_dataset_is_refused(self, journal):
         with pytest.raises(errors.JournalError, match=r"changed since then: dataset\b.*allow_ch"):
-            evaluate(RECORDS[:5], Chain(), scorers=[length], resume=journal)
+            evaluate(Chain(), RECORDS[:5], scorers=[length], resume=journal)
 
     def test_another_chain_is_refused(self, journal):
         with pytest.raises(errors.JournalError, match="changed since then: model"):
-            evaluate(RECORDS, lambda request: "x", scorers=[length], resume=journal)
+            evaluate(lambda request: "x", RECORDS, scorers=[length], resume=journal)
 
     @pytest.mark.parametrize("scorers", [[length_in_words], [length, ExactMatch()], []])
     def test_other_scorers_are_refused(self, journal, scorers):
         with pytest.raises(errors.JournalError, match="changed since then: scorers"):
-            evaluate(RECORDS, Chain(), scorers=scorers, resume=journal)
+            evaluate(Chain(), RECORDS, scorers=scorers, resume=journal)
 
     def test_another_repeat_is_refused(self, journal):
         with pytest.raises(errors.JournalError, match="changed since then: repeat"):
-            evaluate(RECORDS, Chain(), scorers=[length], resume=journal, repeat=2)
+            evaluate(Chain(), RECORDS, scorers=[length], resume=journal, repeat=2)
 
     def test_where_allowed_a_changed_scorer_scores_all_rows_again(self, journal):
         chain = Chain()
         options = {"resume": journal, "allow_changes": True}
-        result = evaluate(RECORDS, chain, scorers=[length_in_words, ExactMatch()], **options)
+        result = evaluate(chain, RECORDS, scorers=[length_in_words, ExactMatch()], **options)
 
         assert len(chain.asked) == 3
         table = result.tables["eval_results"]
@@ -318,7 +318,7 @@ class TestChanges:
         changed = [RECORDS[0], {"request": "question 77"}, *RECORDS[2:5]]
         chain = Chain()
         options = {"resume": journal, "allow_changes": True}
-        result = evaluate(changed, chain, scorers=[length], **options)
+        result = evaluate(chain, changed, scorers=[length], **options)
 
         assert set(chain.asked) == {"question 77", "question 3", "question 4"}
         assert [row.outcome.response for row in result.rows] == [
@@ -328,7 +328,7 @@ class TestChanges:
     def test_where_allowed_answers_are_kept_wherever_they_stand_now(self, journal):
         changed = [{"request": "question 77"}, *RECORDS]
         chain = Chain()
-        result = evaluate(changed, chain, scorers=[length], resume=journal, allow_changes=True)
+        result = evaluate(chain, changed, scorers=[length], resume=journal, allow_changes=True)
 
         assert set(chain.asked) == {"question 77", "question 3", "question 4", "question 5"}
         assert [row.outcome.response for row in result.rows] == [
@@ -339,17 +339,17 @@ class TestChanges:
     def test_a_row_that_an_older_result_had_is_told_to_be_gone(self, journal):
         older = EvaluationResult.load(journal)
         assert len(older.rows) == 3
-        evaluate(RECORDS[:2], Chain(), scorers=[length], resume=journal, allow_changes=True)
+        evaluate(Chain(), RECORDS[:2], scorers=[length], resume=journal, allow_changes=True)
 
         with pytest.raises(errors.JournalError, match="Load its result again"):
             older.rows[2]
 
     def test_where_allowed_an_answer_is_scored_again_by_its_corrected_record(self):
         wrong = [{**record, "expected_response": "wrong"} for record in RECORDS[:2]]
-        done = evaluate([*wrong, *RECORDS[2:]], Chain())
+        done = evaluate(Chain(), [*wrong, *RECORDS[2:]])
         assert done.metrics["response/ground_truth/exact_match/average"] == pytest.approx(4 / 6)
         chain = Chain()
-        again = evaluate(RECORDS, chain, resume=done.run_id, allow_changes=True)
+        again = evaluate(chain, RECORDS, resume=done.run_id, allow_changes=True)
 
         assert not chain.asked
         assert again.metrics["response/ground_truth/exact_match/average"] == 1.0
@@ -361,9 +361,9 @@ class TestChanges:
         import mlflow
 
         data = [{"request": "a", "response": "A"}, {"request": "b", "response": "B"}]
-        done = evaluate(data)
+        done = evaluate(data=data)
         data = [{"request": "new", "response": "N"}, *data]
-        again = evaluate(data, resume=done.run_id, allow_changes=True)
+        again = evaluate(data=data, resume=done.run_id, allow_changes=True)
 
         traces = mlflow.search_traces(run_id=done.run_id, return_type="list")
         assert sorted(t.data.spans[0].outputs for t in traces) == ["A", "B", "N"]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from langchain_dbx_eval import EvalRecord, errors
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Span
 from langchain_dbx_eval.evaluation.journal.codec import dump, load, storable
-from langchain_dbx_eval.evaluation.journal.rows import Answer, Place
+from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import FAILED, SCORED, UNWRITTEN, Journal
 from langchain_dbx_eval.scoring import Assessment, JudgeUsage, Outcome, Skip
 
@@ -129,8 +129,8 @@ class TestRows:
             outcome=Outcome(response=AIMessage("a"), latency_seconds=0.5, input_tokens=3),
             matched=False,
         )
-        journal.save_answer(Place(0), "key", saved)
-        journal.save_scores(Place(0), {"metric/a": [Assessment(name="a", column="metric/a")]})
+        journal.save_answer(RowKey(0), "key", saved)
+        journal.save_scores(RowKey(0), {"metric/a": [Assessment(name="a", column="metric/a")]})
 
         [row] = journal.rows()
 
@@ -138,15 +138,15 @@ class TestRows:
         assert [a.name for a in row.assessments] == ["a"]
 
     def test_scores_stand_in_the_scorers_order(self, journal):
-        journal.save_answer(Place(0), "key", answer())
+        journal.save_answer(RowKey(0), "key", answer())
         for name in ("b", "a"):
             said = [Assessment(name=name, column=f"metric/{name}")]
-            journal.save_scores(Place(0), {f"metric/{name}": said})
+            journal.save_scores(RowKey(0), {f"metric/{name}": said})
 
-        assert [a.name for a in journal.row(Place(0)).assessments] == ["a", "b"]
+        assert [a.name for a in journal.row(RowKey(0)).assessments] == ["a", "b"]
 
     def test_rows_come_in_order_however_many_there_are(self, journal):
-        places = [Place(n, repetition) for n in range(301) for repetition in (1, 2)]
+        places = [RowKey(n, repetition) for n in range(301) for repetition in (1, 2)]
         for place in reversed(places):
             journal.save_answer(place, "key", answer())
 
@@ -154,29 +154,29 @@ class TestRows:
         assert journal.places() == places
 
     def test_a_row_is_saved_once(self, journal):
-        journal.save_answer(Place(0), "key", answer())
+        journal.save_answer(RowKey(0), "key", answer())
         with pytest.raises(errors.JournalError):
-            journal.save_answer(Place(0), "key", answer("another"))
+            journal.save_answer(RowKey(0), "key", answer("another"))
 
-        assert journal.row(Place(0)).outcome.response == "yes"
+        assert journal.row(RowKey(0)).outcome.response == "yes"
 
     def test_conditions_tell_rows_apart(self, journal):
-        journal.save_answer(Place(0), "key", answer())
-        journal.save_answer(Place(1), "key", answer(None, error="ValueError: no"))
-        journal.mark_scored(Place(0))
-        journal.mark_scored(Place(1))
-        journal.mark_written({Place(0): "tr-1"})
+        journal.save_answer(RowKey(0), "key", answer())
+        journal.save_answer(RowKey(1), "key", answer(None, error="ValueError: no"))
+        journal.mark_scored(RowKey(0))
+        journal.mark_scored(RowKey(1))
+        journal.mark_written({RowKey(0): "tr-1"})
 
-        assert journal.places(FAILED) == [Place(1)]
-        assert journal.places(UNWRITTEN) == [Place(1)]
+        assert journal.places(FAILED) == [RowKey(1)]
+        assert journal.places(UNWRITTEN) == [RowKey(1)]
         assert journal.count(SCORED) == 2
 
     def test_many_threads_write_at_once(self, journal):
         def write(first):
             for number in range(first, first + 50):
-                journal.save_answer(Place(number), "key", answer())
-                journal.save_scores(Place(number), {"metric/a": []})
-                journal.mark_scored(Place(number))
+                journal.save_answer(RowKey(number), "key", answer())
+                journal.save_scores(RowKey(number), {"metric/a": []})
+                journal.mark_scored(RowKey(number))
 
         threads = [threading.Thread(target=write, args=(n * 50,)) for n in range(8)]
         for thread in threads:

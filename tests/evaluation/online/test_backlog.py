@@ -74,7 +74,7 @@ def test_calls_beyond_the_bound_wait_and_none_is_lost() -> None:
 
 
 def test_a_chain_in_an_event_loop_waits_without_a_deadlock() -> None:
-    handler = EvaluationCallbackHandler(max_pending=1, when_full="wait")
+    handler = EvaluationCallbackHandler(max_pending=1, on_full="block")
 
     async def ask() -> list[str]:
         questions = [f"q{n}" for n in range(5)]
@@ -86,7 +86,7 @@ def test_a_chain_in_an_event_loop_waits_without_a_deadlock() -> None:
 
 def test_a_chain_in_the_loop_that_scores_never_waits() -> None:
     gate = Gate()
-    handler = EvaluationCallbackHandler(scorers=[gate], max_pending=1, when_full="wait")
+    handler = EvaluationCallbackHandler(scorers=[gate], max_pending=1, on_full="block")
 
     async def ask() -> None:
         for n in range(5):
@@ -124,7 +124,7 @@ def test_rows_are_scored_without_anybody_asking_for_the_result() -> None:
 
 
 def test_results_taken_while_calls_go_on_lose_none_and_repeat_none() -> None:
-    handler = EvaluationCallbackHandler(when_full="wait", max_pending=10)
+    handler = EvaluationCallbackHandler(on_full="block", max_pending=10)
     worker = threading.Thread(
         target=lambda: [ECHO.invoke(f"q{n}", {"callbacks": [handler]}) for n in range(150)]
     )
@@ -150,7 +150,7 @@ def test_a_share_of_calls_is_evaluated_and_the_rest_counted() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"sample_rate": 1.5}, {"sample_rate": -0.1}, {"max_pending": 0}, {"when_full": "explode"}],
+    [{"sample_rate": 1.5}, {"sample_rate": -0.1}, {"max_pending": 0}, {"on_full": "explode"}],
 )
 def test_a_wrong_argument_is_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):

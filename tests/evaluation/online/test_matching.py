@@ -77,11 +77,11 @@ def test_a_request_id_of_no_record_leaves_it_to_what_is_asked(unknown: Any) -> N
 def test_a_function_is_asked_where_neither_says_anything() -> None:
     asked = []
 
-    def join(run: CapturedRun) -> str | None:
+    def match_fn(run: CapturedRun) -> str | None:
         asked.append(run.request)
         return run.metadata.get("ticket")
 
-    index = RecordIndex(RECORDS, join=join)
+    index = RecordIndex(RECORDS, match_fn=match_fn)
     assert index.find(call("in words", ticket="dict")) == PLACE["words"]
     assert index.find(call("other words", ticket="dict")) == PLACE["dict"]
     assert index.find(call("other words", ticket="nobody")) is None
@@ -90,10 +90,10 @@ def test_a_function_is_asked_where_neither_says_anything() -> None:
 
 
 def test_a_function_that_fails_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    index = RecordIndex(RECORDS, join=lambda run: run.metadata["ticket"])
+    index = RecordIndex(RECORDS, match_fn=lambda run: run.metadata["ticket"])
     with caplog.at_level(logging.ERROR):
         assert index.find(call("other words")) is None
-    assert index.join_failures == 1
+    assert index.match_failures == 1
     assert "KeyError" in caplog.text
 
 

@@ -54,7 +54,7 @@ class TestRowsInFlight:
                 await asyncio.sleep(0.1)
             return "a"
 
-        evaluate(records(60), {"sync": sync, "async": later}[kind], max_concurrency=20)
+        evaluate({"sync": sync, "async": later}[kind], records(60), max_concurrency=20)
         assert gauge.most == 20
 
     def test_answers_do_not_pile_up_before_slow_scorers(self):
@@ -73,7 +73,7 @@ class TestRowsInFlight:
             asked["now"] += 1
             return "a"
 
-        evaluate(records(40), chain, scorers=[Slow()], max_concurrency=4)
+        evaluate(chain, records(40), scorers=[Slow()], max_concurrency=4)
         assert asked["while scoring"] <= 9
 
     @pytest.mark.parametrize("concurrency", [64, 256])
@@ -86,7 +86,7 @@ class TestRowsInFlight:
             await asyncio.sleep(0.01)
             return request["messages"][-1]["content"]
 
-        result = evaluate(records(rows), chain, max_concurrency=concurrency)
+        result = evaluate(chain, records(rows), max_concurrency=concurrency)
 
         expected = [f"question {n}" for n in range(rows)]
         assert [row.outcome.response for row in result.rows] == expected
@@ -96,7 +96,7 @@ class TestRowsInFlight:
 
     def test_no_row_in_flight_is_an_error(self):
         with pytest.raises(errors.ConfigurationError, match="max_concurrency=0"):
-            evaluate(records(1), lambda request: "a", max_concurrency=0)
+            evaluate(lambda request: "a", records(1), max_concurrency=0)
 
 
 class TestRefusals:
@@ -109,7 +109,7 @@ class TestRefusals:
         workspace.fail("chat", status=429, times=12, retry_after=0)
         model = ChatDatabricks(model="chat", temperature=0.0, max_retries=patience)
 
-        result = evaluate(records(30), model, max_concurrency=8)
+        result = evaluate(model, records(30), max_concurrency=8)
 
         assert not result.failures
         assert {row.outcome.response.text for row in result.rows} == {"fine"}
@@ -119,7 +119,7 @@ class TestRefusals:
         workspace.add_endpoint("chat", lambda messages: "never", kind="chat")
         workspace.fail("chat", status=429, times=None)
 
-        result = evaluate(records(5), ChatDatabricks(model="chat", max_retries=0))
+        result = evaluate(ChatDatabricks(model="chat", max_retries=0), records(5))
 
         assert len(result.failures) == 5
         assert all("RateLimitError" in row.outcome.error for row in result.failures)
@@ -145,7 +145,7 @@ class TestRefusals:
                     raise ValueError("the model failed") from error
             return "a"
 
-        assert not evaluate(records(4), chain).failures
+        assert not evaluate(chain, records(4)).failures
         assert set(asked.values()) == {3}
 
 
@@ -155,7 +155,7 @@ class TestFailures:
             await asyncio.sleep(30 if request["messages"][-1]["content"] == "question 1" else 0)
             return "a"
 
-        result = evaluate(records(3), chain, timeout=0.2)
+        result = evaluate(chain, records(3), timeout=0.2)
 
         assert [row.outcome.error for row in result.rows] == [
             None,
@@ -168,7 +168,7 @@ class TestFailures:
 
     def test_a_thread_that_takes_too_long_fails_its_row(self):
         ended = threading.Event()
-        result = evaluate(records(1), lambda request: ended.wait(20), timeout=0.2)
+        result = evaluate(lambda request: ended.wait(20), records(1), timeout=0.2)
         ended.set()
 
         assert "TimeoutError" in result.failures[0].outcome.error
@@ -191,14 +191,14 @@ class TestFailures:
             await asyncio.sleep(0)
             return sync(request)
 
-        result = evaluate(records(3), {"sync": sync, "async": later}[kind])
+        result = evaluate({"sync": sync, "async": later}[kind], records(3))
 
         assert [row.outcome.error is None for row in result.rows] == [True, False, True]
 
     def test_an_input_that_cannot_be_made_fails_its_row(self):
         result = evaluate(
-            [{"request": {"q": "a"}}, {"request": {"other": "b"}}],
             RunnableLambda(str.upper),
+            [{"request": {"q": "a"}}, {"request": {"other": "b"}}],
             input_fn=lambda request: request["q"],
         )
         assert [row.outcome.response for row in result.rows] == ["A", None]
@@ -223,7 +223,7 @@ class TestFailures:
             return "a" * 5000
 
         with pytest.raises(errors.JournalError, match="full"):
-            evaluate(records(200), chain, max_concurrency=4)
+            evaluate(chain, records(200), max_concurrency=4)
         assert asked["n"] < 200
 
 
@@ -236,7 +236,7 @@ class TestRepeat:
             asked[text] += 1
             return f"{text}, time {asked[text]}"
 
-        result = evaluate(records(3), chain, repeat=3, max_concurrency=1)
+        result = evaluate(chain, records(3), repeat=3, max_concurrency=1)
 
         assert [(row.number, row.repetition) for row in result.rows] == [
             (n, r) for n in range(3) for r in (1, 2, 3)
@@ -246,24 +246,24 @@ class TestRepeat:
         assert list(table["response"][:3]) == [f"question 0, time {n}" for n in (1, 2, 3)]
 
     def test_once_there_is_no_such_column(self):
-        table = evaluate(records(2), lambda request: "a").tables["eval_results"]
+        table = evaluate(lambda request: "a", records(2)).tables["eval_results"]
         assert "repetition" not in table
 
     def test_less_than_once_is_an_error(self):
         with pytest.raises(errors.ConfigurationError, match="repeat=0"):
-            evaluate(records(1), lambda request: "a", repeat=0)
+            evaluate(lambda request: "a", records(1), repeat=0)
 
 
 def test_evaluations_side_by_side_are_each_written_as_a_whole(mlflow_store, caplog):
     import mlflow
 
     def one(number):
-        return evaluate(records(4), lambda request: f"{number}", run_name=f"{number}")
+        return evaluate(lambda request: f"{number}", records(4), run_name=f"{number}")
 
     with ThreadPoolExecutor(6) as threads:
         results = list(threads.map(one, range(6)))
 
-    assert [result.unwritten for result in results] == [0] * 6
+    assert [result.pending_rows for result in results] == [0] * 6
     assert "sync" not in caplog.text
     for number, result in enumerate(results):
         assert {row.outcome.response for row in result.rows} == {str(number)}

@@ -51,16 +51,16 @@ def test_there_is_one_whoever_comes_first_and_one_in_a_forked_child() -> None:
 class TestWaitingWithinTheLoop:
     def test_an_evaluation_in_an_async_chain_that_is_evaluated_is_told(self) -> None:
         async def chain(request: dict) -> int:
-            return len(evaluate(RECORDS, str).rows)
+            return len(evaluate(str, RECORDS).rows)
 
-        [row] = evaluate(RECORDS[:1], chain).rows
+        [row] = evaluate(chain, RECORDS[:1]).rows
         assert "would wait for itself" in row.outcome.error
 
     def test_in_a_thread_of_that_chain_it_runs(self) -> None:
         async def chain(request: dict) -> str:
-            return str(len((await asyncio.to_thread(evaluate, RECORDS, str)).rows))
+            return str(len((await asyncio.to_thread(evaluate, str, RECORDS)).rows))
 
-        [row] = evaluate(RECORDS[:1], chain).rows
+        [row] = evaluate(chain, RECORDS[:1]).rows
         assert (row.outcome.error, row.outcome.response) == (None, "6")
 
     def test_a_callbacks_result_in_that_chain_is_told(self, chain: Runnable) -> None:
@@ -70,7 +70,7 @@ class TestWaitingWithinTheLoop:
             await chain.ainvoke("question 0", config={"callbacks": [handler]})
             return len(handler.result().rows)
 
-        [row] = evaluate(RECORDS[:1], asked).rows
+        [row] = evaluate(asked, RECORDS[:1]).rows
         assert "would wait for itself" in row.outcome.error
         assert len(handler.result().rows) == 1
 

@@ -45,14 +45,14 @@ def logged_chain(mlflow_store: str, tmp_path: Path) -> mlflow.models.model.Model
 
 
 def test_a_logged_chain_is_evaluated_as_the_chain_that_it_is(logged_chain) -> None:
-    result = evaluate(RECORDS[:2], logged_chain.model_uri)
+    result = evaluate(logged_chain.model_uri, RECORDS[:2])
     assert result.metrics[MATCH] == 1.0
     assert len(result.rows[0].run.spans) > 1
 
 
 def test_a_registered_model_is_found_by_its_three_level_name(logged_chain) -> None:
     mlflow.register_model(logged_chain.model_uri, "main.default.chain")
-    assert evaluate(RECORDS[:2], "models:/main.default.chain/1").metrics[MATCH] == 1.0
+    assert evaluate("models:/main.default.chain/1", RECORDS[:2]).metrics[MATCH] == 1.0
 
 
 def test_a_pyfunc_model_gets_messages(mlflow_store: str, tmp_path: Path) -> None:
@@ -62,25 +62,25 @@ def test_a_pyfunc_model_gets_messages(mlflow_store: str, tmp_path: Path) -> None
             python_model=str(tmp_path / "model.py"), name="model", pip_requirements=[]
         )
     loaded = mlflow.pyfunc.load_model(info.model_uri)
-    assert evaluate(RECORDS[:2], loaded).metrics[MATCH] == 1.0
+    assert evaluate(loaded, RECORDS[:2]).metrics[MATCH] == 1.0
 
 
 def test_an_endpoint_is_asked(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("agent", lambda messages: "answer 0", kind="chat_agent")
-    result = evaluate(RECORDS[:2], "endpoints:/agent")
+    result = evaluate("endpoints:/agent", RECORDS[:2])
     assert result.metrics[MATCH] == 0.5
 
 
 @pytest.mark.parametrize("uri", ["models:/main.default.nothing/1", "runs:/0123456789abcdef/chain"])
 def test_a_model_that_is_not_there_is_named(uri: str) -> None:
     with pytest.raises(errors.NotFoundError, match=uri):
-        evaluate(RECORDS[:1], uri)
+        evaluate(uri, RECORDS[:1])
 
 
 @pytest.mark.parametrize("uri", ["endpoints:/", "my-chain", "file:///tmp/x"])
 def test_a_text_that_is_no_uri_is_refused(uri: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="models:/name/version"):
-        evaluate(RECORDS[:1], uri)
+        evaluate(uri, RECORDS[:1])
 
 
 def test_a_langgraph_graph_is_asked_with_messages_and_its_last_one_counts() -> None:
@@ -92,7 +92,7 @@ def test_a_langgraph_graph_is_asked_with_messages_and_its_last_one_counts() -> N
     builder.add_edge(START, "first")
     builder.add_edge("first", "second")
     data = [{"request": f"question {n}", "expected_response": f"QUESTION {n}"} for n in range(6)]
-    result = evaluate(data, builder.compile())
+    result = evaluate(builder.compile(), data)
     table = result.tables["eval_results"]
     assert list(table["response"]) == [f"QUESTION {n}" for n in range(6)]
     assert result.metrics["response/ground_truth/exact_match/average"] == 1.0

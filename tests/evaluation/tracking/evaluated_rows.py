@@ -8,7 +8,7 @@ from langchain_core.messages import HumanMessage
 
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Span
-from langchain_dbx_eval.evaluation.journal.rows import Place, Row
+from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.evaluation.tracking.spans import WrittenRow, written_row
 from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
@@ -71,7 +71,7 @@ def written(
     """A row, its number's own in every field."""
     asked = call(number, autolog_id=autolog_id, error=error) if run else None
     row = Row(
-        place=Place(number, repetition),
+        place=RowKey(number, repetition),
         record=EvalRecord(
             request=f"question {number}",
             request_id=f"r{number}",

@@ -16,7 +16,7 @@ from tests.evaluation.questions import NAME, RECORDS
 def run(mlflow_store: str, chain: Runnable[str, Any]) -> tuple[Any, Any]:
     # A second version: of a table's very first, MLflow does not write the number.
     EvalDataset.create(NAME, RECORDS[:5]).merge_records(RECORDS[5:])
-    result = evaluate(NAME, chain, run_name="first")
+    result = evaluate(chain, NAME, run_name="first")
     return result, mlflow.get_run(result.run_id)
 
 
@@ -64,14 +64,14 @@ def test_a_failed_row_has_a_failed_trace(mlflow_store: str) -> None:
     def fail(model_input: dict) -> str:
         raise ValueError("no")
 
-    result = evaluate(RECORDS[:1], fail)
+    result = evaluate(fail, RECORDS[:1])
     [trace] = mlflow.search_traces(run_id=result.run_id, return_type="list")
     assert trace.info.state == "ERROR"
     assert trace.data.spans[0].attributes["error"] == "ValueError: no"
 
 
 def test_answers_given_earlier_have_a_trace_too(mlflow_store: str) -> None:
-    result = evaluate([{"request": "a", "response": "b", "expected_response": "b"}])
+    result = evaluate(data=[{"request": "a", "response": "b", "expected_response": "b"}])
     [trace] = mlflow.search_traces(run_id=result.run_id, return_type="list")
     assert (trace.data.spans[0].inputs, trace.data.spans[0].outputs) == ("a", "b")
 
@@ -79,7 +79,7 @@ def test_answers_given_earlier_have_a_trace_too(mlflow_store: str) -> None:
 def test_an_active_run_is_used(mlflow_store: str, chain: Runnable[str, Any]) -> None:
     with mlflow.start_run() as outer:
         mlflow.log_param("model", "mine")
-        result = evaluate(RECORDS, chain)
+        result = evaluate(chain, RECORDS)
         assert mlflow.active_run() is not None
     assert result.run_id == outer.info.run_id
 
@@ -93,7 +93,7 @@ def test_a_store_that_refuses_spans_in_one_call_gets_them_one_by_one(
         raise NotImplementedError("as MLflow's REST store does for an older server")
 
     monkeypatch.setattr(TracingClient, "log_spans", refuse)
-    result = evaluate(RECORDS[:2], chain)
+    result = evaluate(chain, RECORDS[:2])
     traces = mlflow.search_traces(run_id=result.run_id, return_type="list")
     assert {t.info.trace_id for t in traces} == set(result.tables["eval_results"]["trace_id"])
     assert {t.info.tags["mlflow.eval.requestId"] for t in traces} == {"r0", "r1"}

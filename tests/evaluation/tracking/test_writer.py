@@ -61,8 +61,8 @@ class TestAServer:
         self, server, caplog, capsys, monkeypatch
     ):
         with caplog.at_level(logging.WARNING):
-            result = evaluate(RECORDS, answer, experiment="down")
-        assert (len(result.rows), result.unwritten, result.run_id) == (6, 6, None)
+            result = evaluate(answer, RECORDS, experiment_name="down")
+        assert (len(result.rows), result.pending_rows, result.run_id) == (6, 6, None)
         assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
         command = f"langchain-dbx-eval sync {result.journal.stem}"
         assert command in caplog.text
@@ -74,7 +74,7 @@ class TestAServer:
         server.start()
         assert main(["sync", result.journal.stem]) == 0
         assert "run_id=" in capsys.readouterr().out
-        assert (result.unwritten, "sync" in repr(result)) == (0, False)
+        assert (result.pending_rows, "sync" in repr(result)) == (0, False)
         run = mlflow.get_run(result.run_id)
         assert run.info.status == "FINISHED"
         assert run.data.metrics["response/ground_truth/exact_match/average"] == 1.0
@@ -91,8 +91,11 @@ class TestAServer:
             return answer(request)
 
         records = [{"request_id": f"r{n}", "request": f"question {n}"} for n in range(260)]
-        options = {"max_concurrency": concurrency, "experiment": f"many at once, {concurrency}"}
-        result = evaluate(records, chain, **options)
+        options = {
+            "max_concurrency": concurrency,
+            "experiment_name": f"many at once, {concurrency}",
+        }
+        result = evaluate(chain, records, **options)
 
         assert len(result.rows) == 260
         assert request_ids_in_mlflow(result) == sorted(f"r{n}" for n in range(260))
@@ -113,11 +116,11 @@ class TestAServer:
             return answer(request)
 
         records = [{"request_id": f"r{n}", "request": f"question {n}"} for n in range(60)]
-        result = evaluate(records, chain, max_concurrency=4, experiment="killed")
+        result = evaluate(chain, records, max_concurrency=4, experiment_name="killed")
         restarting.join()
 
         assert len(asked) == len(result.rows) == 60
-        assert result.unwritten == 0, repr(result)
+        assert result.pending_rows == 0, repr(result)
         assert request_ids_in_mlflow(result) == sorted(f"r{n}" for n in range(60))
         assert mlflow.get_run(result.run_id).info.status == "FINISHED"
 
@@ -127,11 +130,11 @@ def test_a_store_that_refuses_for_good_is_told_at_once_and_nothing_is_lost(tmp_p
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'not-a-database.db'}")
     try:
         with caplog.at_level(logging.WARNING):
-            result = evaluate(RECORDS, answer)
+            result = evaluate(answer, RECORDS)
     finally:
         mlflow.set_tracking_uri(None)
 
-    assert len(result.rows) == result.unwritten == 6
+    assert len(result.rows) == result.pending_rows == 6
     assert "not-a-database" in caplog.text
 
 
@@ -141,9 +144,9 @@ def test_a_row_that_mlflow_refuses_does_not_hold_up_the_others(mlflow_store, cap
         return "\udc80" if "3" in request["messages"][-1]["content"] else "fine"
 
     with caplog.at_level(logging.WARNING):
-        result = evaluate(RECORDS, chain)
+        result = evaluate(chain, RECORDS)
 
-    assert (len(result.rows), result.unwritten) == (6, 1)
+    assert (len(result.rows), result.pending_rows) == (6, 1)
     assert request_ids_in_mlflow(result) == ["r0", "r1", "r2", "r4", "r5"]
     assert "1 of its rows are not in MLflow" in caplog.text
 
@@ -157,13 +160,13 @@ def test_rows_are_written_while_the_evaluation_runs(mlflow_store):
         seen.append([run.info.status for run in runs])
         return answer(request)
 
-    evaluate(RECORDS * 4, chain, max_concurrency=2)
+    evaluate(chain, RECORDS * 4, max_concurrency=2)
     assert ["RUNNING"] in seen
 
 
 class TestLoad:
     def test_a_result_is_read_from_its_journal_alone(self, mlflow_store, tmp_path):
-        done = evaluate(RECORDS, answer)
+        done = evaluate(answer, RECORDS)
         (tmp_path / "mlflow.db").unlink()
 
         for reference in (done.run_id, done.journal, str(done.journal)):
@@ -174,12 +177,12 @@ class TestLoad:
             assert repr(loaded) == repr(done)
 
     def test_its_dataset_is_what_was_asked(self, mlflow_store):
-        loaded = EvaluationResult.load(evaluate(RECORDS, answer, repeat=2).run_id)
+        loaded = EvaluationResult.load(evaluate(answer, RECORDS, repeat=2).run_id)
 
         assert [record.request_id for record in loaded.dataset] == [f"r{n}" for n in range(6)]
 
     def test_rows_are_a_sequence(self, mlflow_store):
-        rows = evaluate(RECORDS, answer).rows
+        rows = evaluate(answer, RECORDS).rows
 
         assert (len(rows), rows[2].number, rows[-1].number) == (6, 2, 5)
         assert [row.number for row in rows[1:3]] == [1, 2]
@@ -190,7 +193,7 @@ class TestLoad:
         # The last record alone has a column that the first pages know nothing of.
         records = [{"request": f"question {n}"} for n in range(401)]
         records.append({"request": "question 401", "team": "late"})
-        result = evaluate(records, answer, repeat=2)
+        result = evaluate(answer, records, repeat=2)
         table = result.tables["eval_results"]
 
         assert len(list(result.table_pages())) == 5
@@ -206,7 +209,7 @@ class TestLoad:
 
 
 def test_a_finished_run_that_is_synced_again_stays_as_it_was(mlflow_store):
-    result = evaluate(RECORDS, answer)
+    result = evaluate(answer, RECORDS)
     before = mlflow.get_run(result.run_id).data.metrics
 
     assert main(["sync", result.run_id]) == 0

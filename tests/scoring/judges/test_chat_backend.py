@@ -273,7 +273,7 @@ def test_any_langchain_chat_model_judges() -> None:
 
 
 def test_a_judge_in_the_background_of_a_chain_is_no_step_of_it(mlflow_store: str) -> None:
-    result = evaluate([{"request": "q"}], RunnableLambda(lambda q: "a"), judge=ScriptedJudge())
+    result = evaluate(RunnableLambda(lambda q: "a"), [{"request": "q"}], judge=ScriptedJudge())
     row = result.rows[0]
     assert row.outcome.input_tokens is None
     assert row.run is not None
@@ -283,7 +283,7 @@ def test_a_judge_in_the_background_of_a_chain_is_no_step_of_it(mlflow_store: str
 def test_what_judging_took_is_totalled(mlflow_store: str) -> None:
     rows = [{"request": f"q{n % 2}", "response": "a", "request_id": str(n)} for n in range(4)]
     config = {"databricks-agent": {"metrics": ["safety", "relevance_to_query"]}}
-    judging = evaluate(rows, judge=ScriptedJudge(), evaluator_config=config).summary.judging
+    judging = evaluate(data=rows, judge=ScriptedJudge(), evaluator_config=config).summary.judging
     # One answer to judge for safety, two pairs to judge for relevance; the others are known.
     assert (judging.calls, judging.cached) == (3, 5)
     assert (judging.input_tokens, judging.output_tokens) == (30, 6)
@@ -309,7 +309,7 @@ def test_an_endpoint_of_a_workspace_judges(
 
     workspace.add_endpoint("my-judge", answer, kind="chat")
     row = {"request": "q", "response": "a", "expected_response": "a", "retrieved_context": CHUNKS}
-    result = evaluate([row], judge=judge)
+    result = evaluate(data=[row], judge=judge)
     assert result.summary.errors == {}
     for name in ("correctness", "groundedness", "safety"):
         assert result.metrics[f"response/llm_judged/{name}/percentage"] == 1.0
@@ -322,7 +322,7 @@ def test_the_trace_in_mlflow_tells_who_judged_and_what_it_took(mlflow_store: str
 
     config = {"databricks-agent": {"metrics": ["safety"]}}
     rows = [{"request": "q", "response": "a"}]
-    result = evaluate(rows, judge=ScriptedJudge(), evaluator_config=config)
+    result = evaluate(data=rows, judge=ScriptedJudge(), evaluator_config=config)
     said = mlflow.get_trace(result.trace_ids[0]).info.assessments
     (safe,) = [one for one in said if one.name == "safety"]
     assert (safe.source.source_type, safe.source.source_id) == ("LLM_JUDGE", "ScriptedJudge")
@@ -350,13 +350,13 @@ def test_chat_databricks_is_held_to_the_schema_by_a_tool(workspace: LocalWorkspa
 def test_rows_are_judged_side_by_side(mlflow_store: str) -> None:
     judge = ScriptedJudge(seconds=0.05)
     rows = [{"request": f"q{n}", "response": f"a{n}"} for n in range(8)]
-    evaluate(rows, judge=judge, evaluator_config={"databricks-agent": {"metrics": ["safety"]}})
+    evaluate(data=rows, judge=judge, evaluator_config={"databricks-agent": {"metrics": ["safety"]}})
     assert judge.most_at_once == 8
 
 
 def test_scoring_works_where_a_loop_is_running(mlflow_store: str) -> None:
     async def cell() -> Any:
-        return evaluate([{"request": "q", "response": "a"}], judge=ScriptedJudge())
+        return evaluate(data=[{"request": "q", "response": "a"}], judge=ScriptedJudge())
 
     assert asyncio.run(cell()).metrics["response/llm_judged/safety/percentage"] == 1.0
 
@@ -371,6 +371,6 @@ def test_a_judge_that_says_429_is_asked_less_at_once_and_gives_every_verdict(
     judge = ChatDatabricks(model="judge", max_retries=patience)
     rows = [{"request": "q", "response": f"a{n}"} for n in range(20)]
     config = {"databricks-agent": {"metrics": ["safety"]}}
-    result = evaluate(rows, judge=judge, evaluator_config=config)
+    result = evaluate(data=rows, judge=judge, evaluator_config=config)
     assert result.metrics["response/llm_judged/safety/rating/percentage"] == 1.0
     assert result.summary.percentages[0].n == 20

@@ -69,7 +69,7 @@ def test_a_model_uri_goes_to_mlflows_own_judges(
     names += ["chunk_relevance", "guideline_adherence"]
     rows = [{**COMPLETE_WITH_OUTPUTS[0], "guidelines": ["Be brief."]}]
     config = {"databricks-agent": {"metrics": names}}
-    result = evaluate(rows, judge="openai:/local", evaluator_config=config)
+    result = evaluate(data=rows, judge="openai:/local", evaluator_config=config)
     assert result.summary.errors == {}
     assert result.metrics["response/overall_assessment/rating/percentage"] == 1.0
     table = result.tables["eval_results"].iloc[0]
@@ -113,7 +113,7 @@ def test_scorers_of_mlflow_are_taken_as_they_are(
 
     uri = "openai:/local"
     theirs = [Correctness(model=uri), RetrievalGroundedness(model=uri), response_length, broken]
-    result = evaluate(COMPLETE_WITH_OUTPUTS, scorers=theirs)
+    result = evaluate(data=COMPLETE_WITH_OUTPUTS, scorers=theirs)
     assert result.metrics["correctness/value/percentage"] == 1.0
     assert result.metrics["retrieval_groundedness/value/percentage"] == 1.0
     length = len(COMPLETE_WITH_OUTPUTS[0]["response"])
@@ -180,6 +180,6 @@ def test_a_trace_stands_in_for_response_and_documents() -> None:
 @pytest.mark.parametrize("trace", ["no json", {"no": "trace"}, 5])
 def test_a_trace_that_is_none_is_an_error_of_its_row(trace: Any, mlflow_store: str) -> None:
     rows = [{"request": "q", "trace": trace}, {"request": "q2", "response": "a"}]
-    result = evaluate(rows)
+    result = evaluate(data=rows)
     assert [bool(row.outcome.error) for row in result.rows] == [True, False]
     assert "column 'trace'" in str(result.rows[0].outcome.error).lower()

@@ -97,7 +97,7 @@ def test_a_statement_wakes_its_warehouse(workspace, session):
 
 
 def test_a_statement_that_is_cancelled_stays_so(workspace, session):
-    workspace.disturb("wh", SlowStatement(60))
+    workspace.inject_fault("wh", SlowStatement(60))
     running = execute(session, "SELECT 1", wait_timeout="0s")
     path = f"{STATEMENTS}/{running['statement_id']}"
     assert running["status"]["state"] == "RUNNING"
@@ -106,7 +106,7 @@ def test_a_statement_that_is_cancelled_stays_so(workspace, session):
 
 
 def test_a_fault_is_met_once(workspace, session):
-    workspace.disturb("wh", FailedStatement("no", "22012"))
+    workspace.inject_fault("wh", FailedStatement("no", "22012"))
     states = [execute(session, "SELECT 1")["status"]["state"] for _ in range(2)]
     assert states == ["FAILED", "SUCCEEDED"]
 
@@ -141,6 +141,6 @@ def test_what_a_test_asks_wrongly_is_told(workspace):
     with pytest.raises(AlreadyExistsError):
         workspace.add_table("main.default.t", [{"n": 1}])
     with pytest.raises(ConfigurationError, match="none"):
-        workspace.disturb("none", SlowStatement(1))
+        workspace.inject_fault("none", SlowStatement(1))
     with pytest.raises(ConfigurationError, match="at least one"):
-        workspace.disturb("wh", SlowStatement(1), times=0)
+        workspace.inject_fault("wh", SlowStatement(1), times=0)

@@ -97,7 +97,7 @@ class ContinuousLoop:
             manager.stop(block=True, timeout=_STOP_S, hard_stop=True)
         self._fail_all()
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         """Why it does not work. A loop that broke is begun anew, by this too."""
         if self._stopped:
             return "The model's worker does not run."

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.driver.engines.base import Generation, GenerationRequest, Piece
+from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest
 from langchain_dbx_eval.driver.engines.load_errors import loading
 from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES
 from langchain_dbx_eval.driver.engines.transformers.encoding import PromptEncoder
@@ -136,7 +136,7 @@ class TransformersEngine:
                 loop.drop(completion)
         return answers
 
-    def stream(self, request: GenerationRequest) -> Iterator[Piece]:
+    def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Complete one prompt, token by token; see `generate`."""
         completion = self._completion(request)
         loop = self._running_loop()
@@ -160,12 +160,12 @@ class TransformersEngine:
         if loop is not None:
             loop.stop()
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         """Whether the loop's thread runs, and goes on. Begins it, unless the engine is closed."""
         if self._closed:
             return "The model is not started."
         try:
-            return self._running_loop().trouble()
+            return self._running_loop().health()
         except ConfigurationError as error:
             return str(error)
 
@@ -272,7 +272,7 @@ def _context(model: Any) -> int:
 
 def _collected(completion: Completion, loop: BatchLoop) -> Generation:
     text: list[str] = []
-    last = Piece()
+    last = Delta()
     with closing(completion.pieces(loop.drop)) as pieces:
         for piece in pieces:
             text.append(piece.text)

@@ -68,7 +68,7 @@ class MicroBatchLoop:
             self._queue.put(None)
             thread.join(_STOP_S)
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         """Why it does not work."""
         alive = self._thread is not None and self._thread.is_alive()
         return None if alive else "The model's worker does not run."

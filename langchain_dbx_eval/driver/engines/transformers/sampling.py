@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import GenerationConfig
 
-__all__ = ["SAMPLING_PARAMETERS", "Narrowing", "RowSampler", "gumbel_noise", "sampler_for"]
+__all__ = ["SAMPLING_PARAMETERS", "RowSampler", "SamplingFilters", "gumbel_noise", "sampler_for"]
 
 SAMPLING_PARAMETERS = frozenset(
     {
@@ -49,7 +49,7 @@ _SPREAD = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True, slots=True)
-class Narrowing:
+class SamplingFilters:
     """What narrows the distribution of a row, as transformers does it.
 
     Attributes:
@@ -102,7 +102,7 @@ class RowSampler:
         seed: Where the randomness begins; ``None`` takes the most probable token.
     """
 
-    narrowing: Narrowing
+    narrowing: SamplingFilters
     repetition: float
     frequency: float
     presence: float
@@ -175,7 +175,7 @@ def sampler_for(params: Mapping[str, Any], defaults: GenerationConfig) -> RowSam
         temperature = 1.0 if asked or usual else 0.0
     repetition = float(params.get("repetition_penalty", defaults.repetition_penalty) or 1.0)
     frequency, presence = values["frequency_penalty"] or 0.0, values["presence_penalty"] or 0.0
-    narrowing = Narrowing(
+    narrowing = SamplingFilters(
         temperature=float(temperature),
         top_k=max(0, values["top_k"] or 0),
         top_p=1.0 if values["top_p"] is None else float(values["top_p"]),

@@ -11,7 +11,7 @@ from langchain_dbx_eval.driver.engines.transformers.sequence import Completion
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from langchain_dbx_eval.driver.engines.transformers.sampling import Narrowing
+    from langchain_dbx_eval.driver.engines.transformers.sampling import SamplingFilters
 
 __all__ = ["sample_rows"]
 
@@ -31,7 +31,7 @@ def sample_rows(scores: Tensor, rows: Sequence[Completion | None]) -> Tensor:
     Returns:
         The scores.
     """
-    groups: dict[Narrowing, list[_Draw]] = {}
+    groups: dict[SamplingFilters, list[_Draw]] = {}
     for number, row in enumerate(rows):
         if row is None or row.done or row.sampler is None:
             continue
@@ -56,7 +56,7 @@ class _Draw(NamedTuple):
     seed: int
 
 
-def _draw(scores: Tensor, narrowing: Narrowing, draws: Sequence[_Draw]) -> None:
+def _draw(scores: Tensor, narrowing: SamplingFilters, draws: Sequence[_Draw]) -> None:
     from langchain_dbx_eval.driver.engines.transformers.sampling import (
         gumbel_noise,  # imports torch
     )

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_dbx_eval.driver.engines.base import FinishReason, GenerationRequest, Piece
+from langchain_dbx_eval.driver.engines.base import Delta, FinishReason, GenerationRequest
 from langchain_dbx_eval.driver.runtime.stop_strings import StopCutter
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class BatchLoop(Protocol):
         """Fail what is not done, and end the thread."""
         ...
 
-    def trouble(self) -> str | None:
+    def health(self) -> str | None:
         """Why it does not work, in words for a client."""
         ...
 
@@ -103,7 +103,7 @@ class Completion:
         self.whole = False
         """Whether it is handed over at its end only."""
         self._texts: deque[str] = deque()
-        self._end: Piece | Exception | None = None
+        self._end: Delta | Exception | None = None
         self._call = request.call
         self._detokenizer = detokenizer
         self._cutter = StopCutter(request.stop)
@@ -140,7 +140,7 @@ class Completion:
         """Wake the request's thread, which takes all that has come."""
         self._bell.put(None)
 
-    def pieces(self, drop: Callable[[Completion], None]) -> Generator[Piece, None, None]:
+    def pieces(self, drop: Callable[[Completion], None]) -> Generator[Delta, None, None]:
         """What to hand on, as it comes.
 
         Args:
@@ -157,12 +157,12 @@ class Completion:
                     self._bell.get(timeout=self._call.pause())
                 end = self._end  # read before the texts, which are all there when it is
                 text = self._taken()
-                if isinstance(end, Piece):
+                if isinstance(end, Delta):
                     yield replace(end, text=text)
                     return
                 if text or time.monotonic() - heard >= self._call.keep_alive:
                     heard = time.monotonic()
-                    yield Piece(text)
+                    yield Delta(text)
                 if end is not None:
                     raise end
                 self._call.check()
@@ -199,4 +199,4 @@ class Completion:
             reason = "stop"
         self._texts.append(self._cutter.finish())
         self.done = True
-        self._end = Piece("", reason, len(self.prompt), len(self.tokens))
+        self._end = Delta("", reason, len(self.prompt), len(self.tokens))

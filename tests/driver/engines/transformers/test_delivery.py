@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from langchain_dbx_eval.driver.engines.base import GenerationRequest, Piece
+from langchain_dbx_eval.driver.engines.base import Delta, GenerationRequest
 from langchain_dbx_eval.driver.engines.transformers.delivery import Outbox
 from langchain_dbx_eval.driver.engines.transformers.sequence import Completion
 
@@ -107,7 +107,7 @@ def test_what_comes_of_a_stream_while_it_waits_goes_with_it() -> None:
     outbox.step(NO_TIME)
     assert stream.handed_over == 1
     with closing(stream.pieces(lambda _: None)) as pieces:
-        assert next(pieces) == Piece("0 1 ")
+        assert next(pieces) == Delta("0 1 ")
 
 
 def test_all_are_handed_over_when_there_is_no_further_step() -> None:

@@ -22,10 +22,10 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 import torch
 
-from langchain_dbx_eval.driver import Call, DriverServer, GenerationRequest, RequestError
+from langchain_dbx_eval.driver import DriverServer, GenerationRequest, RequestContext, RequestError
 from langchain_dbx_eval.driver.engines.transformers import continuous as continuous_loop
 from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
-from langchain_dbx_eval.driver.engines.transformers.sampling import Narrowing, RowSampler
+from langchain_dbx_eval.driver.engines.transformers.sampling import RowSampler, SamplingFilters
 from langchain_dbx_eval.driver.engines.transformers.sampling_step import sample_rows
 from langchain_dbx_eval.driver.engines.transformers.sequence import Completion
 from langchain_dbx_eval.driver.runtime.request_context import DeadlinePassedError
@@ -215,7 +215,7 @@ def test_a_stream_gives_the_text_and_the_counts_in_pieces(engine: Any) -> None:
 
 
 def test_the_deadline_counts(engine: Any) -> None:
-    request = GenerationRequest("Hello", params={"max_tokens": 500}, call=Call(0.001))
+    request = GenerationRequest("Hello", params={"max_tokens": 500}, call=RequestContext(0.001))
     with pytest.raises(DeadlinePassedError):
         engine.generate(request)
     assert engine.generate(ask("Hello")).completion_tokens
@@ -300,7 +300,7 @@ def test_one_bad_row_fails_alone(engine: Any, monkeypatch: pytest.MonkeyPatch, b
 
 
 def test_one_bad_row_fails_alone_of_those_that_are_narrowed_together() -> None:
-    class Picky(Narrowing):
+    class Picky(SamplingFilters):
         def __call__(self, scores: torch.Tensor) -> torch.Tensor:
             if scores.isnan().any():
                 raise ValueError("no number")
@@ -335,7 +335,7 @@ def test_one_row_whose_tokens_are_no_text_fails_alone(
         answers = [pool.submit(engine.generate, request) for request in asked]
     assert isinstance(answers.pop(3).exception(), ZeroDivisionError)
     assert [answer.result() for answer in answers] == expected[:3] + expected[4:]
-    assert engine.trouble() is None
+    assert engine.health() is None
 
 
 def test_prompts_that_are_read_in_parts_are_answered_as_in_one(tokenizer: Any) -> None:
@@ -434,7 +434,7 @@ def test_an_engine_can_be_closed_and_used_again(model: Any, tokenizer: Any) -> N
     engine.close()
     engine.close()
     assert threading.active_count() < before
-    assert engine.trouble() == "The model is not started."
+    assert engine.health() == "The model is not started."
     assert engine.generate(ask("Hello")) == first
     engine.close()
 
@@ -475,12 +475,12 @@ def test_asking_how_it_is_starts_it_and_starts_a_loop_that_broke_anew(
     model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = TransformersEngine(model, tokenizer, batching="continuous")
-    assert engine.trouble() is None
+    assert engine.health() is None
     with monkeypatch.context() as patch:
         patch.setattr(model, "forward", lambda *_args, **_kwargs: 1 / 0)
         with pytest.raises(DriverServerError):
             engine.generate(ask("Hello"))
-    assert engine.trouble() is None
+    assert engine.health() is None
     assert engine.generate(ask("Hello")).text
     engine.close()
 
@@ -501,13 +501,13 @@ def test_a_step_that_does_not_end_is_no_health(
         patch.setattr(model, "forward", stuck)
         answer = pool.submit(engine.generate, ask("Hello"))
         end = time.monotonic() + 30
-        while (trouble := engine.trouble()) is None:
+        while (health := engine.health()) is None:
             assert time.monotonic() < end
             time.sleep(0.02)
-        assert "has not begun a step" in trouble
+        assert "has not begun a step" in health
         released.set()
         assert answer.result().text
-    assert engine.trouble() is None
+    assert engine.health() is None
     engine.close()
 
 
@@ -557,7 +557,7 @@ def test_the_server_stops_the_engine_with_itself(
     assert answer == engine.generate(ask("Hello", max_tokens=4, temperature=0)).text
     assert requests.get(f"{server.url}/health").status_code == 200
     server.stop()
-    assert engine.trouble() is not None
+    assert engine.health() is not None
 
 
 def test_parameters_outside_the_list_and_its_ranges_are_400s(
