@@ -1,136 +1,112 @@
-"""How many calls are in flight at once: fewer when the endpoint says that it is too many."""
+"""Adaptive limiter for concurrent calls: fewer of them while the endpoint answers 429."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+
+from langchain_dbx_eval._internal.retry import rate_limit_error, retry_after
 
 __all__ = ["AdaptiveLimiter"]
 
-_TOO_MANY_REQUESTS = 429
-_SHORTEST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
-_HOPELESS = 8
+_MIN_PAUSE_S = 0.5
+_MAX_PAUSE_S = 30.0
+_MAX_REJECTED_ROUNDS = 8
 
 
 class AdaptiveLimiter:
-    """Gives out slots, as many as the other side bears.
+    """Limit the number of concurrent calls, and lower the limit while calls are answered with 429.
 
-    Additive increase, multiplicative decrease, as TCP does it (D.-M. Chiu and R. Jain, "Analysis of
-    the Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks", Computer
-    Networks and ISDN Systems 17, 1989): a refusal halves the number of slots, and each round of
-    that many answers adds one. Then all wait together: for half a second that doubles with each
-    refusal in a row, or longer if the refusal asks for it. Refusals that come during that wait are
-    of calls that were on their way, and say nothing new.
+    Additive increase, multiplicative decrease, as in TCP (D.-M. Chiu and R. Jain, "Analysis of the
+    Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks", Computer
+    Networks and ISDN Systems 17, 1989): a 429 halves the limit, and as many successes as the limit
+    raise it by one. After a 429 no call starts for half a second, which doubles with each further
+    one in a row, or for longer if the response asks for it. A 429 that arrives during this pause
+    belongs to a call that was already in flight and is ignored.
 
-    It belongs to one event loop.
+    An instance belongs to one event loop.
 
     Args:
-        most: The most slots, with which it begins.
+        limit: The largest number of concurrent calls, and the initial limit.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._slots = float(most)
-        self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._not_before = 0.0
-        self._in_a_row = 0
+    def __init__(self, limit: int) -> None:
+        self._max = limit
+        self._limit = float(limit)
+        self._acquired = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._paused_until = 0.0
+        self._rejected_rounds = 0
 
     @property
-    def slots(self) -> int:
+    def limit(self) -> int:
         """How many calls may be in flight now."""
-        return int(self._slots)
+        return int(self._limit)
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing but refusals came for so long that waiting is of no use."""
-        return self._in_a_row >= _HOPELESS
+        """Whether only 429 came for so many rounds (8, over a minute) that waiting is pointless."""
+        return self._rejected_rounds >= _MAX_REJECTED_ROUNDS
 
     async def acquire(self) -> None:
-        """Wait for a slot, and for the end of a wait that all are asked to keep."""
+        """Wait for a slot and for the end of the current pause."""
         loop = asyncio.get_running_loop()
-        while self._taken >= self.slots:
-            turn: asyncio.Future[None] = loop.create_future()
-            self._waiting.append(turn)
+        while self._acquired >= self.limit:
+            waiter: asyncio.Future[None] = loop.create_future()
+            self._waiters.append(waiter)
             try:
-                await turn
+                await waiter
             except asyncio.CancelledError:
-                # The turn may have come already: it is another's then.
+                # The slot may have been assigned already: pass it on.
                 self._wake()
                 raise
-        self._taken += 1
+        self._acquired += 1
         try:
-            while (pause := self._not_before - loop.time()) > 0:
+            while (pause := self._paused_until - loop.time()) > 0:
                 await asyncio.sleep(pause)
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
-        """A call is no longer in flight."""
-        self._taken -= 1
+        """Return a slot."""
+        self._acquired -= 1
         self._wake()
 
     def on_success(self) -> None:
-        """A call was answered."""
-        self._in_a_row = 0
-        self._slots = min(float(self._most), self._slots + 1 / self._slots)
+        """Record that a call succeeded."""
+        self._rejected_rounds = 0
+        self._limit = min(float(self._max), self._limit + 1 / self._limit)
         self._wake()
 
     def on_error(self, error: BaseException | None) -> bool:
-        """Hear what a call failed with, and give out fewer slots if that is 429.
+        """Record that a call failed, and lower the limit if the cause is a 429.
 
         Args:
-            error: The error, whoever's client it comes from; None where the call did not fail.
+            error: The error, from any HTTP client; None if the call did not fail.
 
         Returns:
-            Whether it was 429: the call is to be made again, unless that is `exhausted`.
+            Whether it was a 429: the call should be repeated, unless `exhausted`.
         """
-        refusal = _refusal_in(error)
-        if refusal is not None:
-            self._refuse(_asked_to_wait(refusal))
-        return refusal is not None
+        rejection = rate_limit_error(error)
+        if rejection is not None:
+            self._pause(retry_after(rejection) or 0.0)
+        return rejection is not None
 
-    def _refuse(self, retry_after: float) -> None:
+    def _pause(self, requested_s: float) -> None:
         now = asyncio.get_running_loop().time()
-        if now < self._not_before:
+        if now < self._paused_until:
             return
-        self._slots = max(1.0, self._slots / 2)
-        pause = min(_SHORTEST_PAUSE_S * 2**self._in_a_row, _LONGEST_PAUSE_S)
-        self._in_a_row += 1
+        self._limit = max(1.0, self._limit / 2)
+        pause = min(_MIN_PAUSE_S * 2**self._rejected_rounds, _MAX_PAUSE_S)
+        self._rejected_rounds += 1
         if not self.exhausted:
-            self._not_before = now + max(pause, retry_after)
+            self._paused_until = now + max(pause, requested_s)
 
     def _wake(self) -> None:
-        free = self.slots - self._taken
-        while free > 0 and self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+        free = self.limit - self._acquired
+        while free > 0 and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
                 free -= 1
-
-
-def _refusal_in(error: BaseException | None) -> BaseException | None:
-    """The 429 behind an error."""
-    for cause in _causes(error):
-        # Ours, OpenAI's and LangChain's tell the status themselves, requests' and httpx's by the
-        # answer.
-        for told in (cause, getattr(cause, "response", None)):
-            if getattr(told, "status_code", None) == _TOO_MANY_REQUESTS:
-                return cause
-    return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-
-
-def _asked_to_wait(refusal: BaseException) -> float:
-    asked = getattr(refusal, "retry_after", None)
-    return float(asked) if isinstance(asked, int | float) else 0.0

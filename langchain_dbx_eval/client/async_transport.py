@@ -18,15 +18,16 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from yarl import URL
 
+from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval.client.request import (
     CONNECT_TIMEOUT_S,
     POOL_SIZE,
-    Deadline,
     Request,
     checked,
     connection_error,
     environment_of,
     read_json,
+    socket_timeout,
     timeout_error,
 )
 from langchain_dbx_eval.errors import DatabricksError
@@ -41,10 +42,10 @@ _FAILURES = (aiohttp.ClientError, OSError)
 
 async def post(request: Request) -> Any:
     """Send a request, and read the JSON that answers it; the twin of `sync_transport.post`."""
-    deadline = Deadline(request.policy.timeout)
+    deadline = Deadline(request.timeout)
 
     async def attempt() -> Any:
-        async with await _open(request, deadline, deadline.left) as answer:
+        async with await _open(request, deadline, socket_timeout(deadline)) as answer:
             return read_json(await _read(answer, request, deadline), request)
 
     return await request.policy.run_async(attempt)
@@ -52,10 +53,8 @@ async def post(request: Request) -> Any:
 
 async def stream(request: Request) -> AsyncIterator[bytes]:
     """Send a request, and hand on its answer's bytes; the twin of `sync_transport.stream`."""
-    deadline = Deadline(request.policy.timeout)
-    opened = await request.policy.run_async(
-        lambda: _open(request, deadline, request.policy.read_timeout)
-    )
+    deadline = Deadline(request.timeout)
+    opened = await request.policy.run_async(lambda: _open(request, deadline, request.read_timeout))
     async with opened as answer:
         try:
             async for chunk in answer.content.iter_any():
@@ -82,7 +81,7 @@ async def _send(
     request: Request, deadline: Deadline, read_timeout: float
 ) -> aiohttp.ClientResponse:
     headers = request.headers_with(await _login_headers(request))
-    left = deadline.left
+    left = socket_timeout(deadline)
     timeout = aiohttp.ClientTimeout(
         sock_connect=min(CONNECT_TIMEOUT_S, left), sock_read=min(read_timeout, left)
     )
@@ -111,7 +110,7 @@ async def _send(
 
 async def _read(answer: aiohttp.ClientResponse, request: Request, deadline: Deadline) -> bytes:
     try:
-        return await asyncio.wait_for(answer.read(), deadline.left)
+        return await asyncio.wait_for(answer.read(), socket_timeout(deadline))
     except _TIMEOUTS as error:
         raise timeout_error(request) from error
     except _FAILURES as error:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
+from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import current_cluster_id
 from langchain_dbx_eval.client import sync_transport
 from langchain_dbx_eval.client.credentials import (
@@ -32,7 +33,6 @@ from langchain_dbx_eval.client.hooks import (
     show_hook,
 )
 from langchain_dbx_eval.client.request import Request
-from langchain_dbx_eval.client.retry import RetryPolicy
 from langchain_dbx_eval.client.targets import (
     LOCAL,
     DriverNodeApp,
@@ -291,7 +291,7 @@ class DatabricksConnection(BaseModel):
         return self._workspace
 
     def _policy(self) -> RetryPolicy:
-        return RetryPolicy(self.max_retries, self.timeout, self.stream_chunk_timeout)
+        return RetryPolicy(self.max_retries, self.timeout)
 
     def _app_headers(self) -> dict[str, str]:
         if not self._is_app:
@@ -314,7 +314,16 @@ class DatabricksConnection(BaseModel):
         elif self.route_optimized and isinstance(target, ServingEndpoint):
             target, login = self._optimized(target)
         url = target.url(login.host if login else "")
-        return Request(url, target, login, self._policy(), body, self._app_headers())
+        return Request(
+            url,
+            target,
+            login,
+            self._policy(),
+            body,
+            self._app_headers(),
+            timeout=self.timeout,
+            read_timeout=self.stream_chunk_timeout,
+        )
 
     def _optimized(self, endpoint: ServingEndpoint) -> tuple[OptimizedEndpoint, Credentials]:
         if isinstance(endpoint, OptimizedEndpoint):

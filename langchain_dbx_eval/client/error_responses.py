@@ -6,10 +6,9 @@ import html
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from langchain_dbx_eval._internal.retry import RETRYABLE_STATUS, parse_retry_after
 from langchain_dbx_eval.client.targets import Target
 from langchain_dbx_eval.errors import (
     AuthenticationError,
@@ -42,8 +41,6 @@ _WORDS_OF_A_REFUSED_LOGIN = "Invalid access token"
 _OVERFLOW = re.compile(
     r"context_length_exceeded|maximum context|context (length|window)|prompt is too long", re.I
 )
-# A 500 may be a model that fails on this very input; these say that the way there was blocked.
-_RETRYABLE_STATUS = frozenset({408, 429, 502, 503, 504})
 
 
 def error_of_answer(
@@ -80,8 +77,8 @@ def error_of_answer(
         error_code=code,
         request_id=headers.get("x-request-id"),
         target=str(target),
-        retryable=status in _RETRYABLE_STATUS,
-        retry_after=_seconds_to_wait(headers.get("Retry-After")),
+        retryable=status in RETRYABLE_STATUS,
+        retry_after=parse_retry_after(headers.get("Retry-After")),
     )
 
 
@@ -124,20 +121,3 @@ def _text_of_html(text: str) -> str:
         if match := re.search(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.IGNORECASE | re.DOTALL):
             return html.unescape(re.sub(r"<[^>]+>", " ", match.group(1)))
     return html.unescape(re.sub(r"<[^>]+>", " ", text))
-
-
-def _seconds_to_wait(retry_after: str | None) -> float | None:
-    """Read ``Retry-After``: seconds or an HTTP date (RFC 9110, section 10.2.3)."""
-    if retry_after is None:
-        return None
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=timezone.utc)
-    return max(0.0, (when - datetime.now(timezone.utc)).total_seconds())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -12,11 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_dbx_eval._internal import json_text
+from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import is_loopback
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.client.credentials import Credentials
 from langchain_dbx_eval.client.error_responses import error_of_answer, excerpt
-from langchain_dbx_eval.client.retry import RetryPolicy
 from langchain_dbx_eval.client.targets import Target
 from langchain_dbx_eval.errors import (
     AuthenticationError,
@@ -30,13 +30,13 @@ from langchain_dbx_eval.errors import (
 __all__ = [
     "CONNECT_TIMEOUT_S",
     "POOL_SIZE",
-    "Deadline",
     "Environment",
     "Request",
     "checked",
     "connection_error",
     "environment_of",
     "read_json",
+    "socket_timeout",
     "timeout_error",
 ]
 
@@ -60,9 +60,11 @@ class Request:
         login: Whose login to send; None sends none.
         payload: The JSON to send; None makes it a GET.
         headers: Further headers. Never shown.
-        policy: What is tried again, and for how long.
+        policy: The retry policy.
         streams: Whether the answer may come as events. An app of one's own, whose body has no
             place to ask for that, sees it by the `Accept` header.
+        timeout: Seconds for all attempts and waits together; for a stream, until it opens.
+        read_timeout: Seconds without a byte after which a stream has failed.
     """
 
     url: str
@@ -72,6 +74,8 @@ class Request:
     payload: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     streams: bool = False
+    timeout: float = 300.0
+    read_timeout: float = 120.0
 
     @property
     def method(self) -> str:
@@ -109,23 +113,6 @@ class Request:
         """Whether the login was refused, and a new one of the same user has been made."""
         refused = isinstance(error, AuthenticationError) and error.status_code == 401
         return refused and self.login is not None and self.login.refresh()
-
-
-class Deadline:
-    """The moment at which a call must have ended, all its tries included."""
-
-    def __init__(self, seconds: float) -> None:
-        self._at = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds until then, and never less than a millisecond, which sockets take for none."""
-        return max(self._at - time.monotonic(), 0.001)
-
-    @property
-    def passed(self) -> bool:
-        """Whether it has passed."""
-        return time.monotonic() >= self._at
 
 
 @dataclass(frozen=True)
@@ -176,6 +163,11 @@ def read_json(body: bytes, request: Request) -> Any:
         shown = excerpt(body) or "(nothing)"
         msg = f"The {request.target} answered something that is not JSON: {shown}"
         raise InvalidResponseError(msg, target=str(request.target), retryable=True) from error
+
+
+def socket_timeout(deadline: Deadline) -> float:
+    """Seconds until a deadline, at least 1 ms: sockets treat 0 as "no timeout"."""
+    return max(deadline.remaining, 0.001)
 
 
 def timeout_error(request: Request) -> RequestTimeoutError:

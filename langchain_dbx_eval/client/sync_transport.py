@@ -18,15 +18,16 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from typing_extensions import override
 
+from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval.client.request import (
     CONNECT_TIMEOUT_S,
     POOL_SIZE,
-    Deadline,
     Request,
     checked,
     connection_error,
     environment_of,
     read_json,
+    socket_timeout,
     timeout_error,
 )
 from langchain_dbx_eval.errors import DatabricksError
@@ -51,10 +52,10 @@ def post(request: Request) -> Any:
         DatabricksError: The subclass that fits: no connection, no time left, an answer that is
             not a success, or one that is not JSON.
     """
-    deadline = Deadline(request.policy.timeout)
+    deadline = Deadline(request.timeout)
 
     def attempt() -> Any:
-        with _open(request, deadline, deadline.left) as answer:
+        with _open(request, deadline, socket_timeout(deadline)) as answer:
             return read_json(_read(answer, request, deadline), request)
 
     return request.policy.run(attempt)
@@ -74,8 +75,8 @@ def stream(request: Request) -> Iterator[bytes]:
     Raises:
         DatabricksError: As `post`; a connection lost midway is a `ConnectionFailedError`.
     """
-    deadline = Deadline(request.policy.timeout)
-    opened = request.policy.run(lambda: _open(request, deadline, request.policy.read_timeout))
+    deadline = Deadline(request.timeout)
+    opened = request.policy.run(lambda: _open(request, deadline, request.read_timeout))
     with opened as answer:
         try:
             # read1 hands on what has arrived; iter_content would wait for a full chunk.
@@ -99,7 +100,7 @@ def _open(request: Request, deadline: Deadline, read_timeout: float) -> requests
 
 def _send(request: Request, deadline: Deadline, read_timeout: float) -> requests.Response:
     environment = environment_of(request.host)
-    left = deadline.left
+    left = socket_timeout(deadline)
     try:
         answer = _adapter_to(request.host).send(
             _prepared(request),

@@ -30,8 +30,8 @@ class EvaluationCallbackHandler(CaptureHandler):
 
     A call belongs to the record that ``metadata["request_id"]`` of its config names, else to the
     one that asks the same, else to the one that `match_fn` names. A call of no record is scored by
-    what needs no ground truth. All of this is done in the background: the chain is neither slowed nor
-    broken by it.
+    what needs no ground truth. All of this happens in the background: it neither slows the chain
+    nor breaks it.
 
     Latency is that of the call as LangChain tells it. In `batch`, LangChain takes a chain's steps
     for all inputs together, so each call lasts as long as the batch; `invoke` and `evaluate` tell

@@ -60,7 +60,7 @@ def agents_package() -> Any:
     except MissingDependencyError as error:
         msg = (
             "Managed datasets are written by databricks-agents, which is not installed. Run: "
-            "pip install 'langchain-dbx-eval[databricks]', or use a plain table: backend='warehouse'."
+            "pip install 'langchain-dbx-eval[databricks]', or use a table: backend='warehouse'."
         )
         raise MissingDependencyError(msg) from error
 

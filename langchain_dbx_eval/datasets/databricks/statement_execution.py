@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
-import tenacity
 
+from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets.databricks.row_upload import (
     Parameters,
     RowUploader,
@@ -21,7 +22,6 @@ from langchain_dbx_eval.datasets.databricks.row_upload import (
     volume_folder,
 )
 from langchain_dbx_eval.datasets.databricks.unity_catalog import (
-    Deadline,
     sdk_errors,
     table_info,
     workspace_client,
@@ -50,12 +50,7 @@ __all__ = ["Warehouse"]
 _LONGEST_PAUSE = 2.0
 _CHUNK_TRIES = 4
 # The SDK repeats what broke off before the answer began; this, what broke off in its middle.
-_REPEATED = tenacity.Retrying(
-    retry=tenacity.retry_if_exception_type(ConnectionFailedError),
-    stop=tenacity.stop_after_attempt(3),
-    wait=tenacity.wait_random(0, 0.5),
-    reraise=True,
-)
+_POLICY = RetryPolicy(2, is_retryable=lambda error: isinstance(error, ConnectionFailedError))
 # SQLSTATE, as Databricks gives it (Databricks, "SQLSTATE error codes").
 _BY_SQL_STATE: dict[str, type[DatabricksError]] = {
     "42P01": NotFoundError,
@@ -175,7 +170,7 @@ class _Statement:
                     wait_timeout=self._wait_timeout(),
                 )
 
-        return self._wait(_REPEATED(send))
+        return self._wait(_POLICY.run(send))
 
     def batches(self, response: StatementResponse) -> Iterator[pa.RecordBatch]:
         """The answer's batches, chunk by chunk; never a part of it for the whole."""
@@ -197,14 +192,14 @@ class _Statement:
 
     def _wait_timeout(self) -> str:
         # The API takes 0, or 5 to 50 seconds.
-        return "10s" if self._deadline.left() > 10 else "0s"
+        return "10s" if self._deadline.remaining > 10 else "0s"
 
     def _wait(self, response: StatementResponse) -> StatementResponse:
         pause = 0.1
         while _state(response) in _UNFINISHED:
-            if self._deadline.left() == 0:
+            if self._deadline.remaining == 0:
                 raise self._overdue(response)
-            self._deadline.pause(pause)
+            self._deadline.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
             with sdk_errors(self._where):
                 response = self._client.statement_execution.get_statement(

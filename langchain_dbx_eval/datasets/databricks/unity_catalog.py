@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -28,29 +26,10 @@ if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.service.catalog import TableInfo
 
-__all__ = ["Deadline", "facts_of", "sdk_errors", "table_info", "workspace_client"]
+__all__ = ["facts_of", "sdk_errors", "table_info", "workspace_client"]
 
 # The SDK retries 429 and 503 for so long by itself; ours is the shorter of this and the deadline.
 _RETRY_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """One span of time for all that has to be done in it."""
-
-    seconds: float
-    _end: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_end", time.monotonic() + self.seconds)
-
-    def left(self) -> float:
-        """Seconds left; 0 when it has passed."""
-        return max(0.0, self._end - time.monotonic())
-
-    def pause(self, seconds: float) -> None:
-        """Sleep, but not beyond the deadline."""
-        time.sleep(min(seconds, self.left()))
 
 
 def workspace_client(reach: LoadOptions) -> WorkspaceClient:

@@ -6,7 +6,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from langchain_dbx_eval.datasets.databricks.unity_catalog import Deadline, sdk_errors
+from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
 from langchain_dbx_eval.datasets.open_dataset import LoadOptions
 from langchain_dbx_eval.errors import (
     ConfigurationError,
@@ -65,7 +66,7 @@ def await_running(client: WorkspaceClient, warehouse_id: str, deadline: Deadline
         _words(found),
         _state(found),
         "starting it and waiting" if _state(found) in _ASLEEP else "waiting",
-        deadline.left(),
+        deadline.remaining,
     )
     if _state(found) in _ASLEEP:
         _start(client, warehouse_id)
@@ -81,12 +82,12 @@ def _wait_for_start(client: WorkspaceClient, warehouse_id: str, deadline: Deadli
         if state == "RUNNING":
             return
         seen_starting = seen_starting or state == "STARTING"
-        if state in _GONE or (state == "STOPPED" and (seen_starting or not grace.left())):
+        if state in _GONE or (state == "STOPPED" and (seen_starting or grace.passed)):
             raise _failure(found, f"did not start, and is {state} now")
-        if not deadline.left():
+        if not deadline.remaining:
             action = f"is still {state} after {deadline.seconds:.0f} s"
             raise _failure(found, f"{action}; pass a longer timeout=, or start it beforehand")
-        deadline.pause(pause)
+        deadline.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 

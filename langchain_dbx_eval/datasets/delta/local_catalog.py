@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tenacity
-
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.paths import catalog_root
+from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets.delta.reader import (
     CREATED_BY,
     DeltaSource,
@@ -137,16 +137,17 @@ class LocalTable(DeltaSource):
             RequestTimeoutError: Other processes kept the table locked all the time.
         """
         deltalake = require("deltalake", extra="delta")
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(deltalake.exceptions.CommitFailedError),
-            stop=tenacity.stop_after_attempt(COMMIT_TRIES),
-            wait=tenacity.wait_random(0, 0.05),
-            reraise=True,
+        lost_race = deltalake.exceptions.CommitFailedError
+        policy = RetryPolicy(
+            COMMIT_TRIES - 1,
+            is_retryable=lambda error: isinstance(error, lost_race),
+            initial_wait=0.05,
+            max_wait=0.05,
         )
         with spooled(records) as rows, table_lock(self.path):
             version: int | None = None
             for part in rows.parts():
-                version = retrying(self._merge_once, by_key(part))
+                version = policy.run(partial(self._merge_once, by_key(part)))
             return LocalTable(self._name, self.path, version)
 
     def _merge_once(self, incoming: dict[str, Row]) -> int:

@@ -55,7 +55,7 @@ def create_table(name: TableName, records: Iterable[EvalRecord], reach: LoadOpti
     """
     route = _CREATORS.get(reach.backend or _creating_route(reach))
     if route is None:
-        msg = f"backend={reach.backend!r} cannot create tables. Use one of {', '.join(map(repr, _CREATORS))}."
+        msg = f"backend={reach.backend!r} cannot create. Use {', '.join(map(repr, _CREATORS))}."
         raise ConfigurationError(msg)
     return route(name, records, reach)
 

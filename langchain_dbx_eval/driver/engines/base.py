@@ -6,7 +6,8 @@ The server looks for each and does without.
 
 All methods are called from many threads at once. One that waits looks at ``request.call`` every
 `POLL_S` seconds and lets the exception of `RequestContext.check` through, so that a deadline is
-kept and a client that left costs nothing. What is wrong with a request an engine says by `RequestError`.
+kept and a client that left costs nothing.
+An engine refuses a request with `RequestError`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
-from langchain_dbx_eval.client.retry import retry_listener
+from langchain_dbx_eval._internal.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
 from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Recording, RunCapture

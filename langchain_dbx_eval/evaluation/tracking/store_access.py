@@ -13,16 +13,14 @@ from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from tenacity import Retrying, retry_if_exception, stop_after_attempt
-from tenacity.wait import wait_random_exponential
 
+from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.errors import TrackingError
 
 __all__ = ["is_passing", "probe", "shown", "tracking_error", "with_retries"]
 
 _Answer = TypeVar("_Answer")
 _PROBE_SECONDS = 5
-_ATTEMPTS = 5
 _OTHERS_WRITE = ("database is locked", "IntegrityError", "UniqueViolation")
 _SECRET = re.compile("pass|pwd|token|secret|key", re.IGNORECASE)
 
@@ -56,15 +54,9 @@ def with_retries(tracking_uri: str, action: Callable[[bool], _Answer]) -> _Answe
     Raises:
         TrackingError: It failed, for good or five times.
     """
-    tries = Retrying(
-        retry=retry_if_exception(is_passing),
-        stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        reraise=True,
-    )
     attempts = count(1)
     try:
-        return tries(lambda: action(next(attempts) > 1))
+        return _POLICY.run(lambda: action(next(attempts) > 1))
     except TrackingError:
         raise
     except Exception as error:
@@ -86,6 +78,9 @@ def is_passing(error: BaseException) -> bool:
         # 501 is how a server refuses what it cannot do.
         return status >= 500 and status != 501
     return isinstance(error, MlflowException) and error.error_code == "TEMPORARILY_UNAVAILABLE"
+
+
+_POLICY = RetryPolicy(4, is_retryable=is_passing, initial_wait=0.2, max_wait=5)
 
 
 def tracking_error(tracking_uri: str, error: BaseException) -> TrackingError:

@@ -8,13 +8,18 @@ import logging
 import time
 from typing import Any, NamedTuple
 
-import tenacity
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
-from langchain_dbx_eval.client.retry import retry_listener
+from langchain_dbx_eval._internal.retry import (
+    RetryPolicy,
+    is_transient,
+    rate_limit_error,
+    retry_listener,
+    status_of,
+)
 from langchain_dbx_eval.errors import DatabricksError
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
 from langchain_dbx_eval.scoring.judges.backend import Verdict
@@ -56,7 +61,7 @@ class ChatJudge:
     ) -> None:
         self._model = model
         self._limiter = AdaptiveLimiter(max_concurrency)
-        self._max_retries = max_retries
+        self._policy = RetryPolicy(max_retries, is_retryable=_is_transient)
         self._takes_schema = True
         self._held: dict[Scale, Runnable[Any, Any]] = {}
         self._name = _name(model)
@@ -140,15 +145,9 @@ class ChatJudge:
         return self._held[scale]
 
     async def _call(self, model: Runnable[Any, Any], messages: list[BaseMessage]) -> Any:
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_is_transient),
-            stop=tenacity.stop_after_attempt(self._max_retries + 1),
-            wait=tenacity.wait_exponential(0.5, max=20) + tenacity.wait_random(0, 0.5),
-            reraise=True,
-        )
         while True:
             try:
-                answer: Any = await retrying(model.ainvoke, messages)
+                answer: Any = await self._policy.run_async(lambda: model.ainvoke(messages))
             except Exception as error:
                 if not self._limiter.on_error(error) or self._limiter.exhausted:
                     raise
@@ -161,11 +160,9 @@ class ChatJudge:
 
 def _is_transient(error: BaseException) -> bool:
     """Whether a call may succeed when it is made again, and nobody has done so yet."""
-    if isinstance(error, DatabricksError):
-        return False  # our own clients have retried already
-    if getattr(error, "is_retryable", False) or isinstance(error, TimeoutError | ConnectionError):
-        return True
-    return getattr(error, "status_code", None) in _TRANSIENT_STATUS
+    if isinstance(error, DatabricksError) or rate_limit_error(error) is not None:
+        return False  # our own clients have retried already; the limiter handles 429
+    return is_transient(error) or status_of(error) in _TRANSIENT_STATUS
 
 
 def _name(model: BaseChatModel) -> str:

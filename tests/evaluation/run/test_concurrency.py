@@ -104,7 +104,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("patience", [0, 2], ids=["the chain gives up", "the client retries"])
     def test_every_row_is_answered(self, workspace, patience, monkeypatch):
-        monkeypatch.setattr(pace, "_SHORTEST_PAUSE_S", 0.05)
+        monkeypatch.setattr(pace, "_MIN_PAUSE_S", 0.05)
         workspace.add_endpoint("chat", lambda messages, temperature: "fine", kind="chat")
         workspace.fail("chat", status=429, times=12, retry_after=0)
         model = ChatDatabricks(model="chat", temperature=0.0, max_retries=patience)
@@ -115,7 +115,7 @@ class TestRefusals:
         assert {row.outcome.response.text for row in result.rows} == {"fine"}
 
     def test_an_endpoint_that_only_refuses_fails_its_rows_in_the_end(self, workspace, monkeypatch):
-        monkeypatch.setattr(pace, "_SHORTEST_PAUSE_S", 0.001)
+        monkeypatch.setattr(pace, "_MIN_PAUSE_S", 0.001)
         workspace.add_endpoint("chat", lambda messages: "never", kind="chat")
         workspace.fail("chat", status=429, times=None)
 
@@ -125,7 +125,7 @@ class TestRefusals:
         assert all("RateLimitError" in row.outcome.error for row in result.failures)
 
     def test_anybodys_429_is_understood(self, monkeypatch):
-        monkeypatch.setattr(pace, "_SHORTEST_PAUSE_S", 0.001)
+        monkeypatch.setattr(pace, "_MIN_PAUSE_S", 0.001)
 
         class Answer:
             status_code = 429

@@ -365,7 +365,7 @@ def test_scoring_works_where_a_loop_is_running(mlflow_store: str) -> None:
 def test_a_judge_that_says_429_is_asked_less_at_once_and_gives_every_verdict(
     workspace: LocalWorkspace, mlflow_store: str, monkeypatch: pytest.MonkeyPatch, patience: int
 ) -> None:
-    monkeypatch.setattr(pace, "_SHORTEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(pace, "_MIN_PAUSE_S", 0.05)
     workspace.add_endpoint("judge", lambda messages, **params: verdict("yes"), kind="chat")
     workspace.fail("judge", status=429, times=12, retry_after=0)
     judge = ChatDatabricks(model="judge", max_retries=patience)

@@ -1,0 +1,206 @@
+"""The one retry policy: which failures are retried, how often, and how long to wait.
+
+Clients, datasets, judges and MLflow tracking all retry by `RetryPolicy`. They differ only in its
+fields.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_dbx_eval.errors import DatabricksError
+
+if TYPE_CHECKING:
+    import tenacity
+
+__all__ = [
+    "RETRYABLE_STATUS",
+    "RetryPolicy",
+    "is_transient",
+    "parse_retry_after",
+    "rate_limit_error",
+    "retry_after",
+    "retry_listener",
+    "status_of",
+]
+
+_Result = TypeVar("_Result")
+
+RETRYABLE_STATUS = frozenset({408, 429, 502, 503, 504})
+"""HTTP statuses that may succeed later. 500 is not one: a model may fail on this very input."""
+
+_TOO_MANY_REQUESTS = 429
+
+retry_listener: ContextVar[Callable[[BaseException], object] | None] = ContextVar(
+    "retry_listener", default=None
+)
+"""Called before each retry with the error. A scheduler of many concurrent calls uses it to slow all
+of them down. Threads see it only if they were started with a copy of the context."""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Retry a call with exponential backoff.
+
+    The wait is random within a window that doubles with each retry ("full jitter": AWS
+    Architecture Blog, "Exponential Backoff And Jitter"), unless the failure names a wait
+    (``Retry-After``), which is obeyed.
+
+    Attributes:
+        max_retries: Attempts after the first one.
+        timeout: Seconds for all attempts and waits together; None: no timeout. A wait that would
+            exceed it is not started: the last error is raised instead.
+        is_retryable: Whether an error may be retried; default: `is_transient`.
+        initial_wait: Seconds, the size of the first window.
+        max_wait: Seconds, the largest window.
+    """
+
+    max_retries: int
+    timeout: float | None = None
+    is_retryable: Callable[[BaseException], bool] | None = None
+    initial_wait: float = 0.5
+    max_wait: float = 30.0
+
+    def run(self, attempt: Callable[[], _Result]) -> _Result:
+        """Call `attempt` until it succeeds, fails for good, or the policy is exhausted.
+
+        The first attempt runs outside tenacity: most calls need no other one, and setting up
+        tenacity takes as long as the rest of our own work on a call.
+
+        Raises:
+            Exception: The last error of `attempt`.
+        """
+        started = time.monotonic()
+        try:
+            return attempt()
+        except Exception as error:
+            if not self._may_retry(error):
+                raise
+            failed = [error]
+
+        def repeat() -> _Result:
+            if failed:
+                raise failed.pop()
+            return attempt()
+
+        # Imported by the first call that fails: most processes never need it.
+        import tenacity
+
+        return tenacity.Retrying(**self._options(started))(repeat)
+
+    async def run_async(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Await `attempt` as `run` calls it."""
+        started = time.monotonic()
+        try:
+            return await attempt()
+        except Exception as error:
+            if not self._may_retry(error):
+                raise
+            failed = [error]
+
+        async def repeat() -> _Result:
+            if failed:
+                raise failed.pop()
+            return await attempt()
+
+        import tenacity
+
+        return await tenacity.AsyncRetrying(**self._options(started))(repeat)
+
+    def _may_retry(self, error: BaseException) -> bool:
+        return (self.is_retryable or is_transient)(error)
+
+    def _options(self, started: float) -> dict[str, Any]:
+        import tenacity
+
+        backoff = tenacity.wait_random_exponential(multiplier=self.initial_wait, max=self.max_wait)
+        stop: Any = tenacity.stop_after_attempt(self.max_retries + 1)
+        if self.timeout is not None:
+            stop |= tenacity.stop_before_delay(self.timeout - (time.monotonic() - started))
+        return {
+            "retry": tenacity.retry_if_exception(self._may_retry),
+            "wait": lambda state: _requested_wait(state) or backoff(state),
+            "stop": stop,
+            "before_sleep": _notify_listener,
+            "reraise": True,
+        }
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later, judged by the error alone.
+
+    A `DatabricksError` says so itself; of other libraries' errors, those of the connection and
+    those with a status of `RETRYABLE_STATUS` are transient.
+    """
+    if isinstance(error, DatabricksError):
+        return error.retryable
+    if getattr(error, "is_retryable", False) or isinstance(error, TimeoutError | ConnectionError):
+        return True
+    return status_of(error) in RETRYABLE_STATUS
+
+
+def rate_limit_error(error: BaseException | None) -> BaseException | None:
+    """Return the 429 among an error and its causes; None if there is none."""
+    return next((e for e in _with_causes(error) if status_of(e) == _TOO_MANY_REQUESTS), None)
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Return the seconds that an error asks to wait (its ``Retry-After``); None if it does not."""
+    seconds = getattr(error, "retry_after", None)
+    return float(seconds) if isinstance(seconds, int | float) else None
+
+
+def parse_retry_after(header: str | None) -> float | None:
+    """Parse ``Retry-After``: seconds or an HTTP date (RFC 9110, section 10.2.3).
+
+    Returns:
+        Seconds from now, at least 0; None if there is no header or it cannot be parsed.
+    """
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=timezone.utc)
+    return max(0.0, (when - datetime.now(timezone.utc)).total_seconds())
+
+
+def status_of(error: BaseException) -> Any:
+    """Return the HTTP status that an error of any client carries; None if it has none."""
+    # Our errors, OpenAI's and LangChain's carry the status; requests' and httpx's carry a response.
+    status = getattr(error, "status_code", None)
+    return status if status else getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+
+
+def _requested_wait(state: tenacity.RetryCallState) -> float | None:
+    """Seconds that the last error asks to wait; a moment if it asks for 0."""
+    error = state.outcome.exception() if state.outcome else None
+    seconds = None if error is None else retry_after(error)
+    return None if seconds is None else max(seconds, 0.001)
+
+
+def _notify_listener(state: tenacity.RetryCallState) -> None:
+    listener = retry_listener.get()
+    error = state.outcome.exception() if state.outcome else None
+    if listener is not None and error is not None:
+        listener(error)
