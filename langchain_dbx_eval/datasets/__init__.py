@@ -1,12 +1,16 @@
-"""Evaluation records, and where they come from.
+"""Evaluation datasets: records, and the sources and tables that they are read from.
 
-- `dataset`: `EvalDataset`, which is what users hold.
-- `records`: one record, in either vocabulary, checked; `reading`: many of them.
-- `catalog`: what `EvalDataset.load` takes, in the order in which it is tried.
-- `names`, `named`: three-level names, and where they are looked up.
-- `local_catalog`, `delta`: Delta tables in a folder, under those names; `rows`: how records lie
-  there.
-- `files`, `frames`, `memory`: the other sources; `derived`: datasets made of datasets.
+Modules:
+    dataset: `EvalDataset`, the public class.
+    record: `EvalRecord`, one validated record; its key; a document's URI.
+    base: the interfaces `OpenDataset`, `DatasetSource` and `TableBackend`, and `LoadOptions`.
+    views: filters, samples and splits.
+    preview: the HTML preview in notebooks.
+    mlflow_input: a dataset as the input of an MLflow run.
+    schema: table names, row validation, and the codecs of records in tables and in MLflow.
+    sources: what `EvalDataset.load` accepts; `sources.registry` lists it.
+    delta: Delta tables, and the local catalog.
+    databricks: tables in a workspace: SQL warehouse, Spark, credential vending, managed datasets.
 """
 
 from langchain_dbx_eval.datasets.dataset import EvalDataset

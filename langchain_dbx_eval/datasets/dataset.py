@@ -1,4 +1,4 @@
-"""`EvalDataset`: an evaluation dataset, wherever it comes from."""
+"""`EvalDataset`: an evaluation dataset from any source."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions, OpenDataset, SupportsMerge
 from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
-from langchain_dbx_eval.datasets.open_dataset import (
-    DatasetInfo,
-    LoadOptions,
-    OpenDataset,
-    SupportsMerge,
-)
 from langchain_dbx_eval.datasets.preview import preview_html
 from langchain_dbx_eval.datasets.record import EvalRecord
-from langchain_dbx_eval.datasets.schema.row_codec import fingerprint_of
+from langchain_dbx_eval.datasets.schema.row_codec import digest_of
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
-from langchain_dbx_eval.datasets.schema.validation import checked, numbered
+from langchain_dbx_eval.datasets.schema.validation import parse_rows, validate_rows
 from langchain_dbx_eval.datasets.sources.files import export_template, write_jsonl
+from langchain_dbx_eval.datasets.sources.mlflow_store import export
+from langchain_dbx_eval.datasets.sources.mlflow_traces import open_traces
 from langchain_dbx_eval.datasets.sources.registry import open_source
 from langchain_dbx_eval.datasets.sources.table_resolver import create_table
-from langchain_dbx_eval.datasets.views import Derived, part_of, sample_keys
+from langchain_dbx_eval.datasets.views import FilteredDataset, sample_ids, split_by_hash
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError, SchemaError
 
 if TYPE_CHECKING:
@@ -41,10 +38,10 @@ Records = Iterable[EvalRecord | Mapping[str, Any]]
 
 
 class EvalDataset:
-    """A set of evaluation records, pinned to the version that it was opened at.
+    """A set of evaluation records, pinned to the version at which it was opened.
 
-    Made by `load`, `create`, `get_or_create` and `from_traces`, never directly. Iterating streams:
-    a table of a million records is never in memory as a whole.
+    Created by `load`, `create`, `get_or_create` and `from_traces`. Iteration streams the records: a
+    table of a million records is never in memory as a whole.
     """
 
     def __init__(self, opened: OpenDataset) -> None:
@@ -68,31 +65,32 @@ class EvalDataset:
             source: A three-level name (``"main.default.questions"``); a list of dicts or
                 `EvalRecord`s; a pandas, polars, Spark, Arrow or Hugging Face frame; an MLflow
                 dataset; the path of a ``.jsonl``, ``.json``, ``.csv``, ``.parquet`` or ``.yaml``
-                file or of a Delta folder; or a dataset, which is returned as it is.
-            backend: For a name, the route: ``"spark"``, ``"warehouse"``, ``"local"``, ``"delta"``
-                (Unity Catalog's credentials for the table's storage), ``"managed"`` (Databricks'
-                service for evaluation datasets); None takes the first that can, of all but the
-                last. For any text, ``"mlflow"``: the name of a dataset in MLflow's own store.
+                file or of a Delta folder; or an `EvalDataset`, which is returned unchanged.
+            backend: For a name, where to find its table: ``"spark"``, ``"warehouse"``,
+                ``"local"``, ``"delta"`` (the table's files, with credentials that Unity Catalog
+                vends) or ``"managed"`` (Databricks' managed evaluation datasets); default: the
+                first of these that is available, except ``"managed"``. For any other string,
+                ``"mlflow"``: the name of a dataset in MLflow's own store.
             version: The version to read; default: the newest.
             warehouse_id: The SQL warehouse; default: ``DATABRICKS_WAREHOUSE_ID``.
             workspace_client: A `databricks.sdk.WorkspaceClient`; default: the SDK's own login.
-            timeout: Seconds for all that a warehouse is asked, its start included.
-            volume: A volume (``"/Volumes/main/default/uploads"``) that merges beyond 4 MiB pass
-                through to a warehouse, as one file each; default: ``DBX_EVAL_VOLUME``, and without
-                it they go in parts.
+            timeout: Total timeout of a warehouse's statement in seconds, including start-up.
+            volume: A volume (``"/Volumes/main/default/uploads"``) through which merges of more
+                than 4 MiB are uploaded for a warehouse, as one file each; default:
+                ``DBX_EVAL_VOLUME``. Without a volume they are merged in batches.
 
         Returns:
-            The dataset. Rows that break the schema are in its `errors`, the others in it.
+            The dataset. Invalid rows are listed in its `errors`, and are not part of it.
 
         Raises:
-            NotFoundError: There is no such table, version or file.
-            ConfigurationError: The source is nothing that a dataset can be read from.
-            WarehouseError: The warehouse did not start, or refused the statement.
+            NotFoundError: The table, the version or the file does not exist.
+            ConfigurationError: The source is not supported.
+            WarehouseError: The warehouse did not start, or the statement failed.
         """
         if isinstance(source, cls):
             return source
-        reach = LoadOptions(backend, version, warehouse_id, workspace_client, timeout, volume)
-        return cls(open_source(source, reach))
+        options = LoadOptions(backend, version, warehouse_id, workspace_client, timeout, volume)
+        return cls(open_source(source, options))
 
     @classmethod
     def create(
@@ -110,45 +108,51 @@ class EvalDataset:
 
         Args:
             name: Its three-level name.
-            records: Records to begin with.
+            records: Initial records, or rows of either vocabulary.
             backend: ``"warehouse"``, ``"spark"``, ``"local"``, or ``"managed"`` for a dataset that
-                Databricks' UI shows among its experiment's; None takes a warehouse where one is
-                set, Spark in a notebook or job on Databricks, else the local catalog.
+                Databricks' UI shows in its experiment; default: a warehouse if one is configured,
+                else Spark in a notebook or job on Databricks, else the local catalog.
             warehouse_id: As for `load`.
             workspace_client: As for `load`.
             timeout: As for `load`.
             volume: As for `load`.
 
+        Returns:
+            The new dataset.
+
         Raises:
-            AlreadyExistsError: There is a table of this name.
-            ConfigurationError: The name is not one.
-            SchemaError: A record breaks the schema; nothing has been created then.
-            WarehouseError: The warehouse did not start, or refused the statement.
+            AlreadyExistsError: A table of this name exists.
+            ConfigurationError: The name is invalid, or the backend cannot create tables.
+            SchemaError: A record is invalid; nothing was created.
+            WarehouseError: The warehouse did not start, or the statement failed.
         """
-        reach = LoadOptions(backend, None, warehouse_id, workspace_client, timeout, volume)
-        return cls(create_table(TableName.parse(name), checked(records), reach))
+        options = LoadOptions(backend, None, warehouse_id, workspace_client, timeout, volume)
+        return cls(create_table(TableName.parse(name), validate_rows(records), options))
 
     @classmethod
-    def get_or_create(cls, name: str, **reach: Any) -> EvalDataset:
-        """Create a table for a dataset, or open the one that there is.
+    def get_or_create(cls, name: str, **options: Any) -> EvalDataset:
+        """Create an empty table for a dataset, or open the existing one.
 
         Args:
             name: Its three-level name.
-            **reach: `backend`, `warehouse_id`, `workspace_client`, `timeout` and `volume`, as for
+            **options: `backend`, `warehouse_id`, `workspace_client`, `timeout` and `volume`, as for
                 `create`.
 
+        Returns:
+            The dataset.
+
         Raises:
-            SchemaError: There is a table of this name, but it is not of evaluation records.
+            SchemaError: The existing table does not contain evaluation records.
         """
         try:
-            return cls.create(name, **reach)
+            return cls.create(name, **options)
         except AlreadyExistsError:
-            dataset = cls.load(name, **reach)
+            dataset = cls.load(name, **options)
         columns = dataset.schema or {}
         if not {"inputs", "request"} & columns.keys():
             msg = (
-                f"There is a table {name}, but it is not of evaluation records: it has neither a "
-                f"column 'inputs' nor 'request', but {', '.join(columns)}. Choose another name."
+                f"The table {name} exists, but has no column 'inputs' or 'request'. Its columns "
+                f"are {', '.join(columns)}. Choose another name."
             )
             raise SchemaError(msg)
         return dataset
@@ -157,229 +161,244 @@ class EvalDataset:
     def from_traces(
         cls, experiment: str | None = None, *, filter_string: str | None = None, limit: int = 1_000
     ) -> EvalDataset:
-        """Make records of an experiment's traces, in memory.
+        """Convert the traces of an MLflow experiment to records, in memory.
 
         Args:
-            experiment: The MLflow experiment's name or id; default: the current one.
+            experiment: The experiment's name or id; default: the current one.
             filter_string: MLflow's search expression, such as ``"trace.status = 'OK'"``.
-            limit: The most traces that are taken, the newest first.
+            limit: The maximum number of traces; the newest are read.
 
         Returns:
-            A dataset: each trace's root input and output, retrieved documents, and expectations
-            that people have noted on it.
+            A dataset with the inputs and outputs of each trace's root span, the documents of its
+            retriever spans, and the expectations that were logged on it.
 
         Raises:
-            NotFoundError: There is no such experiment.
+            NotFoundError: The experiment does not exist.
         """
-        from langchain_dbx_eval.datasets.sources.mlflow_traces import open_traces
-
         return cls(open_traces(experiment, filter_string, limit))
 
     @staticmethod
     def export_template(path: str | Path) -> Path:
-        """Write a commented YAML file to fill in by hand, which `load` reads.
+        """Write a commented YAML file for records written by hand, which `load` reads.
+
+        Args:
+            path: The new file.
+
+        Returns:
+            `path`.
 
         Raises:
-            AlreadyExistsError: There is a file of this name.
+            AlreadyExistsError: The file exists.
         """
         return export_template(Path(path))
 
     def merge_records(self, records: Records) -> EvalDataset:
-        """Add records to the table; the same inputs are one record, so doing it twice is safe.
+        """Add records to the table, by their inputs: merging the same records twice is safe.
 
         Args:
             records: Records, or rows of either vocabulary.
 
         Returns:
-            This dataset, now pinned to the version that holds them.
+            This dataset, now pinned to the version that contains them.
 
         Raises:
-            ConfigurationError: The dataset has no table behind it.
-            SchemaError: A record breaks the schema; none has been added then.
+            ConfigurationError: The source does not support merging.
+            SchemaError: A record is invalid; nothing was merged.
         """
         if not isinstance(self._opened, SupportsMerge):
             msg = (
-                f"This dataset was read from {self.source}, which cannot be added to. "
-                "Put it in a table first: EvalDataset.create('main.default.…', dataset)."
+                f"Records cannot be merged into {self.source}. "
+                "Create a table first: EvalDataset.create('main.default.…', dataset)."
             )
             raise ConfigurationError(msg)
-        self._opened = self._opened.merge(checked(records))
-        for cached in ("digest", "errors", "_facts", "schema", "_length"):
+        self._opened = self._opened.merge(validate_rows(records))
+        for cached in ("digest", "errors", "_info", "schema", "_length"):
             self.__dict__.pop(cached, None)
         return self
 
     @property
     def name(self) -> str | None:
-        """The table's three-level name, where there is one."""
+        """The table's three-level name, or the name of an MLflow dataset; else None."""
         return self._opened.name
 
     @property
     def source(self) -> str:
-        """Where the records come from, in words."""
+        """Where the records come from, as a phrase."""
         return self._opened.description
 
     @property
     def backend(self) -> str:
-        """The route by which they come, such as ``"local"`` or ``"warehouse"``."""
+        """The backend that opened it, such as ``"local"``, ``"warehouse"`` or ``"frame"``."""
         return self._opened.backend
 
     @property
     def path(self) -> Path | None:
-        """The folder of the Delta table behind it, where it is in the local catalog."""
+        """The folder of the Delta table in the local catalog; None for other sources."""
         return self._opened.path if isinstance(self._opened, LocalTable) else None
 
     @property
     def version(self) -> int | str | None:
-        """The version that the records are read from, where there are versions."""
+        """The version that is read; None if the source has no versions."""
         return self._opened.version
 
     @property
     def dataset_id(self) -> str | None:
-        """The id that the source gives it."""
-        return self._facts.dataset_id
+        """The source's id of the dataset, if it has one."""
+        return self._info.dataset_id
 
     @property
     def created_by(self) -> str | None:
-        """Who created it, where the source knows."""
-        return self._facts.created_by
+        """The user who created the dataset, if the source stores it."""
+        return self._info.created_by
 
     @property
     def last_update_time(self) -> datetime | None:
-        """When it was last changed, where the source knows."""
-        return self._facts.last_update_time
+        """The time of the last change, with its time zone, if the source stores it."""
+        return self._info.last_update_time
 
     @cached_property
     def schema(self) -> dict[str, str] | None:
-        """The source's columns and their types, where it has some."""
+        """The source's types by column; None if it has no schema."""
         return self._opened.schema()
 
     @cached_property
     def errors(self) -> tuple[SchemaError, ...]:
-        """One error for each row of the source that is no record."""
+        """One error for each invalid row of the source."""
         if self._opened.count() is not None:
             return ()
-        return tuple(row for row in numbered(self._opened.rows()) if isinstance(row, SchemaError))
+        return tuple(row for row in parse_rows(self._opened.rows()) if isinstance(row, SchemaError))
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of the content: the same in whatever order and store the records lie."""
-        return self._opened.digest() or fingerprint_of(self)
+        """A digest of the content: 16 hexadecimal digits, the same for any order and source."""
+        return self._opened.digest() or digest_of(self)
 
-    def filter(self, keep: Callable[[EvalRecord], bool]) -> EvalDataset:
-        """The records that pass a test."""
-        return self._derived(keep, "filter")
+    def filter(self, predicate: Callable[[EvalRecord], bool]) -> EvalDataset:
+        """Return the records for which `predicate` is true."""
+        return self._filtered(predicate, "filter")
 
     def sample(self, n: int, *, seed: int = 0) -> EvalDataset:
-        """Some `n` records: by hash, so the same ones in whatever order they lie.
+        """Return a sample of `n` records, chosen by hash and so independent of their order.
+
+        Args:
+            n: The size of the sample.
+            seed: Another seed results in another sample.
 
         Raises:
             ConfigurationError: `n` is negative.
         """
-        chosen = sample_keys(self, n, seed)
-        return self._derived(lambda record: record.request_id in chosen, f"sample of {n}")
+        ids = sample_ids(self, n, seed)
+        return self._filtered(lambda record: record.request_id in ids, f"sample of {n}")
 
     def split(self, fractions: Mapping[str, float], *, seed: int = 0) -> dict[str, EvalDataset]:
-        """Cut it in parts of about the given shares, such as ``{"dev": 0.8, "test": 0.2}``.
+        """Split the dataset into parts of about the given fractions.
 
-        A record's part is told by its inputs alone, so it stays there when the dataset grows.
-
-        Raises:
-            ConfigurationError: A share is not above 0.
-        """
-        part = part_of(fractions, seed)
-
-        def only(name: str) -> EvalDataset:
-            return self._derived(lambda record: part(record) == name, f"part {name!r}")
-
-        return {name: only(name) for name in fractions}
-
-    def snapshot(self, to: str | Path | None = None) -> EvalDataset:
-        """Copy the records, so that nothing that happens to the source changes them.
+        The inputs of a record determine its part, which does not change when records are added.
 
         Args:
-            to: A three-level name in the local catalog, or a ``.jsonl`` file; default: a table
-                of the local catalog that is named after the content, and is made only once.
+            fractions: Fractions by part, such as ``{"dev": 0.8, "test": 0.2}``; they are normalized
+                to a sum of 1.
+            seed: Another seed results in another split.
+
+        Returns:
+            The parts by name.
+
+        Raises:
+            ConfigurationError: A fraction is not positive.
+        """
+        part_of = split_by_hash(fractions, seed)
+
+        def part(name: str) -> EvalDataset:
+            return self._filtered(lambda record: part_of(record) == name, f"part {name!r}")
+
+        return {name: part(name) for name in fractions}
+
+    def snapshot(self, to: str | Path | None = None) -> EvalDataset:
+        """Copy the records, so that changes of the source do not affect them.
+
+        Args:
+            to: A three-level name in the local catalog, or a ``.jsonl`` file; default: a table of
+                the local catalog that is named after the digest, and is created only once.
 
         Returns:
             The copy.
 
         Raises:
-            AlreadyExistsError: There is such a table or file.
+            AlreadyExistsError: The table or the file exists.
+            ConfigurationError: `to` is neither.
         """
         if to is None:
-            stem = TableName.parse(self.name).table if self.name else "records"
-            name = TableName.parse(f"snapshots.{self.backend}.`{stem}_{self.digest}`")
-            if LocalTable.exists(name):
-                return EvalDataset(LocalTable.open(name))
-            return EvalDataset(LocalTable.create(name, self))
+            has_table_name = self.name is not None and looks_like_table_name(self.name)
+            stem = TableName.parse(self.name or "").table if has_table_name else "records"
+            to = f"snapshots.{self.backend}.`{stem}_{self.digest}`"
+            if LocalTable.exists(name := TableName.parse(to)):
+                return EvalDataset(LocalTable.open(name, LoadOptions()))
         if isinstance(to, str) and looks_like_table_name(to):
             return EvalDataset(LocalTable.create(TableName.parse(to), self))
         path = Path(to)
         if path.suffix.lower() != ".jsonl":
-            msg = f"A snapshot goes to a three-level name or a .jsonl file, not to {str(to)!r}."
+            msg = f"`to` must be a three-level name or a .jsonl file, got {str(to)!r}."
             raise ConfigurationError(msg)
         write_jsonl(path, (record.to_row() for record in self))
         return EvalDataset.load(path)
 
     def mlflow_input(self) -> MlflowDataset:
-        """The dataset as `mlflow.log_input` takes it: name, digest, schema, and its source."""
-        from langchain_dbx_eval.datasets.mlflow_input import describe
+        """Return the dataset for `mlflow.log_input`: name, digest, schema and source."""
+        from langchain_dbx_eval.datasets.mlflow_input import EvaluationInput
 
-        return describe(self.name or "records", self.digest, len(self), self._opened)
+        return EvaluationInput(self._opened, self.name or "records", self.digest, len(self))
 
     def to_mlflow(self, name: str | None = None) -> MlflowEvaluationDataset:
-        """The records as a dataset of MLflow's own store, for its UI and `mlflow.genai.evaluate`.
+        """Export the records to MLflow's own store, for its UI and `mlflow.genai.evaluate`.
 
         Args:
-            name: Its name there; default: this dataset's. One that is there already is merged
-                into.
+            name: The name of the MLflow dataset; default: this dataset's. If it exists, the records
+                are merged into it.
 
         Returns:
             An `mlflow.genai.datasets.EvaluationDataset`.
 
         Raises:
-            ConfigurationError: There is no name, or MLflow has several datasets of this name.
-            SchemaError: MLflow refuses a record; none has been added then.
+            ConfigurationError: There is no name, or several MLflow datasets have this name.
+            SchemaError: MLflow rejected a record; nothing was exported.
         """
-        from langchain_dbx_eval.datasets.sources.mlflow_store import export
-
-        if (name or self.name) is None:
-            msg = "MLflow's datasets have names, and this one has none: to_mlflow('a name')."
+        name = name or self.name
+        if not name:
+            msg = "An MLflow dataset requires a name, and this dataset has none: to_mlflow('name')."
             raise ConfigurationError(msg)
-        exported: MlflowEvaluationDataset = export(name or self.name or "", self)
-        return exported
+        return export(name, self)
 
     def to_pandas(self) -> pd.DataFrame:
-        """All records as a pandas frame, in Agent Evaluation's columns."""
+        """Return all records as a pandas DataFrame, in Agent Evaluation's columns."""
         import pandas as pd
 
         return pd.DataFrame([record.to_row() for record in self])
 
     def __iter__(self) -> Iterator[EvalRecord]:
-        bad = 0
-        for row in numbered(self._opened.rows()):
+        invalid = 0
+        for row in parse_rows(self._opened.rows()):
             if isinstance(row, SchemaError):
-                bad += 1
+                invalid += 1
             else:
                 yield row
-        if bad:
-            _logger.warning("%d rows of %s are no records: see .errors", bad, self.source)
+        if invalid:
+            _logger.warning("%d invalid rows of %s are skipped: see .errors", invalid, self.source)
 
     def __len__(self) -> int:
         return self._length
 
     def __bool__(self) -> bool:
-        """A dataset is always true: to ask for its length may mean to read it."""
+        """Return True, also for an empty dataset: `len` may have to read all records."""
         return True
 
     def __repr__(self) -> str:
-        at = f", version {self.version}" if self.version is not None else ""
+        version = f", version {self.version}" if self.version is not None else ""
         count = self._opened.count()
-        many = "records" if count is None else f"{count} records"
-        return f"EvalDataset({self.name or 'unnamed'}{at}: {many} from {self.source})"
+        records = "records" if count is None else f"{count} records"
+        return f"EvalDataset({self.name or 'unnamed'}{version}: {records} from {self.source})"
 
     def _repr_html_(self) -> str:
-        facts = {
+        properties = {
             "name": self.name,
             "source": self.source,
             "version": self.version,
@@ -387,7 +406,7 @@ class EvalDataset:
             "created by": self.created_by,
             "last update": self.last_update_time,
         }
-        return preview_html(facts, itertools.islice(self, 5))
+        return preview_html(properties, itertools.islice(self, 5))
 
     @cached_property
     def _length(self) -> int:
@@ -395,10 +414,10 @@ class EvalDataset:
         return sum(1 for _ in self) if count is None else count
 
     @cached_property
-    def _facts(self) -> DatasetInfo:
-        return self._opened.facts()
+    def _info(self) -> DatasetInfo:
+        return self._opened.info()
 
-    def _derived(self, keep: Callable[[EvalRecord], bool], how: str) -> EvalDataset:
-        # The version of now, whatever is merged into this object later.
+    def _filtered(self, predicate: Callable[[EvalRecord], bool], operation: str) -> EvalDataset:
+        # A copy of this object, which `merge_records` does not move to another version.
         parent = EvalDataset(self._opened)
-        return EvalDataset(Derived(self._opened, lambda: iter(parent), keep, how))
+        return EvalDataset(FilteredDataset(self._opened, parent, predicate, operation))

@@ -1,4 +1,4 @@
-"""A dataset as a notebook shows it."""
+"""The HTML preview of a dataset in a notebook."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from langchain_dbx_eval.datasets.record import EvalRecord
 
 __all__ = ["preview_html"]
 
-_LONGEST = 200
+_MAX_CHARS = 200
 _COLUMNS = ("request", "response", "expected_response", "expected_facts", "guidelines")
 
 
-def preview_html(facts: Mapping[str, Any], records: Iterable[EvalRecord]) -> str:
-    """Facts as a list and records as a table; everything in them is escaped.
+def preview_html(properties: Mapping[str, Any], records: Iterable[EvalRecord]) -> str:
+    """Render properties as a list, and records as a table.
 
     Args:
-        facts: What to say about the whole, by label; None is left out.
-        records: The few records to show.
+        properties: Values by label; None is left out.
+        records: The records to show.
 
     Returns:
-        HTML without scripts or styles of its own sheet.
+        HTML without scripts or style sheets; all values are escaped, and cut after 200 characters.
     """
-    said = "".join(
+    items = "".join(
         f"<li><b>{escape(label)}</b>: {escape(str(value))}</li>"
-        for label, value in facts.items()
+        for label, value in properties.items()
         if value is not None
     )
     rows = [record.to_row() for record in records]
@@ -38,11 +38,11 @@ def preview_html(facts: Mapping[str, Any], records: Iterable[EvalRecord]) -> str
         for row in rows
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
-    return f"<div><ul>{said}</ul>{table}</div>"
+    return f"<div><ul>{items}</ul>{table}</div>"
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+    return escape(text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}…")

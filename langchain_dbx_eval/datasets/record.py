@@ -1,8 +1,8 @@
-"""One evaluation record, in either vocabulary, checked.
+"""One evaluation record: parsed from a row of either vocabulary, and validated.
 
-Two vocabularies come in. Agent Evaluation's: ``request``, ``response``, ``expected_response``, ….
-MLflow 3's: ``inputs``, ``outputs``, ``expectations``. (Databricks, "Agent Evaluation input schema";
-MLflow, "Evaluation datasets".)
+A row has the columns of Agent Evaluation (``request``, ``response``, ``expected_response``, …) or
+those of MLflow 3 (``inputs``, ``outputs``, ``expectations``). Sources: Databricks, "Agent
+Evaluation input schema"; MLflow, "Evaluation datasets".
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval.errors import SchemaError
 
-__all__ = ["DOC_URI_KEYS", "EvalRecord", "doc_uri_of", "record_key"]
+__all__ = [
+    "DOC_URI_KEYS",
+    "EvalRecord",
+    "describe_value",
+    "doc_uri_of",
+    "parse_json",
+    "record_key",
+]
 
 DOC_URI_KEYS = ("doc_uri", "uri", "source", "url")
 """The metadata keys in which LangChain's loaders and vector stores keep a document's location."""
@@ -34,12 +41,14 @@ _EXPECTATIONS = (
     "guidelines",
     "expected_retrieved_context",
 )
-# A text has no name of its own among `inputs`, which MLflow wants to be a dict.
-_TEXT_INPUT = "request"
+# MLflow's `inputs` are always a dict: a string request is stored there under this key.
+_STRING_INPUT = "request"
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-# Tables of a warehouse and CSV files hold these as JSON.
-_NESTED = (
+# Warehouse tables and CSV files store the lists and objects of these columns as JSON text.
+_JSON_COLUMNS = (
+    "inputs",
     "expectations",
+    "custom_expected",
     "expected_facts",
     "guidelines",
     "expected_retrieved_context",
@@ -50,22 +59,24 @@ _NESTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord:
-    """What to ask, and what is known about a good answer.
+    """A request, and what is known about a correct response to it.
 
     Attributes:
-        request: A text; chat messages (``{"messages": [...]}``, or a list of them, LangChain's own
-            included); a query with its history (``{"query": …, "history": [...]}``); or any JSON.
-        request_id: The record's name; default: `record_key` of its request.
-        response: An answer given earlier, where there is one: a text, a chat completion
+        request: A string; chat messages (``{"messages": [...]}``, or a list of messages, as dicts
+            or as LangChain's objects); a query with its history (``{"query": …, "history":
+            [...]}``); or any JSON value.
+        request_id: The record's identifier; default: `record_key` of the request.
+        response: An existing response, if there is one: a string, a chat completion
             (``{"choices": [...]}``), ``{"content": …}``, ``{"messages": [...]}``, a list of
-            messages (the last one counts), or any JSON.
-        expected_response: The right answer, as a text.
-        expected_facts: Statements that a right answer makes.
-        guidelines: Rules that the answer must keep, as a list, or as lists by name.
-        expected_retrieved_context: Documents that should be found: ``{"doc_uri", "content"?}``.
-        retrieved_context: Documents that were found earlier: ``{"doc_uri"?, "content"?}``.
-        trace: An MLflow trace of the earlier answer: the object, or its JSON.
-        metadata: Whatever else the row has, by column.
+            messages (the last one counts), or any JSON value.
+        expected_response: The correct response, as a string.
+        expected_facts: Statements that a correct response contains.
+        guidelines: Rules that the response must follow: a list, or lists by name.
+        expected_retrieved_context: Documents that the retriever should return:
+            ``{"doc_uri", "content"?}``.
+        retrieved_context: Documents that the retriever returned: ``{"doc_uri"?, "content"?}``.
+        trace: The MLflow trace of `response`: the object, or its JSON.
+        metadata: All other columns of the row.
     """
 
     request: Any
@@ -84,29 +95,34 @@ class EvalRecord:
             object.__setattr__(self, "request_id", record_key(self.request))
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], number: int = 0) -> EvalRecord:
-        """Read one row of a table, in either vocabulary.
+    def from_row(cls, row: Mapping[str, Any], index: int = 0) -> EvalRecord:
+        """Parse one row of a table, in either vocabulary.
 
         Args:
-            row: Values by column; None and NaN are absent. Columns that hold lists or objects may
-                hold them as JSON text.
-            number: The row's place, for messages; the first is 0.
+            row: Values by column. None and NaN are absent values. Columns of lists and objects may
+                contain them as JSON text.
+            index: The row's index, from 0, for error messages.
+
+        Returns:
+            The record. Columns and expectations without a field of their own are its `metadata`.
 
         Raises:
-            SchemaError: A column is missing, given twice, or of another type.
+            SchemaError: A column is missing, given under both of its names, or of a wrong type.
         """
-        values = _named({str(name): _cell(value) for name, value in row.items()}, number)
+        values = _rename_columns(
+            {str(name): _from_cell(value) for name, value in row.items()}, index
+        )
         expectations = values.pop("expectations", {})
-        _check("expectations", expectations, number)
+        _check_column("expectations", expectations, index)
         for name in _EXPECTATIONS:
             if expectations.get(name) is not None:
                 values.setdefault(name, expectations[name])
         others = {k: v for k, v in expectations.items() if k not in _EXPECTATIONS}
         if "request" not in values:
-            raise _broken(number, "request", "a value under 'request' (or 'inputs'), not nothing")
-        values["request"] = _without_wrapping(values["request"])
+            raise _column_error(index, "request", "a value in 'request' or 'inputs', got none")
+        values["request"] = _unwrap_string(values["request"])
         for name, value in values.items():
-            _check(name, value, number)
+            _check_column(name, value, index)
         known = {f.name for f in fields(cls)} - {"metadata"}
         metadata = {**values.get("metadata", {}), **others}
         metadata |= {k: v for k, v in values.items() if k not in known and k != "metadata"}
@@ -114,17 +130,17 @@ class EvalRecord:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The request as MLflow's ``inputs``: itself if it is a dict, else under ``request``."""
-        return inputs_of(self.request)
+        """The request as MLflow's ``inputs``: a dict unchanged, other values under ``request``."""
+        return _inputs_of(self.request)
 
     @property
     def expectations(self) -> dict[str, Any]:
-        """What is known about a good answer, as MLflow's ``expectations``."""
-        known = {name: getattr(self, name) for name in _EXPECTATIONS}
-        return {name: value for name, value in known.items() if value is not None}
+        """The expected values that the record has, as MLflow's ``expectations``."""
+        values = {name: getattr(self, name) for name in _EXPECTATIONS}
+        return {name: value for name, value in values.items() if value is not None}
 
     def to_row(self) -> dict[str, Any]:
-        """The record in Agent Evaluation's columns; absent values are left out."""
+        """Return the record in Agent Evaluation's columns, without absent values."""
         row = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metadata"}
         return {
             **self.metadata,
@@ -133,7 +149,7 @@ class EvalRecord:
 
 
 def record_key(request: Any) -> str:
-    """The key under which MLflow's datasets hold a record, so that ours and theirs agree.
+    """Return the key under which MLflow's datasets store a record.
 
     It is the SHA-256 of the inputs as JSON with sorted keys
     (`mlflow.store.tracking.sqlalchemy_store`, MLflow 3.17).
@@ -144,7 +160,7 @@ def record_key(request: Any) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    text = json.dumps(inputs_of(_plain(request)), sort_keys=True, default=str)
+    text = json.dumps(_inputs_of(_to_plain(request)), sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -161,116 +177,125 @@ def doc_uri_of(metadata: Mapping[str, Any]) -> str | None:
     return next((str(value) for value in values if value not in (None, "")), None)
 
 
-def inputs_of(request: Any) -> dict[str, Any]:
-    """A request as MLflow's ``inputs``."""
-    return request if isinstance(request, dict) else {_TEXT_INPUT: request}
-
-
-def _named(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """The values that a row has, under Agent Evaluation's names, JSON columns parsed."""
-    values = {name: value for name, value in row.items() if value is not None}
-    for alias, name in _ALIASES.items():
-        if alias in values:
-            if name in values:
-                raise _broken(number, alias, f"only one of {alias!r} and {name!r}, not both")
-            values[name] = values.pop(alias)
-    for name in _NESTED:
-        if isinstance(values.get(name), str):
-            values[name] = _from_json(values[name])
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _from_json(text: str) -> Any:
-    """The list or object that a text holds as JSON; any other text as it is."""
+def parse_json(value: Any) -> Any:
+    """Return the value of a JSON text; anything else, other strings included, unchanged."""
+    if not isinstance(value, str):
+        return value
     try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, list | dict) else text
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
-def _without_wrapping(request: Any) -> Any:
-    if isinstance(request, dict) and request.keys() == {_TEXT_INPUT}:
-        return request[_TEXT_INPUT]
+def describe_value(value: Any) -> str:
+    """Return the type of a value and its first 60 characters, for error messages."""
+    text = repr(value)
+    return f"{type(value).__name__} {text[:60]}{'…' if len(text) > 60 else ''}"
+
+
+def _inputs_of(request: Any) -> dict[str, Any]:
+    return request if isinstance(request, dict) else {_STRING_INPUT: request}
+
+
+def _unwrap_string(request: Any) -> Any:
+    if isinstance(request, dict) and request.keys() == {_STRING_INPUT}:
+        return request[_STRING_INPUT]
     return request
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _rename_columns(row: dict[str, Any], index: int) -> dict[str, Any]:
+    """Return the values that are present under Agent Evaluation's names, with JSON parsed."""
+    values = {name: value for name, value in row.items() if value is not None}
+    for name in _JSON_COLUMNS:
+        # A string that is the JSON of a scalar, such as the question "5", stays a string.
+        if isinstance(parsed := parse_json(values.get(name)), list | dict):
+            values[name] = parsed
+    for alias, name in _ALIASES.items():
+        if alias in values:
+            if name in values:
+                raise _column_error(index, alias, f"only one of {alias!r} and {name!r}, got both")
+            values[name] = values.pop(alias)
+    return values
+
+
+def _is_string(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_string, value))
 
 
 def _is_guidelines(value: Any) -> bool:
-    return _is_texts(value) or (isinstance(value, dict) and all(map(_is_texts, value.values())))
+    return _is_strings(value) or (isinstance(value, dict) and all(map(_is_strings, value.values())))
 
 
-def _is_chunks(value: Any) -> bool:
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_documents(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(chunk, dict)
-        and all(isinstance(chunk.get(key), str | None) for key in ("doc_uri", "content"))
-        for chunk in value
+        isinstance(document, dict)
+        and all(isinstance(document.get(key), str | None) for key in ("doc_uri", "content"))
+        for document in value
     )
 
 
-def _is_named_chunks(value: Any) -> bool:
-    return _is_chunks(value) and all(chunk.get("doc_uri") is not None for chunk in value)
+def _is_expected_documents(value: Any) -> bool:
+    return _is_documents(value) and all(document.get("doc_uri") is not None for document in value)
 
 
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "request_id": (lambda value: isinstance(value, str), "a text"),
-    "expected_response": (lambda value: isinstance(value, str), "a text"),
-    "expected_facts": (_is_texts, "a list of texts"),
-    "guidelines": (_is_guidelines, "a list of texts, or lists of texts by name"),
+    "request_id": (_is_string, "a string"),
+    "expected_response": (_is_string, "a string"),
+    "expected_facts": (_is_strings, "a list of strings"),
+    "guidelines": (_is_guidelines, "a list of strings, or lists of strings by name"),
     "expected_retrieved_context": (
-        _is_named_chunks,
-        "a list of {'doc_uri': text, 'content': text or absent}, with a 'doc_uri' in each",
+        _is_expected_documents,
+        "a list of {'doc_uri': string, 'content': optional string}, each with a 'doc_uri'",
     ),
     "retrieved_context": (
-        _is_chunks,
-        "a list of {'doc_uri': text or absent, 'content': text or absent}",
+        _is_documents,
+        "a list of {'doc_uri': optional string, 'content': optional string}",
     ),
-    "expectations": (lambda value: isinstance(value, dict), "a dict"),
-    "metadata": (lambda value: isinstance(value, dict), "a dict"),
+    "expectations": (_is_dict, "a dict"),
+    "metadata": (_is_dict, "a dict"),
 }
 
 
-def _check(name: str, value: Any, number: int) -> None:
-    accepts, words = _CHECKS.get(name, (None, ""))
-    if accepts is not None and not accepts(value):
-        raise _broken(number, name, f"{words}, not {_kind(value)}")
+def _check_column(name: str, value: Any, index: int) -> None:
+    is_valid, expected = _CHECKS.get(name, (None, ""))
+    if is_valid is not None and not is_valid(value):
+        raise _column_error(index, name, f"{expected}, got {describe_value(value)}")
 
 
-def _broken(number: int, column: str, expected: str) -> SchemaError:
-    return SchemaError(f"Row {number}, column {column!r}: expected {expected}.")
+def _column_error(index: int, column: str, expectation: str) -> SchemaError:
+    return SchemaError(f"Row {index}, column {column!r}: expected {expectation}.")
 
 
-def _kind(value: Any) -> str:
-    """A value in words: its type, and its beginning, so that it can be found."""
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return f"the {type(value).__name__} {shown[:60]}{'…' if len(shown) > 60 else ''}"
-
-
-def _cell(value: Any) -> Any:
-    """A cell of a frame as plain Python: NaN is None, for frames have no other way to say it."""
-    plain = _plain(value)
+def _from_cell(value: Any) -> Any:
+    """Return a cell as plain Python; NaN is None, since frames have no other empty number."""
+    plain = _to_plain(value)
     return None if isinstance(plain, float) and math.isnan(plain) else plain
 
 
-def _plain(value: Any) -> Any:
-    """A value as plain Python: lists for arrays, dicts for messages; NaN inside stays as it is."""
-    kind = type(value)
-    if kind in _SCALARS:
+def _to_plain(value: Any) -> Any:
+    """Convert arrays to lists and messages to dicts, recursively; nested NaN stays NaN."""
+    cls = type(value)
+    if cls in _SCALARS:
         return value
-    if kind is dict:
-        return {str(key): _plain(item) for key, item in value.items()}
+    if cls is dict:
+        return {str(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, BaseMessage):
         return convert_to_openai_messages(value)
-    if kind.__module__.startswith(("numpy", "pandas")):
+    if cls.__module__.startswith(("numpy", "pandas")):
         if hasattr(value, "tolist"):
-            return _plain(value.tolist())
+            return _to_plain(value.tolist())
         # pandas' NA and NaT are equal to nothing, themselves included.
         return value if bool(value is value and str(value) not in {"<NA>", "NaT"}) else None
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item) for key, item in value.items()}
     return value

@@ -1,4 +1,4 @@
-"""Datasets made of another: a filter, a sample, a part of a split. They stream as it does."""
+"""Filters, samples and splits: datasets that stream the records of another one."""
 
 from __future__ import annotations
 
@@ -7,99 +7,110 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, OpenDataset
+from langchain_dbx_eval.datasets.base import DatasetInfo, OpenDataset
 from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["Derived", "part_of", "sample_keys"]
-
-_SCALE = float(1 << 64)
+__all__ = ["FilteredDataset", "sample_ids", "split_by_hash"]
 
 
-class Derived(OpenDataset):
-    """The records of a dataset that pass a test.
+class FilteredDataset(OpenDataset):
+    """The records of a dataset that a predicate selects.
 
     Args:
-        parent: Where they come from.
-        records: Its records, anew for each pass.
-        keep: The test.
-        how: What was done to the parent, in words.
+        parent: The opened dataset.
+        records: Its records; must be iterable more than once.
+        predicate: Returns whether to include a record.
+        operation: The type of filter, for the description, such as ``"sample of 5"``.
     """
 
     def __init__(
         self,
         parent: OpenDataset,
-        records: Callable[[], Iterator[EvalRecord]],
-        keep: Callable[[EvalRecord], bool],
-        how: str,
+        records: Iterable[EvalRecord],
+        predicate: Callable[[EvalRecord], bool],
+        operation: str,
     ) -> None:
         self._parent = parent
         self._records = records
-        self._keep = keep
+        self._predicate = predicate
         self.name = parent.name
         self.backend = parent.backend
         self.version = parent.version
-        self.description = f"{how} of {parent.description}"
+        self.description = f"{operation} of {parent.description}"
 
     def rows(self) -> Iterator[EvalRecord]:
         """See `OpenDataset`."""
-        return (record for record in self._records() if self._keep(record))
+        return filter(self._predicate, self._records)
 
-    def facts(self) -> DatasetInfo:
-        """See `OpenDataset`."""
-        return self._parent.facts()
+    def info(self) -> DatasetInfo:
+        """See `OpenDataset`; that of the parent."""
+        return self._parent.info()
 
     def schema(self) -> dict[str, str] | None:
-        """See `OpenDataset`."""
+        """See `OpenDataset`; that of the parent."""
         return self._parent.schema()
 
     def mlflow_source(self) -> Any:
-        """See `OpenDataset`."""
+        """See `OpenDataset`; that of the parent."""
         return self._parent.mlflow_source()
 
 
-def sample_keys(records: Iterable[EvalRecord], n: int, seed: int) -> frozenset[str]:
-    """The request ids of `n` records, chosen by hash: in whatever order, the same ones.
+def sample_ids(records: Iterable[EvalRecord], n: int, seed: int) -> frozenset[str]:
+    """Choose records by the hash of their request id, whatever their order.
+
+    Args:
+        records: The records.
+        n: The size of the sample.
+        seed: Another seed results in another sample.
+
+    Returns:
+        The request ids of the sample.
 
     Raises:
         ConfigurationError: `n` is negative.
     """
     if n < 0:
-        msg = f"A sample has 0 or more records, not {n}."
+        msg = f"The size of a sample must be 0 or more, got {n}."
         raise ConfigurationError(msg)
     ids = (record.request_id for record in records)
-    return frozenset(heapq.nsmallest(n, ids, key=lambda id_: _position(id_, seed)))
+    return frozenset(heapq.nsmallest(n, ids, key=lambda id_: _unit_hash(id_, seed)))
 
 
-def part_of(fractions: Mapping[str, float], seed: int) -> Callable[[EvalRecord], str]:
-    """To which part of a split a record belongs.
+def split_by_hash(fractions: Mapping[str, float], seed: int) -> Callable[[EvalRecord], str]:
+    """Assign records to the parts of a split by the hash of their inputs.
 
-    It is told by the hash of the record's inputs alone, so a record stays in its part when others
-    are added, and records with the same inputs never lie in two parts.
+    A record therefore stays in its part when others are added, and records with the same inputs
+    are in the same part.
 
     Args:
-        fractions: The share of each part; they are scaled to a sum of 1.
-        seed: Another seed is another split.
+        fractions: The fraction of each part; they are normalized to a sum of 1.
+        seed: Another seed results in another split.
+
+    Returns:
+        A function that returns the name of a record's part.
 
     Raises:
-        ConfigurationError: There is no part, or a share is not above 0.
+        ConfigurationError: There are no parts, or a fraction is not positive.
     """
-    if not fractions or not all(share > 0 for share in fractions.values()):
-        msg = f"Give each part a share above 0, such as {{'dev': 0.8, 'test': 0.2}}: {fractions}."
+    if not fractions or not all(fraction > 0 for fraction in fractions.values()):
+        example = "{'dev': 0.8, 'test': 0.2}"
+        msg = f"The fractions of a split must be positive, such as {example}, got {fractions}."
         raise ConfigurationError(msg)
     total = sum(fractions.values())
 
-    def part(record: EvalRecord) -> str:
-        at = _position(record_key(record.request), seed) * total
-        for name, share in fractions.items():
-            at -= share
-            if at < 0:
+    def part_of(record: EvalRecord) -> str:
+        remaining = _unit_hash(record_key(record.request), seed) * total
+        for name, fraction in fractions.items():
+            remaining -= fraction
+            if remaining < 0:
                 return name
         return name
 
-    return part
+    return part_of
 
 
-def _position(key: str, seed: int) -> float:
+def _unit_hash(key: str, seed: int) -> float:
+    """Return a hash between 0 and 1."""
     digest = hashlib.blake2b(f"{seed}:{key}".encode("utf-8", "surrogatepass"), digest_size=8)
-    return int.from_bytes(digest.digest(), "big") / _SCALE
+    return int.from_bytes(digest.digest(), "big") / float(1 << 64)

@@ -1,4 +1,4 @@
-"""What the tests of datasets share: three records, and a look at what has been written."""
+"""Fixtures for the tests of datasets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def three() -> list[dict]:
 
 @pytest.fixture
 def files() -> Callable[..., dict[Path, int]]:
-    """What lies below a folder, and when each file was last written."""
+    """Return a function that lists the files below a folder with their modification times."""
 
     def listing(folder: Path | None = None) -> dict[Path, int]:
         below = (folder or catalog_root()).rglob("*")

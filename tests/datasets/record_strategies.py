@@ -1,4 +1,4 @@
-"""Any record that JSON can say, for hypothesis."""
+"""Hypothesis strategies for records that JSON can represent."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def records(draw: Any) -> EvalRecord:
 
 
 MANY = st.lists(records(), max_size=4, unique_by=lambda record: encode(record)["dataset_record_id"])
-# For stores where a table is what takes the time: many records in each.
-A_TABLE_FULL = st.lists(
+# Many records per table, for stores in which creating a table is slow.
+FULL_TABLE = st.lists(
     records(),
     min_size=25,
     max_size=40,

@@ -1,4 +1,4 @@
-"""The dataset tutorial of Databricks' documentation, step by step, in each store."""
+"""The dataset tutorial of the reference documentation, in each store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def create_and_load(request: pytest.FixtureRequest) -> Iterator[tuple[Open, Open
             from mlflow.genai.datasets import create_dataset, search_datasets
 
             if [found for found in search_datasets() if found.name == NAME]:
-                msg = "MLflow itself would make a second one."
+                msg = "MLflow would silently create a second dataset."
                 raise errors.AlreadyExistsError(msg)
             return EvalDataset.load(create_dataset(name=NAME))
 

@@ -1,4 +1,4 @@
-"""Records come in two vocabularies, and a bad row says what is wrong with it."""
+"""Records in both vocabularies, and the errors of invalid rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.errors import SchemaError
 
 
-def test_both_vocabularies_say_the_same() -> None:
+def test_both_vocabularies_result_in_the_same_record() -> None:
     agent_evaluation = {
         "request_id": "1",
         "request": {"question": "q"},
@@ -33,20 +33,20 @@ def test_both_vocabularies_say_the_same() -> None:
     assert EvalRecord.from_row(agent_evaluation) == EvalRecord.from_row(mlflow)
 
 
-def test_a_record_is_named_by_the_key_that_mlflow_uses() -> None:
+def test_the_request_id_defaults_to_the_key_of_mlflow() -> None:
     inputs = {"b": 1, "a": "한"}
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     assert record_key(inputs) == key
     assert EvalRecord(request=inputs).request_id == key
 
 
-def test_a_text_is_wrapped_as_mlflow_inputs_and_unwrapped_again() -> None:
+def test_a_string_request_is_wrapped_as_mlflow_inputs_and_unwrapped_again() -> None:
     record = EvalRecord(request="q")
     assert record.inputs == {"request": "q"}
     assert EvalRecord.from_row({"inputs": record.inputs}).request == "q"
 
 
-def test_what_else_a_row_has_is_kept() -> None:
+def test_other_columns_and_expectations_become_metadata() -> None:
     record = EvalRecord.from_row(
         {"request": "q", "topic": "x", "expectations": {"expected_response": "e", "tone": "y"}}
     )
@@ -72,7 +72,7 @@ MESSAGES = [{"role": "user", "content": "q"}]
 
 
 @pytest.mark.parametrize(
-    ("given", "held"),
+    ("given", "expected"),
     [
         ("q", "q"),
         (MESSAGES, MESSAGES),
@@ -84,13 +84,13 @@ MESSAGES = [{"role": "user", "content": "q"}]
         (5, 5),
     ],
 )
-def test_every_documented_form_of_a_request_is_taken(given: Any, held: Any) -> None:
-    assert EvalRecord.from_row({"request": given}).request == held
-    assert EvalRecord.from_row({"inputs": given}).request == held
+def test_every_documented_form_of_a_request_is_accepted(given: Any, expected: Any) -> None:
+    assert EvalRecord.from_row({"request": given}).request == expected
+    assert EvalRecord.from_row({"inputs": given}).request == expected
 
 
 @pytest.mark.parametrize(
-    ("given", "held"),
+    ("given", "expected"),
     [
         ("a", "a"),
         (AIMessage("a"), {"role": "assistant", "content": "a"}),
@@ -99,44 +99,48 @@ def test_every_documented_form_of_a_request_is_taken(given: Any, held: Any) -> N
         (["a"], ["a"]),
     ],
 )
-def test_every_documented_form_of_a_response_is_taken(given: Any, held: Any) -> None:
-    assert EvalRecord.from_row({"request": "q", "response": given}).response == held
-    assert EvalRecord.from_row({"inputs": "q", "outputs": given}).response == held
+def test_every_documented_form_of_a_response_is_accepted(given: Any, expected: Any) -> None:
+    assert EvalRecord.from_row({"request": "q", "response": given}).response == expected
+    assert EvalRecord.from_row({"inputs": "q", "outputs": given}).response == expected
 
 
 def test_a_langchain_message_and_its_dict_are_the_same_request() -> None:
     assert record_key([HumanMessage("q")]) == record_key(MESSAGES)
 
 
-def test_columns_that_a_warehouse_holds_as_json_are_parsed() -> None:
+def test_columns_that_a_warehouse_stores_as_json_are_parsed() -> None:
     record = EvalRecord.from_row(
         {
-            "inputs": {"question": "q"},
+            "inputs": '{"question": "q"}',
             "expectations": '{"expected_response": "e", "guidelines": {"tone": ["kind"]}}',
             "retrieved_context": '[{"doc_uri": "d", "content": "c"}]',
         }
     )
+    assert record.request == {"question": "q"}
     assert record.expected_response == "e"
     assert record.guidelines == {"tone": ["kind"]}
     assert record.retrieved_context == [{"doc_uri": "d", "content": "c"}]
 
 
-def test_a_column_beside_the_expectations_wins_over_them() -> None:
+def test_a_column_overrides_the_expectation_of_the_same_name() -> None:
     row = {"inputs": "q", "expected_response": "a", "expectations": {"expected_response": "b"}}
     assert EvalRecord.from_row(row).expected_response == "a"
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({}, r"Row 7, column 'request'"),
-        ({"request": None}, r"column 'request'.*not nothing"),
+        ({"request": None}, r"column 'request'.*got none"),
         ({"request": "q", "inputs": "q"}, "only one of 'inputs' and 'request'"),
         ({"request": "q", "response": "a", "outputs": "a"}, "only one of 'outputs' and 'response'"),
-        ({"request": "q", "request_id": 5}, r"column 'request_id'.*text.*the int 5"),
-        ({"request": "q", "expected_facts": "f"}, r"column 'expected_facts'.*list.*not the str"),
-        ({"request": "q", "expected_facts": [1]}, r"column 'expected_facts'.*list of texts"),
-        ({"request": "q", "expected_response": 5}, r"column 'expected_response'.*not the int 5"),
+        ({"request": "q", "request_id": 5}, r"column 'request_id'.*a string, got int 5"),
+        ({"request": "q", "expected_facts": "f"}, r"column 'expected_facts'.*list.*got str 'f'"),
+        (
+            {"request": "q", "expected_facts": [1]},
+            r"column 'expected_facts'.*list of strings, got list",
+        ),
+        ({"request": "q", "expected_response": 5}, r"column 'expected_response'.*got int 5"),
         ({"request": "q", "expectations": "e"}, r"column 'expectations'.*dict"),
         ({"inputs": "q", "expectations": {"expected_facts": "f"}}, r"column 'expected_facts'"),
         ({"request": "q", "guidelines": {"tone": "kind"}}, r"column 'guidelines'.*by name"),
@@ -146,19 +150,21 @@ def test_a_column_beside_the_expectations_wins_over_them() -> None:
         ({"request": "q", "expected_retrieved_context": [{"content": "c"}]}, "with a 'doc_uri'"),
     ],
 )
-def test_a_bad_row_names_row_column_and_expectation(row: dict, told: str) -> None:
-    with pytest.raises(SchemaError, match=told):
+def test_the_error_of_an_invalid_row_names_row_column_and_expected_type(
+    row: dict, message: str
+) -> None:
+    with pytest.raises(SchemaError, match=message):
         EvalRecord.from_row(row, 7)
 
 
-def test_a_bad_row_does_not_lose_the_others() -> None:
+def test_an_invalid_row_does_not_affect_the_others() -> None:
     dataset = EvalDataset.load([{"request": "a"}, {"no": "request"}, 5, {"request": "b"}])
     records, errors = list(dataset), dataset.errors
     assert [r.request for r in records] == ["a", "b"]
     assert len(errors) == 2
 
 
-def test_missing_cells_of_a_frame_are_absent() -> None:
+def test_missing_cells_of_a_frame_are_absent_values() -> None:
     frame = pd.DataFrame(
         [
             {"request": "a", "expected_response": "b", "n": 1, "at": pd.Timestamp(0)},

@@ -1,7 +1,7 @@
-"""Calls of databricks-agents: within a deadline, and with our errors.
+"""Calls of the package databricks-agents, with a timeout and with our errors.
 
-It has neither timeouts nor errors of its own (1.13): an existing table is a raw HTTPError of
-requests, and a batch that was refused is a line in the log.
+The package has neither (1.13): for an existing table it raises an HTTPError of requests, and a
+rejected batch is only logged.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ from langchain_dbx_eval.errors import (
 
 __all__ = ["agents_package", "call_agents"]
 
-_REGISTRY = "MLFLOW_REGISTRY_URI"
-_EXISTS = frozenset({"TABLE_ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
-_BY_STATUS: dict[int, type[DatabricksError]] = {
+_REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+_ALREADY_EXISTS_CODES = frozenset(
+    {"TABLE_ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
+)
+_ERROR_BY_STATUS: dict[int, type[DatabricksError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
@@ -49,7 +51,7 @@ _BY_STATUS: dict[int, type[DatabricksError]] = {
 
 
 def agents_package() -> Any:
-    """`databricks.agents.datasets`.
+    """Return the module `databricks.agents.datasets`.
 
     Raises:
         MissingDependencyError: databricks-agents is not installed.
@@ -59,122 +61,122 @@ def agents_package() -> Any:
         return require("databricks.agents.datasets", extra="databricks")
     except MissingDependencyError as error:
         msg = (
-            "Managed datasets are written by databricks-agents, which is not installed. Run: "
+            "Writing to managed datasets requires databricks-agents, which is not installed. Run: "
             "pip install 'langchain-dbx-eval[databricks]', or use a table: backend='warehouse'."
         )
         raise MissingDependencyError(msg) from error
 
 
 def call_agents(
-    action: Callable[[], Any], *, where: str, host: str, timeout: float
+    action: Callable[[], object], *, target: str, host: str, timeout: float
 ) -> DatabricksError | None:
-    """Do something that databricks-agents does.
+    """Call a function that uses databricks-agents.
 
     Args:
-        action: What to do.
-        where: What it is done to, in words.
-        host: The workspace that is meant. The package takes its login from the environment, so
-            another one cannot be.
-        timeout: Seconds.
+        action: The function.
+        target: What it accesses, as a phrase for messages.
+        host: The expected workspace; the package reads its login from the environment.
+        timeout: Timeout in seconds.
 
     Returns:
-        What it only logged as an error, as an error, or None.
+        The HTTP error that the package logged instead of raising it; None if it logged none.
 
     Raises:
-        ConfigurationError: The environment's login is for another workspace.
-        RequestTimeoutError: It did not answer in time.
-        DatabricksError: It was refused.
+        ConfigurationError: The login in the environment is for another workspace.
+        RequestTimeoutError: The call did not return in time.
+        DatabricksError: The request was rejected.
     """
     outcome: Future[None] = Future()
-    ears = _Ears(where)
+    handler = _ErrorLogHandler(target)
 
-    def act() -> None:
-        ears.thread = threading.get_ident()
+    def run() -> None:
+        handler.thread_id = threading.get_ident()
         try:
-            # Here, because the SDK asks a host that does not answer for five minutes (0.156).
+            # In this thread: the SDK waits five minutes for an unresponsive host (0.156).
             _check_host(host)
-            with _registry_as_it_was():
+            with _restored_registry_uri():
                 action()
             outcome.set_result(None)
         except BaseException as error:
             outcome.set_exception(error)
 
     logger = logging.getLogger("databricks.rag_eval")
-    logger.addHandler(ears)
+    logger.addHandler(handler)
     try:
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(act,), daemon=True).start()
-        with _agents_errors(where):
+        threading.Thread(target=context.run, args=(run,), daemon=True).start()
+        with _agents_errors(target):
             outcome.result(timeout)
     except FutureTimeoutError as error:
         msg = (
-            f"Databricks did not answer for {where} within {timeout:g} s. What was sent may "
-            "still be done: look before you create again; to merge again is safe."
+            f"Databricks did not answer the request for {target} within {timeout:g} s. The request "
+            "may still be executed: before you create again, check whether it exists. Merging "
+            "again is safe."
         )
         raise RequestTimeoutError(msg) from error
     finally:
-        logger.removeHandler(ears)
-    return ears.heard
+        logger.removeHandler(handler)
+    return handler.error
 
 
-class _Ears(logging.Handler):
-    """Hears, in one thread, what is only logged."""
+class _ErrorLogHandler(logging.Handler):
+    """Captures the last HTTP error that one thread logged."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, target: str) -> None:
         super().__init__(logging.ERROR)
-        self._where = where
-        self.thread: int | None = None
-        self.heard: DatabricksError | None = None
+        self._target = target
+        self.thread_id: int | None = None
+        self.error: DatabricksError | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        found = re.search(r"\b([45]\d\d) (?:Client|Server) Error", record.getMessage())
-        if record.thread == self.thread and found:
-            kind = _kind(int(found.group(1)))
-            self.heard = kind(f"Databricks answered {found.group(1)} for {self._where}.")
+        match = re.search(r"\b([45]\d\d) (?:Client|Server) Error", record.getMessage())
+        if record.thread == self.thread_id and match:
+            cls = _error_class(int(match.group(1)))
+            self.error = cls(f"Databricks answered {match.group(1)} for {self._target}.")
 
 
 @contextmanager
-def _agents_errors(where: str) -> Iterator[None]:
+def _agents_errors(target: str) -> Iterator[None]:
     from databricks.sdk.errors.base import DatabricksError as SdkError
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except requests.HTTPError as error:
-        raise _refused(error, where) from error
+        raise _convert_http_error(error, target) from error
     except (SdkError, requests.RequestException):
-        with sdk_errors(where):
+        with sdk_errors(target):
             raise
     except MlflowException as error:
-        raise InvalidRequestError(f"{where}: {error}", error_code=error.error_code) from error
+        raise InvalidRequestError(f"{target}: {error}", error_code=error.error_code) from error
     except ValueError as error:
-        words = str(error).splitlines()[0]
-        if "experiment" in words:
-            msg = f"{where} needs an experiment: mlflow.set_experiment('/Users/…'). ({words})"
+        reason = str(error).splitlines()[0]
+        if "experiment" in reason:
+            msg = f"{target} requires an experiment: mlflow.set_experiment('/Users/…'). ({reason})"
             raise ConfigurationError(msg) from error
-        raise SchemaError(f"{where} refused a record: {words}") from error
+        raise SchemaError(f"{target} rejected a record: {reason}") from error
 
 
 @contextmanager
-def _registry_as_it_was() -> Iterator[None]:
-    """Undo that databricks-agents 1.13 sets MLflow's model registry, for the whole process."""
+def _restored_registry_uri() -> Iterator[None]:
+    """Restore MLflow's model registry, which databricks-agents 1.13 sets for the whole process."""
     import mlflow
     from mlflow.tracking._model_registry import utils
 
-    # What was set, not `get_registry_uri()`, which follows from the tracking URI where none was.
-    chosen, variable = getattr(utils, "_registry_uri", None), os.environ.get(_REGISTRY)
+    # Not `get_registry_uri()`, which is derived from the tracking URI if none is set.
+    uri, variable = getattr(utils, "_registry_uri", None), os.environ.get(_REGISTRY_VARIABLE)
     try:
         yield
     finally:
         set_registry: Any = mlflow.set_registry_uri
-        set_registry(chosen)
+        set_registry(uri)
         if variable is None:
-            os.environ.pop(_REGISTRY, None)
+            os.environ.pop(_REGISTRY_VARIABLE, None)
         else:
-            os.environ[_REGISTRY] = variable
+            os.environ[_REGISTRY_VARIABLE] = variable
 
 
-def _refused(error: requests.HTTPError, where: str) -> DatabricksError:
+def _convert_http_error(error: requests.HTTPError, target: str) -> DatabricksError:
     response = error.response
     try:
         body = response.json()
@@ -182,38 +184,37 @@ def _refused(error: requests.HTTPError, where: str) -> DatabricksError:
         body = {}
     body = body if isinstance(body, dict) else {}
     code = str(body.get("error_code") or "") or None
-    said = str(body.get("message") or response.text[:200]).rstrip(".") + "."
-    if code in _EXISTS:
-        kind: type[DatabricksError] = AlreadyExistsError
-        advice = " Open it with EvalDataset.load, or take get_or_create."
-    else:
-        kind, advice = _kind(response.status_code), ""
-    return kind(
-        f"Databricks refused {where} with {response.status_code}: {said}{advice}",
+    reason = str(body.get("message") or response.text[:200]).rstrip(".") + "."
+    cls, advice = _error_class(response.status_code), ""
+    if code in _ALREADY_EXISTS_CODES:
+        cls, advice = AlreadyExistsError, " Open it with EvalDataset.load, or use get_or_create."
+    return cls(
+        f"Databricks answered {response.status_code} for {target}: {reason}{advice}",
         status_code=response.status_code,
         error_code=code,
         request_id=response.headers.get("x-request-id"),
     )
 
 
-def _kind(status: int) -> type[DatabricksError]:
-    return _BY_STATUS.get(status, ServerError if status >= 500 else InvalidRequestError)
+def _error_class(status: int) -> type[DatabricksError]:
+    return _ERROR_BY_STATUS.get(status, ServerError if status >= 500 else InvalidRequestError)
 
 
-def _check_host(host: str) -> None:
+def _check_host(expected: str) -> None:
     import mlflow
     from databricks.sdk.core import Config
     from mlflow.utils.uri import get_db_info_from_uri
 
     profile, _ = get_db_info_from_uri(mlflow.get_tracking_uri())  # type: ignore[no-untyped-call]
     try:
-        found = Config(profile=profile).host
+        host = Config(profile=profile).host
     except ValueError:
-        found = None
-    if found != host:
+        host = None
+    if host != expected:
         msg = (
-            f"databricks-agents takes its login from the environment, which is "
-            f"{found or 'none'}, not {host}. Set DATABRICKS_HOST and DATABRICKS_TOKEN to it, or "
-            "the tracking URI to databricks://<profile>; or take backend='warehouse'."
+            "databricks-agents reads its login from the environment, where the workspace is "
+            f"{host or 'not set'}, but {expected} is expected. Set DATABRICKS_HOST and "
+            "DATABRICKS_TOKEN for it, or the tracking URI to databricks://<profile>; or use "
+            "backend='warehouse'."
         )
         raise ConfigurationError(msg)

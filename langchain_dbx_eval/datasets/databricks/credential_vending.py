@@ -1,7 +1,7 @@
-"""A Unity Catalog table read from its storage, with short-lived credentials that the catalog vends.
+"""The table backend ``"delta"``: a table's files, read with credentials that Unity Catalog vends.
 
-The steps are made one by one with databricks-sdk. deltalake's own ``uc://`` makes the same ones,
-and deadlocks in more than half of fresh processes (deltalake 1.6.6; delta-io/delta-rs#3113).
+Each step is a call of databricks-sdk. deltalake's own ``uc://`` makes the same calls, and deadlocks
+in more than half of new processes (deltalake 1.6.6; delta-io/delta-rs#3113).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions
 from langchain_dbx_eval.datasets.databricks.unity_catalog import (
-    facts_of,
+    dataset_info,
+    get_table_info,
     sdk_errors,
-    table_info,
     workspace_client,
 )
 from langchain_dbx_eval.datasets.delta.reader import DeltaSource, open_delta
-from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, LoadOptions
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import ConfigurationError, PermissionDeniedError
 
@@ -32,61 +32,94 @@ __all__ = ["VendedTable", "storage_options"]
 
 
 class VendedTable(DeltaSource):
-    """A table's files at one version; the credentials are good for about an hour."""
+    """A table's files at one version; the credentials expire after about an hour."""
 
     backend = "delta"
 
-    def __init__(self, name: TableName, info: TableInfo, **options: Any) -> None:
+    def __init__(self, name: TableName, info: TableInfo, **arguments: Any) -> None:
         self._info = info
-        where = f"storage of {name}, {info.storage_location}"
-        super().__init__(
-            open_delta(info.storage_location or "", where=where, **options), where, str(name)
-        )
+        label = f"storage of {name}, {info.storage_location}"
+        table = open_delta(info.storage_location or "", label=label, **arguments)
+        super().__init__(table, label, str(name))
 
     @classmethod
-    def open(cls, name: TableName, reach: LoadOptions) -> VendedTable:
+    def is_default_for(cls, _: TableName, options: LoadOptions) -> bool:
+        """See `TableBackend`; all tables, if a workspace is configured."""
+        variables = ("DATABRICKS_HOST", "DATABRICKS_CONFIG_PROFILE")
+        return options.workspace_client is not None or any(map(os.environ.get, variables))
+
+    @classmethod
+    def open(cls, name: TableName, options: LoadOptions) -> VendedTable:
         """Open a table.
 
         Raises:
-            NotFoundError: There is no such table, or version.
-            PermissionDeniedError: The catalog gives no credentials for it.
-            ConfigurationError: It is no Delta table, or lies where no credentials are for.
+            NotFoundError: The table or the version does not exist.
+            PermissionDeniedError: Unity Catalog vends no credentials for the table.
+            ConfigurationError: It is not a Delta table, or deltalake cannot use vended credentials
+                for its storage.
         """
-        client = workspace_client(reach)
-        info = table_info(client, name)
-        kind = info.data_source_format.value if info.data_source_format else None
-        if kind != "DELTA" or not info.storage_location:
+        client = workspace_client(options)
+        info = get_table_info(client, name)
+        data_format = info.data_source_format.value if info.data_source_format else None
+        if data_format != "DELTA" or not info.storage_location:
             msg = (
-                f"{name} is no Delta table with files of its own (it is {info.table_type}, "
-                f"{kind}). Read it by a warehouse: warehouse_id=."
+                f"{name} is not a Delta table with its own files (it is {info.table_type}, "
+                f"{data_format}). Read it with a SQL warehouse: warehouse_id=."
             )
             raise ConfigurationError(msg)
-        credentials = _credentials(client, name, info)
-        options = storage_options(credentials, lambda: _region(client))
-        if options is None:
+        arguments = storage_options(_vend_credentials(client, name, info), lambda: _region(client))
+        if arguments is None:
             msg = (
-                f"{name} lies in a store that deltalake cannot enter with short-lived credentials. "
-                "Read it by a warehouse: warehouse_id=."
+                f"deltalake does not support vended credentials for the storage of {name}. Read "
+                "the table with a SQL warehouse: warehouse_id=."
             )
             raise ConfigurationError(msg)
-        return cls(name, info, version=reach.version, options=options)
+        return cls(name, info, version=options.version, options=arguments)
 
-    def facts(self) -> DatasetInfo:
+    def info(self) -> DatasetInfo:
         """See `OpenDataset`."""
-        return facts_of(self._info)
+        return dataset_info(self._info)
 
     def mlflow_source(self) -> Any:
         """See `OpenDataset`."""
-        from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
+        from langchain_dbx_eval.datasets.mlflow_input import PinnedDeltaSource
 
-        return DeltaSourceOfInput(
+        return PinnedDeltaSource(
             delta_table_name=self.name,
             delta_table_version=self.version,
             delta_table_id=self._info.table_id,
         )
 
 
-def _credentials(
+def storage_options(
+    credentials: GenerateTemporaryTableCredentialResponse, region: Callable[[], str]
+) -> dict[str, str] | None:
+    """Convert vended credentials to deltalake's storage options.
+
+    Args:
+        credentials: Unity Catalog's response.
+        region: Returns the bucket's region; called for AWS only.
+
+    Returns:
+        The options; None for storage that deltalake reads with long-lived keys only: Google's (1.6
+        supports service accounts) and Cloudflare's (it does not support ``r2://``).
+    """
+    if (aws := credentials.aws_temp_credentials) is not None:
+        return {
+            "AWS_ACCESS_KEY_ID": aws.access_key_id or "",
+            "AWS_SECRET_ACCESS_KEY": aws.secret_access_key or "",
+            "AWS_SESSION_TOKEN": aws.session_token or "",
+            "AWS_REGION": region(),
+        }
+    if (azure := credentials.azure_user_delegation_sas) is not None:
+        # The table's abfss:// URI contains the account and the container.
+        return {"AZURE_STORAGE_SAS_TOKEN": (azure.sas_token or "").removeprefix("?")}
+    if (entra := credentials.azure_aad) is not None:
+        return {"AZURE_STORAGE_TOKEN": entra.aad_token or ""}
+    return None
+
+
+def _vend_credentials(
     client: WorkspaceClient, name: TableName, info: TableInfo
 ) -> GenerateTemporaryTableCredentialResponse:
     from databricks.sdk.service.catalog import TableOperation
@@ -98,43 +131,15 @@ def _credentials(
             )
     except PermissionDeniedError as error:
         msg = (
-            f"{error} Reading a table's files needs external data access on the metastore and "
-            "EXTERNAL USE SCHEMA on the schema. Without them read by a warehouse: warehouse_id=."
+            f"{error} Reading a table's files requires external data access on the metastore and "
+            "EXTERNAL USE SCHEMA on the schema. A SQL warehouse needs neither: warehouse_id=."
         )
         raise PermissionDeniedError(msg, error_code=error.error_code) from error
 
 
-def storage_options(
-    credentials: GenerateTemporaryTableCredentialResponse, region: Callable[[], str]
-) -> dict[str, str] | None:
-    """Vended credentials under the names that deltalake gives them.
-
-    Args:
-        credentials: What Unity Catalog vended.
-        region: The bucket's region, asked for where it is needed.
-
-    Returns:
-        The options; None for a store that deltalake enters with long-lived keys only: Google's
-        (1.6 takes service accounts) and Cloudflare's (it knows no ``r2://``).
-    """
-    if (aws := credentials.aws_temp_credentials) is not None:
-        return {
-            "AWS_ACCESS_KEY_ID": aws.access_key_id or "",
-            "AWS_SECRET_ACCESS_KEY": aws.secret_access_key or "",
-            "AWS_SESSION_TOKEN": aws.session_token or "",
-            "AWS_REGION": region(),
-        }
-    if (azure := credentials.azure_user_delegation_sas) is not None:
-        # The account and the container are in the table's abfss:// address.
-        return {"AZURE_STORAGE_SAS_TOKEN": (azure.sas_token or "").removeprefix("?")}
-    if (entra := credentials.azure_aad) is not None:
-        return {"AZURE_STORAGE_TOKEN": entra.aad_token or ""}
-    return None
-
-
 def _region(client: WorkspaceClient) -> str:
-    """The bucket's region, which credentials do not tell; a table lies in its metastore's."""
-    if chosen := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
-        return chosen
+    """Return the metastore's region; the credentials do not include the bucket's."""
+    if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        return region
     with sdk_errors("the metastore's region"):
         return client.metastores.summary().region or ""

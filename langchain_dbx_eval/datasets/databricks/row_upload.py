@@ -1,4 +1,4 @@
-"""How rows get to a statement: among its parameters, or as a file in a volume."""
+"""Rows as the input of a SQL statement: as one of its parameters, or as a file in a volume."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
+from langchain_dbx_eval.datasets.delta.staging import to_arrow
 from langchain_dbx_eval.datasets.schema.row_codec import Row
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import (
@@ -28,24 +29,24 @@ from langchain_dbx_eval.errors import (
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
-__all__ = ["Parameters", "RowUploader", "UploadedRows", "Volume", "volume_folder"]
+__all__ = ["ParameterUploader", "RowUploader", "UploadedRows", "VolumeUploader", "volume_folder"]
 
 _logger = logging.getLogger(__name__)
 
-# A statement with its parameters may have 16 MiB (Databricks, "Statement Execution API").
+# A statement with its parameters is limited to 16 MiB (Databricks, "Statement Execution API").
 _PARAMETER_BYTES = 4 << 20
-_LARGEST_STATEMENT = 15 << 20
-# Below 50 MB databricks-sdk uploads in one request, which may be sent twice.
+_MAX_STATEMENT_BYTES = 15 << 20
+# databricks-sdk uploads less than 50 MB in one request, which is safe to repeat.
 _FILE_BYTES = 48 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedRows:
-    """Rows where a statement finds them.
+    """Rows that a statement can read.
 
     Attributes:
-        sql: The query that gives them.
-        parameters: The parameters that it has.
+        sql: The query that returns them.
+        parameters: The parameters of that query.
     """
 
     sql: str
@@ -53,106 +54,106 @@ class UploadedRows:
 
 
 class RowUploader(Protocol):
-    """What brings rows to a statement."""
+    """A way to pass rows to a statement."""
 
     @property
-    def part_bytes(self) -> int:
-        """How many bytes of rows go at once."""
+    def batch_bytes(self) -> int:
+        """The approximate size of the rows of one upload."""
         ...
 
-    def carry(
+    def upload(
         self, rows: Sequence[Row], columns: Mapping[str, str]
     ) -> AbstractContextManager[UploadedRows]:
-        """Bring rows, for the time of the block.
+        """Provide rows until the end of the block.
 
         Args:
-            rows: The rows; a column that one lacks is null.
-            columns: The columns and their SQL types, ``STRING`` or ``TIMESTAMP``.
+            rows: The rows; a missing column is null.
+            columns: SQL types by column, ``STRING`` or ``TIMESTAMP``.
         """
         ...
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """The rows as JSON in one parameter: whatever is in them, none of it is read as SQL."""
+class ParameterUploader:
+    """Pass rows as JSON in one parameter, which prevents SQL injection."""
 
-    part_bytes: int = field(default_factory=lambda: _PARAMETER_BYTES)
+    batch_bytes: int = field(default_factory=lambda: _PARAMETER_BYTES)
 
     @contextmanager
-    def carry(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[UploadedRows]:
+    def upload(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[UploadedRows]:
         """See `RowUploader`.
 
         Raises:
-            SchemaError: A record is larger than a statement.
+            SchemaError: The rows are larger than a statement may be.
         """
         text = json.dumps(rows, ensure_ascii=False, default=datetime.isoformat)
-        if len(text.encode()) > _LARGEST_STATEMENT:
+        if len(text.encode()) > _MAX_STATEMENT_BYTES:
             msg = (
-                "A record is larger than the 16 MiB that a statement may have. Let it pass through "
-                "a volume: volume='/Volumes/catalog/schema/volume', or DBX_EVAL_VOLUME."
+                "A record exceeds the 16 MiB limit of a statement. Upload it through a volume: "
+                "volume='/Volumes/catalog/schema/volume', or DBX_EVAL_VOLUME."
             )
             raise SchemaError(msg)
-        fields = ", ".join(f"{name}: {kind}" for name, kind in columns.items())
+        fields = ", ".join(f"{name}: {type_}" for name, type_ in columns.items())
         sql = f"SELECT inline(from_json(:rows, 'ARRAY<STRUCT<{fields}>>'))"
         yield UploadedRows(sql, {"rows": text})
 
 
 @dataclass(frozen=True)
-class Volume:
-    """The rows as a Parquet file in a volume, which is removed when the statement is done.
+class VolumeUploader:
+    """Pass rows as a Parquet file in a volume; the file is deleted after the statement.
 
     Attributes:
-        client: The login.
-        folder: The volume's path, or that of a folder in it.
+        client: The workspace client.
+        folder: The path of the volume, or of a folder in it.
     """
 
     client: WorkspaceClient
     folder: str
-    part_bytes: int = _FILE_BYTES
+    batch_bytes: int = _FILE_BYTES
 
     @contextmanager
-    def carry(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[UploadedRows]:
+    def upload(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[UploadedRows]:
         """See `RowUploader`.
 
         Raises:
-            NotFoundError: There is no such volume.
-            PermissionDeniedError: It may not be written to.
+            NotFoundError: The volume does not exist.
+            PermissionDeniedError: The volume may not be written to.
         """
         path = f"{self.folder}/langchain-dbx-eval-{uuid.uuid4().hex}.parquet"
         try:
-            self._upload(path, _parquet(rows, columns))
+            self._upload_file(path, _to_parquet(rows, columns))
             names = ", ".join(f"`{name}`" for name in columns)
             yield UploadedRows(f"SELECT {names} FROM read_files('{path}', format => 'parquet')")  # noqa: S608
         finally:
-            self._remove(path)
+            self._delete_file(path)
 
-    def _upload(self, path: str, content: bytes) -> None:
+    def _upload_file(self, path: str, content: bytes) -> None:
         try:
             with sdk_errors(f"the upload to {path}"):
                 self.client.files.upload(path, io.BytesIO(content), overwrite=True)
         except NotFoundError as error:
-            msg = f"{error} Make the volume first: CREATE VOLUME catalog.schema.volume."
+            msg = f"{error} Create the volume: CREATE VOLUME catalog.schema.volume."
             raise NotFoundError(msg, error_code=error.error_code) from error
         except PermissionDeniedError as error:
-            msg = f"{error} It needs READ VOLUME and WRITE VOLUME on the volume."
+            msg = f"{error} An upload requires READ VOLUME and WRITE VOLUME on the volume."
             raise PermissionDeniedError(msg, error_code=error.error_code) from error
 
-    def _remove(self, path: str) -> None:
+    def _delete_file(self, path: str) -> None:
         try:
-            with sdk_errors(f"the removal of {path}"):
+            with sdk_errors(f"the deletion of {path}"):
                 self.client.files.delete(path)
         except NotFoundError:
             return
         except DatabricksError as error:
-            # What was to be done is done, or has an error of its own.
-            _logger.warning("%s was not removed and can be deleted by hand: %s", path, error)
+            # The statement has succeeded, or has raised its own error.
+            _logger.warning("%s could not be deleted, and can be deleted by hand: %s", path, error)
 
 
 def volume_folder(volume: str) -> str:
-    """The path of a volume, from its path or its name.
+    """Return the path of a volume.
 
     Args:
-        volume: ``/Volumes/catalog/schema/volume``, perhaps with folders in it, or
+        volume: ``/Volumes/catalog/schema/volume``, with or without folders below it, or
             ``catalog.schema.volume``.
 
     Raises:
@@ -162,18 +163,15 @@ def volume_folder(volume: str) -> str:
         return "/".join(["/Volumes", *TableName.parse(volume).parts])
     path = volume.rstrip("/")
     if not re.fullmatch(r"/Volumes(/[\w .@+-]+){3,}", path) or re.search(r"/\.+(/|$)", path):
-        msg = f"{volume!r} is no path of a volume. Give '/Volumes/catalog/schema/volume'."
+        msg = f"{volume!r} is not the path of a volume. Pass '/Volumes/catalog/schema/volume'."
         raise ConfigurationError(msg)
     return path
 
 
-def _parquet(rows: Sequence[Row], columns: Mapping[str, str]) -> bytes:
+def _to_parquet(rows: Sequence[Row], columns: Mapping[str, str]) -> bytes:
     require("pyarrow", extra="delta")
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types: dict[str, Any] = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", tz="UTC")}
-    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), sink)
+    pq.write_table(to_arrow(rows, columns), sink)
     return sink.getvalue()

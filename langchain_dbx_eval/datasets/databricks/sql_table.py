@@ -1,33 +1,50 @@
-"""A table by SQL, of a warehouse or of Spark: read at one version, created, grown by MERGE."""
+"""A table that is read at one version, created and merged into by SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from typing_extensions import Self
+
+from langchain_dbx_eval.datasets.base import DatasetInfo, OpenDataset
 from langchain_dbx_eval.datasets.databricks.row_upload import RowUploader, UploadedRows
-from langchain_dbx_eval.datasets.databricks.unity_catalog import facts_of
-from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, OpenDataset
+from langchain_dbx_eval.datasets.databricks.unity_catalog import dataset_info
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.row_codec import (
     COLUMNS,
-    CONTENT,
+    CONTENT_COLUMNS,
     KEY,
     Row,
     encode_all,
+    merge_by_key,
     merge_rows,
 )
 from langchain_dbx_eval.datasets.schema.table_name import TableName
-from langchain_dbx_eval.errors import DatabricksError, NotFoundError, SchemaError
+from langchain_dbx_eval.errors import (
+    AlreadyExistsError,
+    DatabricksError,
+    NotFoundError,
+    PermissionDeniedError,
+    SchemaError,
+)
 
 if TYPE_CHECKING:
     from databricks.sdk.service.catalog import TableInfo
 
-__all__ = ["SqlEngine", "SqlTable"]
+__all__ = ["ERROR_BY_SQL_STATE", "SqlEngine", "SqlTable"]
 
-_MERGE_TRIES = 5
-# What Databricks and Spark call the statement on something that is no Delta table.
+ERROR_BY_SQL_STATE: dict[str, type[DatabricksError]] = {
+    "42P01": NotFoundError,
+    "42704": NotFoundError,
+    "42P07": AlreadyExistsError,
+    "42501": PermissionDeniedError,
+}
+"""Error classes by SQLSTATE (Databricks, "SQLSTATE error codes")."""
+
+_MAX_MERGE_ROUNDS = 5
+# The error conditions of DESCRIBE HISTORY on a table that is not a Delta table.
 _WITHOUT_HISTORY = frozenset(
     {
         "DELTA_ONLY_OPERATION",
@@ -38,95 +55,102 @@ _WITHOUT_HISTORY = frozenset(
         "PARSE_SYNTAX_ERROR",
     }
 )
-# With each row goes what it is to replace.
-_SEEN = {f"seen_{name}": "STRING" for name in CONTENT}
+# Each row of a MERGE also contains the content that it replaces.
+_OLD_COLUMNS = {f"old_{name}": "STRING" for name in CONTENT_COLUMNS}
 
 
 class SqlEngine(Protocol):
-    """What runs Databricks' SQL: a warehouse, or a Spark session."""
+    """An executor of Databricks' SQL.
 
-    backend: str
-    where: str
-    """The engine in words."""
+    Attributes:
+        label: The engine, as a phrase for messages.
+    """
+
+    label: str
 
     def table_info(self, name: TableName) -> TableInfo | None:
-        """What Unity Catalog says of a table, where that may be asked."""
+        """Return Unity Catalog's metadata of a table; None if it is not available."""
         ...
 
     def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
-        """Ask, and read the rows as they come; values stand in the SQL as ``:name``."""
+        """Execute a query and stream its rows.
+
+        Args:
+            sql: The query, with parameters as ``:name``.
+            **parameters: Their values, as strings.
+        """
         ...
 
-    def run(self, sql: str, /, **parameters: str | None) -> None:
-        """Do, and wait until it is done. Only what may be done twice."""
+    def execute(self, sql: str, /, **parameters: str | None) -> None:
+        """Execute a statement that may be repeated safely.
+
+        Args:
+            sql: The statement, with parameters as ``:name``.
+            **parameters: Their values, as strings.
+        """
         ...
 
-    def carrier(self, size: int, /) -> RowUploader:
-        """What brings rows of so many bytes to a statement."""
+    def uploader(self, size: int, /) -> RowUploader:
+        """Return the uploader for rows of this total size in bytes."""
         ...
 
 
 class SqlTable(OpenDataset):
-    """One table, pinned to the Delta version that was its newest when it was opened.
+    """A table, pinned to the Delta version that was the newest when it was opened.
 
     Args:
-        name: Its name.
-        engine: What asks for it.
-        version: The version to read, or None for the newest.
+        name: The table's name.
+        engine: The executor of its SQL.
+        version: The version to read; None: the newest.
 
     Raises:
-        NotFoundError: There is no such table; no warehouse is woken to find that out.
+        NotFoundError: The table does not exist. With a warehouse, Unity Catalog answers this
+            without starting it.
     """
 
-    def __init__(
-        self,
-        name: TableName,
-        engine: SqlEngine,
-        version: int | None = None,
-    ) -> None:
+    def __init__(self, name: TableName, engine: SqlEngine, version: int | None = None) -> None:
         self._name = name
         self._engine = engine
         self._info = engine.table_info(name)
-        self.backend = engine.backend
         self.name = str(name)
-        self.version: int | None = self._newest() if version is None else version
+        self.version: int | None = self._newest_version() if version is None else version
         at = "without versions" if self.version is None else f"version {self.version}"
-        self.description = f"{engine.where}, {name} ({at})"
+        self.description = f"{engine.label}, {name} ({at})"
         self._columns = self._read_columns()
 
     @classmethod
-    def create(cls, name: TableName, records: Iterable[EvalRecord], engine: SqlEngine) -> SqlTable:
-        """Create a table with the documented columns of an evaluation dataset, and ours beside.
+    def _create(cls, name: TableName, records: Iterable[EvalRecord], engine: SqlEngine) -> Self:
+        """Create a table with the documented columns of an evaluation dataset, and ours.
 
         Raises:
-            AlreadyExistsError: There is a table of this name.
-            DatabricksError: The engine refused the statement.
+            AlreadyExistsError: A table of this name exists.
+            DatabricksError: The engine rejected the statement.
         """
-        rows = encode_all(records)
+        rows = merge_by_key(encode_all(records))
         columns = ", ".join(
-            f"`{column}` {kind}" + (" NOT NULL" if column == KEY else "")
-            for column, kind in COLUMNS.items()
+            f"`{column}` {type_}" + (" NOT NULL" if column == KEY else "")
+            for column, type_ in COLUMNS.items()
         )
         comment = "Evaluation records (langchain-dbx-eval)"
-        engine.run(f"CREATE TABLE {name.sql} ({columns}) COMMENT '{comment}'")
-        return cls(name, engine)._merged(rows) if rows else cls(name, engine)
+        engine.execute(f"CREATE TABLE {name.sql} ({columns}) COMMENT '{comment}'")
+        return cls(name, engine)._merge_all(rows) if rows else cls(name, engine)
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """See `OpenDataset`; our own tables come in the order in which records were added."""
+        """See `OpenDataset`; a table of ours is read in order of insertion."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
-        for row in self._engine.query(f"SELECT * FROM {self._pinned()}{order}"):  # noqa: S608
+        for row in self._engine.query(f"SELECT * FROM {self._pinned_sql()}{order}"):  # noqa: S608
             yield from_table(row)
 
     def count(self) -> int | None:
-        """See `OpenDataset`; only our own tables are known to hold nothing but records."""
+        """See `OpenDataset`; tables of others may contain invalid rows."""
         if not self._is_ours():
             return None
-        [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned()}")  # noqa: S608
+        [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned_sql()}")  # noqa: S608
         return int(row["n"])
 
-    def facts(self) -> DatasetInfo:
+    def info(self) -> DatasetInfo:
         """See `OpenDataset`."""
-        return facts_of(self._info)
+        return dataset_info(self._info)
 
     def schema(self) -> dict[str, str]:
         """See `OpenDataset`."""
@@ -134,71 +158,72 @@ class SqlTable(OpenDataset):
 
     def mlflow_source(self) -> Any:
         """See `OpenDataset`."""
-        from langchain_dbx_eval.datasets.mlflow_input import DeltaSourceOfInput
+        from langchain_dbx_eval.datasets.mlflow_input import PinnedDeltaSource
 
-        return DeltaSourceOfInput(
+        return PinnedDeltaSource(
             delta_table_name=self.name,
             delta_table_version=self.version,
-            delta_table_id=self.facts().dataset_id,
+            delta_table_id=self.info().dataset_id,
         )
 
-    def merge(self, records: Iterable[EvalRecord]) -> SqlTable:
-        """Merge records into the newest version, keyed by their inputs.
+    def merge(self, records: Iterable[EvalRecord]) -> Self:
+        """Merge records into the newest version, by key.
 
         Raises:
-            SchemaError: A record cannot be stored, or the table is not one of ours.
-            DatabricksError: The engine refused, or others kept changing the same records.
+            SchemaError: A record cannot be stored, or the table has another schema.
+            DatabricksError: The engine rejected the statement, or other writers kept changing the
+                same records.
         """
-        rows = encode_all(records)
+        rows = merge_by_key(encode_all(records))
         if not self._is_ours():
-            odd = sorted(self._columns.keys() ^ COLUMNS.keys())
+            different = ", ".join(sorted(self._columns.keys() ^ COLUMNS.keys()))
             msg = (
-                f"Nothing was merged: {self._name} is a table of another shape (columns "
-                f"{', '.join(odd)}). It can be read. Where Databricks manages it as an MLflow "
-                "dataset, merge with backend='managed'; else copy it to a new table."
+                f"Nothing was merged: {self._name} has another schema (columns {different}). It "
+                "can be read. If it is a managed dataset of MLflow, merge with backend='managed'; "
+                "otherwise copy it to a new table."
             )
             raise SchemaError(msg)
-        return self._merged(rows)
+        return self._merge_all(rows)
 
-    def _merged(self, rows: dict[str, Row]) -> SqlTable:
-        carrier = self._engine.carrier(sum(map(_size, rows.values())))
-        for part in _parts(rows, carrier.part_bytes):
-            self._merge_part(part, carrier)
-        return SqlTable(self._name, self._engine)
+    def _merge_all(self, rows: dict[str, Row]) -> Self:
+        uploader = self._engine.uploader(sum(map(_upload_bytes, rows.values())))
+        for batch in _batches(rows, uploader.batch_bytes):
+            self._merge_batch(batch, uploader)
+        return type(self)(self._name, self._engine)
 
-    def _merge_part(self, rows: dict[str, Row], carrier: RowUploader) -> None:
-        """Merge until nothing is left to change: so a lost answer, or a race, is no lost record."""
-        refused: DatabricksError | None = None
-        with carrier.carry([{KEY: key} for key in rows], {KEY: "STRING"}) as keys:
-            for _ in range(_MERGE_TRIES):
-                changed = list(_changed(rows, {row[KEY]: row for row in self._known(keys)}))
+    def _merge_batch(self, rows: dict[str, Row], uploader: RowUploader) -> None:
+        """Merge until nothing changes, so that a lost response or a conflict loses no record."""
+        conflict: DatabricksError | None = None
+        with uploader.upload([{KEY: key} for key in rows], {KEY: "STRING"}) as keys:
+            for _ in range(_MAX_MERGE_ROUNDS):
+                changed = list(_changed_rows(rows, {row[KEY]: row for row in self._select(keys)}))
                 if not changed:
                     return
                 try:
-                    with carrier.carry(changed, {**COLUMNS, **_SEEN}) as source:
-                        self._engine.run(_merge_sql(self._name, source), **source.parameters)
+                    with uploader.upload(changed, {**COLUMNS, **_OLD_COLUMNS}) as source:
+                        self._engine.execute(_merge_sql(self._name, source), **source.parameters)
                 except DatabricksError as error:
-                    # Two MERGEs at once: Delta refuses one of them (ConcurrentAppendException, …).
+                    # Delta rejects one of two concurrent MERGEs (ConcurrentAppendException, …).
                     if "Concurrent" not in str(error) and "CONCURRENT" not in str(error):
                         raise
-                    refused = error
-        msg = f"Others kept changing the same records of {self._name}. Merge them again."
-        raise DatabricksError(msg, retryable=True) from refused
+                    conflict = error
+        msg = f"Other writers kept changing the same records of {self._name}. Merge them again."
+        raise DatabricksError(msg, retryable=True) from conflict
 
-    def _known(self, keys: UploadedRows) -> Iterator[Row]:
+    def _select(self, keys: UploadedRows) -> Iterator[Row]:
         sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608
         return self._engine.query(sql, **keys.parameters)
 
     def _is_ours(self) -> bool:
         return self._columns.keys() == COLUMNS.keys()
 
-    def _pinned(self) -> str:
+    def _pinned_sql(self) -> str:
         if self.version is None:
             return self._name.sql
         return f"{self._name.sql} VERSION AS OF {int(self.version)}"
 
-    def _newest(self) -> int | None:
-        """The newest version, or None for what has none: a view, or another format."""
+    def _newest_version(self) -> int | None:
+        """Return the newest version; None for a view or a table of another format."""
         try:
             history = list(self._engine.query(f"DESCRIBE HISTORY {self._name.sql} LIMIT 1"))
         except NotFoundError:
@@ -212,10 +237,9 @@ class SqlTable(OpenDataset):
     def _read_columns(self) -> dict[str, str]:
         if self._info is not None and self._info.columns:
             return {str(c.name): str(c.type_text or "") for c in self._info.columns}
-        described = self._engine.query(f"DESCRIBE TABLE {self._name.sql}")
         columns: dict[str, str] = {}
-        for row in described:
-            # After the columns come an empty line and a section on partitions.
+        for row in self._engine.query(f"DESCRIBE TABLE {self._name.sql}"):
+            # An empty row and a section on partitions follow the columns.
             if not row["col_name"] or row["col_name"].startswith("#"):
                 break
             columns[row["col_name"]] = row["data_type"]
@@ -223,49 +247,51 @@ class SqlTable(OpenDataset):
 
 
 def _merge_sql(name: TableName, source: UploadedRows) -> str:
-    """The MERGE of rows; it may be sent twice.
+    """Return a MERGE of uploaded rows that may be repeated safely.
 
-    A row is replaced only where it still is as it was read, so that two writers do not undo each
-    other; what is then left is merged in the next round.
+    A row is updated only if its content is still the one that was read, so that two writers do not
+    overwrite each other; the remaining rows are merged in the next round.
     """
-    changing = [column for column in COLUMNS if column not in (KEY, "create_time", "created_by")]
-    settings = ", ".join(f"`{column}` = source.`{column}`" for column in changing)
+    updated = [column for column in COLUMNS if column not in (KEY, "create_time", "created_by")]
+    assignments = ", ".join(f"`{column}` = source.`{column}`" for column in updated)
     names = ", ".join(f"`{column}`" for column in COLUMNS)
     values = ", ".join(f"source.`{column}`" for column in COLUMNS)
-    unchanged = " AND ".join(f"target.`{name}` <=> source.`seen_{name}`" for name in CONTENT)
-    parts = (
+    is_unchanged = " AND ".join(
+        f"target.`{name}` <=> source.`old_{name}`" for name in CONTENT_COLUMNS
+    )
+    clauses = (
         f"MERGE INTO {name.sql} AS target",
         f"USING ({source.sql}) AS source",
         f"ON target.`{KEY}` = source.`{KEY}`",
-        f"WHEN MATCHED AND {unchanged} THEN UPDATE SET {settings}",
+        f"WHEN MATCHED AND {is_unchanged} THEN UPDATE SET {assignments}",
         f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})",  # noqa: S608
     )
-    return " ".join(parts)
+    return " ".join(clauses)
 
 
-def _changed(rows: Mapping[str, Row], known: Mapping[str, Row]) -> Iterator[Row]:
-    """The rows that the merge would change, each with the content that it was read with."""
+def _changed_rows(rows: Mapping[str, Row], existing: Mapping[str, Row]) -> Iterator[Row]:
+    """Iterate over the merged rows that differ from the table's, with the content they replace."""
     for key, row in rows.items():
-        before = known.get(key)
-        after = row if before is None else merge_rows(before, row)
-        if after is not before:
-            yield {**after, **{f"seen_{name}": (before or {}).get(name) for name in CONTENT}}
+        old = existing.get(key)
+        merged = row if old is None else merge_rows(old, row)
+        if merged is not old:
+            yield {**merged, **{f"old_{name}": (old or {}).get(name) for name in CONTENT_COLUMNS}}
 
 
-def _parts(rows: dict[str, Row], limit: int) -> Iterator[dict[str, Row]]:
-    part: dict[str, Row] = {}
+def _batches(rows: dict[str, Row], max_bytes: int) -> Iterator[dict[str, Row]]:
+    batch: dict[str, Row] = {}
     size = 0
     for key, row in rows.items():
-        more = _size(row)
-        if part and size + more > limit:
-            yield part
-            part, size = {}, 0
-        part[key] = row
-        size += more
-    if part:
-        yield part
+        row_bytes = _upload_bytes(row)
+        if batch and size + row_bytes > max_bytes:
+            yield batch
+            batch, size = {}, 0
+        batch[key] = row
+        size += row_bytes
+    if batch:
+        yield batch
 
 
-def _size(row: Row) -> int:
-    """Bytes of a row on its way, roughly: as it is to be, and as it was."""
+def _upload_bytes(row: Row) -> int:
+    """Return the approximate size of a row in a MERGE, which contains its old content too."""
     return 2 * sum(len(value) for value in row.values() if isinstance(value, str)) + 500

@@ -1,184 +1,88 @@
-"""SQL by the Statement Execution API: sent, waited for, and read chunk by chunk as Arrow."""
+"""One SQL statement by the Statement Execution API: sent, polled, and read in chunks of Arrow."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 from langchain_dbx_eval._internal.deadline import Deadline
-from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.retry import RetryPolicy
-from langchain_dbx_eval.datasets.databricks.row_upload import (
-    Parameters,
-    RowUploader,
-    Volume,
-    volume_folder,
-)
-from langchain_dbx_eval.datasets.databricks.unity_catalog import (
-    sdk_errors,
-    table_info,
-    workspace_client,
-)
-from langchain_dbx_eval.datasets.databricks.warehouse import await_running, warehouse_id_of
-from langchain_dbx_eval.datasets.open_dataset import LoadOptions
-from langchain_dbx_eval.datasets.schema.table_name import TableName
+from langchain_dbx_eval.datasets.databricks.sql_table import ERROR_BY_SQL_STATE
+from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
+from langchain_dbx_eval.datasets.databricks.warehouse_startup import ensure_running
 from langchain_dbx_eval.errors import (
-    AlreadyExistsError,
     ConnectionFailedError,
     DatabricksError,
     InvalidResponseError,
-    NotFoundError,
-    PermissionDeniedError,
     WarehouseError,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from databricks.sdk import WorkspaceClient
-    from databricks.sdk.service.catalog import TableInfo
-    from databricks.sdk.service.sql import ExternalLink, StatementResponse
+    from databricks.sdk.service.sql import Disposition, ExternalLink, Format, StatementResponse
 
-__all__ = ["Warehouse"]
+__all__ = ["Statement"]
 
-_LONGEST_PAUSE = 2.0
-_CHUNK_TRIES = 4
-# The SDK repeats what broke off before the answer began; this, what broke off in its middle.
-_POLICY = RetryPolicy(2, is_retryable=lambda error: isinstance(error, ConnectionFailedError))
-# SQLSTATE, as Databricks gives it (Databricks, "SQLSTATE error codes").
-_BY_SQL_STATE: dict[str, type[DatabricksError]] = {
-    "42P01": NotFoundError,
-    "42704": NotFoundError,
-    "42P07": AlreadyExistsError,
-    "42501": PermissionDeniedError,
-}
+_MAX_POLL_INTERVAL = 2.0
+_MAX_CHUNK_ATTEMPTS = 4
+# The SDK retries connections that fail before the response; this policy, those that fail within it.
+_RETRY_POLICY = RetryPolicy(2, is_retryable=lambda error: isinstance(error, ConnectionFailedError))
 _UNFINISHED = frozenset({"PENDING", "RUNNING"})
 
 
-class Warehouse:
-    """A SQL warehouse that statements are sent to.
+class Statement:
+    """One statement; its deadline starts when it is created.
 
     Args:
-        reach: Which warehouse, by which login, and for how long each statement may take.
-
-    Raises:
-        ConfigurationError: No warehouse was named.
-        AuthenticationError: There is no login.
+        client: The workspace client.
+        warehouse_id: The warehouse that executes it; it is started if necessary.
+        timeout: Total timeout in seconds, including the start-up of the warehouse.
     """
 
-    backend = "warehouse"
+    def __init__(self, client: WorkspaceClient, warehouse_id: str, timeout: float) -> None:
+        self._client = client
+        self._warehouse_id = warehouse_id
+        self._deadline = Deadline(timeout)
+        self._label = f"SQL warehouse '{warehouse_id}'"
 
-    def __init__(self, reach: LoadOptions) -> None:
-        volume = reach.volume or os.environ.get("DBX_EVAL_VOLUME")
-        self._volume = volume_folder(volume) if volume else None
-        self._target = _Target(workspace_client(reach), warehouse_id_of(reach), reach.timeout)
-        self.where = self._target.words
-
-    def table_info(self, name: TableName) -> TableInfo | None:
-        """What Unity Catalog says of a table, which wakes no warehouse; None where it is not told.
-
-        Raises:
-            NotFoundError: There is no such table.
-        """
-        try:
-            return table_info(self._target.client, name)
-        except PermissionDeniedError:
-            return None
-
-    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
-        """Ask, and read the answer's rows as they come.
+    def execute(self, sql: str, parameters: Mapping[str, str | None]) -> None:
+        """Execute a statement without a result.
 
         Args:
-            sql: The statement; values stand in it as ``:name``.
-            **parameters: The values, as texts.
+            sql: The statement, with parameters as ``:name``.
+            parameters: Their values, as strings.
 
         Raises:
             WarehouseError: The warehouse did not start, or the statement failed.
-            NotFoundError: A table is not there.
-            InvalidResponseError: A part of the answer was lost.
         """
-        require("pyarrow", extra="delta")
-        running = _Statement(self._target)
-        for batch in running.batches(running.execute(sql, parameters, arrow=True)):
-            yield from batch.to_pylist(maps_as_pydicts="strict")
+        from databricks.sdk.service.sql import Disposition, Format
 
-    def carrier(self, size: int) -> RowUploader:
-        """See `SqlEngine`: a volume for what is too much for one statement, where one was named."""
-        parameters = Parameters()
-        if self._volume is None or size <= parameters.part_bytes:
-            return parameters
-        return Volume(self._target.client, self._volume)
+        self._run(sql, parameters, Disposition.INLINE, Format.JSON_ARRAY)
 
-    def run(self, sql: str, /, **parameters: str | None) -> None:
-        """Do, and wait until it is done. Only what may be done twice.
+    def query(self, sql: str, parameters: Mapping[str, str | None]) -> Iterator[pa.RecordBatch]:
+        """Execute a query, and stream the batches of its complete result.
 
-        The SDK repeats a request whose answer was lost, and the API has no key to tell the
-        repetition by.
+        Args:
+            sql: The query, with parameters as ``:name``.
+            parameters: Their values, as strings.
 
         Raises:
             WarehouseError: The warehouse did not start, or the statement failed.
-            AlreadyExistsError: The table to be created is there.
+            InvalidResponseError: The result is incomplete; raised after its last batch.
         """
-        _Statement(self._target).execute(sql, parameters, arrow=False)
-
-
-@dataclass(frozen=True)
-class _Target:
-    client: WorkspaceClient
-    warehouse_id: str
-    timeout: float
-
-    @property
-    def words(self) -> str:
-        return f"SQL warehouse '{self.warehouse_id}'"
-
-
-class _Statement:
-    """One statement and its deadline."""
-
-    def __init__(self, target: _Target) -> None:
-        self._deadline = Deadline(target.timeout)
-        self._client = target.client
-        self._warehouse_id = target.warehouse_id
-        self._where = target.words
-
-    def execute(
-        self, sql: str, parameters: Mapping[str, str | None], *, arrow: bool
-    ) -> StatementResponse:
-        from databricks.sdk.service.sql import Disposition, Format, StatementParameterListItem
-
-        await_running(self._client, self._warehouse_id, self._deadline)
-        named = [
-            StatementParameterListItem(name=name, value=value, type="STRING")
-            for name, value in parameters.items()
-        ]
-
-        def send() -> StatementResponse:
-            with sdk_errors(self._where):
-                return self._client.statement_execution.execute_statement(
-                    sql,
-                    self._warehouse_id,
-                    parameters=named,
-                    disposition=Disposition.EXTERNAL_LINKS if arrow else Disposition.INLINE,
-                    format=Format.ARROW_STREAM if arrow else Format.JSON_ARRAY,
-                    wait_timeout=self._wait_timeout(),
-                )
-
-        return self._wait(_POLICY.run(send))
-
-    def batches(self, response: StatementResponse) -> Iterator[pa.RecordBatch]:
-        """The answer's batches, chunk by chunk; never a part of it for the whole."""
         import pyarrow as pa
+        from databricks.sdk.service.sql import Disposition, Format
 
+        response = self._run(sql, parameters, Disposition.EXTERNAL_LINKS, Format.ARROW_STREAM)
         manifest, result = response.manifest, response.result
         if manifest is None or manifest.truncated:
-            raise self._lost(response, "was cut at 100 GiB; ask for less")
+            raise self._incomplete(response, "was truncated at 100 GiB; select less")
         links = list(result.external_links or ()) if result else []
         rows = 0
         while links:
@@ -188,53 +92,78 @@ class _Statement:
                 yield batch
             links = links[1:] or self._links(response, link.next_chunk_index)
         if rows != (manifest.total_row_count or 0):
-            raise self._lost(response, f"has {rows} of {manifest.total_row_count} rows")
+            raise self._incomplete(response, f"has {rows} of {manifest.total_row_count} rows")
 
-    def _wait_timeout(self) -> str:
-        # The API takes 0, or 5 to 50 seconds.
-        return "10s" if self._deadline.remaining > 10 else "0s"
+    def _run(
+        self,
+        sql: str,
+        parameters: Mapping[str, str | None],
+        disposition: Disposition,
+        format_: Format,
+    ) -> StatementResponse:
+        from databricks.sdk.service.sql import StatementParameterListItem
+
+        ensure_running(self._client, self._warehouse_id, self._deadline)
+        items = [
+            StatementParameterListItem(name=name, value=value, type="STRING")
+            for name, value in parameters.items()
+        ]
+
+        def send() -> StatementResponse:
+            with sdk_errors(self._label):
+                return self._client.statement_execution.execute_statement(
+                    sql,
+                    self._warehouse_id,
+                    parameters=items,
+                    disposition=disposition,
+                    format=format_,
+                    # The API accepts 0, or 5 to 50 seconds.
+                    wait_timeout="10s" if self._deadline.remaining > 10 else "0s",
+                )
+
+        return self._wait(_RETRY_POLICY.run(send))
 
     def _wait(self, response: StatementResponse) -> StatementResponse:
-        pause = 0.1
-        while _state(response) in _UNFINISHED:
+        interval = 0.1
+        while _state_of(response) in _UNFINISHED:
             if self._deadline.remaining == 0:
-                raise self._overdue(response)
-            self._deadline.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
-            with sdk_errors(self._where):
+                raise self._cancel(response)
+            self._deadline.sleep(interval)
+            interval = min(interval * 1.5, _MAX_POLL_INTERVAL)
+            with sdk_errors(self._label):
                 response = self._client.statement_execution.get_statement(
                     response.statement_id or ""
                 )
-        if _state(response) != "SUCCEEDED":
-            raise self._failed(response)
+        if _state_of(response) != "SUCCEEDED":
+            raise self._failure(response)
         return response
 
-    def _overdue(self, response: StatementResponse) -> WarehouseError:
-        # Not to ask any more does not end it.
-        with contextlib.suppress(DatabricksError), sdk_errors(self._where):
+    def _cancel(self, response: StatementResponse) -> WarehouseError:
+        # Otherwise the statement would continue without its client.
+        with contextlib.suppress(DatabricksError), sdk_errors(self._label):
             self._client.statement_execution.cancel_execution(response.statement_id or "")
-        state = _state(response)
+        state = _state_of(response)
         return WarehouseError(
-            f"{self._where} did not finish statement {response.statement_id} within "
-            f"{self._deadline.seconds:.0f} s (it was {state}); it has been cancelled. "
-            "Pass a longer timeout=, or a larger or less busy warehouse.",
+            f"{self._label} did not finish statement {response.statement_id} within "
+            f"{self._deadline.seconds:.0f} s (it was {state}); it has been canceled. "
+            "Pass a longer timeout=, or use a larger or less busy warehouse.",
             warehouse_id=self._warehouse_id,
             state=state,
             statement_id=response.statement_id,
         )
 
-    def _failed(self, response: StatementResponse) -> DatabricksError:
+    def _failure(self, response: StatementResponse) -> DatabricksError:
         status: Any = response.status
-        words = status.error.message if status and status.error else "without a reason"
-        code = _condition(words)
-        message = f"{self._where}, statement {response.statement_id}: {words}"
-        kind = _BY_SQL_STATE.get(getattr(status, "sql_state", None) or "")
-        if kind is not None:
-            return kind(message, error_code=code, target=self._where)
+        reason = status.error.message if status and status.error else "without a reason"
+        code = _condition_of(reason)
+        message = f"{self._label}, statement {response.statement_id}: {reason}"
+        cls = ERROR_BY_SQL_STATE.get(getattr(status, "sql_state", None) or "")
+        if cls is not None:
+            return cls(message, error_code=code, target=self._label)
         return WarehouseError(
             message,
             warehouse_id=self._warehouse_id,
-            state=_state(response),
+            state=_state_of(response),
             statement_id=response.statement_id,
             error_code=code,
         )
@@ -249,50 +178,50 @@ class _Statement:
         return list(part.external_links or ())
 
     def _download(self, response: StatementResponse, link: ExternalLink) -> bytes:
-        """A chunk's bytes. Its link works for minutes only: an expired one is asked for anew."""
+        """Return the bytes of a chunk, with a new link if this one, valid for minutes, expired."""
         reason = "no link"
-        for attempt in range(_CHUNK_TRIES):
+        for attempt in range(_MAX_CHUNK_ATTEMPTS):
             if link.external_link:
                 content, reason = _get(link, timeout=max(1.0, min(60.0, self._deadline.seconds)))
                 if content is not None:
                     return content
-            if attempt + 1 < _CHUNK_TRIES:
-                renewed = self._links(response, link.chunk_index or 0)
-                link = renewed[0] if renewed else link
-        raise self._lost(response, f"lacks chunk {link.chunk_index}: {reason}")
+            if attempt + 1 < _MAX_CHUNK_ATTEMPTS:
+                new_links = self._links(response, link.chunk_index or 0)
+                link = new_links[0] if new_links else link
+        raise self._incomplete(response, f"lacks chunk {link.chunk_index}: {reason}")
 
-    def _lost(self, response: StatementResponse, what: str) -> InvalidResponseError:
+    def _incomplete(self, response: StatementResponse, problem: str) -> InvalidResponseError:
         return InvalidResponseError(
-            f"The answer of {self._where} to statement {response.statement_id} {what}.",
-            target=self._where,
+            f"The result of statement {response.statement_id} in {self._label} {problem}.",
+            target=self._label,
             retryable=True,
         )
 
 
-def _condition(message: str | None) -> str | None:
-    """The error condition, which stands in brackets at the head of Databricks' messages."""
-    found = re.match(r"\[([A-Z][A-Z0-9_.]+)\]", message or "")
-    return found.group(1) if found else None
+def _condition_of(message: str | None) -> str | None:
+    """Return the error condition, in brackets at the start of Databricks' messages."""
+    match = re.match(r"\[([A-Z][A-Z0-9_.]+)\]", message or "")
+    return match.group(1) if match else None
 
 
-def _state(response: StatementResponse) -> str:
+def _state_of(response: StatementResponse) -> str:
     status = response.status
     return status.state.value if status and status.state else "UNKNOWN"
 
 
 def _get(link: ExternalLink, timeout: float) -> tuple[bytes | None, str]:
     try:
-        answer = requests.get(
+        response = requests.get(
             link.external_link or "",
             headers=link.http_headers or {},
-            # The link is a credential of its own. Without this, requests would add ~/.netrc's.
+            # The link contains its own credentials. By default, requests would add ~/.netrc's.
             auth=lambda request: request,
             allow_redirects=False,
             timeout=timeout,
         )
     except requests.RequestException as error:
-        # Not str(error): it would show the link, which lets anybody read.
+        # Not str(error): it contains the link, with which anyone can read the chunk.
         return None, type(error).__name__
-    if answer.status_code != 200:
-        return None, f"its link answered {answer.status_code}"
-    return answer.content, ""
+    if response.status_code != 200:
+        return None, f"its link answered {response.status_code}"
+    return response.content, ""

@@ -1,4 +1,4 @@
-"""Unity Catalog by databricks-sdk: a client with a deadline, a table's facts, and our errors."""
+"""Unity Catalog by databricks-sdk: the client, the metadata of a table, and the SDK's errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval.datasets.open_dataset import DatasetInfo, LoadOptions
+from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
@@ -26,66 +26,69 @@ if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.service.catalog import TableInfo
 
-__all__ = ["facts_of", "sdk_errors", "table_info", "workspace_client"]
+__all__ = ["dataset_info", "get_table_info", "sdk_errors", "workspace_client"]
 
-# The SDK retries 429 and 503 for so long by itself; ours is the shorter of this and the deadline.
-_RETRY_SECONDS = 60
+# Seconds for one request, and for the SDK's own retries of 429 and 503.
+_MAX_SDK_TIMEOUT = 60
 
 
-def workspace_client(reach: LoadOptions) -> WorkspaceClient:
-    """A client of the workspace whose requests give up when the time that was asked for is over.
+def workspace_client(options: LoadOptions) -> WorkspaceClient:
+    """Return a client whose requests and retries end within `options.timeout`.
 
     Raises:
-        AuthenticationError: There is no login.
+        AuthenticationError: No login is configured.
     """
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.core import Config
 
     try:
-        given = reach.workspace_client
-        # Not `copy()`, which shares the settings with its original (databricks-sdk 0.156).
-        config = Config() if given is None else given.config.deep_copy()
+        client = options.workspace_client
+        # Not `copy()`, which shares its settings with the original (databricks-sdk 0.156).
+        config = Config() if client is None else client.config.deep_copy()
         if not config.host:
             raise ValueError("no host")
     except ValueError as error:
         msg = (
             "No Databricks login was found. Set DATABRICKS_HOST and DATABRICKS_TOKEN, run "
-            f"`databricks auth login`, or pass workspace_client=. The SDK says: {error}"
+            f"`databricks auth login`, or pass workspace_client=. The SDK's error: {error}"
         )
         raise AuthenticationError(msg) from error
-    # At least 1: the SDK takes 0 for its defaults, 60 and 300 seconds.
-    config.http_timeout_seconds = max(1, min(60, reach.timeout))
-    config.retry_timeout_seconds = max(1, int(min(_RETRY_SECONDS, reach.timeout)))
+    # At least 1: the SDK replaces 0 by its defaults, 60 and 300 seconds.
+    config.http_timeout_seconds = max(1, min(_MAX_SDK_TIMEOUT, options.timeout))
+    config.retry_timeout_seconds = max(1, int(min(_MAX_SDK_TIMEOUT, options.timeout)))
     return WorkspaceClient(config=config)
 
 
-def table_info(client: WorkspaceClient, name: TableName) -> TableInfo:
-    """What Unity Catalog knows of a table; asking needs no compute.
+def get_table_info(client: WorkspaceClient, name: TableName) -> TableInfo:
+    """Return Unity Catalog's metadata of a table, which needs no compute.
 
     Raises:
-        NotFoundError: There is no such table, or it may not be seen.
-        PermissionDeniedError: It may not be read.
+        NotFoundError: The table does not exist, or is not visible.
+        PermissionDeniedError: The table may not be read.
     """
     with sdk_errors(f"table {name} in {client.config.host}"):
         return client.tables.get(name.rest)
 
 
-def facts_of(info: TableInfo | None) -> DatasetInfo:
-    """The facts of a table's description."""
-    if info is None:
+def dataset_info(table: TableInfo | None) -> DatasetInfo:
+    """Convert Unity Catalog's metadata of a table."""
+    if table is None:
         return DatasetInfo()
-    moment = None
-    if info.updated_at is not None:
-        moment = datetime.fromtimestamp(info.updated_at / 1000, timezone.utc)
-    return DatasetInfo(info.table_id, info.created_by, moment)
+    updated = None
+    if table.updated_at is not None:
+        updated = datetime.fromtimestamp(table.updated_at / 1000, timezone.utc)
+    return DatasetInfo(table.table_id, table.created_by, updated)
 
 
 @contextlib.contextmanager
-def sdk_errors(where: str) -> Iterator[None]:
-    """Turn what databricks-sdk raises into our errors.
+def sdk_errors(target: str) -> Iterator[None]:
+    """Convert databricks-sdk's errors to ours.
 
     Args:
-        where: What was asked, in words.
+        target: What is requested, as a phrase for messages.
+
+    Raises:
+        DatabricksError: The class depends on the SDK's error.
     """
     from databricks.sdk import errors as sdk
     from databricks.sdk.errors.base import DatabricksError as SdkError
@@ -93,7 +96,7 @@ def sdk_errors(where: str) -> Iterator[None]:
     try:
         yield
     except SdkError as error:
-        kinds: tuple[tuple[type[Exception], type[DatabricksError]], ...] = (
+        classes: tuple[tuple[type[Exception], type[DatabricksError]], ...] = (
             (sdk.NotFound, NotFoundError),
             (sdk.PermissionDenied, PermissionDeniedError),
             (sdk.Unauthenticated, AuthenticationError),
@@ -103,18 +106,19 @@ def sdk_errors(where: str) -> Iterator[None]:
             (sdk.InternalError, ServerError),
             (sdk.TemporarilyUnavailable, ServerError),
         )
-        ours = next((ours for theirs, ours in kinds if isinstance(error, theirs)), None)
-        # The SDK puts its whole configuration behind the reason.
-        words = f"Databricks refused {where}: {str(error).split(' Config: ')[0]}"
-        raise (ours or InvalidRequestError)(words, error_code=error.error_code) from error
+        ours = next((ours for theirs, ours in classes if isinstance(error, theirs)), None)
+        # The SDK appends its whole configuration to the reason.
+        reason = str(error).split(" Config: ")[0]
+        msg = f"Databricks rejected the request for {target}: {reason}"
+        raise (ours or InvalidRequestError)(msg, error_code=error.error_code) from error
     except TimeoutError as error:
-        # What the SDK was refused all the time is only in its cause.
+        # The last error that the SDK retried is only in the cause.
         cause: Any = error.__cause__ or error
-        msg = f"Databricks did not answer for {where} in time. Last: {cause}"
+        msg = f"Databricks did not answer the request for {target} in time. Last error: {cause}"
         raise RequestTimeoutError(msg) from error
     except ValueError as error:
-        msg = f"The Databricks login does not work for {where}: {error}"
+        msg = f"The Databricks login failed for {target}: {error}"
         raise AuthenticationError(msg) from error
     except OSError as error:
-        msg = f"{where} cannot be reached: {error}"
+        msg = f"Cannot connect to Databricks for {target}: {error}"
         raise ConnectionFailedError(msg) from error

@@ -1,140 +1,138 @@
-"""A SQL warehouse: looked at, started, waited for, and told off, within one deadline."""
+"""The table backend ``"warehouse"``: SQL in a SQL warehouse."""
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.deadline import Deadline
-from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
-from langchain_dbx_eval.datasets.open_dataset import LoadOptions
-from langchain_dbx_eval.errors import (
-    ConfigurationError,
-    NotFoundError,
-    PermissionDeniedError,
-    WarehouseError,
+from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.datasets.base import LoadOptions
+from langchain_dbx_eval.datasets.databricks.row_upload import (
+    ParameterUploader,
+    RowUploader,
+    VolumeUploader,
+    volume_folder,
 )
+from langchain_dbx_eval.datasets.databricks.sql_table import SqlTable
+from langchain_dbx_eval.datasets.databricks.statement_execution import Statement
+from langchain_dbx_eval.datasets.databricks.unity_catalog import get_table_info, workspace_client
+from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
+from langchain_dbx_eval.datasets.record import EvalRecord
+from langchain_dbx_eval.datasets.schema.table_name import TableName
+from langchain_dbx_eval.errors import ConfigurationError, NotFoundError, PermissionDeniedError
 
 if TYPE_CHECKING:
-    from databricks.sdk import WorkspaceClient
-    from databricks.sdk.service.sql import GetWarehouseResponse
+    from databricks.sdk.service.catalog import TableInfo
 
-__all__ = ["await_running", "warehouse_id_of"]
-
-_logger = logging.getLogger(__name__)
-
-# A warehouse may still say STOPPED for a moment after it was told to start (apache/airflow#70088).
-_GRACE_SECONDS = 10.0
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 5.0
-_ASLEEP = frozenset({"STOPPED", "STOPPING"})
-_GONE = frozenset({"DELETED", "DELETING"})
+__all__ = ["WarehouseEngine", "WarehouseTable"]
 
 
-def warehouse_id_of(reach: LoadOptions) -> str:
-    """The warehouse that was asked for.
+class WarehouseTable(SqlTable):
+    """A table that is read and merged into by a SQL warehouse."""
+
+    backend = "warehouse"
+
+    @classmethod
+    def is_default_for(cls, _: TableName, options: LoadOptions) -> bool:
+        """See `TableBackend`; all tables, if a warehouse is configured."""
+        return options.configured_warehouse_id is not None
+
+    @classmethod
+    def open(cls, name: TableName, options: LoadOptions) -> WarehouseTable:
+        """Open a table.
+
+        Raises:
+            ConfigurationError: No warehouse is configured.
+            NotFoundError: The table, the version or the warehouse does not exist.
+            WarehouseError: The warehouse did not start.
+        """
+        engine = WarehouseEngine(options)
+        try:
+            return cls(name, engine, options.version)
+        except NotFoundError as error:
+            hint = " The local catalog has it: backend='local'." if LocalTable.exists(name) else ""
+            raise NotFoundError(f"{error}{hint}", error_code=error.error_code) from error
+
+    @classmethod
+    def is_default_for_new(cls, options: LoadOptions) -> bool:
+        """See `SupportsCreate`; if a warehouse is configured."""
+        return options.configured_warehouse_id is not None
+
+    @classmethod
+    def create(
+        cls, name: TableName, records: Iterable[EvalRecord], options: LoadOptions
+    ) -> WarehouseTable:
+        """Create a table; see `SupportsCreate`."""
+        return cls._create(name, records, WarehouseEngine(options))
+
+
+class WarehouseEngine:
+    """A SQL warehouse as a `SqlEngine`.
+
+    Args:
+        options: The warehouse, the login, and the timeout of each statement.
 
     Raises:
-        ConfigurationError: None was.
+        ConfigurationError: No warehouse is configured.
+        AuthenticationError: No login is configured.
     """
-    chosen = reach.warehouse_id or os.environ.get("DATABRICKS_WAREHOUSE_ID")
-    if not chosen:
-        msg = (
-            "Which SQL warehouse? Pass warehouse_id=, or set DATABRICKS_WAREHOUSE_ID. The id is in "
-            "the warehouse's page in the workspace, under SQL Warehouses, beside its name."
-        )
-        raise ConfigurationError(msg)
-    return chosen
 
+    def __init__(self, options: LoadOptions) -> None:
+        volume = options.volume or os.environ.get("DBX_EVAL_VOLUME")
+        self._volume = volume_folder(volume) if volume else None
+        self._client = workspace_client(options)
+        if options.configured_warehouse_id is None:
+            msg = (
+                "No SQL warehouse is configured. Pass warehouse_id=, or set "
+                "DATABRICKS_WAREHOUSE_ID. The warehouse's page in the workspace, under SQL "
+                "Warehouses, shows the id beside its name."
+            )
+            raise ConfigurationError(msg)
+        self._warehouse_id = options.configured_warehouse_id
+        self._timeout = options.timeout
+        self.label = f"SQL warehouse '{self._warehouse_id}'"
 
-def await_running(client: WorkspaceClient, warehouse_id: str, deadline: Deadline) -> None:
-    """Return when the warehouse runs; start it where it is stopped, and say so.
+    def table_info(self, name: TableName) -> TableInfo | None:
+        """See `SqlEngine`; does not start the warehouse.
 
-    Raises:
-        NotFoundError: There is no such warehouse.
-        WarehouseError: It was deleted, cannot start, or did not within the deadline.
-    """
-    # Who may use a warehouse need not be allowed to look at it: then the statement will tell.
-    found = _look_at(client, warehouse_id)
-    if found is None or _state(found) == "RUNNING":
-        return
-    if _state(found) in _GONE:
-        raise _failure(found, f"is {_state(found)}: choose another one, by warehouse_id=")
-    _logger.warning(
-        "SQL warehouse %s is %s: %s for up to %.0f s.",
-        _words(found),
-        _state(found),
-        "starting it and waiting" if _state(found) in _ASLEEP else "waiting",
-        deadline.remaining,
-    )
-    if _state(found) in _ASLEEP:
-        _start(client, warehouse_id)
-    _wait_for_start(client, warehouse_id, deadline)
-    _logger.warning("SQL warehouse %s is running.", _words(found))
+        Raises:
+            NotFoundError: The table does not exist.
+        """
+        try:
+            return get_table_info(self._client, name)
+        except PermissionDeniedError:
+            return None
 
+    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
+        """See `SqlEngine`.
 
-def _wait_for_start(client: WorkspaceClient, warehouse_id: str, deadline: Deadline) -> None:
-    grace, pause = Deadline(_GRACE_SECONDS), _FIRST_PAUSE
-    seen_starting = False
-    while (found := _look_at(client, warehouse_id)) is not None:
-        state = _state(found)
-        if state == "RUNNING":
-            return
-        seen_starting = seen_starting or state == "STARTING"
-        if state in _GONE or (state == "STOPPED" and (seen_starting or grace.passed)):
-            raise _failure(found, f"did not start, and is {state} now")
-        if not deadline.remaining:
-            action = f"is still {state} after {deadline.seconds:.0f} s"
-            raise _failure(found, f"{action}; pass a longer timeout=, or start it beforehand")
-        deadline.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        Raises:
+            WarehouseError: The warehouse did not start, or the statement failed.
+            NotFoundError: A table does not exist.
+            InvalidResponseError: A part of the result is missing.
+        """
+        require("pyarrow", extra="delta")
+        for batch in self._statement().query(sql, parameters):
+            yield from batch.to_pylist(maps_as_pydicts="strict")
 
+    def execute(self, sql: str, /, **parameters: str | None) -> None:
+        """See `SqlEngine`.
 
-def _look_at(client: WorkspaceClient, warehouse_id: str) -> GetWarehouseResponse | None:
-    try:
-        with sdk_errors(f"SQL warehouse '{warehouse_id}' in {client.config.host}"):
-            return client.warehouses.get(warehouse_id)
-    except PermissionDeniedError:
-        return None
-    except NotFoundError as error:
-        msg = f"{error} List yours with `databricks warehouses list`."
-        raise NotFoundError(msg) from error
+        The SDK repeats a request whose response was lost, and the API has no idempotency key.
 
+        Raises:
+            WarehouseError: The warehouse did not start, or the statement failed.
+            AlreadyExistsError: The table to be created exists.
+        """
+        self._statement().execute(sql, parameters)
 
-def _start(client: WorkspaceClient, warehouse_id: str) -> None:
-    try:
-        with sdk_errors(f"starting SQL warehouse '{warehouse_id}'"):
-            client.warehouses.start(warehouse_id)
-    except PermissionDeniedError:
-        # Sending it a statement starts it too, and may be allowed.
-        _logger.warning("You may not start it by hand; the statement will.")
+    def uploader(self, size: int) -> RowUploader:
+        """See `SqlEngine`; a volume, if one is configured and a parameter would be too large."""
+        parameters = ParameterUploader()
+        if self._volume is None or size <= parameters.batch_bytes:
+            return parameters
+        return VolumeUploader(self._client, self._volume)
 
-
-def _failure(found: GetWarehouseResponse, action: str) -> WarehouseError:
-    health = _health(found)
-    said = f" It says: {health}" if health else ""
-    return WarehouseError(
-        f"SQL warehouse {_words(found)} {action}.{said}",
-        warehouse_id=found.id or "",
-        state=_state(found),
-        health=health,
-    )
-
-
-def _state(found: GetWarehouseResponse) -> str:
-    return found.state.value if found.state else "UNKNOWN"
-
-
-def _words(found: GetWarehouseResponse) -> str:
-    return f"'{found.name}' ({found.id})" if found.name else f"'{found.id}'"
-
-
-def _health(found: GetWarehouseResponse) -> str | None:
-    if found.health is None:
-        return None
-    reason = found.health.failure_reason
-    parts = [found.health.summary, found.health.details, found.health.message]
-    if reason is not None and reason.code is not None:
-        parts.append(reason.code.value)
-    return "; ".join(dict.fromkeys(part for part in parts if part)) or None
+    def _statement(self) -> Statement:
+        return Statement(self._client, self._warehouse_id, self._timeout)

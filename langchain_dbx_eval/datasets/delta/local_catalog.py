@@ -1,8 +1,8 @@
-"""The local catalog: Delta tables in a folder, under three-level names.
+"""The local catalog: Delta tables in a folder, with three-level names.
 
-It stands in for Unity Catalog where there is no workspace. Every change is one Delta commit on
-the version that was read, or it is done again: readers see whole versions, and writers cannot lose
-each other's records, whenever one of them is killed.
+It replaces Unity Catalog where there is no workspace. Each change is one Delta commit on the
+version that was read, or is repeated: readers see complete versions, and writers do not overwrite
+each other's records, even if a process is killed at any moment.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Any
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.paths import catalog_root
 from langchain_dbx_eval._internal.retry import RetryPolicy
+from langchain_dbx_eval.datasets.base import LoadOptions
 from langchain_dbx_eval.datasets.delta.reader import (
     CREATED_BY,
     DeltaSource,
+    arrow_schema_of,
     is_delta_folder,
     open_delta,
     scan,
     storage_errors,
 )
-from langchain_dbx_eval.datasets.delta.staging import arrow_rows, arrow_schema, spooled
+from langchain_dbx_eval.datasets.delta.staging import arrow_schema, stage_rows, to_arrow
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.row_codec import (
-    CONTENT,
+    CONTENT_COLUMNS,
     KEY,
     Row,
-    by_key,
+    merge_by_key,
     merge_rows,
     user_name,
 )
@@ -46,43 +48,61 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["COMMIT_TRIES", "LocalTable", "table_lock", "tables"]
+__all__ = ["LocalTable", "table_lock"]
 
-# Writers take turns by a lock, so a commit loses a race only where the lock does not reach (a
-# network drive); it is then read again and tried again.
-COMMIT_TRIES = 200
-_LOCK_SECONDS = 300
-# One small file for each commit: beyond this many, a merge first makes one of them.
-_MANY_FILES = 100
-# Rows; deltalake's own is 1,048,576.
-_ROW_GROUP = 20_000
+# Writers are serialized by a lock, so commits conflict only where the lock has no effect (on some
+# network drives); the table is then read and merged again.
+_MAX_COMMIT_RETRIES = 199
+_LOCK_TIMEOUT = 300
+# Each commit adds one small file; above this number, a merge first compacts them.
+_MAX_FILES = 100
+# deltalake's default is 1,048,576. A writer holds a row group in memory; a reader can skip it.
+_ROW_GROUP_ROWS = 20_000
 
 
 class LocalTable(DeltaSource):
-    """One table of evaluation records in the local catalog, at one version."""
+    """A table of evaluation records in the local catalog, at one version.
+
+    Args:
+        name: The table's name.
+        path: The table's folder.
+        version: The version; None: the newest.
+    """
 
     backend = "local"
 
     def __init__(self, name: TableName, path: Path, version: int | None = None) -> None:
-        where = f"the local catalog's dataset {name} at {path}"
-        super().__init__(open_delta(str(path), version=version, where=where), where, str(name))
+        label = f"the local catalog's dataset {name} at {path}"
+        super().__init__(open_delta(str(path), version=version, label=label), label, str(name))
         self.description = f"local catalog, {path}"
         self.path = path
         self._name = name
 
     @classmethod
-    def create(cls, name: TableName, records: Iterable[EvalRecord] = ()) -> LocalTable:
-        """Create a table; it has its first records from its first moment.
+    def is_default_for(cls, name: TableName, _: LoadOptions) -> bool:
+        """See `TableBackend`; existing tables of the local catalog."""
+        return cls.exists(name)
+
+    @classmethod
+    def is_default_for_new(cls, _: LoadOptions) -> bool:
+        """See `SupportsCreate`; always."""
+        return True
+
+    @classmethod
+    def create(
+        cls, name: TableName, records: Iterable[EvalRecord], _: LoadOptions | None = None
+    ) -> LocalTable:
+        """Create a table whose first version contains the records.
 
         Raises:
-            AlreadyExistsError: There is a table of this name.
-            SchemaError: A record cannot be stored; nothing has been created then.
+            AlreadyExistsError: A table of this name exists.
+            SchemaError: A record cannot be stored; the table was not created.
         """
         deltalake = require("deltalake", extra="delta")
         path = name.folder(catalog_root())
-        with spooled(records) as rows, table_lock(path):
+        with stage_rows(records) as rows, table_lock(path):
             if is_delta_folder(path):
-                raise _exists(name, path)
+                raise _already_exists(name, path)
             try:
                 deltalake.write_deltalake(
                     path,
@@ -93,92 +113,115 @@ class LocalTable(DeltaSource):
                     description=f"{CREATED_BY}{user_name()}",
                 )
             except deltalake.exceptions.DeltaError as error:
-                # Where the lock does not reach, Delta's own commit is what decides.
+                # Without an effective lock, another process may have made the first commit.
                 if is_delta_folder(path):
-                    raise _exists(name, path) from error
+                    raise _already_exists(name, path) from error
                 raise
         return cls(name, path)
 
     @classmethod
-    def open(cls, name: TableName, version: int | None = None) -> LocalTable:
-        """Open a table at a version, or at its newest.
+    def open(cls, name: TableName, options: LoadOptions) -> LocalTable:
+        """Open a table at `options.version`, by default the newest.
 
         Raises:
-            NotFoundError: There is no table of this name (those that exist are listed), or no
-                such version.
+            NotFoundError: The table does not exist (the message lists those that do), or the
+                version does not.
         """
         path = name.folder(catalog_root())
         if not is_delta_folder(path):
             msg = (
                 f"There is no dataset {name} in the local catalog {catalog_root()}. "
                 f"Create it with EvalDataset.create('{name}', records). "
-                f"Datasets there: {', '.join(tables()) or 'none yet'}."
+                f"Existing datasets: {', '.join(_list_tables()) or 'none'}."
             )
             raise NotFoundError(msg)
-        return cls(name, path, version)
+        return cls(name, path, options.version)
 
     @staticmethod
     def exists(name: TableName) -> bool:
-        """Whether there is a table of this name."""
+        """Return whether a table of this name exists."""
         return is_delta_folder(name.folder(catalog_root()))
 
     def merge(self, records: Iterable[EvalRecord]) -> LocalTable:
-        """Merge records into the newest version; the same inputs are one record.
+        """Merge records into the newest version, by key.
 
-        Where nothing changes, nothing is written. Beyond 20,000 they are merged in parts, each a
-        version.
+        Nothing is written if nothing changes. More than 20,000 records are merged in batches, each
+        of which is one version.
 
         Returns:
-            The table at the version that holds them all.
+            The table at the version that contains all records.
 
         Raises:
-            SchemaError: A record cannot be stored, or the table is not one of ours; nothing has
-                been added then.
-            RequestTimeoutError: Other processes kept the table locked all the time.
+            SchemaError: A record cannot be stored, or the table has another schema; nothing was
+                merged.
+            RequestTimeoutError: Another process holds the lock of the table.
         """
         deltalake = require("deltalake", extra="delta")
-        lost_race = deltalake.exceptions.CommitFailedError
+        conflict = deltalake.exceptions.CommitFailedError
         policy = RetryPolicy(
-            COMMIT_TRIES - 1,
-            is_retryable=lambda error: isinstance(error, lost_race),
+            _MAX_COMMIT_RETRIES,
+            is_retryable=lambda error: isinstance(error, conflict),
             initial_wait=0.05,
             max_wait=0.05,
         )
-        with spooled(records) as rows, table_lock(self.path):
+        with stage_rows(records) as rows, table_lock(self.path):
             version: int | None = None
-            for part in rows.parts():
-                version = policy.run(partial(self._merge_once, by_key(part)))
+            for batch in rows.batches():
+                version = policy.run(partial(self._merge_batch, merge_by_key(batch)))
             return LocalTable(self._name, self.path, version)
 
-    def _merge_once(self, incoming: dict[str, Row]) -> int:
-        table = open_delta(str(self.path), version=None, where=self.where)
-        _check_schema(table, self.where)
-        changed, replaced = dict(incoming), False
-        for key, before in _known_rows(table, incoming):
-            after = None if before is None else merge_rows(before, incoming[key])
-            if after is None or after is before:
+    def _merge_batch(self, incoming: dict[str, Row]) -> int:
+        table = open_delta(str(self.path), version=None, label=self.label)
+        _check_schema(table, self.label)
+        changed, has_updates = dict(incoming), False
+        for key, old in _existing_rows(table, incoming):
+            merged = None if old is None else merge_rows(old, incoming[key])
+            if merged is None or merged is old:
                 changed.pop(key, None)
             else:
-                changed[key], replaced = after, True
+                changed[key], has_updates = merged, True
         if changed:
-            if len(table.file_uris()) > _MANY_FILES:
+            if len(table.file_uris()) > _MAX_FILES:
                 table.optimize.compact(writer_properties=_writer_properties())
-            _commit(table, arrow_rows(changed.values()), only_new=not replaced)
+            _commit(table, to_arrow(changed.values()), append=not has_updates)
         return table.version()
 
 
-def tables() -> list[str]:
-    """The names of all tables in the local catalog."""
+@contextmanager
+def table_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a table's writers; the system releases it if the process is killed.
+
+    Args:
+        path: The table's folder.
+
+    Raises:
+        RequestTimeoutError: Another process held the lock for 300 s.
+    """
+    filelock = require("filelock", extra="delta")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.parent / f".{path.name}.lock"
+    try:
+        with filelock.FileLock(file, timeout=_LOCK_TIMEOUT), storage_errors(str(path)):
+            yield
+    except filelock.Timeout as error:
+        msg = (
+            f"Another process has been writing to {path} for {_LOCK_TIMEOUT} s. Nothing was "
+            f"written. Stop that process (it holds {file}), or retry."
+        )
+        raise RequestTimeoutError(msg) from error
+
+
+def _list_tables() -> list[str]:
     logs = catalog_root().glob("*/*/*/_delta_log")
     return sorted(str(TableName(*log.parts[-4:-1])) for log in logs)
 
 
-def _commit(table: DeltaTable, data: pa.Table, *, only_new: bool) -> None:
-    """Write rows as the version right after the one that `table` was read at, or fail."""
+def _commit(table: DeltaTable, data: pa.Table, *, append: bool) -> None:
+    """Write rows as the version that follows the loaded version of `table`, or fail."""
     deltalake = require("deltalake", extra="delta")
-    # Delta lets appends pass each other. Ours must not: two could bring the same new key.
+    # Delta allows concurrent appends. Here they conflict: both could contain the same new key.
     properties = deltalake.CommitProperties(max_commit_retries=0)
-    if only_new:
+    if append:
         deltalake.write_deltalake(
             table,
             data,
@@ -203,90 +246,66 @@ def _commit(table: DeltaTable, data: pa.Table, *, only_new: bool) -> None:
 
 
 def _writer_properties() -> Any:
-    """A row group is what is held in memory to be written, and what a reader can skip."""
-    return require("deltalake", extra="delta").WriterProperties(max_row_group_size=_ROW_GROUP)
+    return require("deltalake", extra="delta").WriterProperties(max_row_group_size=_ROW_GROUP_ROWS)
 
 
-def _known_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[str, Row | None]]:
-    """The table's rows of the incoming keys, or None for one that says the very same.
+def _existing_rows(table: DeltaTable, incoming: dict[str, Row]) -> Iterator[tuple[str, Row | None]]:
+    """Iterate over the table's rows with incoming keys; None for a row with equal content.
 
-    First the keys alone are read, for most are new; then Arrow compares, for most of the others
-    are the same.
+    First only the keys are read, since most records are new. Then Arrow compares the rows, since
+    most of the others are equal.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    ours = arrow_rows(incoming.values())
-    keys = ours[KEY].combine_chunks()
-    found = any(
+    new = to_arrow(incoming.values())
+    keys = new[KEY].combine_chunks()
+    has_any = any(
         pc.any(pc.is_in(batch[KEY].cast(pa.string()), value_set=keys)).as_py()
         for batch in scan(table, columns=[KEY])
     )
-    if not found:
+    if not has_any:
         return
     for batch in scan(table):
-        theirs = batch.filter(pc.is_in(batch[KEY].cast(pa.string()), value_set=keys))
-        same = _same_contents(theirs, ours.take(pc.index_in(theirs[KEY], value_set=keys)))
-        for key in theirs.filter(same)[KEY].to_pylist():
+        old = batch.filter(pc.is_in(batch[KEY].cast(pa.string()), value_set=keys))
+        is_equal = _equal_contents(old, new.take(pc.index_in(old[KEY], value_set=keys)))
+        for key in old.filter(is_equal)[KEY].to_pylist():
             yield key, None
-        for row in theirs.filter(pc.invert(same)).to_pylist():
+        for row in old.filter(pc.invert(is_equal)).to_pylist():
             yield row[KEY], row
 
 
-def _same_contents(one: pa.RecordBatch, other: pa.Table) -> pa.Array:
-    """For each pair of rows, whether they are equal in all but their bookkeeping."""
+def _equal_contents(old: pa.RecordBatch, new: pa.Table) -> pa.Array:
+    """Return for each pair of rows whether `CONTENT_COLUMNS` are equal."""
     import pyarrow.compute as pc
 
-    same = pc.equal(one[KEY], one[KEY])
-    for name in CONTENT:
-        theirs, ours = one[name], other[name].combine_chunks()
-        both_null = pc.and_(pc.is_null(theirs), pc.is_null(ours))
-        same = pc.and_(same, pc.or_(pc.fill_null(pc.equal(theirs, ours), False), both_null))
-    return same
+    is_equal = pc.equal(old[KEY], old[KEY])
+    for name in CONTENT_COLUMNS:
+        left, right = old[name], new[name].combine_chunks()
+        both_null = pc.and_(pc.is_null(left), pc.is_null(right))
+        is_equal = pc.and_(is_equal, pc.or_(pc.fill_null(pc.equal(left, right), False), both_null))
+    return is_equal
 
 
-def _check_schema(table: DeltaTable, where: str) -> None:
-    """Refuse to write where a value would be cast, which Delta does without a word."""
-    ours = {field.name: field.type for field in arrow_schema()}
-    theirs = {field.name: field.type for field in _schema_of(table)}
-    if ours != theirs:
-        odd = sorted(name for name in ours.keys() | theirs.keys() if _differs(name, ours, theirs))
+def _check_schema(table: DeltaTable, label: str) -> None:
+    """Raise if the table does not have our schema: Delta would silently cast the values."""
+    expected = {field.name: field.type for field in arrow_schema()}
+    actual = {field.name: field.type for field in arrow_schema_of(table)}
+    if expected != actual:
+        different = sorted(
+            name
+            for name in expected.keys() | actual.keys()
+            if expected.get(name) != actual.get(name)
+        )
         msg = (
-            f"Nothing was merged: {where} is a table of another shape (columns {', '.join(odd)}). "
-            "It can be read. To grow it, copy it: EvalDataset.create('a.new.name', dataset)."
+            f"Nothing was merged: {label} has another schema (columns {', '.join(different)}). It "
+            "can be read. To add records, copy it: EvalDataset.create('a.new.name', dataset)."
         )
         raise SchemaError(msg)
 
 
-def _differs(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    return ours.get(name) != theirs.get(name)
-
-
-def _schema_of(table: DeltaTable) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema(table.schema().to_arrow())
-
-
-@contextmanager
-def table_lock(path: Path) -> Iterator[None]:
-    """Take turns with the other writers of a table; the system frees a killed one's lock."""
-    filelock = require("filelock", extra="delta")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.parent / f".{path.name}.lock"
-    try:
-        with filelock.FileLock(file, timeout=_LOCK_SECONDS), storage_errors(str(path)):
-            yield
-    except filelock.Timeout as error:
-        msg = (
-            f"Another process has been writing to {path} for {_LOCK_SECONDS} s. Nothing was "
-            f"written. End it (it holds {file}), or try again."
-        )
-        raise RequestTimeoutError(msg) from error
-
-
-def _exists(name: TableName, path: Path) -> AlreadyExistsError:
+def _already_exists(name: TableName, path: Path) -> AlreadyExistsError:
     return AlreadyExistsError(
-        f"The dataset {name} exists already at {path}. "
-        f"Open it with EvalDataset.load('{name}') and add to it with merge_records()."
+        f"The dataset {name} already exists at {path}. "
+        f"Open it with EvalDataset.load('{name}') and add records with merge_records()."
     )

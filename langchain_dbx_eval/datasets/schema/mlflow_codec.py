@@ -1,4 +1,4 @@
-"""How a record lies in MLflow's datasets, its own and Databricks', and the way there and back."""
+"""Records as rows of MLflow's evaluation datasets, and of Databricks' managed ones."""
 
 from __future__ import annotations
 
@@ -11,32 +11,39 @@ from langchain_dbx_eval.errors import SchemaError
 
 __all__ = ["from_managed", "from_mlflow", "from_table", "to_managed", "to_mlflow"]
 
-# Where MLflow has no place for it: a tag, and an expectation.
+# MLflow's datasets have no column for these values: a tag and an expectation contain them.
 _REQUEST_ID_TAG = "dbx_eval.request_id"
-_BESIDE = ("retrieved_context", "trace")
 _RESPONSE = "dbx_eval.response"
+_EXTRA_EXPECTATIONS = ("retrieved_context", "trace")
 _MANAGED_COLUMNS = frozenset({KEY, "inputs", "expectations", "tags"})
-# Databricks' service keeps numbers as protobuf's Value, which is a double.
-_LARGEST_INTEGER = 2**53
+# Databricks' service stores numbers as protobuf's Value, which is a double.
+_MAX_INTEGER = 2**53
 
 
-def to_mlflow(record: EvalRecord, number: int = 0) -> dict[str, Any]:
-    """A record as MLflow's datasets hold it.
+def to_mlflow(record: EvalRecord, index: int = 0) -> dict[str, Any]:
+    """Encode a record as a row of an MLflow dataset.
 
-    What MLflow has no place for goes to the expectations, from where `from_mlflow` takes it back.
+    Values without a column in MLflow are added to the expectations; `from_mlflow` restores them.
+
+    Args:
+        record: The record.
+        index: The record's index, from 0, for error messages.
+
+    Returns:
+        ``inputs`` and ``tags``, and ``expectations`` and ``outputs`` if there are any.
 
     Raises:
-        SchemaError: A value would not come back from JSON as it is.
+        SchemaError: A value cannot be restored from JSON unchanged.
     """
-    encode(record, number)
+    encode(record, index)
     metadata = dict(record.metadata)
     tags = metadata.pop("tags", None) or {}
     row: dict[str, Any] = {"inputs": record.inputs, "tags": dict(tags)}
-    beside = {"retrieved_context": record.retrieved_context, "trace": record.trace}
+    extra = {name: getattr(record, name) for name in _EXTRA_EXPECTATIONS}
     expectations = {
         **metadata,
         **record.expectations,
-        **{name: value for name, value in beside.items() if value is not None},
+        **{name: value for name, value in extra.items() if value is not None},
     }
     if expectations:
         row["expectations"] = expectations
@@ -48,59 +55,66 @@ def to_mlflow(record: EvalRecord, number: int = 0) -> dict[str, Any]:
 
 
 def from_mlflow(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of MLflow's, as `EvalRecord.from_row` reads it."""
+    """Decode a row of an MLflow dataset for `EvalRecord.from_row`."""
     expectations = dict(row.get("expectations") or {})
     tags = dict(row.get("tags") or {})
     values: dict[str, Any] = {"inputs": row["inputs"], "expectations": expectations}
-    values |= {name: expectations.pop(name) for name in _BESIDE if name in expectations}
+    for name in _EXTRA_EXPECTATIONS:
+        if name in expectations:
+            values[name] = expectations.pop(name)
     if row.get("outputs") not in (None, {}):
         values["outputs"] = row["outputs"]
     if _REQUEST_ID_TAG in tags:
         values["request_id"] = tags.pop(_REQUEST_ID_TAG)
-    if own := {name: tag for name, tag in tags.items() if not name.startswith("mlflow.")}:
-        values["metadata"] = {"tags": own}
+    if own_tags := {name: tag for name, tag in tags.items() if not name.startswith("mlflow.")}:
+        values["metadata"] = {"tags": own_tags}
     return values
 
 
-def to_managed(record: EvalRecord, number: int = 0) -> dict[str, Any]:
-    """A record as Databricks' managed datasets hold it: inputs, expectations and tags.
+def to_managed(record: EvalRecord, index: int = 0) -> dict[str, Any]:
+    """Encode a record as a row of a managed dataset: inputs, expectations and tags.
+
+    Args:
+        record: The record.
+        index: The record's index, from 0, for error messages.
 
     Raises:
-        SchemaError: A value would not come back as it is.
+        SchemaError: A value cannot be restored unchanged.
     """
-    row = to_mlflow(record, number)
+    row = to_mlflow(record, index)
     if "outputs" in row:
         row["expectations"] = {**row.get("expectations", {}), _RESPONSE: row.pop("outputs")}
     for name, value in record.expectations.items():
-        # databricks-agents 1.13 leaves them out without a word.
+        # databricks-agents 1.13 drops them silently.
         if not value:
-            msg = f"Record {number}, column {name!r}: a managed dataset keeps no empty {name}."
+            msg = f"Record {index}, column {name!r}: a managed dataset cannot store an empty value."
             raise SchemaError(f"{msg} Leave it out.")
     for name, value in row["tags"].items():
         if not isinstance(value, str):
-            msg = f"Record {number}, tag {name!r}: a managed dataset keeps texts only, not {value}."
+            msg = f"Record {index}, tag {name!r}: a managed dataset stores strings, got {value!r}."
             raise SchemaError(msg)
     for name in ("inputs", "expectations"):
-        _check_numbers(row.get(name), f"Record {number}, column {name!r}")
-    if record.request_id != record_key(_without_fractions(record.request)):
+        _check_numbers(row.get(name), f"Record {index}, column {name!r}")
+    if record.request_id != record_key(_restore_integers(record.request)):
         row["tags"][_REQUEST_ID_TAG] = record.request_id
     return row
 
 
 def from_managed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs, expectations and tags of a managed dataset, as `EvalRecord.from_row` reads them."""
-    read = {name: _without_fractions(row.get(name)) for name in ("inputs", "expectations")}
-    values = from_mlflow({**row, **read})
+    """Decode inputs, expectations and tags of a managed dataset for `EvalRecord.from_row`."""
+    restored = {name: _restore_integers(row.get(name)) for name in ("inputs", "expectations")}
+    values = from_mlflow({**row, **restored})
     if _RESPONSE in values["expectations"]:
         values["outputs"] = values["expectations"].pop(_RESPONSE)
     return values
 
 
 def from_table(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of a table, as `EvalRecord.from_row` reads it: of ours, of Databricks', or of another.
+    """Decode a row of any table for `EvalRecord.from_row`.
 
     Args:
-        row: The values by column; JSON columns hold text.
+        row: Values by column; JSON columns contain text. The columns decide whether the table is
+            one of ours, the table of a managed dataset, or another one, which is not decoded.
     """
     if KEY not in row:
         return row
@@ -110,24 +124,24 @@ def from_table(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return from_managed({**values, "tags": (values.get("metadata") or {}).get("tags")})
 
 
-def _without_fractions(value: Any) -> Any:
-    """Doubles that are whole numbers as such: as which they were most likely given."""
+def _restore_integers(value: Any) -> Any:
+    """Convert doubles without a fraction to integers, recursively."""
     if isinstance(value, dict):
-        return {name: _without_fractions(inner) for name, inner in value.items()}
+        return {name: _restore_integers(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without_fractions(inner) for inner in value]
-    whole = isinstance(value, float) and abs(value) <= _LARGEST_INTEGER and value == int(value)
-    return int(value) if whole else value
+        return [_restore_integers(inner) for inner in value]
+    is_whole = isinstance(value, float) and abs(value) <= _MAX_INTEGER and value == int(value)
+    return int(value) if is_whole else value
 
 
-def _check_numbers(value: Any, where: str) -> None:
+def _check_numbers(value: Any, label: str) -> None:
     inner: Iterable[Any] = ()
     if isinstance(value, dict):
         inner = value.values()
     elif isinstance(value, list):
         inner = value
-    elif isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
-        msg = f"{where}: a managed dataset would round the number {value}. Give it as text."
+    elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        msg = f"{label}: a managed dataset would round the number {value}. Pass it as text."
         raise SchemaError(msg)
     for item in inner:
-        _check_numbers(item, where)
+        _check_numbers(item, label)

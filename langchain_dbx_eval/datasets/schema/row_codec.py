@@ -1,8 +1,8 @@
-"""How a record lies in a table: the one schema that we create, and the way there and back.
+"""Records as rows of our tables: encoding, decoding, merging, and the content digest.
 
-Inputs, outputs, expectations and the rest are JSON texts, as in Databricks' own evaluation
-datasets ("Evaluation dataset reference"): any JSON survives, whatever other rows have, and a
-column never changes its type.
+Inputs, outputs, expectations and the other values are stored as JSON text, as in Databricks' own
+evaluation datasets ("Evaluation dataset reference"): any JSON value can be stored, whatever the
+other rows contain, and the type of a column never changes.
 """
 
 from __future__ import annotations
@@ -15,56 +15,55 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from langchain_dbx_eval.datasets.record import EvalRecord, record_key
+from langchain_dbx_eval.datasets.record import EvalRecord, parse_json, record_key
 from langchain_dbx_eval.errors import SchemaError
 
 __all__ = [
     "COLUMNS",
-    "CONTENT",
-    "JSON_COLUMNS",
+    "CONTENT_COLUMNS",
     "KEY",
-    "Fingerprint",
-    "by_key",
-    "contents",
+    "ContentDigest",
+    "Row",
+    "content_of",
     "decode",
+    "digest_of",
     "encode",
     "encode_all",
-    "encode_each",
-    "fingerprint_of",
+    "merge_by_key",
     "merge_rows",
     "user_name",
 ]
 
 KEY = "dataset_record_id"
-JSON_COLUMNS = ("inputs", "outputs", "expectations", "retrieved_context", "trace", "metadata")
-CONTENT = ("request_id", *JSON_COLUMNS)
-_STAMPS = ("last_update_time", "last_updated_by")
-# Name and SQL type of each column; the JSON columns are text.
+_JSON_COLUMNS = ("inputs", "outputs", "expectations", "retrieved_context", "trace", "metadata")
+CONTENT_COLUMNS = ("request_id", *_JSON_COLUMNS)
+# SQL types by column; the JSON columns are text.
 COLUMNS: dict[str, str] = {
     KEY: "STRING",
     "request_id": "STRING",
-    **dict.fromkeys(JSON_COLUMNS, "STRING"),
+    **dict.fromkeys(_JSON_COLUMNS, "STRING"),
     "create_time": "TIMESTAMP",
     "created_by": "STRING",
     "last_update_time": "TIMESTAMP",
     "last_updated_by": "STRING",
 }
+_UPDATE_COLUMNS = ("last_update_time", "last_updated_by")
 
 Row = dict[str, Any]
 
 
-def encode(record: EvalRecord, number: int = 0) -> Row:
-    """A record's content as the texts of a row.
+def encode(record: EvalRecord, index: int = 0) -> Row:
+    """Encode a record's content as a row.
 
     Args:
         record: The record.
-        number: Its place, for messages; the first is 0.
+        index: The record's index, from 0, for error messages.
 
     Returns:
-        The key, the request id, and a JSON text or None for each of `JSON_COLUMNS`.
+        The key, the request id, and JSON text or None for each other column of `CONTENT_COLUMNS`.
 
     Raises:
-        SchemaError: A value would not come back from JSON as it is.
+        SchemaError: A value cannot be restored from JSON unchanged.
     """
     trace = record.trace.to_dict() if hasattr(record.trace, "to_dict") else record.trace
     values = {
@@ -80,59 +79,45 @@ def encode(record: EvalRecord, number: int = 0) -> Row:
         if value is None:
             row[name] = None
         else:
-            row[name] = _to_json(value, f"Record {number}, column {name!r}")
+            row[name] = _to_json(value, f"Record {index}, column {name!r}")
     row[KEY] = _key_of(record, row["inputs"])
     try:
         row["request_id"].encode()
     except UnicodeEncodeError as error:
-        msg = f"Record {number}, column 'request_id': half a character is no text ({error})."
+        msg = f"Record {index}, column 'request_id': it contains a lone surrogate ({error})."
         raise SchemaError(msg) from error
     return row
 
 
-def encode_each(records: Iterable[EvalRecord]) -> Iterator[Row]:
-    """Many records as rows, one by one.
+def encode_all(records: Iterable[EvalRecord]) -> Iterator[Row]:
+    """Encode records as complete rows, one by one.
 
-    The rows carry who made them and when: a microsecond apart, which keeps their order.
+    The times of creation are 1 µs apart, which preserves the order of the records.
 
     Raises:
         SchemaError: See `encode`.
     """
     now, user = datetime.now(timezone.utc), user_name()
-    for number, record in enumerate(records):
-        moment = now + timedelta(microseconds=number)
-        row = encode(record, number)
-        row["create_time"] = row["last_update_time"] = moment
+    for index, record in enumerate(records):
+        row = encode(record, index)
+        row["create_time"] = row["last_update_time"] = now + timedelta(microseconds=index)
         row["created_by"] = row["last_updated_by"] = user
         yield row
 
 
-def by_key(rows: Iterable[Row]) -> dict[str, Row]:
-    """Rows by key; those with the same inputs are merged into one."""
-    merged: dict[str, Row] = {}
-    for row in rows:
-        before = merged.get(row[KEY])
-        merged[row[KEY]] = row if before is None else merge_rows(before, row)
-    return merged
-
-
-def encode_all(records: Iterable[EvalRecord]) -> dict[str, Row]:
-    """`encode_each` and `by_key`."""
-    return by_key(encode_each(records))
-
-
 def decode(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a table with our schema, or with Databricks' own, as `EvalRecord.from_row` reads it.
+    """Decode a row of a table of ours, or of a table with Databricks' schema.
 
-    Bookkeeping is left out; JSON texts are read.
+    Returns:
+        The values for `EvalRecord.from_row`, without times and users.
     """
     values = {name: row[name] for name in row.keys() - COLUMNS.keys() if row[name] is not None}
     values.pop("source", None)
     if row.get("request_id"):
         values["request_id"] = row["request_id"]
-    for name in JSON_COLUMNS:
+    for name in _JSON_COLUMNS:
         if row.get(name) is not None:
-            values[name] = _from_json(row[name])
+            values[name] = parse_json(row[name])
     tags = values.pop("tags", None)
     if tags:
         metadata = values.get("metadata") or {}
@@ -140,120 +125,118 @@ def decode(row: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def merge_rows(before: Row, new: Row) -> Row:
-    """The row after a merge; the very same object where the merge changes nothing.
+def merge_rows(old: Row, new: Row) -> Row:
+    """Merge a row into an existing one with the same key.
 
-    As MLflow's datasets do it: expectations and tags are added to, those of the same name
-    replaced, and outputs are replaced when given (`mlflow.store.tracking.sqlalchemy_store`, 3.17).
+    As in MLflow's datasets, expectations and tags are merged by name and the new value wins;
+    outputs are replaced if given (`mlflow.store.tracking.sqlalchemy_store`, MLflow 3.17).
+
+    Returns:
+        The merged row; `old` itself, the same object, if nothing changes.
     """
-    after = dict(before)
+    merged = dict(old)
     for name in ("outputs", "retrieved_context", "trace"):
-        after[name] = new[name] if new[name] is not None else before[name]
+        merged[name] = new[name] if new[name] is not None else old[name]
     for name in ("expectations", "metadata"):
-        if new[name] is None or new[name] == before[name]:
+        if new[name] is None or new[name] == old[name]:
             continue
-        old, more = json.loads(before[name] or "{}"), json.loads(new[name])
-        both = {**old, **more}
-        if isinstance(old.get("tags"), dict) and isinstance(more.get("tags"), dict):
-            both["tags"] = {**old["tags"], **more["tags"]}
-        after[name] = _dumps(both)
-    if all(after[name] == before[name] for name in CONTENT):
-        return before
-    return {**after, **{name: new[name] for name in _STAMPS if name in new}}
+        old_values, new_values = json.loads(old[name] or "{}"), json.loads(new[name])
+        both = {**old_values, **new_values}
+        if isinstance(old_values.get("tags"), dict) and isinstance(new_values.get("tags"), dict):
+            both["tags"] = {**old_values["tags"], **new_values["tags"]}
+        merged[name] = _dumps(both)
+    if all(merged[name] == old[name] for name in CONTENT_COLUMNS):
+        return old
+    return {**merged, **{name: new[name] for name in _UPDATE_COLUMNS if name in new}}
 
 
-def contents(row: Mapping[str, Any]) -> tuple[str | None, ...]:
-    """What of a row is its content: no bookkeeping."""
-    return tuple(row[name] for name in CONTENT)
+def merge_by_key(rows: Iterable[Row]) -> dict[str, Row]:
+    """Return rows by key, with rows of the same key merged."""
+    merged: dict[str, Row] = {}
+    for row in rows:
+        old = merged.get(row[KEY])
+        merged[row[KEY]] = row if old is None else merge_rows(old, row)
+    return merged
+
+
+def content_of(row: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Return the content of a row: `CONTENT_COLUMNS`."""
+    return tuple(row[name] for name in CONTENT_COLUMNS)
 
 
 @dataclass(slots=True)
-class Fingerprint:
-    """A digest that does not depend on the order: the sum of the rows' BLAKE2b, modulo 2^128.
+class ContentDigest:
+    """A digest of rows in any order: the sum of their BLAKE2b hashes, modulo 2^128.
 
-    A sum, not an exclusive or, so that a row that is there twice does not vanish.
+    A sum and not an exclusive or, in which a duplicate row would cancel itself out.
     """
 
     total: int = 0
     count: int = 0
 
     def add(self, content: tuple[str | None, ...]) -> None:
-        """Take one row's `contents`."""
+        """Add the `content_of` a row."""
         text = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, digest_size=16).digest()
         self.total = (self.total + int.from_bytes(digest, "big")) % (1 << 128)
         self.count += 1
 
     def hexdigest(self) -> str:
-        """16 hexadecimal digits, of the sum and the number of rows."""
+        """Return 16 hexadecimal digits that depend on the sum and on the number of rows."""
         text = f"{self.count}:{self.total:032x}".encode()
         return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
-def fingerprint_of(records: Iterable[EvalRecord]) -> str:
-    """The digest of records, in whatever order; what JSON cannot hold counts by its text."""
-    fingerprint = Fingerprint()
-    for content in _contents_of(records):
-        fingerprint.add(content)
-    return fingerprint.hexdigest()
-
-
-def _contents_of(records: Iterable[EvalRecord]) -> Iterator[tuple[str | None, ...]]:
+def digest_of(records: Iterable[EvalRecord]) -> str:
+    """Return the `ContentDigest` of records; values that are not JSON count by their string."""
+    digest = ContentDigest()
     for record in records:
         try:
-            yield contents(encode(record))
+            content = content_of(encode(record))
         except SchemaError:
-            yield (json.dumps(record.to_row(), sort_keys=True, default=str),)
+            content = (json.dumps(record.to_row(), sort_keys=True, default=str),)
+        digest.add(content)
+    return digest.hexdigest()
 
 
 def user_name() -> str:
-    """Who is at work here, as the operating system knows them."""
+    """Return the name of the operating system's user; ``"unknown"`` if it has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        # A container's user need not have a name.
+        # In a container, the user id may have no name.
         return "unknown"
 
 
-# As `json.dumps` with these arguments, which would make the encoder anew for each value.
+# `json.dumps` with these arguments would create an encoder for each value.
 _dumps = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
 
 
 def _key_of(record: EvalRecord, inputs: str) -> str:
-    """The record's key; `inputs` is the very text that it is the hash of, where all is ASCII."""
+    # ASCII-only `inputs` are exactly the text that `record_key` hashes.
     if inputs.isascii():
         return hashlib.sha256(inputs.encode()).hexdigest()
     return record_key(record.request)
 
 
-def _to_json(value: Any, where: str) -> str:
+def _to_json(value: Any, label: str) -> str:
     try:
         text = _dumps(value)
         text.encode()
-        same = json.loads(text) == value
+        is_restored = json.loads(text) == value
     except UnicodeEncodeError as error:
-        msg = f"{where}: half a character is no text ({error.reason})."
+        msg = f"{label}: it contains a lone surrogate ({error.reason})."
         raise SchemaError(msg) from error
     except (TypeError, ValueError, RecursionError) as error:
         msg = (
-            f"{where} holds something that JSON cannot: {error}. "
-            "Give dates as text (isoformat()), and leave out what is not a number (NaN)."
+            f"{label} contains a value that JSON does not support: {error}. "
+            "Pass dates as text (isoformat()), and leave out NaN and infinity."
         )
         raise SchemaError(msg) from error
-    if not same:
+    if not is_restored:
         msg = (
-            f"{where} would not come back from JSON as it is: it has a key that is no text, "
-            "or a tuple. Use text keys and lists."
+            f"{label} cannot be restored from JSON unchanged: it contains a tuple or a key that is "
+            "not a string. Use lists and string keys."
         )
         raise SchemaError(msg)
     return text
-
-
-def _from_json(value: Any) -> Any:
-    """A JSON text as what it says; a column that is no text, or no JSON, as it stands."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value

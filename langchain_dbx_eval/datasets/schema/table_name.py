@@ -1,4 +1,4 @@
-"""Three-level names, ``catalog.schema.table``: read once, rendered for each use."""
+"""Three-level table names, ``catalog.schema.table``: parsing, validation and rendering."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["TableName", "looks_like_table_name"]
 
 _PART = r"(?:`(?:[^`]|``)+`|[^.`]+)"
 _NAME = re.compile(rf"({_PART})\.({_PART})\.({_PART})", re.DOTALL)
-# Unity Catalog refuses spaces, slashes and control characters in a name (Databricks, "Names",
-# "Object names"); Windows refuses a few more in a folder's.
-_REFUSED = frozenset('/\\:*?"<>|')
-# Controls, invisible formats, surrogates, private and unassigned characters, and all separators.
-_REFUSED_CATEGORIES = ("C", "Z")
-_LONGEST = 255
+# Unity Catalog rejects spaces, slashes and control characters in a name (Databricks, "Names",
+# "Object names"); Windows rejects some more in the name of a folder.
+_INVALID = frozenset('/\\:*?"<>|')
+# Unicode categories: controls, formats, surrogates, private and unassigned characters; separators.
+_INVALID_CATEGORIES = ("C", "Z")
+_MAX_BYTES = 255
 _FILE_SUFFIXES = frozenset({"csv", "json", "jsonl", "ndjson", "parquet", "yaml", "yml"})
 
 
 @dataclass(frozen=True)
 class TableName:
-    """A table's full name, taken apart.
+    """A parsed three-level table name.
 
     Attributes:
-        catalog: Its first level.
-        schema: Its second level.
-        table: Its third level.
+        catalog: The first level.
+        schema: The second level.
+        table: The third level.
     """
 
     catalog: str
@@ -38,28 +38,28 @@ class TableName:
 
     @classmethod
     def parse(cls, text: str) -> TableName:
-        """Read a name such as ``main.default.questions`` or ``main.`my-schema`.questions``.
+        """Parse a name such as ``main.default.questions`` or ``main.`my-schema`.questions``.
 
         Args:
-            text: Three levels with dots between them. A level may stand in back-ticks, and must
-                where it has a dot of its own; two back-ticks inside stand for one.
+            text: Three levels, separated by dots. A level may be in back-ticks, and must be if it
+                contains a dot; two back-ticks inside are one.
 
         Returns:
-            The name in lower case, in which Unity Catalog keeps names (it finds them in any).
+            The name in lower case: Unity Catalog stores names so, and finds them in any case.
 
         Raises:
-            ConfigurationError: It is not a name of three levels, or a level has a character that
-                no table, URL or folder may have.
+            ConfigurationError: The text is not a three-level name, or a level has a character that
+                is invalid in a table name, a URL or a folder name.
         """
         match = _NAME.fullmatch(text.strip())
         if match is None:
-            msg = f"{text!r} is not a three-level table name: {_why_not(text)}."
+            msg = f"{text!r} is not a three-level table name: {_explain_mismatch(text)}."
             raise ConfigurationError(msg)
-        # One composed form: 'é' typed as two characters is the same name.
+        # NFC: an 'é' that was typed as two characters is the same name.
         parts = [unicodedata.normalize("NFC", _unquote(part)).lower() for part in match.groups()]
         for part in parts:
-            if problem := _problem(part):
-                msg = f"The table name {text!r} cannot be used: its level {part!r} {problem}."
+            if problem := _find_problem(part):
+                msg = f"Invalid table name {text!r}: the level {part!r} {problem}."
                 raise ConfigurationError(msg)
         return cls(*parts)
 
@@ -70,58 +70,58 @@ class TableName:
 
     @property
     def sql(self) -> str:
-        """The name as SQL, each level in back-ticks, so that none of it is read as SQL."""
+        """The name as SQL, each level quoted in back-ticks, which prevents SQL injection."""
         return ".".join(_quote(part) for part in self.parts)
 
     @property
     def rest(self) -> str:
-        """The name as Unity Catalog's REST API takes it: plain, with dots.
+        """The name for Unity Catalog's REST API: unquoted.
 
         Raises:
-            ConfigurationError: A level has a dot, which the API could not tell from the others.
+            ConfigurationError: A level contains a dot, which the API takes for a separator.
         """
         if any("." in part for part in self.parts):
-            msg = f"Unity Catalog has no table {self}: no level of a name there may have a dot."
+            msg = f"{self} cannot exist in Unity Catalog: a level there may not contain a dot."
             raise ConfigurationError(msg)
         return ".".join(self.parts)
 
     def folder(self, root: Path) -> Path:
-        """Where the table lies in a local catalog."""
+        """Return the table's folder in a local catalog at `root`."""
         return root.joinpath(*self.parts)
 
     def __str__(self) -> str:
-        """The name as `parse` reads it, with back-ticks only where they are needed."""
+        """Return the name as `parse` accepts it, quoted only where necessary."""
         return ".".join(_quote(part) if re.search(r"[.`]", part) else part for part in self.parts)
 
 
 def looks_like_table_name(text: str) -> bool:
-    """Whether a string is meant as a table's name rather than as a path, a file or a URI."""
+    """Return whether a string is a table name rather than a path, a file name or a URI."""
     match = _NAME.fullmatch(text.strip())
     if match is None or re.search(r"[/\\\n]", text):
         return False
     return match.group(3).lower() not in _FILE_SUFFIXES
 
 
-def _why_not(text: str) -> str:
+def _explain_mismatch(text: str) -> str:
     if text.count("`") % 2:
         return "a back-tick is not closed"
     levels = re.sub(r"`[^`]*`", "x", text.strip()).split(".")
+    problem = "a level is empty"
     if all(levels) and len(levels) != 3:
-        words = "has 1 level" if len(levels) == 1 else f"has {len(levels)} levels"
-        return f"it {words}; give 'catalog.schema.table', such as 'main.default.questions'"
-    return "a level is empty; give 'catalog.schema.table', such as 'main.default.questions'"
+        problem = "it has 1 level" if len(levels) == 1 else f"it has {len(levels)} levels"
+    return f"{problem}; pass 'catalog.schema.table', such as 'main.default.questions'"
 
 
-def _problem(part: str) -> str | None:
+def _find_problem(part: str) -> str | None:
     if set(part) <= {"."} or part.startswith(".") or part.endswith("."):
-        return "begins or ends with a dot, which would reach another folder"
-    if len(part.encode("utf-8", "surrogatepass")) > _LONGEST:
-        return f"is longer than {_LONGEST} bytes"
+        return "starts or ends with a dot, which could address another folder"
+    if len(part.encode("utf-8", "surrogatepass")) > _MAX_BYTES:
+        return f"is longer than {_MAX_BYTES} bytes"
     for character in part:
         category = unicodedata.category(character)
-        if character in _REFUSED or category.startswith(_REFUSED_CATEGORIES):
+        if character in _INVALID or category.startswith(_INVALID_CATEGORIES):
             name = unicodedata.name(character, f"character U+{ord(character):04X}").lower()
-            return f"has a {name} ({character!r}), which no name may have"
+            return f"contains an invalid character: {name} ({character!r})"
     return None
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.delta.reader import DeltaSource, is_delta_folder, open_delta
-from langchain_dbx_eval.datasets.open_dataset import LoadOptions, OpenDataset
+from langchain_dbx_eval.datasets.record import describe_value
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     ConfigurationError,
@@ -22,51 +25,65 @@ from langchain_dbx_eval.errors import (
 
 __all__ = ["DeltaFolderSource", "FileSource", "export_template", "write_jsonl"]
 
+# Core schema of YAML 1.2, section 10.3.2: pattern and possible first characters by tag.
+_YAML_SCALARS = {
+    "null": (r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    "float": (
+        r"[-+]?([0-9]*\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)",
+        list("-+.0123456789"),
+    ),
+}
+
 
 class FileSource(OpenDataset):
-    """A file of records, read anew for each pass, row by row where its format allows."""
+    """A file of records; JSON lines, CSV and Parquet are streamed."""
 
+    accepts = "the path of a .jsonl, .json, .csv, .parquet or .yaml file"
     backend = "file"
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._read = _FORMATS[path.suffix.lower()]
+        self._read = _READERS[path.suffix.lower()]
         self.description = f"file {path}"
 
     @staticmethod
-    def matches(source: Any) -> bool:
-        """Whether the source is a path, or a text that ends as a file of records does."""
+    def matches(source: Any, _: LoadOptions) -> bool:
+        """See `DatasetSource`; paths, and strings with the suffix of a supported format."""
         is_path = isinstance(source, os.PathLike)
-        return is_path or (isinstance(source, str) and Path(source).suffix.lower() in _FORMATS)
+        return is_path or (isinstance(source, str) and Path(source).suffix.lower() in _READERS)
 
     @classmethod
     def open(cls, source: Any, _: LoadOptions) -> FileSource:
-        """Find the file.
+        """Open a file.
 
         Raises:
-            NotFoundError: There is no such file.
-            ConfigurationError: Files of this kind cannot be read.
+            NotFoundError: The file does not exist.
+            ConfigurationError: Its format is not supported.
         """
         path = Path(source).expanduser().absolute()
         if not path.is_file():
-            msg = f"There is no file {path}. For a table of this name: back-ticks, a.b.`csv`."
+            msg = f"There is no file {path}. For a table of this name, use back-ticks: a.b.`csv`."
             raise NotFoundError(msg)
-        if path.suffix.lower() not in _FORMATS:
-            msg = f"{path} is of a kind that is not read. Kinds: {', '.join(_FORMATS)}."
+        if path.suffix.lower() not in _READERS:
+            msg = f"The format of {path} is not supported. Formats: {', '.join(_READERS)}."
             raise ConfigurationError(msg)
         return cls(path)
 
     def rows(self) -> Iterator[Any]:
-        """See `OpenDataset`; a line that cannot be read is an error among the rows."""
+        """See `OpenDataset`; an invalid line is a `SchemaError` among the rows."""
         return self._read(self._path)
 
 
 class DeltaFolderSource(DeltaSource):
-    """A folder with a Delta table, of whatever writer and columns."""
+    """A folder with a Delta table of any schema."""
+
+    accepts = "the path of a Delta folder"
 
     @staticmethod
-    def matches(source: Any) -> bool:
-        """Whether the source is a path to such a folder."""
+    def matches(source: Any, _: LoadOptions) -> bool:
+        """See `DatasetSource`."""
         if not isinstance(source, str | os.PathLike) or isinstance(source, bytes):
             return False
         try:
@@ -75,28 +92,25 @@ class DeltaFolderSource(DeltaSource):
             return False
 
     @classmethod
-    def open(cls, source: Any, reach: LoadOptions) -> DeltaFolderSource:
-        """Open the table at the version asked for, or at its newest.
+    def open(cls, source: Any, options: LoadOptions) -> DeltaFolderSource:
+        """Open the table at `options.version`, by default the newest.
 
         Raises:
-            NotFoundError: There is no such version.
+            NotFoundError: The version does not exist.
         """
         path = Path(source).expanduser().absolute()
-        where = f"Delta folder {path}"
-        return cls(open_delta(str(path), version=reach.version, where=where), where)
+        label = f"Delta folder {path}"
+        return cls(open_delta(str(path), version=options.version, label=label), label)
 
 
 def write_jsonl(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines; the file is there whole, or not at all.
+    """Write rows to a new file of JSON lines; an interrupted call leaves no file.
 
     Raises:
-        AlreadyExistsError: There is a file of this name.
+        AlreadyExistsError: The file exists.
         SchemaError: A row cannot be written as JSON.
     """
-    if path.exists():
-        msg = f"The file {path} exists already. Remove it, or choose another name."
-        raise AlreadyExistsError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_absent(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -104,31 +118,35 @@ def write_jsonl(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
                 file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         partial.replace(path)
     except (TypeError, ValueError) as error:
-        msg = f"{path} was not written: a record holds something that JSON cannot ({error})."
+        msg = f"{path} was not written: JSON does not support a value of a record ({error})."
         raise SchemaError(msg) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def export_template(path: Path) -> Path:
-    """Write the template for a hand-written set.
+    """Write the commented YAML template.
 
     Returns:
-        The file's path.
+        `path`.
 
     Raises:
-        AlreadyExistsError: There is a file of this name.
+        AlreadyExistsError: The file exists.
     """
-    if path.exists():
-        msg = f"The file {path} exists already. Remove it, or choose another name."
-        raise AlreadyExistsError(msg)
+    _check_absent(path)
     text = files("langchain_dbx_eval.datasets.sources").joinpath("template.yaml").read_text("utf-8")
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def _json_lines(path: Path) -> Iterator[Any]:
+def _check_absent(path: Path) -> None:
+    if path.exists():
+        msg = f"The file {path} already exists. Delete it, or choose another name."
+        raise AlreadyExistsError(msg)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _read_json_lines(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             text = line.removeprefix(b"\xef\xbb\xbf").strip()
@@ -140,26 +158,43 @@ def _json_lines(path: Path) -> Iterator[Any]:
                 yield SchemaError(f"{path}, line {number}: expected one JSON object ({error}).")
 
 
-def _json(path: Path) -> Iterator[Any]:
+def _read_json(path: Path) -> Iterator[Any]:
     try:
         rows = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise _unreadable(path, "JSON", error) from error
-    return iter(_list_of(rows, path))
+        raise _parse_error(path, "JSON", error) from error
+    return _iterate_list(rows, path)
 
 
-def _yaml(path: Path) -> Iterator[Any]:
-    yaml = require("yaml", extra="delta")
-    from langchain_dbx_eval.datasets.sources.plain_yaml import load
+def _read_yaml(path: Path) -> Iterator[Any]:
+    require("yaml", extra="delta")
+    import yaml
 
     try:
-        rows = load(path.read_text("utf-8-sig"))
+        rows = yaml.load(path.read_text("utf-8-sig"), Loader=_yaml_loader())  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _unreadable(path, "YAML", error) from error
-    return iter(_list_of(rows, path))
+        raise _parse_error(path, "YAML", error) from error
+    return _iterate_list(rows, path)
 
 
-def _csv(path: Path) -> Iterator[Any]:
+@functools.cache
+def _yaml_loader() -> Any:
+    """Return a safe loader for YAML 1.2.
+
+    PyYAML implements YAML 1.1, in which ``no`` is false and ``2026-11-21`` is a date.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - an attribute of PyYAML
+
+    for tag, (pattern, first) in _YAML_SCALARS.items():
+        regex = re.compile(rf"^(?:{pattern})$")
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", regex, first)
+    return Loader
+
+
+def _read_csv(path: Path) -> Iterator[Any]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
@@ -167,15 +202,15 @@ def _csv(path: Path) -> Iterator[Any]:
                 if None in row or None in row.values():
                     yield SchemaError(
                         f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or ())} "
-                        "cells, as in the first line."
+                        "cells, as in the header."
                     )
                 else:
                     yield {name: cell or None for name, cell in row.items()}
         except (csv.Error, UnicodeDecodeError) as error:
-            raise _unreadable(path, f"CSV at line {reader.line_num}", error) from error
+            raise _parse_error(path, f"CSV at line {reader.line_num}", error) from error
 
 
-def _parquet(path: Path) -> Iterator[Any]:
+def _read_parquet(path: Path) -> Iterator[Any]:
     pyarrow = require("pyarrow", extra="delta")
     import pyarrow.parquet as pq
 
@@ -184,26 +219,26 @@ def _parquet(path: Path) -> Iterator[Any]:
             for batch in file.iter_batches(1_000):
                 yield from batch.to_pylist(maps_as_pydicts="strict")
     except pyarrow.ArrowException as error:
-        raise _unreadable(path, "Parquet", error) from error
+        raise _parse_error(path, "Parquet", error) from error
 
 
-def _list_of(rows: Any, path: Path) -> list[Any]:
+def _iterate_list(rows: Any, path: Path) -> Iterator[Any]:
     if not isinstance(rows, list):
-        msg = f"{path}: expected a list of records, not {type(rows).__name__}."
+        msg = f"{path}: expected a list of records, got {describe_value(rows)}."
         raise SchemaError(msg)
-    return rows
+    return iter(rows)
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> SchemaError:
-    return SchemaError(f"{path} cannot be read as {kind}: {error}.")
+def _parse_error(path: Path, format_: str, error: Exception) -> SchemaError:
+    return SchemaError(f"{path} cannot be read as {format_}: {error}.")
 
 
-_FORMATS: dict[str, Callable[[Path], Iterator[Any]]] = {
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-    ".json": _json,
-    ".csv": _csv,
-    ".parquet": _parquet,
-    ".yaml": _yaml,
-    ".yml": _yaml,
+_READERS: dict[str, Callable[[Path], Iterator[Any]]] = {
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".yaml": _read_yaml,
+    ".yml": _read_yaml,
 }

@@ -1,18 +1,24 @@
-"""Records that are in memory already: lists of dicts or of `EvalRecord`s."""
+"""Lists of dicts or of `EvalRecord`s."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from langchain_dbx_eval.datasets.open_dataset import LoadOptions, OpenDataset
+from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset
 
 __all__ = ["MemorySource"]
 
 
 class MemorySource(OpenDataset):
-    """A list of dicts or records, copied so that later changes of the list do not reach it."""
+    """A copy of a list, which later changes to the list do not affect.
 
+    Args:
+        rows: The dicts or records.
+        description: See `OpenDataset`.
+    """
+
+    accepts = "a list of dicts or records"
     backend = "memory"
 
     def __init__(self, rows: Iterable[Any], description: str = "list of records") -> None:
@@ -20,13 +26,13 @@ class MemorySource(OpenDataset):
         self.description = description
 
     @staticmethod
-    def matches(source: Any) -> bool:
-        """Whether the source is a list, a tuple or a generator."""
+    def matches(source: Any, _: LoadOptions) -> bool:
+        """See `DatasetSource`; lists, tuples and generators."""
         return isinstance(source, list | tuple) or hasattr(source, "__next__")
 
     @classmethod
     def open(cls, source: Any, _: LoadOptions) -> MemorySource:
-        """Take the rows."""
+        """See `DatasetSource`."""
         return cls(source)
 
     def rows(self) -> Iterator[Any]:

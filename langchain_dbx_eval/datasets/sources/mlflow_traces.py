@@ -1,8 +1,8 @@
-"""Traces of an MLflow experiment, as records: what was asked, answered, found and noted."""
+"""The traces of an MLflow experiment as records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
@@ -18,12 +18,12 @@ def open_traces(experiment: str | None, filter_string: str | None, limit: int) -
     """Read traces, the newest first.
 
     Args:
-        experiment: The experiment's name or id; None for the current one.
+        experiment: The experiment's name or id; None: the current one.
         filter_string: MLflow's search expression.
-        limit: The most traces that are read.
+        limit: The maximum number of traces.
 
     Raises:
-        NotFoundError: There is no such experiment.
+        NotFoundError: The experiment does not exist.
     """
     mlflow = require("mlflow", extra="eval")
     with mlflow_errors("Reading traces"):
@@ -35,12 +35,12 @@ def open_traces(experiment: str | None, filter_string: str | None, limit: int) -
             return_type="list",
             flush=True,
         )
-    where = "the current experiment" if experiment is None else f"experiment {experiment!r}"
-    return MemorySource(map(row_of_trace, traces), f"{len(traces)} traces of {where}")
+    label = "the current experiment" if experiment is None else f"experiment {experiment!r}"
+    return MemorySource(map(_row_of, traces), f"{len(traces)} traces of {label}")
 
 
-def row_of_trace(trace: Any) -> dict[str, Any]:
-    """A trace as a row: its root span's input and output, and what people expect of it."""
+def _row_of(trace: Any) -> dict[str, Any]:
+    """Convert a trace to a row: the root span's inputs and outputs, documents, expectations."""
     spans = trace.data.spans
     root = next((span for span in spans if span.parent_id is None), None)
     expectations = {
@@ -52,23 +52,23 @@ def row_of_trace(trace: Any) -> dict[str, Any]:
         "request_id": trace.info.client_request_id or trace.info.trace_id,
         "inputs": None if root is None else root.inputs,
         "outputs": None if root is None else root.outputs,
-        "retrieved_context": list(_found(spans)) or None,
+        "retrieved_context": list(_documents_of(spans)) or None,
         "expectations": expectations,
         "trace_id": trace.info.trace_id,
     }
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _found(spans: Any) -> Iterator[dict[str, Any]]:
-    """What retriever spans returned: documents as MLflow's tracing writes LangChain's."""
+def _documents_of(spans: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Iterate over the documents of retriever spans, in the form of LangChain's autologging."""
     for span in spans:
         if span.span_type != "RETRIEVER" or not isinstance(span.outputs, list):
             continue
         for document in span.outputs:
             if isinstance(document, Mapping):
                 uri = doc_uri_of(document.get("metadata") or {})
-                chunk = {"doc_uri": uri, "content": document.get("page_content")}
-                yield {name: value for name, value in chunk.items() if value is not None}
+                values = {"doc_uri": uri, "content": document.get("page_content")}
+                yield {name: value for name, value in values.items() if value is not None}
 
 
 def _experiment_id(experiment: str) -> str:

@@ -1,14 +1,13 @@
-"""Tables read from S3 (moto's) with credentials that the catalog vends."""
+"""Tables read from emulated S3 (moto) with vended credentials."""
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
@@ -16,44 +15,51 @@ from hypothesis import HealthCheck, given, settings
 
 from langchain_dbx_eval import EvalDataset, errors
 from langchain_dbx_eval.datasets.databricks.credential_vending import storage_options
-from langchain_dbx_eval.datasets.delta.staging import arrow_rows
-from langchain_dbx_eval.datasets.schema.row_codec import encode_all
+from langchain_dbx_eval.datasets.delta.staging import to_arrow
+from langchain_dbx_eval.datasets.schema.row_codec import encode_all, merge_by_key
 from langchain_dbx_eval.testing import LocalWorkspace, Storage
-from tests.datasets.record_strategies import A_TABLE_FULL
+from tests.datasets.record_strategies import FULL_TABLE
 
 NAME = "main.default.questions"
+S3_SERVER = """
+import threading
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+threading.Event().wait()
+"""
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    # A process of its own: deltalake keeps the interpreter's lock while it waits for some answers,
-    # so that a server in a thread could never give them.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            break
-        time.sleep(0.1)
-    client = boto3.client(
+    # In a process of its own: deltalake holds the interpreter's lock while it waits for some
+    # responses, which a server in a thread could then never send.
+    command = [sys.executable, "-c", S3_SERVER]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        try:
+            url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+            s3_client(url).create_bucket(Bucket="lake")
+            yield url
+        finally:
+            server.kill()
+
+
+def s3_client(url: str) -> Any:
+    return boto3.client(
         "s3",
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="root",
         aws_secret_access_key="root",
     )
-    client.create_bucket(Bucket="lake")
-    yield url
-    server.terminate()
-    server.wait(timeout=10)
 
 
 @pytest.fixture
 def workspace(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalWorkspace]:
-    # deltalake's own settings of where S3 is; the credentials come from the workspace alone.
+    # deltalake's settings for the address of S3; the credentials are only vended.
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -83,61 +89,58 @@ def test_a_table_is_read_from_its_storage(workspace, storage) -> None:
     )
 
 
-def test_reading_asks_for_a_right_to_read_only_and_writes_nothing(workspace, storage, s3) -> None:
+def test_reading_requests_read_credentials_only_and_writes_nothing(workspace, storage, s3) -> None:
     workspace.add_table(NAME, [{"request": "a"}], storage=storage)
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3,
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
 
     def objects() -> list[tuple]:
-        listed = client.list_objects_v2(Bucket="lake")["Contents"]
+        listed = s3_client(s3).list_objects_v2(Bucket="lake")["Contents"]
         return [(entry["Key"], entry["LastModified"], entry["ETag"]) for entry in listed]
 
     before = objects()
     dataset = EvalDataset.load(NAME, backend="delta")
     assert (len(dataset), len(dataset.digest)) == (1, 16)
     assert objects() == before
-    [asked] = [r for r in workspace.requests if "temporary" in r.path]
-    assert asked.body["operation"] == "READ"
-    with pytest.raises(errors.ConfigurationError, match="cannot be added to"):
+    [vended] = [r for r in workspace.requests if "temporary" in r.path]
+    assert vended.body["operation"] == "READ"
+    with pytest.raises(errors.ConfigurationError, match="cannot be merged into"):
         dataset.merge_records([{"request": "b"}])
 
 
-def test_no_credential_shows(workspace, storage) -> None:
+def test_no_representation_contains_credentials(workspace, storage) -> None:
     workspace.add_table(NAME, [{"request": "a"}], storage=storage)
     dataset = EvalDataset.load(NAME)
-    shown = f"{dataset!r} {dataset._repr_html_()} {vars(dataset)} {storage!r}"
-    assert "vended-" not in shown
+    text = f"{dataset!r} {dataset._repr_html_()} {vars(dataset)} {storage!r}"
+    assert "vended-" not in text
 
 
-def test_without_external_access_the_other_way_is_told(workspace) -> None:
+def test_missing_external_access_raises_with_the_alternative(workspace) -> None:
     workspace.add_table(NAME, [{"request": "a"}])
     with pytest.raises(errors.PermissionDeniedError, match=r"EXTERNAL USE SCHEMA.*warehouse_id="):
         EvalDataset.load(NAME)
 
 
-def test_a_table_that_is_not_there_is_told(workspace) -> None:
+def test_a_missing_table_raises(workspace) -> None:
     with pytest.raises(errors.NotFoundError, match=r"main\.default\.none"):
         EvalDataset.load("main.default.none")
 
 
-def test_what_was_created_here_is_found_here_again(workspace, three) -> None:
+def test_a_dataset_created_in_the_local_catalog_is_loaded_from_there(workspace, three) -> None:
     assert EvalDataset.create(NAME, three).backend == "local"
     assert EvalDataset.load(NAME).backend == "local"
 
 
-def test_fresh_processes_do_not_hang(workspace, storage) -> None:
+def test_new_processes_do_not_deadlock(workspace, storage) -> None:
     workspace.add_table(NAME, [{"request": "a"}], storage=storage)
     program = f"from langchain_dbx_eval import EvalDataset; print(len(EvalDataset.load({NAME!r})))"
     command = [sys.executable, "-c", program]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    for process in both:
-        said, _ = process.communicate(timeout=60)
-        assert (process.returncode, said.strip()) == (0, "1")
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=100)
+            assert (process.returncode, output.strip()) == (0, "1")
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_fresh_processes_do_not_hang(workspace, storage) -> None:
         ({}, None),
     ],
 )
-def test_what_is_vended_is_given_to_deltalake_under_its_names(vended, options) -> None:
+def test_vended_credentials_are_converted_to_storage_options(vended, options) -> None:
     from databricks.sdk.service.catalog import GenerateTemporaryTableCredentialResponse
 
     credentials = GenerateTemporaryTableCredentialResponse.from_dict(vended)
@@ -176,14 +179,14 @@ def test_what_is_vended_is_given_to_deltalake_under_its_names(vended, options) -
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "header"),
     [
         ({"AZURE_STORAGE_SAS_TOKEN": "sv=2023&sig=a%2Fb"}, "?sv=2023&sig=a%2Fb HTTP/1.1"),
         ({"AZURE_STORAGE_TOKEN": "entra"}, "authorization: Bearer entra"),
     ],
 )
-def test_deltalake_asks_azure_with_what_it_is_given(options, told) -> None:
-    """A store that hangs up at once, so that only what it was asked counts."""
+def test_deltalake_sends_the_storage_options_to_azure(options, header) -> None:
+    """The store closes the connection after the first request, which is what is checked."""
     with socket.create_server(("127.0.0.1", 0)) as store:
         store.settimeout(60)
         url = f"http://127.0.0.1:{store.getsockname()[1]}"
@@ -192,20 +195,21 @@ def test_deltalake_asks_azure_with_what_it_is_given(options, told) -> None:
             "import deltalake; deltalake.DeltaTable('abfss://box@acc.dfs.core.windows.net/t', "
             f"storage_options={settings!r})"
         )
-        with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as asking:
-            connection, _ = store.accept()
-            with connection:
-                asked = connection.recv(4_096).decode()
-            asking.kill()
-    assert asked.startswith("GET /box/t/_delta_log/")
-    assert told in asked
+        with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as reader:
+            try:
+                connection, _ = store.accept()
+                with connection, connection.makefile("rb") as lines:
+                    request = b"".join(iter(lines.readline, b"\r\n")).decode()
+            finally:
+                reader.kill()
+    assert request.startswith("GET /box/t/_delta_log/")
+    assert header in request
 
 
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
-@given(given_records=A_TABLE_FULL)
-def test_storage_keeps_records_as_they_are(workspace, storage, given_records) -> None:
-    """Many records at once in one table, as a table is what takes its time here."""
-    rows = list(encode_all(given_records).values())
+@given(given_records=FULL_TABLE)
+def test_storage_restores_records_unchanged(workspace, storage, given_records) -> None:
+    rows = list(merge_by_key(encode_all(given_records)).values())
     name = f"main.default.t{uuid.uuid4().hex}"
-    workspace.add_table(name, arrow_rows(rows), storage=storage)
+    workspace.add_table(name, to_arrow(rows), storage=storage)
     assert list(EvalDataset.load(name)) == given_records

@@ -1,4 +1,4 @@
-"""Databricks' managed datasets, by the real databricks-agents against the emulated service."""
+"""Databricks' managed datasets: the real databricks-agents with the emulated service."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def written(workspace: LocalWorkspace) -> list[str]:
     return [path for path in paths if path != "datasets"]
 
 
-def test_what_is_merged_twice_is_there_once_and_as_it_was_given(workspace) -> None:
+def test_records_that_are_merged_twice_are_stored_once_and_unchanged(workspace) -> None:
     dataset = create()
     for _ in range(2):
         dataset = dataset.merge_records(THREE)
@@ -69,7 +69,7 @@ def test_what_is_merged_twice_is_there_once_and_as_it_was_given(workspace) -> No
     assert written(workspace) == ["records:batchCreate", "records:batchUpdate"]
 
 
-def test_any_other_route_reads_the_table_of_it(workspace) -> None:
+def test_the_warehouse_backend_reads_its_table(workspace) -> None:
     dataset = create(THREE)
     workspace.add_warehouse("wh")
     table = EvalDataset.load(NAME, warehouse_id="wh")
@@ -78,7 +78,7 @@ def test_any_other_route_reads_the_table_of_it(workspace) -> None:
         table.merge_records(THREE)
 
 
-def test_reading_it_only_gets_and_needs_no_package(workspace, monkeypatch) -> None:
+def test_reading_sends_only_get_requests_and_needs_no_package(workspace, monkeypatch) -> None:
     create(THREE)
     workspace.clear_requests()
     hide_package(monkeypatch)
@@ -88,7 +88,7 @@ def test_reading_it_only_gets_and_needs_no_package(workspace, monkeypatch) -> No
     assert {r.method for r in workspace.requests} == {"GET"}
 
 
-def test_a_table_that_exists_is_told_and_can_be_opened(workspace) -> None:
+def test_creating_an_existing_table_raises_and_get_or_create_opens_it(workspace) -> None:
     create(THREE)
     with pytest.raises(errors.AlreadyExistsError, match="already exists") as caught:
         create()
@@ -96,7 +96,7 @@ def test_a_table_that_exists_is_told_and_can_be_opened(workspace) -> None:
     assert len(EvalDataset.get_or_create(NAME, backend="managed")) == 3
 
 
-def test_expectations_and_tags_of_the_same_inputs_are_added_to(workspace) -> None:
+def test_expectations_and_tags_of_the_same_inputs_are_merged(workspace) -> None:
     dataset = create([{"request": "q", "expected_response": "old"}])
     more = {"request": "q", "tags": {"a": "b"}}
     dataset.merge_records([{"request": "q", "expected_facts": ["f"]}, more])
@@ -105,13 +105,13 @@ def test_expectations_and_tags_of_the_same_inputs_are_added_to(workspace) -> Non
     assert record.metadata == {"tags": {"a": "b"}}
 
 
-def test_more_records_than_a_request_or_a_page_may_have(workspace) -> None:
+def test_records_beyond_the_size_of_a_request_and_a_page_are_stored(workspace) -> None:
     dataset = create({"inputs": {"question": f"q{n}"}} for n in range(620))
     assert len(dataset) == 620
     assert len(written(workspace)) == 7
 
 
-def test_who_may_not_create_is_told(workspace) -> None:
+def test_creating_without_permission_raises(workspace) -> None:
     workspace.inject_fault(NAME, Denied("no CREATE TABLE on main.default"))
     with pytest.raises(errors.PermissionDeniedError, match="no CREATE TABLE"):
         create(THREE)
@@ -121,66 +121,64 @@ def test_who_may_not_create_is_told(workspace) -> None:
     ("fault", "kind"),
     [(Unavailable(), errors.ServerError), (Denied(), errors.PermissionDeniedError)],
 )
-def test_a_batch_that_is_refused_is_told_though_the_package_only_logs_it(
-    workspace, fault, kind
-) -> None:
+def test_a_rejected_batch_raises_although_the_package_only_logs_it(workspace, fault, kind) -> None:
     dataset = create()
     workspace.inject_fault(NAME, fault)
-    with pytest.raises(kind, match=r"3 of 3 records did not reach.*one\?"):
+    with pytest.raises(kind, match=r"3 of 3 records were not stored.*one\?"):
         dataset.merge_records(THREE)
     assert len(dataset.merge_records(THREE)) == 3
 
 
-def test_an_answer_that_is_lost_loses_no_record_and_what_is_there_twice_is_told(
-    workspace, caplog
-) -> None:
+def test_a_lost_response_loses_no_record_and_duplicates_are_logged(workspace, caplog) -> None:
     dataset = create()
     workspace.inject_fault(NAME, LostAnswer())
     dataset.merge_records(THREE)
     assert len({record.request_id for record in dataset}) == 3
-    assert "3 records are more than once" in caplog.text
+    assert "3 records are duplicated" in caplog.text
 
 
-def test_a_service_that_is_down_is_told(workspace) -> None:
+def test_an_unavailable_service_raises(workspace) -> None:
     workspace.inject_fault(NAME, Unavailable())
     with pytest.raises(errors.ServerError, match="503"):
         create(THREE)
 
 
-def test_one_that_mlflow_would_rewrite_is_read_but_never_merged_into(workspace) -> None:
+def test_a_dataset_that_mlflow_would_rewrite_is_read_but_not_merged_into(workspace) -> None:
     create(THREE)
     workspace._site.lakehouse.tables[NAME].managed = "legacy"
     dataset = EvalDataset.load(NAME, backend="managed")
     assert len(dataset) == 3
     workspace.clear_requests()
-    with pytest.raises(errors.ConfigurationError, match="rewrites as a whole"):
+    with pytest.raises(errors.ConfigurationError, match="rewrites the whole table"):
         dataset.merge_records([{"inputs": {"question": "four?"}}])
     assert written(workspace) == []
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({"request": {"n": 2**53 + 1}}, "round the number 9007199254740993"),
-        ({"request": "a", "expected_facts": []}, "no empty expected_facts"),
+        ({"request": "a", "expected_facts": []}, "column 'expected_facts'.*empty value"),
         ({"request": "a", "tags": {"n": 1}}, "tag 'n'"),
         ({"request": "a", "metadata": {"x": float("nan")}}, "NaN"),
     ],
 )
-def test_what_it_would_change_is_refused_and_nothing_is_created(workspace, row, told) -> None:
-    with pytest.raises(errors.SchemaError, match=rf"Record 1.*{told}"):
+def test_a_value_that_it_would_change_is_rejected_and_nothing_is_created(
+    workspace, row, message
+) -> None:
+    with pytest.raises(errors.SchemaError, match=rf"Record 1.*{message}"):
         create([{"request": "good"}, row])
     with pytest.raises(errors.NotFoundError):
         EvalDataset.load(NAME)
 
 
-def test_texts_and_objects_in_one_dataset_are_refused_by_the_package(workspace) -> None:
+def test_the_package_rejects_strings_and_objects_in_one_dataset(workspace) -> None:
     dataset = create([{"request": "a text"}])
     with pytest.raises(errors.SchemaError, match="Schema mismatch"):
         dataset.merge_records([{"inputs": {"question": "an object"}}])
 
 
-def test_without_the_package_the_other_way_is_told(workspace, monkeypatch) -> None:
+def test_the_missing_package_raises_with_the_alternative(workspace, monkeypatch) -> None:
     hide_package(monkeypatch)
     with pytest.raises(
         errors.MissingDependencyError, match=r"eval\[databricks\].*backend='warehouse'"
@@ -189,7 +187,7 @@ def test_without_the_package_the_other_way_is_told(workspace, monkeypatch) -> No
     assert workspace.requests == []
 
 
-def test_without_tracking_or_an_experiment_there_it_is_told(workspace, monkeypatch) -> None:
+def test_missing_tracking_uri_or_experiment_raises(workspace, monkeypatch) -> None:
     import mlflow
 
     monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", "0")
@@ -200,18 +198,18 @@ def test_without_tracking_or_an_experiment_there_it_is_told(workspace, monkeypat
         create()
 
 
-def test_a_login_that_the_package_would_not_use_is_told(workspace) -> None:
+def test_a_login_that_the_package_would_not_use_raises(workspace) -> None:
     from databricks.sdk import WorkspaceClient
 
     client = WorkspaceClient(host=workspace.url, token=workspace.token)
     with (
         LocalWorkspace() as another,
-        pytest.raises(errors.ConfigurationError, match=f"is {another.url}, not {workspace.url}"),
+        pytest.raises(errors.ConfigurationError, match=f"is {another.url}, but {workspace.url}"),
     ):
         EvalDataset.create(NAME, backend="managed", workspace_client=client)
 
 
-def test_a_plain_table_is_no_managed_dataset(workspace) -> None:
+def test_a_plain_table_is_not_a_managed_dataset(workspace) -> None:
     workspace.add_table(NAME, [{"request": "a"}])
     with pytest.raises(errors.NotFoundError, match=r"without backend='managed'"):
         EvalDataset.load(NAME, backend="managed")
@@ -219,14 +217,14 @@ def test_a_plain_table_is_no_managed_dataset(workspace) -> None:
         EvalDataset.load(NAME, backend="managed", version=1)
 
 
-def test_mlflows_model_registry_stays_the_one_that_was_set(workspace) -> None:
+def test_the_model_registry_of_mlflow_is_restored(workspace) -> None:
     import mlflow
 
     mlflow.set_registry_uri("sqlite:///models.db")
     call_agents(
-        # As databricks-agents does at its first call in a process.
+        # databricks-agents does this at its first call in a process.
         lambda: mlflow.set_registry_uri("databricks-uc"),
-        where="a dataset",
+        target="a dataset",
         host=workspace.url,
         timeout=30,
     )
@@ -234,8 +232,8 @@ def test_mlflows_model_registry_stays_the_one_that_was_set(workspace) -> None:
     mlflow.set_registry_uri(None)
 
 
-def test_one_that_does_not_answer_is_told_in_time(workspace) -> None:
+def test_a_call_that_does_not_return_raises_after_the_timeout(workspace) -> None:
     never = threading.Event()
-    with pytest.raises(errors.RequestTimeoutError, match=r"within 0\.3 s.*to merge again is safe"):
-        call_agents(never.wait, where="a dataset", host=workspace.url, timeout=0.3)
+    with pytest.raises(errors.RequestTimeoutError, match=r"within 0\.3 s.*Merging again is safe"):
+        call_agents(never.wait, target="a dataset", host=workspace.url, timeout=0.3)
     never.set()

@@ -1,4 +1,4 @@
-"""Tables by an active Spark session: a real local one, with three-level names over Derby."""
+"""Tables of a local Spark session, whose three-level names are stored in Derby."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from langchain_dbx_eval import EvalDataset, EvalRecord, errors
-from langchain_dbx_eval.datasets.databricks.row_upload import Parameters
+from langchain_dbx_eval.datasets.databricks.row_upload import ParameterUploader
 from langchain_dbx_eval.datasets.databricks.spark import SparkEngine
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
-from langchain_dbx_eval.datasets.schema.row_codec import COLUMNS, encode_all
-from tests.datasets.record_strategies import A_TABLE_FULL
+from langchain_dbx_eval.datasets.schema.row_codec import COLUMNS, encode_all, merge_by_key
+from tests.datasets.record_strategies import FULL_TABLE
 
 pytestmark = pytest.mark.skipif(
     shutil.which("java") is None, reason="Spark needs Java, which is not on this machine"
@@ -47,7 +47,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for name, value in settings.items():
         builder = builder.config(name, value)
     with pytest.MonkeyPatch.context() as patch:
-        # Derby writes its log where Java began.
+        # Derby writes its log to the working directory of Java.
         patch.chdir(tmp_path_factory.mktemp("derby"))
         session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
@@ -72,20 +72,20 @@ def test_a_table_of_the_active_session_is_read(spark) -> None:
     assert set(dataset.schema) == {"request_id", "request", "expected_response"}
 
 
-def test_what_the_session_has_not_is_looked_up_elsewhere(spark, three) -> None:
+def test_a_table_that_the_session_lacks_is_read_from_the_local_catalog(spark, three) -> None:
     EvalDataset.create("other.default.local", three)
     assert EvalDataset.load("other.default.local").backend == "local"
-    with pytest.raises(errors.NotFoundError, match="sees no table"):
+    with pytest.raises(errors.NotFoundError, match="has no table"):
         EvalDataset.load("other.default.local", backend="spark")
 
 
-def test_a_table_that_exists_is_told(spark) -> None:
+def test_creating_an_existing_table_raises(spark) -> None:
     with pytest.raises(errors.AlreadyExistsError):
         EvalDataset.create(NAME, backend="spark")
 
 
-def test_a_table_that_cannot_be_merged_into_is_told(spark) -> None:
-    with pytest.raises(errors.SchemaError, match="another shape"):
+def test_merging_into_a_table_with_another_schema_raises(spark) -> None:
+    with pytest.raises(errors.SchemaError, match="another schema"):
         EvalDataset.load(NAME).merge_records([{"request": "a"}])
 
 
@@ -95,7 +95,7 @@ def test_a_spark_frame_is_read(spark) -> None:
     assert (record.expected_facts, record.metadata) == (["x", "y"], {"m": {"k": 1}})
 
 
-def test_reading_runs_no_statement_that_writes(spark, monkeypatch) -> None:
+def test_reading_executes_no_statement_that_writes(spark, monkeypatch) -> None:
     sent: list[str] = []
     run = type(spark).sql
     monkeypatch.setattr(
@@ -106,33 +106,33 @@ def test_reading_runs_no_statement_that_writes(spark, monkeypatch) -> None:
     assert {sql.split()[0] for sql in sent} <= {"SELECT", "DESCRIBE"}
 
 
-def test_sparks_own_parser_reads_the_rows_of_a_merge_as_they_were_written(spark) -> None:
+def test_spark_parses_the_uploaded_rows_of_a_merge_unchanged(spark) -> None:
     moment = datetime(2026, 11, 21, 5, 0, 0, 123456, tzinfo=timezone.utc)
     row = {name: None if kind == "STRING" else moment for name, kind in COLUMNS.items()}
     row |= {"dataset_record_id": "k", "inputs": '{"a": "한\\"\'`"}'}
     spark.conf.set("spark.sql.session.timeZone", "UTC")
-    with Parameters().carry([row], COLUMNS) as carried:
-        [read] = spark.sql(carried.sql, args=dict(carried.parameters)).collect()
+    with ParameterUploader().upload([row], COLUMNS) as uploaded:
+        [read] = spark.sql(uploaded.sql, args=dict(uploaded.parameters)).collect()
     assert read["inputs"] == row["inputs"]
     assert read["create_time"].astimezone(timezone.utc) == moment
     assert read["outputs"] is None
 
 
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
-@given(given_records=A_TABLE_FULL)
-def test_spark_keeps_records_as_they_are(spark, given_records) -> None:
-    """As a MERGE sends them and as a table's rows are read; a Delta table is not to be had here."""
+@given(given_records=FULL_TABLE)
+def test_spark_restores_records_unchanged(spark, given_records) -> None:
+    """Upload records as for a MERGE and read them as a table's; this session has no Delta."""
     spark.conf.set("spark.sql.session.timeZone", "UTC")
-    rows = list(encode_all(given_records).values())
-    with Parameters().carry(rows, COLUMNS) as carried:
-        read = list(SparkEngine().query(carried.sql, **carried.parameters))
+    rows = list(merge_by_key(encode_all(given_records)).values())
+    with ParameterUploader().upload(rows, COLUMNS) as uploaded:
+        read = list(SparkEngine().query(uploaded.sql, **uploaded.parameters))
     assert [EvalRecord.from_row(from_table(row)) for row in read] == given_records
     frame = spark.createDataFrame([[row["inputs"]] for row in rows], "inputs string")
     requests = [record.request for record in EvalDataset.load(frame)]
     assert requests == [EvalRecord.from_row({"inputs": r.inputs}).request for r in given_records]
 
 
-def test_spark_is_never_imported_to_ask_for_a_session(three) -> None:
+def test_the_check_for_a_session_does_not_import_spark(three) -> None:
     program = (
         "import sys; from langchain_dbx_eval import EvalDataset\n"
         f"EvalDataset.create({NAME!r}, [{{'request': 'a'}}]); EvalDataset.load({NAME!r})\n"
@@ -144,7 +144,7 @@ def test_spark_is_never_imported_to_ask_for_a_session(three) -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_without_a_session_it_is_told(monkeypatch) -> None:
+def test_the_spark_backend_without_a_session_raises(monkeypatch) -> None:
     monkeypatch.setattr("langchain_dbx_eval.datasets.databricks.spark.active_session", lambda: None)
     with pytest.raises(errors.ConfigurationError, match="Databricks Connect"):
         EvalDataset.load(NAME, backend="spark")

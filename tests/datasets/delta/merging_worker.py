@@ -1,4 +1,4 @@
-"""A process that merges one record after the other, and acknowledges each on its output."""
+"""A process that merges records one by one, and prints the number of each that was merged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from langchain_dbx_eval import EvalDataset
 
 if __name__ == "__main__":
-    name, who, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    name, worker, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     dataset = EvalDataset.load(name)
     for number in range(first, last):
-        dataset.merge_records([{"request": f"{who}-{number}"}])
+        dataset.merge_records([{"request": f"{worker}-{number}"}])
         print(number, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Datasets in the local catalog: real Delta tables under three-level names."""
+"""Datasets in the local catalog: Delta tables with three-level names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THREE = [
 ]
 
 
-def test_what_is_created_can_be_loaded_by_its_name() -> None:
+def test_a_created_dataset_is_loaded_by_its_name() -> None:
     EvalDataset.create(NAME, THREE)
     loaded = EvalDataset.load(NAME)
     assert [r.expected_response for r in loaded] == ["1", "2", "3"]
@@ -26,7 +26,7 @@ def test_what_is_created_can_be_loaded_by_its_name() -> None:
     assert "local catalog" in loaded.source
 
 
-def test_merging_the_same_records_twice_keeps_each_once_and_writes_nothing() -> None:
+def test_merging_the_same_records_again_writes_nothing() -> None:
     dataset = EvalDataset.create(NAME)
     dataset.merge_records(THREE)
     version, digest = dataset.version, dataset.digest
@@ -42,7 +42,7 @@ def test_expectations_of_the_same_inputs_are_merged() -> None:
     assert (record.expected_response, record.expected_facts) == ("new", ["f"])
 
 
-def test_a_dataset_stays_at_the_version_that_it_was_opened_at() -> None:
+def test_a_dataset_stays_at_the_version_at_which_it_was_opened() -> None:
     EvalDataset.create(NAME, THREE)
     before = EvalDataset.load(NAME)
     EvalDataset.load(NAME).merge_records([{"request": "four?"}])
@@ -53,7 +53,7 @@ def test_a_dataset_stays_at_the_version_that_it_was_opened_at() -> None:
     assert after.digest != before.digest
 
 
-def test_merging_makes_the_dataset_itself_see_the_new_records() -> None:
+def test_merging_moves_the_dataset_to_the_new_version() -> None:
     dataset = EvalDataset.create(NAME, THREE)
     digest = dataset.digest
     assert dataset.merge_records([{"request": "four?"}]) is dataset
@@ -71,19 +71,19 @@ def test_reading_never_writes() -> None:
     assert {p: p.stat().st_mtime_ns for p in catalog_root().rglob("*") if p.is_file()} == files
 
 
-def test_a_table_that_exists_is_told() -> None:
+def test_creating_an_existing_table_raises() -> None:
     EvalDataset.create(NAME)
     with pytest.raises(errors.AlreadyExistsError, match="load"):
         EvalDataset.create(NAME)
 
 
-def test_a_table_that_does_not_exist_is_told_with_those_that_do() -> None:
+def test_a_missing_table_raises_with_the_existing_ones() -> None:
     EvalDataset.create("main.default.other")
     with pytest.raises(errors.NotFoundError, match=r"main\.default\.other"):
         EvalDataset.load(NAME)
 
 
-def test_a_bad_record_creates_and_adds_nothing() -> None:
+def test_an_invalid_record_creates_and_merges_nothing() -> None:
     with pytest.raises(errors.SchemaError):
         EvalDataset.create(NAME, [*THREE, {"no": "request"}])
     with pytest.raises(errors.NotFoundError):
@@ -94,30 +94,32 @@ def test_a_bad_record_creates_and_adds_nothing() -> None:
     assert len(EvalDataset.load(NAME)) == 3
 
 
-def test_a_value_that_json_cannot_hold_is_refused_by_column() -> None:
+def test_a_value_that_is_not_json_is_rejected_by_column() -> None:
     dataset = EvalDataset.create(NAME)
     with pytest.raises(errors.SchemaError, match="'inputs'"):
         dataset.merge_records([{"request": {"x": object()}}])
 
 
 @pytest.mark.parametrize("source", ["questions", 5, None, "x.docx", {"a": 1}])
-def test_what_is_no_dataset_is_told(source: object) -> None:
+def test_an_unsupported_source_raises(source: object) -> None:
     with pytest.raises(errors.ConfigurationError, match="No dataset can be read"):
         EvalDataset.load(source)
 
 
-def test_a_list_cannot_be_added_to() -> None:
+def test_merging_into_a_list_raises() -> None:
     with pytest.raises(errors.ConfigurationError, match="create"):
         EvalDataset.load(THREE).merge_records(THREE)
 
 
-def test_the_catalog_can_be_put_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_environment_variable_sets_the_folder_of_the_catalog(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("DBX_EVAL_CATALOG", str(tmp_path / "elsewhere"))
     EvalDataset.create(NAME)
     assert (tmp_path / "elsewhere" / "main" / "default" / "questions" / "_delta_log").is_dir()
 
 
-def test_the_first_version_is_told_to_mlflow_too() -> None:
+def test_the_source_for_mlflow_contains_every_version() -> None:
     for version, dataset in enumerate(
         (EvalDataset.create(NAME), EvalDataset.load(NAME).merge_records(THREE))
     ):

@@ -1,4 +1,4 @@
-"""More records than one batch: on disk on their way, one table in the end, or nothing at all."""
+"""More records than one batch: staged on disk, then written completely or not at all."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from langchain_dbx_eval import EvalDataset, errors
-from langchain_dbx_eval.datasets.delta import staging as spool
+from langchain_dbx_eval.datasets.delta import staging
 
 NAME = "main.default.questions"
 
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(staging, "_BATCH_ROWS", 3)
 
 
 def many(count: int) -> Iterator[dict]:
@@ -22,13 +22,13 @@ def many(count: int) -> Iterator[dict]:
 
 
 @pytest.mark.parametrize("count", [0, 2, 3, 4, 6, 11])
-def test_all_are_there_in_their_order_as_one_version(count: int) -> None:
+def test_all_records_are_written_in_order_as_one_version(count: int) -> None:
     dataset = EvalDataset.create(NAME, many(count))
     assert [record.request for record in dataset] == [f"q{n}" for n in range(count)]
     assert (len(dataset), dataset.version) == (count, 0)
 
 
-def test_the_same_inputs_in_another_batch_are_one_record() -> None:
+def test_the_same_inputs_in_two_batches_are_one_record() -> None:
     again = [{"request": "q1", "expected_facts": ["f"]}, {"request": "q1", "topic": "t"}]
     dataset = EvalDataset.create(NAME, [*many(8), *again, {"request": "last"}, again[0]])
     assert [record.request for record in dataset] == [*(f"q{n}" for n in range(8)), "last"]
@@ -37,18 +37,18 @@ def test_the_same_inputs_in_another_batch_are_one_record() -> None:
     assert one.metadata == {"topic": "t"}
 
 
-@pytest.mark.parametrize("bad", [{"no": "request"}, {"request": {"x": object()}}])
-def test_a_bad_record_at_the_end_writes_nothing(bad: dict, files) -> None:
+@pytest.mark.parametrize("invalid", [{"no": "request"}, {"request": {"x": object()}}])
+def test_an_invalid_last_record_writes_nothing(invalid: dict, files) -> None:
     with pytest.raises(errors.SchemaError):
-        EvalDataset.create(NAME, [*many(10), bad])
+        EvalDataset.create(NAME, [*many(10), invalid])
     dataset = EvalDataset.create(NAME, many(1))
     before = files()
     with pytest.raises(errors.SchemaError):
-        dataset.merge_records([*many(10), bad])
+        dataset.merge_records([*many(10), invalid])
     assert files() == before
 
 
-def test_a_merge_adds_to_what_is_there_part_by_part_and_twice_is_once() -> None:
+def test_a_merge_in_batches_can_be_repeated() -> None:
     dataset = EvalDataset.create(NAME, many(4))
     more = [*many(10), {"request": "q9", "expected_facts": ["f"]}]
     for _ in range(2):
@@ -59,7 +59,7 @@ def test_a_merge_adds_to_what_is_there_part_by_part_and_twice_is_once() -> None:
     assert EvalDataset.load(NAME).merge_records([]).version == version
 
 
-def test_all_bad_rows_are_told_up_to_ten() -> None:
+def test_the_error_lists_up_to_ten_invalid_rows() -> None:
     with pytest.raises(errors.SchemaError, match=r"(?s)Row 0.*Row 9.*… and 1 more") as caught:
         EvalDataset.create(NAME, [{"no": n} for n in range(11)] + [{"request": "a"}])
     assert "Row 10" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Any JSON-like record survives each store unchanged, or is refused by name."""
+"""Each store restores any record of JSON values unchanged, or rejects it with its column."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def by_id(records: Any) -> dict[str, EvalRecord]:
 
 @settings(max_examples=200, deadline=None)
 @given(records())
-def test_a_row_of_a_table_says_all_that_the_record_says(record: EvalRecord) -> None:
+def test_a_row_of_a_table_restores_its_record(record: EvalRecord) -> None:
     assert EvalRecord.from_row(decode(encode(record))) == record
 
 
 @settings(max_examples=200, deadline=None)
 @given(records())
-def test_a_row_of_mlflows_says_all_that_the_record_says(record: EvalRecord) -> None:
+def test_a_row_of_an_mlflow_dataset_restores_its_record(record: EvalRecord) -> None:
     row = json.loads(json.dumps(to_mlflow(record)))
     back = EvalRecord.from_row(from_mlflow(row))
     if record.response == {}:
-        # MLflow has no other way to say that there is no response.
+        # In MLflow, empty outputs mean that there is no response.
         assert back.response is None
         return
     assert back == record
@@ -54,27 +54,23 @@ def test_a_row_of_mlflows_says_all_that_the_record_says(record: EvalRecord) -> N
 
 @settings(max_examples=200, deadline=None)
 @given(records())
-def test_a_row_of_databricks_own_says_all_that_the_record_says_or_is_refused(
+def test_a_row_of_a_managed_dataset_restores_its_record_or_is_rejected(
     record: EvalRecord,
 ) -> None:
     try:
         row = to_managed(record)
     except errors.SchemaError as error:
-        refusal = str(error)
-        event(refusal.partition(":")[2][:20])
-    else:
-        refusal = ""
-    if refusal:
-        assert refusal.startswith("Record 0, ")
+        event(str(error).partition(":")[2][:20])
+        assert str(error).startswith("Record 0, ")  # noqa: PT017
         return
-    # As its service keeps them: every number is a double.
+    # The service stores every number as a double.
     back = EvalRecord.from_row(from_managed(json.loads(json.dumps(row), parse_int=float)))
     assert back == record
 
 
 @FEW_EXAMPLES
 @given(MANY)
-def test_the_local_catalog_keeps_records_as_they_are(given_records: list[EvalRecord]) -> None:
+def test_the_local_catalog_restores_records_unchanged(given_records: list[EvalRecord]) -> None:
     dataset = EvalDataset.create(f"main.default.t{uuid.uuid4().hex}", given_records)
     assert list(dataset) == given_records
     assert dataset.digest == EvalDataset.load(given_records).digest
@@ -89,7 +85,7 @@ def warehouse() -> Iterator[LocalWorkspace]:
 
 @settings(FEW_EXAMPLES, max_examples=5)
 @given(given_records=MANY)
-def test_a_warehouse_keeps_records_as_they_are(
+def test_a_warehouse_restores_records_unchanged(
     warehouse: LocalWorkspace, given_records: list[EvalRecord]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -102,7 +98,7 @@ def test_a_warehouse_keeps_records_as_they_are(
 
 @FEW_EXAMPLES
 @given(given_records=MANY)
-def test_a_file_keeps_records_as_they_are(given_records: list[EvalRecord], tmp_path) -> None:
+def test_a_file_restores_the_keys_of_records(given_records: list[EvalRecord], tmp_path) -> None:
     path = tmp_path / f"{uuid.uuid4().hex}.jsonl"
     dataset = EvalDataset.load(given_records).snapshot(path)
     assert dataset.errors == ()
@@ -110,40 +106,40 @@ def test_a_file_keeps_records_as_they_are(given_records: list[EvalRecord], tmp_p
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (math.nan, "NaN"),
         (math.inf, "NaN"),
         (datetime(2026, 1, 1, tzinfo=timezone.utc), "isoformat"),
         (b"bytes", "bytes"),
-        ({1: "a"}, "text keys"),
+        ({1: "a"}, "string keys"),
         ((1, 2), "tuple"),
-        ("\ud800", "half a character"),
+        ("\ud800", "lone surrogate"),
         ({"deep": [{"x": object()}]}, "object"),
     ],
 )
 @pytest.mark.parametrize("column", ["request", "response", "metadata"])
-def test_what_would_not_come_back_is_refused_by_record_and_column(
-    value: object, told: str, column: str
+def test_a_value_that_json_cannot_restore_is_rejected_by_record_and_column(
+    value: object, message: str, column: str
 ) -> None:
     good = EvalRecord(request="good")
     bad = EvalRecord(**{"request": "q", column: {"x": value}})
     where = {"request": "inputs", "response": "outputs"}.get(column, column)
     with pytest.raises(errors.SchemaError, match=rf"Record 1, column '{where}'") as caught:
         EvalDataset.create("main.default.q", [good, bad])
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     with pytest.raises(errors.NotFoundError):
         EvalDataset.load("main.default.q")
 
 
-def test_what_is_not_a_number_inside_of_a_row_is_refused_and_not_made_nothing() -> None:
+def test_a_nested_nan_is_rejected_and_not_read_as_absent() -> None:
     with pytest.raises(errors.SchemaError, match="NaN"):
         EvalDataset.create("main.default.q", [{"request": {"x": [math.nan]}}])
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=20))
-def test_a_name_is_read_back_as_it_is_written_or_refused(text: str) -> None:
+def test_a_parsed_name_is_restored_from_its_text(text: str) -> None:
     try:
         name = TableName.parse(text)
     except errors.ConfigurationError:

@@ -1,4 +1,4 @@
-"""Three-level names: what is one, and what would reach outside the catalog."""
+"""Parsing, validation and rendering of three-level names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from langchain_dbx_eval.errors import ConfigurationError
         ("메인.기본.질문", ("메인", "기본", "질문")),
     ],
 )
-def test_a_name_is_taken_apart(text: str, parts: tuple[str, str, str]) -> None:
+def test_a_name_is_parsed_into_three_levels(text: str, parts: tuple[str, str, str]) -> None:
     name = TableName.parse(text)
     assert (name.catalog, name.schema, name.table) == parts
 
@@ -40,24 +40,24 @@ def test_a_name_is_taken_apart(text: str, parts: tuple[str, str, str]) -> None:
         "a.b.c d",
     ],
 )
-def test_what_is_no_name_or_leaves_the_catalog_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_name_or_leaves_the_catalog_is_rejected(text: str) -> None:
     with pytest.raises(ConfigurationError):
         TableName.parse(text)
 
 
-def test_a_folder_lies_in_the_catalog(tmp_path: Path) -> None:
+def test_the_folder_of_a_table_is_in_the_catalog(tmp_path: Path) -> None:
     folder = TableName.parse("a.b.c").folder(tmp_path)
     assert folder == tmp_path / "a" / "b" / "c"
 
 
-def test_a_name_is_written_for_each_use() -> None:
+def test_a_name_is_rendered_for_sql_rest_and_display() -> None:
     name = TableName.parse("Main.`my-schema`.`a``b`")
     assert name.sql == "`main`.`my-schema`.`a``b`"
     assert name.rest == "main.my-schema.a`b"
     assert str(name) == "main.my-schema.`a``b`"
 
 
-def test_a_dot_inside_back_ticks_is_part_of_the_name(tmp_path: Path) -> None:
+def test_a_dot_in_back_ticks_is_part_of_a_level(tmp_path: Path) -> None:
     name = TableName.parse("main.default.`v1.2`")
     assert (name.table, str(name)) == ("v1.2", "main.default.`v1.2`")
     assert name.folder(tmp_path) == tmp_path / "main" / "default" / "v1.2"
@@ -65,12 +65,12 @@ def test_a_dot_inside_back_ticks_is_part_of_the_name(tmp_path: Path) -> None:
         _ = name.rest
 
 
-def test_a_letter_typed_in_two_ways_is_one_name() -> None:
+def test_composed_and_decomposed_characters_are_the_same_name() -> None:
     assert TableName.parse("main.default.caf\u00e9") == TableName.parse("main.default.cafe\u0301")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("main.questions", "2 levels"),
         ("a.b.c.d", "4 levels"),
@@ -84,6 +84,6 @@ def test_a_letter_typed_in_two_ways_is_one_name() -> None:
         ("main.default." + "x" * 300, "longer"),
     ],
 )
-def test_what_is_wrong_with_a_name_is_told(text: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_the_error_of_an_invalid_name_describes_the_problem(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         TableName.parse(text)

@@ -1,4 +1,4 @@
-"""Files of records: each format, and what is wrong with a file is told by file and line."""
+"""Files of records in each format; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _write(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["q.jsonl", "q.json", "q.csv", "q.parquet", "q.yaml", "delta"])
-def test_each_kind_of_file_gives_the_same_records_and_is_not_written(
+def test_each_format_results_in_the_same_records_and_is_not_modified(
     name: str, tmp_path: Path, files
 ) -> None:
     _write(tmp_path / name)
@@ -51,7 +51,7 @@ def test_each_kind_of_file_gives_the_same_records_and_is_not_written(
     assert files(tmp_path) == before
 
 
-def test_a_delta_folder_is_read_at_the_version_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_delta_folder_is_read_at_the_given_version(tmp_path: Path) -> None:
     write_deltalake(tmp_path / "t", pa.table({"request": ["old"]}))
     write_deltalake(tmp_path / "t", pa.table({"request": ["new"]}), mode="append")
     old = EvalDataset.load(tmp_path / "t", version=0)
@@ -59,24 +59,26 @@ def test_a_delta_folder_is_read_at_the_version_that_was_asked_for(tmp_path: Path
     assert len(EvalDataset.load(tmp_path / "t")) == 2
 
 
-def test_a_version_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_version_raises(tmp_path: Path) -> None:
     write_deltalake(tmp_path / "t", pa.table({"request": ["old"]}))
     with pytest.raises(errors.NotFoundError, match="version 7"):
         EvalDataset.load(tmp_path / "t", version=7)
 
 
-def test_a_bad_line_is_told_by_its_number_and_loses_no_other(tmp_path: Path) -> None:
+def test_an_invalid_line_is_an_error_with_its_number_and_does_not_affect_the_others(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "q.jsonl"
     path.write_bytes(b'{"request": "a"}\n{"request": \n\xff\xfe\n{"no": 1}\n{"request": "b"}\n')
     dataset = EvalDataset.load(path)
     assert [record.request for record in dataset] == ["a", "b"]
-    told = [str(error) for error in dataset.errors]
-    assert "line 2" in told[0]
-    assert "line 3" in told[1]
-    assert "'request'" in told[2]
+    messages = [str(error) for error in dataset.errors]
+    assert "line 2" in messages[0]
+    assert "line 3" in messages[1]
+    assert "'request'" in messages[2]
 
 
-def test_a_csv_line_with_too_many_or_too_few_cells_is_told(tmp_path: Path) -> None:
+def test_a_csv_line_with_too_many_or_too_few_cells_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "q.csv"
     path.write_text("request,expected_response\na,1\nb\nc,1,2\n")
     dataset = EvalDataset.load(path)
@@ -95,24 +97,24 @@ def test_a_csv_line_with_too_many_or_too_few_cells_is_told(tmp_path: Path) -> No
         ("q.csv", b'request\n"unclosed'),
     ],
 )
-def test_a_broken_file_is_told_by_name(name: str, content: bytes, tmp_path: Path) -> None:
+def test_a_corrupt_file_raises_with_its_name(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(errors.SchemaError, match=rf"q\.{name[2:]}"):
         list(EvalDataset.load(tmp_path / name))
 
 
-def test_a_file_that_is_not_there_is_told() -> None:
+def test_a_missing_file_raises() -> None:
     with pytest.raises(errors.NotFoundError, match=r"no file .*q\.jsonl"):
         EvalDataset.load("a.b/q.jsonl")
 
 
-def test_a_kind_of_file_that_is_not_read_is_told(tmp_path: Path) -> None:
+def test_an_unsupported_format_raises_with_the_supported_ones(tmp_path: Path) -> None:
     (tmp_path / "q.xlsx").write_bytes(b"")
     with pytest.raises(errors.ConfigurationError, match=r"\.jsonl"):
         EvalDataset.load(tmp_path / "q.xlsx")
 
 
-def test_yaml_is_read_as_people_mean_it(tmp_path: Path) -> None:
+def test_yaml_is_read_by_version_1_2_of_its_specification(tmp_path: Path) -> None:
     path = tmp_path / "q.yml"
     path.write_text("- {request: 'is it?', expected_response: no, at: 2026-11-21, zip: 0123, n: 5}")
     [record] = EvalDataset.load(path)
@@ -120,7 +122,7 @@ def test_yaml_is_read_as_people_mean_it(tmp_path: Path) -> None:
     assert record.metadata == {"at": "2026-11-21", "zip": "0123", "n": 5}
 
 
-def test_the_template_can_be_loaded_and_does_not_overwrite(tmp_path: Path) -> None:
+def test_the_template_can_be_loaded_and_does_not_overwrite_a_file(tmp_path: Path) -> None:
     path = EvalDataset.export_template(tmp_path / "new" / "questions.yaml")
     dataset = EvalDataset.load(path)
     assert (len(dataset), dataset.errors) == (3, ())

@@ -40,7 +40,7 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
-def test_each_frame_gives_the_same_records_twice(make) -> None:
+def test_each_frame_results_in_the_same_records_twice(make) -> None:
     dataset = EvalDataset.load(make())
     expected = [("one?", ["a", "b"], {"n": 1}), ("two?", ["c"], {"n": 2})]
     for _ in range(2):
@@ -50,17 +50,17 @@ def test_each_frame_gives_the_same_records_twice(make) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "Arrow"])
-def test_a_frame_tells_its_columns(kind: str) -> None:
+def test_a_frame_has_a_schema(kind: str) -> None:
     assert list(EvalDataset.load(FRAMES[kind]()).schema) == ["request", "expected_facts", "n"]
 
 
-def test_of_a_dict_of_sets_one_must_be_chosen() -> None:
+def test_a_dict_of_datasets_raises_with_their_names() -> None:
     several = hugging_face.DatasetDict({"train": FRAMES["Hugging Face"]()})
     with pytest.raises(errors.ConfigurationError, match="train"):
         EvalDataset.load(several)
 
 
-def test_a_list_that_is_changed_later_does_not_change_the_dataset() -> None:
+def test_a_later_change_to_a_list_does_not_affect_the_dataset() -> None:
     rows = [{"request": "a"}]
     dataset = EvalDataset.load(rows)
     rows.append({"request": "b"})
@@ -76,26 +76,26 @@ def test_a_frame_with_nested_columns_can_be_stored() -> None:
     assert record.request == {"messages": [{"role": "user", "content": "hi"}]}
 
 
-def _as_it_was(given):
-    """What can be compared of a frame: values, columns, types, index and order."""
-    if isinstance(given, pd.DataFrame):
-        return given.to_dict("split"), dict(given.dtypes), dict(given.attrs)
-    if isinstance(given, pl.DataFrame):
-        return given.to_dicts(), given.schema
-    if isinstance(given, pa.Table):
-        return given.to_pylist(), given.schema
-    if isinstance(given, hugging_face.Dataset):
-        return given.to_list(), given.features, given._fingerprint
-    return copy.deepcopy(given)
+def _content_of(source):
+    """Return values, columns, types, index and order of a frame for comparison."""
+    if isinstance(source, pd.DataFrame):
+        return source.to_dict("split"), dict(source.dtypes), dict(source.attrs)
+    if isinstance(source, pl.DataFrame):
+        return source.to_dicts(), source.schema
+    if isinstance(source, pa.Table):
+        return source.to_pylist(), source.schema
+    if isinstance(source, hugging_face.Dataset):
+        return source.to_list(), source.features, source._fingerprint
+    return copy.deepcopy(source)
 
 
 @pytest.mark.parametrize(
     "kind", ["pandas", "pandas over Arrow", "polars", "Arrow", "Hugging Face", "a list"]
 )
-def test_reading_leaves_what_was_given_as_it_was(kind: str, files, tmp_path) -> None:
-    given = FRAMES[kind]()
-    before, lying = _as_it_was(given), files(tmp_path)
-    dataset = EvalDataset.load(given)
+def test_reading_does_not_modify_the_source(kind: str, files, tmp_path) -> None:
+    source = FRAMES[kind]()
+    before, existing = _content_of(source), files(tmp_path)
+    dataset = EvalDataset.load(source)
     for record in dataset:
         record.metadata["mine"] = 1
         record.expected_facts.append("mine")
@@ -103,14 +103,14 @@ def test_reading_leaves_what_was_given_as_it_was(kind: str, files, tmp_path) -> 
     list(dataset.sample(1))
     frame = dataset.to_pandas()
     frame["mine"] = 1
-    EvalDataset.create("main.default.q", dataset).merge_records(given if kind == "a list" else [])
-    assert _as_it_was(given) == before
-    assert {path for path in files(tmp_path) if "dbx-eval" not in path.parts} == set(lying)
+    EvalDataset.create("main.default.q", dataset).merge_records(source if kind == "a list" else [])
+    assert _content_of(source) == before
+    assert {path for path in files(tmp_path) if "dbx-eval" not in path.parts} == set(existing)
     if kind == "a list":
-        assert given == ROWS
+        assert source == ROWS
 
 
-def test_records_and_rows_of_both_vocabularies_stay_as_they_were() -> None:
+def test_reading_does_not_modify_rows_and_records() -> None:
     messages = [{"role": "user", "content": "hi"}]
     rows = [
         {"inputs": {"messages": messages}, "expectations": {"expected_facts": ["f"], "own": [1]}},

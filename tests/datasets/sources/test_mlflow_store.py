@@ -1,4 +1,4 @@
-"""MLflow's own datasets, in a real store: both ways, and around its traps."""
+"""Datasets of MLflow's own store: reading, merging, exporting, and traces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FULL = {
 }
 
 
-def test_a_record_goes_to_mlflow_and_comes_back_unchanged(three) -> None:
+def test_records_are_exported_and_loaded_unchanged(three) -> None:
     dataset = EvalDataset.load([FULL, *three])
     theirs = dataset.to_mlflow("questions")
     back = EvalDataset.load(theirs)
@@ -36,7 +36,7 @@ def test_a_record_goes_to_mlflow_and_comes_back_unchanged(three) -> None:
     assert (back.backend, back.name) == ("mlflow", "questions")
 
 
-def test_their_keys_are_ours(three) -> None:
+def test_our_keys_are_those_of_mlflow(three) -> None:
     theirs = EvalDataset.load(three).to_mlflow("questions")
     keys = {record_key(inputs) for inputs in theirs.to_df()["inputs"]}
     assert keys == {record_key(record.request) for record in EvalDataset.load(three)}
@@ -52,7 +52,7 @@ def test_a_dataset_is_found_by_object_id_and_name(three) -> None:
     assert by_id.last_update_time.tzinfo is not None
 
 
-def test_of_several_with_one_name_the_ids_are_told(three) -> None:
+def test_an_ambiguous_name_raises_with_the_ids(three) -> None:
     ids = {create_dataset(name="twice").dataset_id for _ in range(2)}
     with pytest.raises(errors.ConfigurationError) as caught:
         EvalDataset.load("twice", backend="mlflow")
@@ -61,14 +61,14 @@ def test_of_several_with_one_name_the_ids_are_told(three) -> None:
         EvalDataset.load(three).to_mlflow("twice")
 
 
-def test_one_that_is_not_there_is_told() -> None:
+def test_a_missing_dataset_raises() -> None:
     with pytest.raises(errors.NotFoundError, match="'none'"):
         EvalDataset.load("none", backend="mlflow")
     with pytest.raises(errors.NotFoundError, match="d-0"):
         EvalDataset.load(f"d-{'0' * 32}")
 
 
-def test_merging_twice_keeps_each_once_and_shows_the_new_state(three) -> None:
+def test_merging_twice_stores_each_record_once_and_updates_the_version(three) -> None:
     theirs = create_dataset(name="questions")
     dataset = EvalDataset.load(theirs)
     version = dataset.version
@@ -86,19 +86,19 @@ def test_exporting_twice_merges_into_the_first(three) -> None:
     assert (first.dataset_id, len(second.to_df())) == (second.dataset_id, 4)
 
 
-def test_what_mlflow_refuses_is_told_and_nothing_is_added(three) -> None:
+def test_a_record_that_mlflow_rejects_raises_and_nothing_is_merged(three) -> None:
     dataset = EvalDataset.load(create_dataset(name="questions"))
     with pytest.raises(errors.SchemaError, match="session fields"):
         dataset.merge_records([*three, {"inputs": {"goal": "g", "other": 1}}])
     assert len(dataset) == 0
 
 
-def test_an_unnamed_dataset_needs_a_name(three) -> None:
+def test_exporting_an_unnamed_dataset_requires_a_name(three) -> None:
     with pytest.raises(errors.ConfigurationError, match="name"):
         EvalDataset.load(three).to_mlflow()
 
 
-def test_reading_writes_nothing_to_the_store(three, mlflow_store) -> None:
+def test_reading_does_not_modify_the_store(three, mlflow_store) -> None:
     import sqlite3
 
     theirs = EvalDataset.load(three).to_mlflow("questions")
@@ -129,6 +129,13 @@ def test_a_dataset_is_logged_as_the_input_of_a_run(three) -> None:
     assert json.loads(logged.dataset.profile)["num_rows"] == 4
 
 
+def test_a_dataset_without_a_three_level_name_has_a_snapshot(three) -> None:
+    dataset = EvalDataset.load(EvalDataset.load(three).to_mlflow("questions"))
+    copy = dataset.snapshot()
+    assert copy.name == f"snapshots.mlflow.records_{dataset.digest}"
+    assert copy.digest == dataset.digest
+
+
 def test_traces_become_records() -> None:
     from mlflow.entities import AssessmentSource
 
@@ -149,7 +156,7 @@ def test_traces_become_records() -> None:
         source=AssessmentSource(source_type="HUMAN", source_id="me"),
     )
     dataset = EvalDataset.from_traces("tests")
-    # Two traces of one millisecond have no order.
+    # Two traces of the same millisecond have no order.
     one, two = sorted(dataset, key=lambda record: record.response)
     assert (one.request, one.response) == ({"question": "one"}, "answer to one")
     assert one.retrieved_context == [{"doc_uri": "d", "content": "text"}]
@@ -171,6 +178,6 @@ def test_traces_keep_the_uri_of_a_document_under_each_key_that_retrievers_use() 
     assert uris == ["a", "b", "c", "d", None]
 
 
-def test_traces_of_no_experiment_are_told() -> None:
+def test_a_missing_experiment_raises() -> None:
     with pytest.raises(errors.NotFoundError, match="'none'"):
         EvalDataset.from_traces("none")
