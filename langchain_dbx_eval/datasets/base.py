@@ -152,7 +152,7 @@ class TableBackend(Protocol):
     """A store of tables with three-level names.
 
     To add one, write an `OpenDataset` with these members in `databricks/` or `delta/`, and list it
-    in `sources/table_resolver.py`. To create tables there, add the methods of `SupportsCreate`.
+    in `sources/table_resolver.py`. To create tables there, add the method of `SupportsCreate`.
 
     Attributes:
         backend: The value of ``backend=`` that selects it.
@@ -178,11 +178,6 @@ class TableBackend(Protocol):
 @runtime_checkable
 class SupportsCreate(Protocol):
     """A table backend that can create tables."""
-
-    @classmethod
-    def is_default_for_new(cls, options: LoadOptions, /) -> bool:
-        """Return whether to create tables here when no ``backend=`` is given."""
-        ...
 
     @classmethod
     def create(

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions
+from langchain_dbx_eval.datasets.base import LoadOptions
 from langchain_dbx_eval.datasets.databricks.unity_catalog import (
-    dataset_info,
+    UnityCatalogTable,
     get_table_info,
     sdk_errors,
     workspace_client,
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["VendedTable", "storage_options"]
 
 
-class VendedTable(DeltaSource):
+class VendedTable(UnityCatalogTable, DeltaSource):
     """A table's files at one version; the credentials expire after about an hour."""
 
     backend = "delta"
 
     def __init__(self, name: TableName, info: TableInfo, **arguments: Any) -> None:
-        self._info = info
+        self._table_info = info
         label = f"storage of {name}, {info.storage_location}"
         table = open_delta(info.storage_location or "", label=label, **arguments)
         super().__init__(table, label, str(name))
@@ -75,20 +75,6 @@ class VendedTable(DeltaSource):
             )
             raise ConfigurationError(msg)
         return cls(name, info, version=options.version, options=arguments)
-
-    def info(self) -> DatasetInfo:
-        """See `OpenDataset`."""
-        return dataset_info(self._info)
-
-    def mlflow_source(self) -> Any:
-        """See `OpenDataset`."""
-        from langchain_dbx_eval.datasets.mlflow_input import PinnedDeltaSource
-
-        return PinnedDeltaSource(
-            delta_table_name=self.name,
-            delta_table_version=self.version,
-            delta_table_id=self._info.table_id,
-        )
 
 
 def storage_options(

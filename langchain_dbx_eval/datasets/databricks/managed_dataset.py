@@ -13,15 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions, OpenDataset
+from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions
 from langchain_dbx_eval.datasets.databricks.agents_client import agents_package, call_agents
 from langchain_dbx_eval.datasets.databricks.unity_catalog import (
+    UnityCatalogTable,
     get_table_info,
     sdk_errors,
     workspace_client,
 )
 from langchain_dbx_eval.datasets.record import EvalRecord
-from langchain_dbx_eval.datasets.schema.mlflow_codec import from_managed, to_managed
+from langchain_dbx_eval.datasets.schema.mlflow_codec import from_managed, map_numbers, to_managed
 from langchain_dbx_eval.datasets.schema.row_codec import Row
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import (
@@ -42,7 +43,7 @@ _DATASETS = "/api/2.0/managed-evals/datasets"
 _PAGE_SIZE = 500
 
 
-class ManagedTable(OpenDataset):
+class ManagedTable(UnityCatalogTable):
     """A managed dataset, always at its newest state: the service has no versions.
 
     Args:
@@ -101,11 +102,6 @@ class ManagedTable(OpenDataset):
         return cls(name, client, {"dataset_id": table_id, **dataset}, options)
 
     @classmethod
-    def is_default_for_new(cls, _: LoadOptions) -> bool:
-        """See `SupportsCreate`; never."""
-        return False
-
-    @classmethod
     def create(
         cls, name: TableName, records: Iterable[EvalRecord], options: LoadOptions
     ) -> ManagedTable:
@@ -154,14 +150,6 @@ class ManagedTable(OpenDataset):
     def schema(self) -> dict[str, str]:
         """See `OpenDataset`; the same for all managed datasets."""
         return {"inputs": "json", "expectations": "json", "tags": "map<string,string>"}
-
-    def mlflow_source(self) -> Any:
-        """See `OpenDataset`."""
-        from langchain_dbx_eval.datasets.mlflow_input import PinnedDeltaSource
-
-        return PinnedDeltaSource(
-            delta_table_name=self.name, delta_table_id=self._dataset["dataset_id"]
-        )
 
     def merge(self, records: Iterable[EvalRecord]) -> ManagedTable:
         """Merge records with MLflow, and verify that they were stored.
@@ -255,15 +243,7 @@ def _encode(records: Iterable[EvalRecord]) -> list[Row]:
 
 
 def _key_of(row: Row) -> str:
-    return json.dumps(_to_doubles(row["inputs"]), sort_keys=True)
-
-
-def _to_doubles(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _to_doubles(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_to_doubles(inner) for inner in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return json.dumps(map_numbers(row["inputs"], float), sort_keys=True)
 
 
 def _contains(stored: Row | None, row: Row) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -42,16 +41,6 @@ class SparkTable(SqlTable):
             msg = f"{engine.label} has no table {name}."
             raise NotFoundError(msg)
         return cls(name, engine, options.version)
-
-    @classmethod
-    def is_default_for_new(cls, options: LoadOptions) -> bool:
-        """See `SupportsCreate`; on Databricks only: tables of a local session are not permanent."""
-        is_on_databricks = "DATABRICKS_RUNTIME_VERSION" in os.environ
-        return (
-            is_on_databricks
-            and options.configured_warehouse_id is None
-            and active_session() is not None
-        )
 
     @classmethod
     def create(cls, name: TableName, records: Iterable[EvalRecord], _: LoadOptions) -> SparkTable:

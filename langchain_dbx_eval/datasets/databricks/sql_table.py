@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import Self
 
-from langchain_dbx_eval.datasets.base import DatasetInfo, OpenDataset
 from langchain_dbx_eval.datasets.databricks.row_upload import RowUploader, UploadedRows
-from langchain_dbx_eval.datasets.databricks.unity_catalog import dataset_info
+from langchain_dbx_eval.datasets.databricks.unity_catalog import UnityCatalogTable
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.row_codec import (
@@ -95,7 +94,7 @@ class SqlEngine(Protocol):
         ...
 
 
-class SqlTable(OpenDataset):
+class SqlTable(UnityCatalogTable):
     """A table, pinned to the Delta version that was the newest when it was opened.
 
     Args:
@@ -111,7 +110,7 @@ class SqlTable(OpenDataset):
     def __init__(self, name: TableName, engine: SqlEngine, version: int | None = None) -> None:
         self._name = name
         self._engine = engine
-        self._info = engine.table_info(name)
+        self._table_info = engine.table_info(name)
         self.name = str(name)
         self.version: int | None = self._newest_version() if version is None else version
         at = "without versions" if self.version is None else f"version {self.version}"
@@ -148,23 +147,9 @@ class SqlTable(OpenDataset):
         [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned_sql()}")  # noqa: S608
         return int(row["n"])
 
-    def info(self) -> DatasetInfo:
-        """See `OpenDataset`."""
-        return dataset_info(self._info)
-
     def schema(self) -> dict[str, str]:
         """See `OpenDataset`."""
         return self._columns
-
-    def mlflow_source(self) -> Any:
-        """See `OpenDataset`."""
-        from langchain_dbx_eval.datasets.mlflow_input import PinnedDeltaSource
-
-        return PinnedDeltaSource(
-            delta_table_name=self.name,
-            delta_table_version=self.version,
-            delta_table_id=self.info().dataset_id,
-        )
 
     def merge(self, records: Iterable[EvalRecord]) -> Self:
         """Merge records into the newest version, by key.
@@ -235,8 +220,8 @@ class SqlTable(OpenDataset):
         return int(history[0]["version"]) if history else None
 
     def _read_columns(self) -> dict[str, str]:
-        if self._info is not None and self._info.columns:
-            return {str(c.name): str(c.type_text or "") for c in self._info.columns}
+        if self._table_info is not None and self._table_info.columns:
+            return {str(c.name): str(c.type_text or "") for c in self._table_info.columns}
         columns: dict[str, str] = {}
         for row in self._engine.query(f"DESCRIBE TABLE {self._name.sql}"):
             # An empty row and a section on partitions follow the columns.

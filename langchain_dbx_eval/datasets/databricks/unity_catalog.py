@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions
+from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.service.catalog import TableInfo
 
-__all__ = ["dataset_info", "get_table_info", "sdk_errors", "workspace_client"]
+__all__ = ["UnityCatalogTable", "get_table_info", "sdk_errors", "workspace_client"]
 
 # Seconds for one request, and for the SDK's own retries of 429 and 503.
 _MAX_SDK_TIMEOUT = 60
@@ -70,14 +70,31 @@ def get_table_info(client: WorkspaceClient, name: TableName) -> TableInfo:
         return client.tables.get(name.rest)
 
 
-def dataset_info(table: TableInfo | None) -> DatasetInfo:
-    """Convert Unity Catalog's metadata of a table."""
-    if table is None:
-        return DatasetInfo()
-    updated = None
-    if table.updated_at is not None:
-        updated = datetime.fromtimestamp(table.updated_at / 1000, timezone.utc)
-    return DatasetInfo(table.table_id, table.created_by, updated)
+class UnityCatalogTable(OpenDataset):
+    """A table with metadata in Unity Catalog."""
+
+    version: int | None = None
+    _table_info: TableInfo | None = None
+
+    def info(self) -> DatasetInfo:
+        """See `OpenDataset`."""
+        table = self._table_info
+        if table is None:
+            return DatasetInfo()
+        updated = None
+        if table.updated_at is not None:
+            updated = datetime.fromtimestamp(table.updated_at / 1000, timezone.utc)
+        return DatasetInfo(table.table_id, table.created_by, updated)
+
+    def mlflow_source(self) -> Any:
+        """See `OpenDataset`."""
+        from langchain_dbx_eval.datasets.mlflow_input import PinnedDeltaSource
+
+        return PinnedDeltaSource(
+            delta_table_name=self.name,
+            delta_table_version=self.version,
+            delta_table_id=self.info().dataset_id,
+        )
 
 
 @contextlib.contextmanager

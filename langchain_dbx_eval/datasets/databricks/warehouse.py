@@ -55,11 +55,6 @@ class WarehouseTable(SqlTable):
             raise NotFoundError(f"{error}{hint}", error_code=error.error_code) from error
 
     @classmethod
-    def is_default_for_new(cls, options: LoadOptions) -> bool:
-        """See `SupportsCreate`; if a warehouse is configured."""
-        return options.configured_warehouse_id is not None
-
-    @classmethod
     def create(
         cls, name: TableName, records: Iterable[EvalRecord], options: LoadOptions
     ) -> WarehouseTable:

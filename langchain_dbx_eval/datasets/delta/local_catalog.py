@@ -84,11 +84,6 @@ class LocalTable(DeltaSource):
         return cls.exists(name)
 
     @classmethod
-    def is_default_for_new(cls, _: LoadOptions) -> bool:
-        """See `SupportsCreate`; always."""
-        return True
-
-    @classmethod
     def create(
         cls, name: TableName, records: Iterable[EvalRecord], _: LoadOptions | None = None
     ) -> LocalTable:

@@ -52,7 +52,7 @@ class DeltaSource(OpenDataset):
         self.label = label
         self.name = name
         self.description = label
-        self.version: int = table.version()
+        self.version: int | None = table.version()
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """See `OpenDataset`; a table of ours is read in order of insertion."""

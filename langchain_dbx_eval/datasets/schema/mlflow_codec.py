@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.datasets.schema.row_codec import KEY, decode, encode
 from langchain_dbx_eval.errors import SchemaError
 
-__all__ = ["from_managed", "from_mlflow", "from_table", "to_managed", "to_mlflow"]
+__all__ = ["from_managed", "from_mlflow", "from_table", "map_numbers", "to_managed", "to_mlflow"]
 
 # MLflow's datasets have no column for these values: a tag and an expectation contain them.
 _REQUEST_ID_TAG = "dbx_eval.request_id"
@@ -94,15 +95,18 @@ def to_managed(record: EvalRecord, index: int = 0) -> dict[str, Any]:
             msg = f"Record {index}, tag {name!r}: a managed dataset stores strings, got {value!r}."
             raise SchemaError(msg)
     for name in ("inputs", "expectations"):
-        _check_numbers(row.get(name), f"Record {index}, column {name!r}")
-    if record.request_id != record_key(_restore_integers(record.request)):
+        label = f"Record {index}, column {name!r}"
+        map_numbers(row.get(name), partial(_check_number, label=label))
+    if record.request_id != record_key(map_numbers(record.request, _restore_integer)):
         row["tags"][_REQUEST_ID_TAG] = record.request_id
     return row
 
 
 def from_managed(row: Mapping[str, Any]) -> dict[str, Any]:
     """Decode inputs, expectations and tags of a managed dataset for `EvalRecord.from_row`."""
-    restored = {name: _restore_integers(row.get(name)) for name in ("inputs", "expectations")}
+    restored = {
+        name: map_numbers(row.get(name), _restore_integer) for name in ("inputs", "expectations")
+    }
     values = from_mlflow({**row, **restored})
     if _RESPONSE in values["expectations"]:
         values["outputs"] = values["expectations"].pop(_RESPONSE)
@@ -124,24 +128,22 @@ def from_table(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return from_managed({**values, "tags": (values.get("metadata") or {}).get("tags")})
 
 
-def _restore_integers(value: Any) -> Any:
-    """Convert doubles without a fraction to integers, recursively."""
+def map_numbers(value: Any, convert: Callable[[float], float]) -> Any:
+    """Return a JSON value with each number in it converted."""
     if isinstance(value, dict):
-        return {name: _restore_integers(inner) for name, inner in value.items()}
+        return {name: map_numbers(inner, convert) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_restore_integers(inner) for inner in value]
-    is_whole = isinstance(value, float) and abs(value) <= _MAX_INTEGER and value == int(value)
-    return int(value) if is_whole else value
+        return [map_numbers(inner, convert) for inner in value]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return convert(value) if is_number else value
 
 
-def _check_numbers(value: Any, label: str) -> None:
-    inner: Iterable[Any] = ()
-    if isinstance(value, dict):
-        inner = value.values()
-    elif isinstance(value, list):
-        inner = value
-    elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
-        msg = f"{label}: a managed dataset would round the number {value}. Pass it as text."
+def _restore_integer(number: float) -> float:
+    return int(number) if abs(number) <= _MAX_INTEGER and number == int(number) else number
+
+
+def _check_number(number: float, label: str) -> float:
+    if isinstance(number, int) and abs(number) > _MAX_INTEGER:
+        msg = f"{label}: a managed dataset would round the number {number}. Pass it as text."
         raise SchemaError(msg)
-    for item in inner:
-        _check_numbers(item, label)
+    return number

@@ -6,13 +6,14 @@ add it to `BACKENDS`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset, SupportsCreate, TableBackend
 from langchain_dbx_eval.datasets.databricks.credential_vending import VendedTable
 from langchain_dbx_eval.datasets.databricks.managed_dataset import ManagedTable
-from langchain_dbx_eval.datasets.databricks.spark import SparkTable
+from langchain_dbx_eval.datasets.databricks.spark import SparkTable, active_session
 from langchain_dbx_eval.datasets.databricks.warehouse import WarehouseTable
 from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
 from langchain_dbx_eval.datasets.record import EvalRecord
@@ -72,10 +73,16 @@ def create_table(
         ConfigurationError: The backend does not exist, cannot be used, or cannot create tables.
     """
     creators = [backend for backend in BACKENDS if issubclass(backend, SupportsCreate)]
-    if options.backend is not None:
-        return _by_name(options.backend, creators).create(name, records, options)
-    defaults = (backend for backend in creators if backend.is_default_for_new(options))
-    return next(defaults, LocalTable).create(name, records, options)
+    backend = options.backend or _default_creator(options).backend
+    return _by_name(backend, creators).create(name, records, options)
+
+
+def _default_creator(options: LoadOptions) -> type[TableBackend]:
+    if options.configured_warehouse_id is not None:
+        return WarehouseTable
+    # Not outside of Databricks, where the tables of a session are not permanent.
+    is_on_databricks = "DATABRICKS_RUNTIME_VERSION" in os.environ
+    return SparkTable if is_on_databricks and active_session() is not None else LocalTable
 
 
 def _by_name(name: str, backends: Iterable[_Backend]) -> _Backend:

@@ -129,6 +129,7 @@ def test_a_dataset_created_in_the_local_catalog_is_loaded_from_there(workspace, 
     assert EvalDataset.load(NAME).backend == "local"
 
 
+@pytest.mark.timeout(360)
 def test_new_processes_do_not_deadlock(workspace, storage) -> None:
     workspace.add_table(NAME, [{"request": "a"}], storage=storage)
     program = f"from langchain_dbx_eval import EvalDataset; print(len(EvalDataset.load({NAME!r})))"
@@ -136,7 +137,7 @@ def test_new_processes_do_not_deadlock(workspace, storage) -> None:
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
         for process in processes:
-            output, _ = process.communicate(timeout=100)
+            output, _ = process.communicate(timeout=300)
             assert (process.returncode, output.strip()) == (0, "1")
     finally:
         for process in processes:
