@@ -19,9 +19,13 @@ from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.row_codec import COLUMNS, encode_all, merge_by_key
 from tests.datasets.record_strategies import FULL_TABLE
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("java") is None, reason="Spark needs Java, which is not on this machine"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        shutil.which("java") is None, reason="Spark needs Java, which is not on this machine"
+    ),
+    # The session starts in 40 s on an idle machine with two cores.
+    pytest.mark.timeout(600),
+]
 NAME = "main.default.questions"
 DERBY = {
     "spark.sql.catalog.main": "org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog",
