@@ -66,18 +66,16 @@ class EvalDataset:
                 `EvalRecord`s; a pandas, polars, Spark, Arrow or Hugging Face frame; an MLflow
                 dataset; the path of a ``.jsonl``, ``.json``, ``.csv``, ``.parquet`` or ``.yaml``
                 file or of a Delta folder; or an `EvalDataset`, which is returned unchanged.
-            backend: For a name, where to find its table: ``"spark"``, ``"warehouse"``,
-                ``"local"``, ``"delta"`` (the table's files, with credentials that Unity Catalog
-                vends) or ``"managed"`` (Databricks' managed evaluation datasets); default: the
-                first of these that is available, except ``"managed"``. For any other string,
-                ``"mlflow"``: the name of a dataset in MLflow's own store.
+            backend: For a name: ``"spark"``, ``"warehouse"``, ``"local"``, ``"delta"`` (the table's
+                files, with vended credentials) or ``"managed"`` (Databricks' managed evaluation
+                datasets); default: the first that is available, except ``"managed"``. For any
+                string: ``"mlflow"``, the name of a dataset in MLflow's own store.
             version: The version to read; default: the newest.
             warehouse_id: The SQL warehouse; default: ``DATABRICKS_WAREHOUSE_ID``.
             workspace_client: A `databricks.sdk.WorkspaceClient`; default: the SDK's own login.
             timeout: Total timeout of a warehouse's statement in seconds, including start-up.
-            volume: A volume (``"/Volumes/main/default/uploads"``) through which merges of more
-                than 4 MiB are uploaded for a warehouse, as one file each; default:
-                ``DBX_EVAL_VOLUME``. Without a volume they are merged in batches.
+            volume: A volume (``"/Volumes/main/default/uploads"``) for merges of more than 4 MiB
+                with a warehouse; default: ``DBX_EVAL_VOLUME``; without one, in batches.
 
         Returns:
             The dataset. Invalid rows are listed in its `errors`, and are not part of it.
@@ -151,10 +149,9 @@ class EvalDataset:
         columns = dataset.schema or {}
         if not {"inputs", "request"} & columns.keys():
             msg = (
-                f"The table {name} exists, but has no column 'inputs' or 'request'. Its columns "
-                f"are {', '.join(columns)}. Choose another name."
+                f"The table {name} has no column 'inputs' or 'request', only {', '.join(columns)}."
             )
-            raise SchemaError(msg)
+            raise SchemaError(f"{msg} Choose another name.")
         return dataset
 
     @classmethod
@@ -169,8 +166,8 @@ class EvalDataset:
             limit: The maximum number of traces; the newest are read.
 
         Returns:
-            A dataset with the inputs and outputs of each trace's root span, the documents of its
-            retriever spans, and the expectations that were logged on it.
+            A dataset with the inputs and outputs of each root span, the documents of retriever
+            spans, and the expectations that were logged on the traces.
 
         Raises:
             NotFoundError: The experiment does not exist.
@@ -335,12 +332,11 @@ class EvalDataset:
                 return EvalDataset(LocalTable.open(name, LoadOptions()))
         if isinstance(to, str) and looks_like_table_name(to):
             return EvalDataset(LocalTable.create(TableName.parse(to), self))
-        path = Path(to)
-        if path.suffix.lower() != ".jsonl":
+        if Path(to).suffix.lower() != ".jsonl":
             msg = f"`to` must be a three-level name or a .jsonl file, got {str(to)!r}."
             raise ConfigurationError(msg)
-        write_jsonl(path, (record.to_row() for record in self))
-        return EvalDataset.load(path)
+        write_jsonl(Path(to), (record.to_row() for record in self))
+        return EvalDataset.load(to)
 
     def mlflow_input(self) -> MlflowDataset:
         """Return the dataset for `mlflow.log_input`: name, digest, schema and source."""

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 DOC_URI_KEYS = ("doc_uri", "uri", "source", "url")
-"""The metadata keys in which LangChain's loaders and vector stores keep a document's location."""
+"""The metadata keys in which LangChain's loaders and vector stores store a document's URI."""
 
 _ALIASES = {
     "inputs": "request",
@@ -165,7 +165,7 @@ def record_key(request: Any) -> str:
 
 
 def doc_uri_of(metadata: Mapping[str, Any]) -> str | None:
-    """Return the location of a retrieved document.
+    """Return the URI of a retrieved document.
 
     Args:
         metadata: The document's metadata.

@@ -57,7 +57,7 @@ class FilteredDataset(OpenDataset):
 
 
 def sample_ids(records: Iterable[EvalRecord], n: int, seed: int) -> frozenset[str]:
-    """Choose records by the hash of their request id, whatever their order.
+    """Choose records by the hash of their request id, independent of their order.
 
     Args:
         records: The records.

@@ -1,8 +1,8 @@
 """Records as rows of our tables: encoding, decoding, merging, and the content digest.
 
 Inputs, outputs, expectations and the other values are stored as JSON text, as in Databricks' own
-evaluation datasets ("Evaluation dataset reference"): any JSON value can be stored, whatever the
-other rows contain, and the type of a column never changes.
+evaluation datasets ("Evaluation dataset reference"): any JSON value can be stored in any row,
+and the type of a column never changes.
 """
 
 from __future__ import annotations

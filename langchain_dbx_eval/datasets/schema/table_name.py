@@ -78,7 +78,7 @@ class TableName:
         """The name for Unity Catalog's REST API: unquoted.
 
         Raises:
-            ConfigurationError: A level contains a dot, which the API takes for a separator.
+            ConfigurationError: A level contains a dot, which the API interprets as a separator.
         """
         if any("." in part for part in self.parts):
             msg = f"{self} cannot exist in Unity Catalog: a level there may not contain a dot."
