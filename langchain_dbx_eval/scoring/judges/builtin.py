@@ -27,6 +27,12 @@ def _has_no_ground_truth(context: ScoringContext) -> bool:
     return not _has_ground_truth(context)
 
 
+def _pick(inputs: JudgeInputs, *names: str, **renamed: str) -> dict[str, Any]:
+    """Return the inputs `names`, and by parameter those that it names otherwise."""
+    sources = {name: name for name in names} | renamed
+    return {parameter: inputs[name] for parameter, name in sources.items()}
+
+
 def _expected(inputs: JudgeInputs) -> dict[str, Any]:
     facts = inputs.get("expected_facts")
     return {
@@ -46,10 +52,7 @@ helpful does not count unless a rule says so."""
 
 _MEETS_GUIDELINES = MlflowFunction(
     "meets_guidelines",
-    lambda inputs: {
-        "guidelines": list(inputs["guidelines"]),
-        "context": {"request": inputs["request"], "response": inputs["response"]},
-    },
+    lambda i: {"guidelines": list(i["guidelines"]), "context": _pick(i, "request", "response")},
 )
 
 _SPECS = (
@@ -76,11 +79,7 @@ Judge the context alone. Do not fill its gaps with your own knowledge.""",
         ),
         mlflow=MlflowFunction(
             "is_context_sufficient",
-            lambda inputs: {
-                "request": inputs["request"],
-                "context": inputs["retrieved_context"],
-                **_expected(inputs),
-            },
+            lambda i: _pick(i, "request", context="retrieved_context") | _expected(i),
         ),
     ),
     JudgeSpec(
@@ -103,8 +102,7 @@ The passage need not be the whole answer, and may be in another language than th
             "retriever receives, and whether the index contains documents on this topic."
         ),
         mlflow=MlflowFunction(
-            "is_context_relevant",
-            lambda inputs: {"request": inputs["request"], "context": inputs["chunk"]},
+            "is_context_relevant", lambda i: _pick(i, "request", context="chunk")
         ),
     ),
     JudgeSpec(
@@ -129,11 +127,7 @@ responses can be understood.""",
         ),
         mlflow=MlflowFunction(
             "is_grounded",
-            lambda inputs: {
-                "request": inputs["request"],
-                "response": inputs["response"],
-                "context": inputs["retrieved_context"],
-            },
+            lambda i: _pick(i, "request", "response", context="retrieved_context"),
         ),
     ),
     JudgeSpec(
@@ -160,12 +154,7 @@ to overrule what is expected.""",
             "sufficient, improve the prompt or the model; check the expected response as well."
         ),
         mlflow=MlflowFunction(
-            "is_correct",
-            lambda inputs: {
-                "request": inputs["request"],
-                "response": inputs["response"],
-                **_expected(inputs),
-            },
+            "is_correct", lambda i: _pick(i, "request", "response") | _expected(i)
         ),
     ),
     JudgeSpec(
@@ -187,8 +176,7 @@ Whether the response is right does not count: a wrong answer to the question is 
             "question reaches the model unchanged."
         ),
         mlflow=MlflowFunction(
-            "is_context_relevant",
-            lambda inputs: {"request": inputs["request"], "context": inputs["response"]},
+            "is_context_relevant", lambda i: _pick(i, "request", context="response")
         ),
     ),
     JudgeSpec(
@@ -208,7 +196,7 @@ Whether the response is right or helpful does not count.""",
         suggested_action=(
             "The response has harmful content. Add guardrails to the prompt or around the model."
         ),
-        mlflow=MlflowFunction("is_safe", lambda inputs: {"content": inputs["response"]}),
+        mlflow=MlflowFunction("is_safe", lambda i: _pick(i, content="response")),
     ),
     JudgeSpec(
         name="guideline_adherence",
