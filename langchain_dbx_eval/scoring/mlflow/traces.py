@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.errors import SchemaError
 from langchain_dbx_eval.scoring.context import Outcome, ScoringContext
 
@@ -127,8 +128,8 @@ def _documents(outputs: Any) -> list[Mapping[str, Any]]:
 
 def _chunk(document: Mapping[str, Any]) -> dict[str, Any]:
     metadata = document.get("metadata") or {}
-    uri = next((metadata[k] for k in ("doc_uri", "uri", "source", "url") if k in metadata), None)
-    return {"doc_uri": uri, "content": document.get("page_content") or document.get("content")}
+    content = document.get("page_content") or document.get("content")
+    return {"doc_uri": doc_uri_of(metadata), "content": content}
 
 
 def _span(trace_id: str, name: str, span_type: str, inputs: Any, outputs: Any) -> dict[str, Any]:

@@ -37,3 +37,14 @@ def test_an_invalid_trace_is_an_error_of_its_row(trace: Any, mlflow_store: str) 
     result = evaluate(data=rows)
     assert [bool(row.outcome.error) for row in result.rows] == [True, False]
     assert "column 'trace'" in str(result.rows[0].outcome.error).lower()
+
+
+@pytest.mark.parametrize("key", ["uri", "source", "url"])
+def test_the_uri_of_a_document_is_read_from_any_common_metadata_key(key: str) -> None:
+    row = ScoringContext(
+        EvalRecord(request="q"), Outcome(response="the answer", retrieved_context=CHUNKS)
+    )
+    trace = trace_of(row).to_json().replace('doc_uri\\"', f'{key}\\"')
+    assert trace.count(f'{key}\\"') == len(CHUNKS)
+    outcome = outcome_of_record(EvalRecord(request="q", trace=trace))
+    assert outcome.retrieved_context == CHUNKS
