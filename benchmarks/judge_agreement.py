@@ -1,7 +1,6 @@
-"""Measures how often a judge's model agrees with cases whose verdict is clear.
+"""Measure how often a judge model agrees with cases whose verdict is clear.
 
-That is how to pick a judge: run it for each candidate, and look at the judges that you use, in the
-languages that you use.
+Run it for each candidate model, and compare the judges and the languages that you use.
 
     python benchmarks/judge_agreement.py endpoints:/my-chat
     python benchmarks/judge_agreement.py my_package.models:chat --judges correctness safety
@@ -25,18 +24,17 @@ from typing import Any
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.errors import DatabricksError
 from langchain_dbx_eval.scoring.aggregates import wilson_interval
-from langchain_dbx_eval.scoring.judges.backend import JudgeBackend, Verdict
-from langchain_dbx_eval.scoring.judges.backend_resolver import judge_backend
-from langchain_dbx_eval.scoring.judges.prompt import Question
-from langchain_dbx_eval.scoring.judges.texts import JUDGE_PROMPTS
+from langchain_dbx_eval.scoring.judges.backend import resolve_backend
+from langchain_dbx_eval.scoring.judges.builtin import BUILT_IN_JUDGES
+from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
 
 CASES = Path(__file__).parents[1] / "tests" / "scoring" / "judge_cases"
-_HEAD = f"{{:28}} {'agrees':>14} {'95 %':>13} {'wrong yes':>9} {'wrong no':>8} {'unread':>6}"
+_HEADER = f"{{:28}} {'agrees':>14} {'95 %':>13} {'wrong yes':>9} {'wrong no':>8} {'no verdict':>10}"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A question with a clear answer."""
+    """Inputs of a judge, and the right verdict."""
 
     id: str
     judge: str
@@ -46,20 +44,20 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A case, and what the judge says."""
+class JudgedCase:
+    """A case and the verdict of the judge model."""
 
     case: Case
-    said: Verdict
+    verdict: Verdict
 
     @property
     def agrees(self) -> bool:
-        """Whether the judge says what is right; no verdict is not right."""
-        return self.said.value == self.case.verdict
+        """Whether the verdict is right; no verdict is wrong."""
+        return self.verdict.value == self.case.verdict
 
 
 def read_cases(judges: Iterable[str], folder: Path = CASES) -> list[Case]:
-    """The cases of some judges."""
+    """Read the cases of these judges."""
     return [
         Case(judge=judge, **json.loads(line))
         for judge in judges
@@ -67,52 +65,52 @@ def read_cases(judges: Iterable[str], folder: Path = CASES) -> list[Case]:
     ]
 
 
-def measure(backend: JudgeBackend, cases: list[Case]) -> list[Judged]:
-    """Ask the judge every case."""
+def measure(backend: JudgeBackend, cases: list[Case]) -> list[JudgedCase]:
+    """Judge all cases concurrently."""
 
-    async def ask_all() -> list[Verdict]:
-        questions = [Question(JUDGE_PROMPTS[case.judge], case.inputs) for case in cases]
-        return await asyncio.gather(*map(backend.ask, questions))
+    async def judge_all() -> list[Verdict]:
+        requests = [JudgeRequest(BUILT_IN_JUDGES[case.judge], case.inputs) for case in cases]
+        return await asyncio.gather(*map(backend.judge, requests))
 
-    return [Judged(*pair) for pair in zip(cases, event_loop.run(ask_all()), strict=True)]
+    return [JudgedCase(*pair) for pair in zip(cases, event_loop.run(judge_all()), strict=True)]
 
 
-def report(judged: list[Judged]) -> str:
-    """Agreement by judge and by language, with its 95 % interval, and each disagreement."""
-    names = [("judge", lambda j: j.case.judge), ("language", lambda j: j.case.language)]
+def report(judged: list[JudgedCase]) -> str:
+    """Return agreement by judge and by language with its 95 % interval, and all disagreements."""
+    keys = [("judge", lambda j: j.case.judge), ("language", lambda j: j.case.language)]
     lines = []
-    for title, key in names:
-        parts = {key(one): [] for one in judged}
+    for title, key in keys:
+        groups = {key(one): [] for one in judged}
         for one in judged:
-            parts[key(one)].append(one)
-        lines += [_HEAD.format(title), *(_line(name, part) for name, part in parts.items())]
+            groups[key(one)].append(one)
+        lines += [_HEADER.format(title), *(_line(name, group) for name, group in groups.items())]
         lines += [_line("all", judged), ""]
     for one in judged:
         if not one.agrees:
-            told = one.said.value or f"no verdict ({one.said.error})"
-            lines.append(f"{one.case.id}: should be {one.case.verdict}, is {told}")
+            found = one.verdict.value or f"no verdict ({one.verdict.error})"
+            lines.append(f"{one.case.id}: expected {one.case.verdict}, got {found}")
     return "\n".join(lines)
 
 
-def _line(name: str, judged: list[Judged]) -> str:
+def _line(name: str, judged: list[JudgedCase]) -> str:
     right, n = sum(one.agrees for one in judged), len(judged)
     low, high = wilson_interval(right, n)
-    wrong = [one.said.value for one in judged if not one.agrees]
+    wrong = [one.verdict.value for one in judged if not one.agrees]
     share = f"{right}/{n} {right / n:7.1%}"
     interval = f"{low:.0%} - {high:.0%}"
-    counts = f"{wrong.count('yes'):9} {wrong.count('no'):8} {wrong.count(None):6}"
+    counts = f"{wrong.count('yes'):9} {wrong.count('no'):8} {wrong.count(None):10}"
     return f"{name:28} {share:>14} {interval:>13} {counts}"
 
 
 def _backend(name: str) -> JudgeBackend:
-    """The judge of a command line: what `judge=` takes, or where a chat model is found."""
+    """Resolve the command-line argument: a value of ``judge=``, or ``module:attribute``."""
     module, _, attribute = name.partition(":")
     if attribute and not attribute.startswith("/"):
         sys.path.insert(0, "")
         found = getattr(importlib.import_module(module), attribute)
-        # A chat model can be called too, so it is told by what it is.
-        return judge_backend(found if hasattr(found, "ainvoke") else found())
-    return judge_backend(name)
+        # `ainvoke` distinguishes a chat model, which is callable too, from a factory.
+        return resolve_backend(found if hasattr(found, "ainvoke") else found())
+    return resolve_backend(name)
 
 
 def main() -> int:
@@ -132,10 +130,14 @@ def main() -> int:
         print(f"judge_agreement: {error}", file=sys.stderr)
         return 1
     print(report(judged))
-    tokens = [(j.said.usage.input_tokens, j.said.usage.output_tokens) for j in judged]
-    read, written = map(sum, zip(*tokens, strict=True))
+    usages = [one.verdict.usage for one in judged]
+    prompt_tokens = sum(usage.input_tokens for usage in usages)
+    completion_tokens = sum(usage.output_tokens for usage in usages)
     seconds = time.perf_counter() - started
-    print(f"{len(cases)} cases in {seconds:.1f} s; {read} tokens read, {written} written")
+    print(
+        f"{len(cases)} cases in {seconds:.1f} s; {prompt_tokens} prompt tokens, "
+        f"{completion_tokens} completion tokens"
+    )
     return 0
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_dbx_eval.evaluation import EvaluationCallbackHandler, EvaluationResult, evaluate
     from langchain_dbx_eval.llms import Databricks
     from langchain_dbx_eval.reporting import compare
-    from langchain_dbx_eval.scoring import judge, scorer
+    from langchain_dbx_eval.scoring import PromptJudge, scorer
 
 __all__ = [
     "ChatDatabricks",
@@ -29,11 +29,11 @@ __all__ = [
     "EvalRecord",
     "EvaluationCallbackHandler",
     "EvaluationResult",
+    "PromptJudge",
     "__version__",
     "compare",
     "errors",
     "evaluate",
-    "judge",
     "scorer",
 ]
 
@@ -45,9 +45,9 @@ _HOMES = {
     "EvalRecord": "datasets",
     "EvaluationCallbackHandler": "evaluation",
     "EvaluationResult": "evaluation",
+    "PromptJudge": "scoring",
     "compare": "reporting",
     "evaluate": "evaluation",
-    "judge": "scoring",
     "scorer": "scoring",
 }
 

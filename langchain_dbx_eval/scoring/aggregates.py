@@ -1,4 +1,4 @@
-"""Assessments of many rows as the metrics of a run, under Agent Evaluation's names."""
+"""Aggregation of the scores of many rows to the metrics of a run."""
 
 from __future__ import annotations
 
@@ -10,44 +10,53 @@ from typing import Any
 
 from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, RowScores
 from langchain_dbx_eval.scoring.context import Outcome
-from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS, canonical_metric
+from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 
 __all__ = ["Metrics", "Percentage", "Summary", "outcome_values", "summarize", "wilson_interval"]
 
 
 class Metrics(dict[str, float]):
-    """A run's metrics by name, readable under the documentation page's spelling too.
+    """The metrics of a run by name.
 
-    ``response/llm_judged/groundedness/percentage`` finds
-    ``response/llm_judged/groundedness/rating/percentage``; only the latter is listed.
+    Each metric has one canonical name, such as
+    ``response/llm_judged/groundedness/rating/percentage``, and the documentation's shorter alias
+    ``response/llm_judged/groundedness/percentage``. Lookup (``metrics[name]``, ``name in metrics``,
+    ``get``) accepts both. Everything that lists or compares (iteration, ``len``, ``keys``,
+    ``values``, ``items``, ``==``, ``copy``, pickle) covers canonical names only.
     """
 
     def __missing__(self, name: str) -> float:
-        canonical = canonical_metric(name)
-        if canonical in self.keys():
-            return self[canonical]
-        raise KeyError(f"{name} (this run has: {', '.join(self.keys()) or 'none'})")
+        if name in self:
+            return self[_canonical(name)]
+        raise KeyError(f"{name} (this run has: {', '.join(self) or 'none'})")
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (
-            isinstance(name, str) and super().__contains__(canonical_metric(name))
+            isinstance(name, str) and super().__contains__(_canonical(name))
         )
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The metric under either spelling, or the default."""
-        return super().get(name, super().get(canonical_metric(name), default))
+        """Return the metric with this name or alias; `default` if there is none."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def copy(self) -> Metrics:
+        """Return a copy that accepts aliases too."""
+        return Metrics(self)
 
 
 @dataclass(frozen=True)
 class Percentage:
-    """The share of rows that a judge says yes to.
+    """Share of the rows rated "yes".
 
     Attributes:
-        name: The metric's name.
+        name: Name of the metric.
         value: The share, from 0 to 1.
-        n: How many rows have a verdict.
-        low: The lower end of the share's 95 % interval.
-        high: Its upper end.
+        n: Number of rows with a rating.
+        low: Lower bound of the 95 % Wilson interval.
+        high: Its upper bound.
     """
 
     name: str
@@ -59,15 +68,15 @@ class Percentage:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run's scores come to, and how far they can be trusted.
+    """The metrics of a run, and how reliable they are.
 
     Attributes:
-        metrics: Every metric by name.
-        percentages: Each share, with its number of rows and interval.
-        counts: By metric that is an average: over how many rows it is taken.
-        errors: By scorer, in how many rows it failed.
-        skipped: By judge, in how many rows it had nothing to judge by.
-        judging: What the judges took, all together.
+        metrics: All metrics by name.
+        percentages: Each share with its number of rows and its interval.
+        counts: Number of rows by metric, for the averages.
+        errors: Number of rows with an error, by scorer.
+        skipped: Number of rows that lacked an input, by scorer.
+        judging: Cost of all judges.
     """
 
     metrics: Metrics
@@ -79,7 +88,7 @@ class Summary:
 
 
 def outcome_values(outcome: Outcome) -> dict[str, float | int | None]:
-    """What a row cost, by the columns of `OUTCOME_COLUMNS`."""
+    """Return latency (seconds) and token counts of a row by the columns of `OUTCOME_COLUMNS`."""
     documented = (
         outcome.latency_seconds,
         outcome.total_tokens,
@@ -92,15 +101,15 @@ def outcome_values(outcome: Outcome) -> dict[str, float | int | None]:
 
 
 def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
-    """Aggregate a run.
+    """Aggregate the rows of a run.
 
     Args:
-        rows: Each row's outcome and scores.
+        rows: Outcome and scores of each row.
 
     Returns:
-        ``<column>/average`` over the rows that have a number there, ``<column>/percentage`` over
-        those that have a "yes" or "no", ``judge/<name>/error_count`` for each judge that ran (0
-        where it never failed) and for each other scorer that failed somewhere.
+        The summary. Its metrics are ``<column>/average`` over the rows with a number,
+        ``<column>/percentage`` over the rows with "yes" or "no", and ``judge/<name>/error_count``
+        for each judge that ran (0 if it never failed) and each other scorer that failed.
     """
     numbers: defaultdict[str, list[float]] = defaultdict(list)
     ratings: defaultdict[str, list[bool]] = defaultdict(list)
@@ -119,35 +128,40 @@ def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
                 ratings[assessment.value_column].append(assessment.value == "yes")
             elif assessment.number is not None:
                 numbers[assessment.value_column].append(assessment.number)
-    percentages = tuple(_percentage(column, said) for column, said in ratings.items())
-    counts = {f"{column}/average": len(values) for column, values in numbers.items()}
-    metrics = Metrics({f"{column}/average": sum(v) / len(v) for column, v in numbers.items()})
+    percentages = tuple(_percentage(column, passed) for column, passed in ratings.items())
+    metrics = {f"{column}/average": sum(v) / len(v) for column, v in numbers.items()}
     metrics |= {share.name: share.value for share in percentages}
     metrics |= {f"judge/{name}/error_count": float(n) for name, n in errors.items()}
+    counts = {f"{column}/average": len(values) for column, values in numbers.items()}
     return Summary(Metrics(metrics), percentages, counts, +errors, dict(skipped), judging)
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a share that was seen in a sample.
+    """Return the Wilson score interval of a binomial proportion.
 
     E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of
-    the American Statistical Association 22 (1927): centre ``(p + z²/2n) / (1 + z²/n)``, half-width
-    ``z/(1 + z²/n) · √(p(1-p)/n + z²/4n²)``. Unlike the textbook's ``p ± z√(p(1-p)/n)`` it stays
-    within 0 and 1, and is not empty when all rows agree.
+    the American Statistical Association 22 (1927): center ``(p + z²/2n) / (1 + z²/n)``, half-width
+    ``z/(1 + z²/n) · √(p(1-p)/n + z²/4n²)``. Unlike the normal approximation
+    ``p ± z√(p(1-p)/n)`` it stays within 0 and 1, and has a width above 0 if all rows agree.
 
     Args:
-        successes: How many said yes.
-        n: Of how many, 1 or more.
-        confidence: How often such an interval holds the true share.
+        successes: Number of rows rated "yes".
+        n: Number of rows, 1 or more.
+        confidence: Confidence level, between 0 and 1.
 
     Returns:
-        Its two ends, from 0 to 1.
+        Lower and upper bound, from 0 to 1.
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    center = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def _canonical(name: str) -> str:
+    stem = name.removesuffix("/percentage")
+    return name if stem == name or stem.endswith("/rating") else f"{stem}/rating/percentage"
 
 
 def _count_error(assessment: Assessment, errors: Counter[str]) -> None:
@@ -157,6 +171,6 @@ def _count_error(assessment: Assessment, errors: Counter[str]) -> None:
         errors[assessment.name] += 0
 
 
-def _percentage(column: str, said: list[bool]) -> Percentage:
-    low, high = wilson_interval(sum(said), len(said))
-    return Percentage(f"{column}/percentage", sum(said) / len(said), len(said), low, high)
+def _percentage(column: str, passed: list[bool]) -> Percentage:
+    low, high = wilson_interval(sum(passed), len(passed))
+    return Percentage(f"{column}/percentage", sum(passed) / len(passed), len(passed), low, high)

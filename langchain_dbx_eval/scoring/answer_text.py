@@ -1,4 +1,4 @@
-"""What was asked and what a chain gave back, as the texts to score."""
+"""The texts of requests and responses of any documented form."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from langchain_core.messages import BaseMessage
 
 __all__ = ["answer_text", "request_text"]
 
-# What chains call their question, in the order in which it is looked for.
+# In the order of precedence.
 _QUESTION_KEYS = ("query", "question", "input", "prompt", "request")
 
 
 def answer_text(answer: Any) -> str | None:
-    """Find the text in an answer.
+    """Return the text of a response.
 
     Args:
-        answer: A text, a message, a ``ChatCompletionResponse`` (``{"choices": …}``), a
-            ``StringResponse`` (``{"content": …}``), a state with ``{"messages": […]}`` or a list
-            of messages (the last one counts), or any JSON.
+        answer: A string, a message, a ``ChatCompletionResponse`` (``{"choices": …}``), a
+            ``StringResponse`` (``{"content": …}``), ``{"messages": […]}`` or a list of messages
+            (the last one counts), or any other JSON value.
 
     Returns:
-        The text; any other JSON as JSON; None for no answer.
+        The text; for any other JSON value, its JSON; None for None.
     """
     if answer is None or isinstance(answer, str):
         return answer
@@ -45,22 +45,23 @@ def answer_text(answer: Any) -> str | None:
 
 
 def request_text(request: Any) -> str:
-    """Find the question in a request: of a conversation, its last turn.
+    """Return the text of a request.
 
     Args:
-        request: A text, messages (``{"messages": […]}`` or a list), a query with its history
-            (``{"query": …, "history": […]}``), a dict with a question under a usual key, or any
-            JSON.
+        request: A string, messages (``{"messages": […]}`` or a list), a query with its history
+            (``{"query": …, "history": […]}``), a dict with the question under a common key
+            (``question``, ``input``, ``prompt``, ``request``), or any other JSON value.
 
     Returns:
-        The last message of the user; any other JSON as JSON.
+        The question; of a conversation, the last message of the user; for any other JSON value,
+        its JSON.
     """
     if isinstance(request, str):
         return request
     messages = request.get("messages") if isinstance(request, Mapping) else request
     if isinstance(messages, list) and messages and all(map(_is_message, messages)):
-        asked = [message for message in messages if _role(message) in {"user", "human"}]
-        return answer_text(asked[-1] if asked else messages[-1]) or ""
+        of_user = [message for message in messages if _role(message) in {"user", "human"}]
+        return answer_text(of_user[-1] if of_user else messages[-1]) or ""
     if isinstance(request, Mapping):
         for key in _QUESTION_KEYS:
             if isinstance(text := request.get(key), str):

@@ -1,25 +1,25 @@
-"""What a scorer says about one row."""
+"""The results of scorers for one row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-__all__ = ["Assessment", "JudgeUsage", "RowScores", "Skip"]
+__all__ = ["Assessment", "JudgeUsage", "RowScores", "ScorerOutput", "Skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeUsage:
-    """What a judgement took.
+    """Cost of judging.
 
     Attributes:
-        calls: Calls of the judge's model that were answered.
-        cached: Judgements that were known already: from the cache, or asked for twice in a run.
-        input_tokens: Tokens that the model read, as far as it told.
-        output_tokens: Tokens that the model wrote, as far as it told.
-        cost_usd: What it cost, where known; None where no call told.
-        seconds: How long the calls took, added up: calls run side by side.
+        calls: Completed calls of the judge model.
+        cached: Verdicts that needed no call: from the cache, or repeated within a run.
+        input_tokens: Prompt tokens, of the calls that reported them.
+        output_tokens: Completion tokens, of the calls that reported them.
+        cost_usd: Cost in US dollars, of the calls that reported it; None if none did.
+        seconds: Sum of the durations of the calls, which may overlap.
     """
 
     calls: int = 0
@@ -43,22 +43,23 @@ class JudgeUsage:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """One statement about one row.
+    """One result of one scorer for one row.
 
     Attributes:
-        name: The scorer's short name, such as ``document_recall``: the assessment's name on the
-            MLflow trace.
-        column: What its columns in ``tables["eval_results"]`` begin with, such as
+        name: Short name of the scorer, such as ``document_recall``; the name of the assessment on
+            the MLflow trace.
+        column: Prefix of its columns in ``tables["eval_results"]``, such as
             ``response/llm_judged/correctness``.
-        leaf: What its value's column ends with, such as ``rating``; empty where `column` is that
-            column itself.
-        value: The score; None where there is none.
-        rationale: Why, in words.
-        error: Why there is no score, or (where it is one of many parts) why it is not of all parts.
-        source: Who says it, in MLflow's terms.
-        extra_columns: Further values, by their column.
-        metadata: What else is known of it, such as the judge's prompt version.
-        usage: What it took, where a model was asked.
+        leaf: Last part of the value's column, such as ``rating``; empty if `column` is the value's
+            column.
+        value: The score; None if there is none.
+        rationale: Explanation of the score.
+        error: Why there is no score. A score that averages several parts may have an error too:
+            why some parts are missing.
+        source: Type of the source, as in MLflow's ``AssessmentSource``.
+        extra_columns: Additional values by column.
+        metadata: Additional facts for the MLflow assessment, such as the judge's prompt version.
+        usage: Cost of judging; None if no judge model was involved.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Assessment:
 
     @property
     def value_column(self) -> str:
-        """The column of its value."""
+        """Column of the value."""
         return f"{self.column}/{self.leaf}" if self.leaf else self.column
 
     @property
@@ -82,24 +83,24 @@ class Assessment:
         """The value as a number: ``"yes"`` is 1, ``"no"`` is 0; None for any other text."""
         if isinstance(self.value, int | float):
             return float(self.value)
-        # Not by a dict: a scorer of MLflow's may give a value that cannot be hashed.
+        # No dict lookup: the value of an MLflow scorer may be unhashable.
         return 1.0 if self.value == "yes" else 0.0 if self.value == "no" else None
 
     def columns(self) -> dict[str, Any]:
-        """Its part of a row of ``tables["eval_results"]``."""
-        told = {"rationale": self.rationale, "error_message": self.error}
-        named = {f"{self.column}/{end}": text for end, text in told.items() if text is not None}
+        """Return its values by column of ``tables["eval_results"]``."""
+        texts = {"rationale": self.rationale, "error_message": self.error}
+        named = {f"{self.column}/{leaf}": text for leaf, text in texts.items() if text is not None}
         return {self.value_column: self.value, **named, **self.extra_columns}
 
 
 @dataclass(frozen=True)
 class Skip:
-    """A scorer that lacks what it needs in a row, and so says nothing about it.
+    """Result of a scorer for a row that lacks an input of the scorer.
 
     Attributes:
-        name: The scorer's short name.
-        reason: What is lacking.
-        value_column: The column in which its value would be; it is there, and empty.
+        name: Short name of the scorer.
+        reason: The missing inputs.
+        value_column: Column of the value, which exists and is empty.
     """
 
     name: str
@@ -107,13 +108,17 @@ class Skip:
     value_column: str
 
 
+ScorerOutput: TypeAlias = Sequence[Assessment | Skip]
+"""All results of one scorer for one row."""
+
+
 @dataclass(frozen=True)
 class RowScores:
-    """All that is said about one row.
+    """All results for one row.
 
     Attributes:
-        assessments: What the scorers say, and the overall assessment.
-        skipped: Who says nothing, and why.
+        assessments: Those of the scorers, then the overall assessment if there is one.
+        skipped: Scorers that lacked an input.
     """
 
     assessments: tuple[Assessment, ...] = ()

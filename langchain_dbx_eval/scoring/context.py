@@ -1,32 +1,32 @@
-"""The one thing that a scorer is given: the record, and what the chain made of it."""
+"""The input of scorers, and the protocol that they implement."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.scoring.answer_text import answer_text, request_text
-from langchain_dbx_eval.scoring.assessments import Assessment, Skip
+from langchain_dbx_eval.scoring.assessments import ScorerOutput
 
-__all__ = ["AnyScorer", "AsyncScorer", "Outcome", "Scorer", "ScoringContext"]
+__all__ = ["Outcome", "Scorer", "ScoringContext"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a chain made of one request.
+    """Result of one invocation of a chain.
 
     Attributes:
-        response: Its answer, as it came.
-        retrieved_context: What its retrievers returned: ``{"doc_uri"?, "content"?}``; None when
-            nothing was retrieved.
-        latency_seconds: From its start to its end; None for an answer given earlier.
-        time_to_first_token_seconds: From its start to the first token that one of its models
-            streamed; None where none did.
-        input_tokens: Tokens that its models read; None where they don't tell.
-        output_tokens: Tokens that its models wrote; None where they don't tell.
-        error: Why there is no answer.
+        response: The response, unconverted.
+        retrieved_context: Documents that the retrievers returned, ``{"doc_uri"?, "content"?}``;
+            None if no retriever ran.
+        latency_seconds: Duration of the invocation; None for a recorded response.
+        time_to_first_token_seconds: From the start to the first token that a model streamed; None
+            if no model streamed.
+        input_tokens: Prompt tokens of all models; None if not reported.
+        output_tokens: Completion tokens of all models; None if not reported.
+        error: Why there is no response.
     """
 
     response: Any = None
@@ -39,7 +39,7 @@ class Outcome:
 
     @property
     def total_tokens(self) -> int | None:
-        """All tokens, read and written."""
+        """Sum of the prompt and completion tokens; None if neither is reported."""
         if self.input_tokens is None and self.output_tokens is None:
             return None
         return (self.input_tokens or 0) + (self.output_tokens or 0)
@@ -47,11 +47,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ScoringContext:
-    """All that a scorer may look at.
+    """The only input of a scorer: one row.
 
     Attributes:
-        record: What was asked, and what is known about a good answer.
-        outcome: What the chain made of it.
+        record: The request and its ground truth.
+        outcome: Result of the chain for this request.
     """
 
     record: EvalRecord
@@ -59,59 +59,48 @@ class ScoringContext:
 
     @property
     def request_text(self) -> str:
-        """The question's text; of a conversation, its last turn."""
+        """Text of the request; of a conversation, its last turn."""
         return request_text(self.record.request)
 
     @property
     def response_text(self) -> str | None:
-        """The answer's text, or None where there is no answer."""
+        """Text of the response; None if there is no response."""
         return answer_text(self.outcome.response)
 
     @property
     def retrieved_texts(self) -> list[str]:
-        """The retrieved chunks that have a text; those without one cannot be judged."""
+        """Contents of the retrieved chunks, without those that have none."""
         chunks = self.outcome.retrieved_context or ()
         return [chunk["content"] for chunk in chunks if chunk.get("content")]
 
 
 class Scorer(Protocol):
-    """Says something about one row, by computing it.
+    """An object that scores rows, usually a dataclass whose fields are its configuration.
 
-    A scorer that lacks what it needs in a row returns nothing for it, or a `Skip` that is counted,
-    rather than a bad score.
+    It may have an attribute ``leaf`` (see `Assessment.leaf`), which places the error of a `score`
+    that raises.
     """
 
     @property
     def name(self) -> str:
-        """Its short name."""
+        """Short name."""
         ...
 
     @property
     def column(self) -> str:
-        """What the columns of its assessments begin with (see `Assessment.column`)."""
+        """Prefix of its columns (see `Assessment.column`), unique in a run."""
         ...
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment | Skip]:
-        """Assess one row."""
+    def score(self, context: ScoringContext) -> ScorerOutput | Awaitable[ScorerOutput]:
+        """Score one row.
+
+        It may be a coroutine function: those of all scorers of a row run concurrently, and the
+        others run in one thread.
+
+        Args:
+            context: The row.
+
+        Returns:
+            The assessments. For a row that lacks an input: nothing, or a `Skip`, which is counted.
+        """
         ...
-
-
-class AsyncScorer(Protocol):
-    """Says something about one row, after waiting for somebody: a model, a service, a thread."""
-
-    @property
-    def name(self) -> str:
-        """Its short name."""
-        ...
-
-    @property
-    def column(self) -> str:
-        """What the columns of its assessments begin with."""
-        ...
-
-    async def ascore(self, context: ScoringContext) -> Sequence[Assessment | Skip]:
-        """Assess one row."""
-        ...
-
-
-AnyScorer: TypeAlias = Scorer | AsyncScorer

@@ -1,4 +1,4 @@
-"""A user's own judges and scorers: functions with a decorator, and judges written as a prompt."""
+"""The user's own scorers: functions with the decorator `scorer`, and `PromptJudge`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import asyncio
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.assessments import Assessment, Skip
+from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
-from langchain_dbx_eval.scoring.contract import CUSTOM_JUDGE_FAMILY, METRIC_FAMILY
-from langchain_dbx_eval.scoring.judges.backend import JudgeBackend
-from langchain_dbx_eval.scoring.judges.backend_resolver import judge_backend
-from langchain_dbx_eval.scoring.judges.builtin import assessment_of
-from langchain_dbx_eval.scoring.judges.inputs import MATERIAL, gather
-from langchain_dbx_eval.scoring.judges.prompt import JudgePrompt, Question
+from langchain_dbx_eval.scoring.contract import METRIC_FAMILY, RESPONSE_JUDGE_FAMILY
+from langchain_dbx_eval.scoring.judges.backend import resolve_backend
+from langchain_dbx_eval.scoring.judges.inputs import PROMPT_VARIABLES
+from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend
 from langchain_dbx_eval.scoring.judges.scales import Scale, YesNo
+from langchain_dbx_eval.scoring.judges.scorer import JudgeScorer
+from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
 
-__all__ = ["FunctionScorer", "PromptJudge", "judge", "scorer"]
+__all__ = ["FunctionScorer", "PromptJudge", "scorer"]
 
 _Function = Callable[..., Any]
 
-# What a function may ask for, by the name of its parameter.
-_ARGUMENTS: dict[str, Callable[[ScoringContext], Any]] = {
+# The supported parameters of a function.
+_PARAMETERS: dict[str, Callable[[ScoringContext], Any]] = {
     "request": lambda context: context.request_text,
     "response": lambda context: context.response_text,
     "retrieved_context": lambda context: context.outcome.retrieved_context,
@@ -42,64 +42,116 @@ _ARGUMENTS: dict[str, Callable[[ScoringContext], Any]] = {
     "record": lambda context: context.record,
     "outcome": lambda context: context.outcome,
 }
-# `{request}` in a prompt, and `{{ request }}` as MLflow writes it.
+# `{request}`, or `{{ request }}` as in MLflow's prompts.
 _PLACEHOLDER = re.compile(r"\{\{?\s*(\w+)\s*\}?\}")
+
+
+@overload
+def scorer(function: _Function, /) -> FunctionScorer: ...
+@overload
+def scorer(
+    *, name: str | None = None, affects_verdict: bool = False
+) -> Callable[[_Function], FunctionScorer]: ...
+def scorer(
+    function: _Function | None = None,
+    /,
+    *,
+    name: str | None = None,
+    affects_verdict: bool = False,
+) -> Any:
+    """Convert a function to a scorer.
+
+    Example:
+        ```python
+        @scorer(affects_verdict=True)
+        def is_short(response: str) -> bool:
+            return len(response) < 200
+        ```
+
+    The parameters of the function name its inputs: ``request``, ``response``,
+    ``retrieved_context``, ``expected_response``, ``expected_facts``,
+    ``expected_retrieved_context``, ``guidelines``, ``metadata``, ``inputs``, ``outputs``,
+    ``expectations``, ``record``, ``outcome``. A row without a required one is skipped.
+
+    The function returns True or False, a number, a string, ``(value, rationale)``,
+    ``{"value": …, "rationale": …}``, an `Assessment`, or None for no score. It may be
+    asynchronous; otherwise it runs in a thread.
+
+    Args:
+        function: The function.
+        name: Name of the scorer; default: the name of the function.
+        affects_verdict: Whether a "no" (or False) fails the row in the overall assessment. The
+            columns are then those of a judge, ``response/llm_judged/<name>/rating``, with True as
+            "yes" and False as "no". Otherwise the column is ``metric/<name>``, with True as 1 and
+            False as 0.
+
+    Returns:
+        The scorer; it can still be called as the function.
+
+    Raises:
+        ConfigurationError: The function has a required parameter that no row provides.
+    """
+
+    def decorate(function: _Function) -> FunctionScorer:
+        default = getattr(function, "__name__", type(function).__name__)
+        return FunctionScorer(function, name or default, affects_verdict)
+
+    return decorate if function is None else decorate(function)
 
 
 @dataclass(frozen=True)
 class FunctionScorer:
-    """A function as a scorer; made by `judge` and `scorer`, and still callable as the function.
+    """A function as a scorer, created by `scorer`.
 
     Attributes:
         function: The function, asynchronous or not.
-        name: The scorer's name.
-        source: ``LLM_JUDGE`` for a judge, ``CODE`` for a scorer.
+        name: Name of the scorer.
+        affects_verdict: Whether it counts in the overall assessment.
     """
 
     function: _Function
     name: str
-    source: Literal["CODE", "LLM_JUDGE"]
+    affects_verdict: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [p for p in self._parameters if p.name not in _ARGUMENTS and _is_required(p)]
+        unknown = [p for p in self._parameters if p.name not in _PARAMETERS and _is_required(p)]
         if unknown:
             msg = (
-                f"The function of {self.name!r} asks for {unknown[0].name!r}, which no row has. "
-                f"It may ask for: {', '.join(_ARGUMENTS)}."
+                f"The function of the scorer {self.name!r} has a parameter {unknown[0].name!r}, "
+                f"which no row provides. Supported parameters: {', '.join(_PARAMETERS)}."
             )
             raise ConfigurationError(msg)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function itself."""
+        """Call the function."""
         return self.function(*args, **kwargs)
 
     @property
     def column(self) -> str:
         """See `Scorer.column`."""
-        family = CUSTOM_JUDGE_FAMILY if self.source == "LLM_JUDGE" else METRIC_FAMILY
-        return f"{family}/{self.name}"
+        return f"{RESPONSE_JUDGE_FAMILY if self.affects_verdict else METRIC_FAMILY}/{self.name}"
 
     @property
     def leaf(self) -> str:
         """See `Assessment.leaf`."""
-        return "rating" if self.source == "LLM_JUDGE" else ""
+        return "rating" if self.affects_verdict else ""
 
-    async def ascore(self, context: ScoringContext) -> Sequence[Assessment | Skip]:
-        """Call the function with what it asks for; a row that lacks some of it is skipped."""
-        named = [p for p in self._parameters if p.name in _ARGUMENTS]
-        given = {p.name: _ARGUMENTS[p.name](context) for p in named}
-        required = {p.name for p in named if _is_required(p)}
-        if lacking := [name for name, value in given.items() if value is None and name in required]:
-            end = f"/{self.leaf}" if self.leaf else ""
-            return [Skip(self.name, " and ".join(lacking), self.column + end)]
-        given = {name: value for name, value in given.items() if value is not None}
+    async def score(self, context: ScoringContext) -> ScorerOutput:
+        """See `Scorer.score`."""
+        supported = [p for p in self._parameters if p.name in _PARAMETERS]
+        values = {p.name: _PARAMETERS[p.name](context) for p in supported}
+        missing = [p.name for p in supported if values[p.name] is None and _is_required(p)]
+        if missing:
+            value_column = f"{self.column}/{self.leaf}" if self.leaf else self.column
+            return [Skip(self.name, " and ".join(missing), value_column)]
+        arguments = {name: value for name, value in values.items() if value is not None}
         if inspect.iscoroutinefunction(self.function):
-            said = await self.function(**given)
+            result = await self.function(**arguments)
         else:
-            said = await asyncio.to_thread(self.function, **given)
-        if inspect.isawaitable(said):  # of a lambda, or of an object that is called
-            said = await said
-        return [] if said is None else [self._assessment(said)]
+            result = await asyncio.to_thread(self.function, **arguments)
+        if inspect.isawaitable(result):  # of a lambda, or of an object with __call__
+            result = await result
+        return [] if result is None else [self._assessment(result)]
 
     @cached_property
     def _parameters(self) -> list[inspect.Parameter]:
@@ -107,16 +159,16 @@ class FunctionScorer:
         parameters = inspect.signature(self.function).parameters.values()
         return [parameter for parameter in parameters if parameter.kind in kinds]
 
-    def _assessment(self, said: Any) -> Assessment:
-        if isinstance(said, Assessment):
-            return said
-        value, rationale = _value_and_rationale(said)
+    def _assessment(self, result: Any) -> Assessment:
+        if isinstance(result, Assessment):
+            return result
+        value, rationale = _value_and_rationale(result)
         if isinstance(value, bool):
-            value = ("yes" if value else "no") if self.source == "LLM_JUDGE" else float(value)
+            value = ("yes" if value else "no") if self.affects_verdict else float(value)
         if not isinstance(value, str | int | float):
             msg = (
-                f"{self.name!r} returned {said!r:.80}. Return True or False, a number, a text, "
-                "(value, rationale), {'value': …, 'rationale': …}, or None to say nothing."
+                f"The scorer {self.name!r} returned {result!r:.80}. Return True or False, a "
+                "number, a string, (value, rationale), {'value': …, 'rationale': …}, or None."
             )
             raise TypeError(msg)
         return Assessment(
@@ -125,13 +177,13 @@ class FunctionScorer:
             leaf=self.leaf,
             value=value,
             rationale=rationale,
-            source=self.source,
+            source="LLM_JUDGE" if self.affects_verdict else "CODE",
         )
 
 
 @dataclass(frozen=True)
 class PromptJudge:
-    """A judge written as a prompt.
+    """A judge defined by a prompt. It affects the overall assessment.
 
     Example:
         ```python
@@ -139,15 +191,17 @@ class PromptJudge:
         ```
 
     Attributes:
-        name: Its name; its columns are ``response/llm_judged/<name>/rating|rationale|…``.
-        instructions: What is asked. ``{request}``, ``{response}``, ``{retrieved_context}``,
-            ``{expected_response}`` and ``{expected_facts}`` stand for what the judge is shown; a
-            row that lacks one of those that are used is skipped.
-        scale: What it may answer: `YesNo`, `Numeric`, `Categorical`.
-        model: Who judges; default: the judge of the run.
+        name: Name of the judge; its columns are
+            ``response/llm_judged/<name>/rating|rationale|error_message``.
+        instructions: The task. ``{request}``, ``{response}``, ``{retrieved_context}``,
+            ``{expected_response}`` and ``{expected_facts}`` are the inputs that the judge model is
+            shown. A row that lacks one of those used is skipped.
+        scale: The allowed ratings: `YesNo`, `Numeric` or `Categorical`.
+        model: The judge model, as for ``evaluate(judge=…)``; default: that of the run.
+        backend: The resolved judge model; set from `model`.
 
     Raises:
-        ConfigurationError: The instructions show the judge nothing, or something that no row has.
+        ConfigurationError: The instructions contain no input, or an unknown one.
     """
 
     name: str
@@ -157,113 +211,60 @@ class PromptJudge:
     backend: JudgeBackend | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self._needs if name not in MATERIAL]
-        if unknown or not self._needs:
-            told = f"show {{{unknown[0]}}}" if unknown else "show the judge nothing"
-            known = ", ".join(f"{{{name}}}" for name in MATERIAL)
-            msg = f"The instructions of judge {self.name!r} {told}. Known are: {known}."
+        names = self._spec.inputs
+        unknown = [name for name in names if name not in PROMPT_VARIABLES]
+        if unknown or not names:
+            found = f"the unknown input {{{unknown[0]}}}" if unknown else "no input"
+            supported = ", ".join(f"{{{name}}}" for name in PROMPT_VARIABLES)
+            msg = (
+                f"The instructions of the judge {self.name!r} contain {found}. Supported inputs: "
+                f"{supported}."
+            )
             raise ConfigurationError(msg)
         if self.model is not None and self.backend is None:
-            object.__setattr__(self, "backend", judge_backend(self.model))
+            object.__setattr__(self, "backend", resolve_backend(self.model))
 
     @property
     def column(self) -> str:
         """See `Scorer.column`."""
-        return f"{CUSTOM_JUDGE_FAMILY}/{self.name}"
-
-    def asked_of(self, backend: JudgeBackend) -> PromptJudge:
-        """The same judge, asked of the run's model unless it has one of its own."""
-        return self if self.backend is not None else replace(self, backend=backend)
-
-    async def ascore(self, context: ScoringContext) -> Sequence[Assessment | Skip]:
-        """Assess one row."""
-        if self.backend is None:
-            msg = (
-                f"The judge {self.name!r} has no model: give it model=…, or evaluate with judge=…."
-            )
-            raise ConfigurationError(msg)
-        found = gather(context, self._needs)
-        if found.lacking:
-            return [Skip(self.name, found.lacking, f"{self.column}/rating")]
-        verdict = await self.backend.ask(Question(self._prompt(), found.inputs))
-        return [assessment_of(verdict, name=self.name, column=self.column)]
+        return self._spec.column
 
     @property
-    def _needs(self) -> list[str]:
-        return list(dict.fromkeys(_PLACEHOLDER.findall(self.instructions)))
+    def leaf(self) -> str:
+        """See `Assessment.leaf`."""
+        return self._spec.leaf
 
-    def _prompt(self) -> JudgePrompt:
+    def with_backend(self, backend: JudgeBackend) -> PromptJudge:
+        """Return this judge with a judge model; itself if it has one."""
+        return self if self.backend is not None else replace(self, backend=backend)
+
+    async def score(self, context: ScoringContext) -> ScorerOutput:
+        """See `Scorer.score`."""
+        if self.backend is None:
+            msg = f"The judge {self.name!r} has no model: pass model= to it, or judge= to evaluate."
+            raise ConfigurationError(msg)
+        return await JudgeScorer(self._spec, self.backend).score(context)
+
+    @cached_property
+    def _spec(self) -> JudgeSpec:
         task = _PLACEHOLDER.sub(r"<\1>", self.instructions)
-        digest = hashlib.sha256(f"{task}\n{self.scale.words}".encode()).hexdigest()[:8]
-        return JudgePrompt(self.name, f"{self.name}-{digest}", task, self.scale)
-
-
-@overload
-def judge(function: _Function, /) -> FunctionScorer: ...
-@overload
-def judge(*, name: str | None = None) -> Callable[[_Function], FunctionScorer]: ...
-def judge(function: _Function | None = None, /, *, name: str | None = None) -> Any:
-    """Make a judge of a function: what it says counts in the overall assessment.
-
-    Example:
-        ```python
-        @judge(name="short")
-        def is_short(response: str) -> bool:
-            return len(response) < 200
-        ```
-
-    The function asks for what it needs by the names of its parameters: ``request``, ``response``,
-    ``retrieved_context``, ``expected_response``, ``expected_facts``, ``guidelines``, ``metadata``,
-    ``inputs``, ``outputs``, ``expectations``, ``record``, ``outcome``. It returns True or False (a
-    "yes" or "no"), a number, a text, ``(value, rationale)``, or None to say nothing. It may be
-    asynchronous; otherwise it runs in a thread.
-
-    Args:
-        function: The function.
-        name: The judge's name; default: the function's.
-
-    Raises:
-        ConfigurationError: The function asks for something that no row has.
-    """
-    return _decorated(function, name, "LLM_JUDGE")
-
-
-@overload
-def scorer(function: _Function, /) -> FunctionScorer: ...
-@overload
-def scorer(*, name: str | None = None) -> Callable[[_Function], FunctionScorer]: ...
-def scorer(function: _Function | None = None, /, *, name: str | None = None) -> Any:
-    """Make a scorer of a function: a metric of its own, that leaves the overall assessment alone.
-
-    It is written as a `judge` is; its value is in the column ``metric/<name>``, and True counts as
-    1.
-
-    Args:
-        function: The function.
-        name: The scorer's name; default: the function's.
-
-    Raises:
-        ConfigurationError: The function asks for something that no row has.
-    """
-    return _decorated(function, name, "CODE")
-
-
-def _decorated(
-    function: _Function | None, name: str | None, source: Literal["CODE", "LLM_JUDGE"]
-) -> Any:
-    def decorate(function: _Function) -> FunctionScorer:
-        return FunctionScorer(function, name or str(getattr(function, "__name__", source)), source)
-
-    return decorate if function is None else decorate(function)
+        digest = hashlib.sha256(f"{task}\n{self.scale.description}".encode()).hexdigest()[:8]
+        return JudgeSpec(
+            name=self.name,
+            prompt=task,
+            version=f"{self.name}-{digest}",
+            inputs=tuple(dict.fromkeys(_PLACEHOLDER.findall(self.instructions))),
+            scale=self.scale,
+        )
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty
 
 
-def _value_and_rationale(said: Any) -> tuple[Any, str | None]:
-    if isinstance(said, tuple) and len(said) == 2:
-        return said[0], None if said[1] is None else str(said[1])
-    if isinstance(said, Mapping) and "value" in said:
-        return said["value"], said.get("rationale")
-    return said, None
+def _value_and_rationale(result: Any) -> tuple[Any, str | None]:
+    if isinstance(result, tuple) and len(result) == 2:
+        return result[0], None if result[1] is None else str(result[1])
+    if isinstance(result, Mapping) and "value" in result:
+        return result["value"], result.get("rationale")
+    return result, None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+
 QUESTION = "What is the difference between reduceByKey and groupByKey in Spark?"
 EXPECTED: dict[str, Any] = {
     "expected_retrieved_context": [
@@ -34,3 +37,13 @@ BARE_MINIMUM = [{"request": QUESTION}]
 COMPLETE = [{"request_id": "your-request-id", "request": QUESTION, **EXPECTED}]
 BARE_MINIMUM_WITH_OUTPUTS = [{**row, **OUTPUT} for row in BARE_MINIMUM]
 COMPLETE_WITH_OUTPUTS = [{**row, **OUTPUT, **RETRIEVED} for row in COMPLETE]
+
+
+class DocumentedRetriever(BaseRetriever):
+    """Returns the documents of `RETRIEVED`."""
+
+    def _get_relevant_documents(self, query: str, **kwargs: Any) -> list[Document]:
+        return [
+            Document(chunk["content"], metadata={"doc_uri": chunk["doc_uri"]})
+            for chunk in RETRIEVED["retrieved_context"]
+        ]

@@ -1,10 +1,11 @@
-"""A chat model that answers judges by a script, and remembers what it was asked."""
+"""A chat model that answers judge requests by a script, and records them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,57 +14,69 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
-from langchain_dbx_eval.scoring.judges.texts import JUDGE_PROMPTS
+from langchain_dbx_eval.scoring.judges.builtin import BUILT_IN_JUDGES
+
+_DEADLINE_S = 60
 
 
 def verdict(rating: Any, rationale: str = "because") -> str:
     return json.dumps({"rationale": rationale, "rating": rating})
 
 
-def judge_asked(messages: list[BaseMessage]) -> str:
-    """Which built-in judge a conversation asks; the two for guidelines have one text."""
-    told = str(messages[0].content)
-    return next(name for name, prompt in JUDGE_PROMPTS.items() if prompt.task in told)
+def requested_judge(messages: list[BaseMessage]) -> str:
+    """Name of the built-in judge of a request; both guideline judges have the same prompt."""
+    system = str(messages[0].content)
+    return next(name for name, spec in BUILT_IN_JUDGES.items() if spec.prompt in system)
 
 
 def block(messages: list[BaseMessage], name: str) -> str:
-    """What a judge is shown under a name."""
+    """The input of a request with this name."""
     found = re.search(rf"<{name}>\n(.*?)\n</{name}>", str(messages[1].content), re.DOTALL)
     assert found is not None, f"{name} is not shown in {messages[1].content}"
     return found[1]
 
 
 class ScriptedJudge(BaseChatModel):
-    """Answers with what `script` makes of the messages; an exception that it returns is raised."""
+    """Answers with the result of `script`; an exception that it returns is raised.
+
+    No call is answered before `rendezvous` calls were in flight at once.
+    """
 
     script: Callable[[list[BaseMessage]], Any] = Field(default=lambda messages: verdict("yes"))
-    seconds: float = 0.0
-    asked: list[list[BaseMessage]] = Field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
+    rendezvous: int = 0
+    requests: list[list[BaseMessage]] = Field(default_factory=list)
+    in_flight: int = 0
+    max_in_flight: int = 0
 
     @property
     def _llm_type(self) -> str:
         return "scripted"
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        raise AssertionError("judges are asked asynchronously")
+        raise AssertionError("judges are called asynchronously")
 
     async def _agenerate(
         self, messages: list[BaseMessage], *args: Any, **kwargs: Any
     ) -> ChatResult:
-        self.asked.append(messages)
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(self.seconds)
-        self.at_once -= 1
-        said = self.script(messages)
-        if isinstance(said, Exception):
-            raise said
+        self.requests.append(messages)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        deadline = time.monotonic() + _DEADLINE_S
+        while self.max_in_flight < self.rendezvous:
+            assert time.monotonic() < deadline, f"only {self.max_in_flight} calls at once"
+            await asyncio.sleep(0.005)
+        # Time for a call beyond the limit to start.
+        await asyncio.sleep(0.01 if self.rendezvous else 0)
+        self.in_flight -= 1
+        answer = self.script(messages)
+        if isinstance(answer, Exception):
+            raise answer
         usage = {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
-        message = said if isinstance(said, AIMessage) else AIMessage(said, usage_metadata=usage)
+        message = (
+            answer if isinstance(answer, AIMessage) else AIMessage(answer, usage_metadata=usage)
+        )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @property
-    def judges_asked(self) -> list[str]:
-        return sorted(judge_asked(messages) for messages in self.asked)
+    def requested_judges(self) -> list[str]:
+        return sorted(requested_judge(messages) for messages in self.requests)

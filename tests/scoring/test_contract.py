@@ -1,4 +1,4 @@
-"""The whole contract of Agent Evaluation: every column and metric, by its documented name.
+"""All columns and metrics of Agent Evaluation have their documented names.
 
 Sources: Databricks, "How to run an evaluation and view the results", "How quality, cost, and
 latency are assessed", "Agent Evaluation input schema" (MLflow 2, databricks-agents 0.22).
@@ -10,14 +10,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 
-from langchain_dbx_eval import EvaluationResult, evaluate, judge, scorer
-from langchain_dbx_eval.scoring import contract
-from tests.scoring.documented_sets import COMPLETE_WITH_OUTPUTS, QUESTION, RETRIEVED
+from langchain_dbx_eval import EvaluationResult, evaluate, scorer
+from langchain_dbx_eval.scoring.judges.builtin import BUILT_IN_JUDGES
+from tests.scoring.documented_sets import COMPLETE_WITH_OUTPUTS, QUESTION, DocumentedRetriever
 from tests.scoring.scripted_judge import ScriptedJudge
 
 COLUMNS = """
@@ -96,7 +94,7 @@ judge/context_sufficiency/error_count
 judge/my_judge/error_count
 """
 
-# The documentation page reads the first of these; it holds for each of the others.
+# The documentation reads the first of these names; the others follow the same pattern.
 ALIASES = """
 response/llm_judged/groundedness/percentage
 response/llm_judged/correctness/percentage
@@ -107,15 +105,7 @@ response/overall_assessment/percentage
 """
 
 
-class Shelf(BaseRetriever):
-    def _get_relevant_documents(self, query: str, **kwargs: Any) -> list[Document]:
-        return [
-            Document(chunk["content"], metadata={"doc_uri": chunk["doc_uri"]})
-            for chunk in RETRIEVED["retrieved_context"]
-        ]
-
-
-@judge(name="my_judge")
+@scorer(name="my_judge", affects_verdict=True)
 def is_short(response: str) -> tuple[bool, str]:
     return len(response) < 1000, f"{len(response)} characters"
 
@@ -127,16 +117,16 @@ def length(response: str) -> int:
 
 @pytest.fixture
 def everything(mlflow_store: str) -> EvaluationResult:
-    """A run in which every judge gives a verdict in one row, and fails in another."""
+    """A run in which every judge gives a verdict for one row, and fails for another."""
 
     def script(messages: list[Any]) -> Any:
-        unreadable = "A question to fail at" in str(messages[1].content)
-        return "I would rather not say." if unreadable else '{"rationale": "r", "rating": "yes"}'
+        fails = "A question to fail at" in str(messages[1].content)
+        return "I would rather not say." if fails else '{"rationale": "r", "rating": "yes"}'
 
     async def answer(request: str) -> Any:
-        await Shelf().ainvoke(request)
+        await DocumentedRetriever().ainvoke(request)
         model = ScriptedJudge(
-            script=lambda asked: AIMessage(asked[0].content, usage_metadata=usage)
+            script=lambda messages: AIMessage(messages[0].content, usage_metadata=usage)
         )
         return await model.ainvoke(request)
 
@@ -147,7 +137,7 @@ def everything(mlflow_store: str) -> EvaluationResult:
         for name, begin in (("good", "Tell:"), ("bad", "A question to fail at:"))
     ]
     config = {
-        "metrics": [name for name in contract.BUILT_IN_JUDGES if "global" not in name],
+        "metrics": [name for name in BUILT_IN_JUDGES if "global" not in name],
         "global_guidelines": {"clarity": ["Be clear."]},
     }
     return evaluate(
@@ -159,7 +149,7 @@ def everything(mlflow_store: str) -> EvaluationResult:
     )
 
 
-def test_every_documented_column_and_metric_is_there(everything: EvaluationResult) -> None:
+def test_every_documented_column_and_metric_exists(everything: EvaluationResult) -> None:
     table = everything.tables["eval_results"]
     assert [name for name in COLUMNS.split() if name not in table] == []
     assert [name for name in METRICS.split() if name not in list(everything.metrics)] == []
@@ -167,13 +157,13 @@ def test_every_documented_column_and_metric_is_there(everything: EvaluationResul
 
 def test_a_judge_without_a_verdict_has_an_error_and_no_rating(everything: EvaluationResult) -> None:
     table = everything.tables["eval_results"].set_index("request_id")
-    for name in contract.BUILT_IN_JUDGES:
-        if name in ("chunk_relevance", "global_guideline_adherence"):
+    for name, spec in BUILT_IN_JUDGES.items():
+        if spec.unit in ("chunk", "global_guidelines"):
             continue
-        column = f"{contract.FAMILIES[name]}/{name}"
+        column = spec.column
         assert table.loc["good", f"{column}/rating"] == "yes"
         assert pd.isna(table.loc["bad", f"{column}/rating"])
-        assert "asked twice" in table.loc["bad", f"{column}/error_message"]
+        assert "after 2 attempts" in table.loc["bad", f"{column}/error_message"]
         assert everything.metrics[f"judge/{name}/error_count"] == 1
     chunks = "retrieval/llm_judged/chunk_relevance"
     assert table.loc["good", f"{chunks}/ratings"] == ["yes", "yes"]
@@ -181,25 +171,25 @@ def test_a_judge_without_a_verdict_has_an_error_and_no_rating(everything: Evalua
     assert [bool(e) for e in table.loc["bad", f"{chunks}/error_messages"]] == [True, True]
 
 
-def test_the_documentation_pages_spelling_is_read_too(everything: EvaluationResult) -> None:
+def test_metrics_are_read_by_the_aliases_of_the_documentation(everything: EvaluationResult) -> None:
     metrics = everything.metrics
     for alias in ALIASES.split():
         canonical = alias.replace("/percentage", "/rating/percentage")
         assert metrics[alias] == metrics[canonical] == metrics.get(alias)
         assert alias in metrics
         assert alias not in list(metrics)
-    assert "response/llm_judged/nobody/percentage" not in metrics
-    assert metrics.get("response/llm_judged/nobody/percentage", 7) == 7
+    assert "response/llm_judged/unknown/percentage" not in metrics
+    assert metrics.get("response/llm_judged/unknown/percentage", 7) == 7
     with pytest.raises(KeyError):
-        metrics["response/llm_judged/nobody/percentage"]
+        metrics["response/llm_judged/unknown/percentage"]
 
 
-def test_what_the_documentation_does_with_the_table_works(everything: EvaluationResult) -> None:
+def test_the_table_is_filtered_as_in_the_documentation(everything: EvaluationResult) -> None:
     table = everything.tables["eval_results"]
     assert table[table["response/llm_judged/groundedness/rating"] == "no"].empty
 
 
-def test_mlflow_is_told_the_same_metrics(everything: EvaluationResult) -> None:
+def test_the_same_metrics_are_logged_to_mlflow(everything: EvaluationResult) -> None:
     import mlflow
 
     logged = mlflow.get_run(everything.run_id).data.metrics

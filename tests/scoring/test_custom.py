@@ -1,4 +1,4 @@
-"""A user's own judges and scorers."""
+"""Custom scorers: functions with a decorator, and prompts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from langchain_dbx_eval import EvalRecord, evaluate, judge, scorer
+from langchain_dbx_eval import EvalRecord, evaluate, scorer
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring import (
     Categorical,
@@ -25,8 +25,8 @@ def row(**record: Any) -> ScoringContext:
     return ScoringContext(EvalRecord(request="q", **record), Outcome(response="an answer"))
 
 
-def test_a_decorated_function_judges_and_is_still_a_function() -> None:
-    @judge(name="short")
+def test_a_scorer_that_affects_the_verdict_has_the_columns_of_a_judge() -> None:
+    @scorer(name="short", affects_verdict=True)
     def is_short(response: str) -> tuple[bool, str]:
         return len(response) < 5, "counted"
 
@@ -39,7 +39,7 @@ def test_a_decorated_function_judges_and_is_still_a_function() -> None:
     assert is_short("a") == (True, "counted")
 
 
-def test_a_decorated_scorer_is_a_metric_and_no_verdict() -> None:
+def test_a_scorer_is_a_metric_and_no_verdict_by_default() -> None:
     @scorer
     def shouts(response: str) -> bool:
         return response.isupper()
@@ -62,12 +62,12 @@ async def _async(response: str) -> float:
         (lambda **anything: {"value": 3, "rationale": "r"}, 3),
     ],
 )
-def test_a_function_is_given_what_it_asks_for(function: Any, value: Any) -> None:
+def test_a_function_receives_the_inputs_that_its_parameters_name(function: Any, value: Any) -> None:
     assert score(row(), [scorer(name="f")(function)]).assessments[0].value == value
 
 
-def test_a_row_that_lacks_what_a_function_asks_for_is_skipped() -> None:
-    @judge
+def test_a_row_without_a_required_input_is_skipped() -> None:
+    @scorer(affects_verdict=True)
     def exact(response: str, expected_response: str) -> bool:
         return response == expected_response
 
@@ -76,15 +76,18 @@ def test_a_row_that_lacks_what_a_function_asks_for_is_skipped() -> None:
     assert [(skip.name, skip.reason) for skip in scores.skipped] == [("exact", "expected_response")]
 
 
-def test_a_function_may_say_nothing() -> None:
+def test_a_function_may_return_no_score() -> None:
     assert score(row(), [scorer(name="f")(lambda response: None)]) == RowScores()
 
 
-def test_a_function_that_raises_or_returns_anything_else_is_an_error_of_its_own() -> None:
+def test_a_function_that_raises_or_returns_another_type_is_an_error_of_its_scorer() -> None:
     def fail(response: str) -> bool:
         raise KeyError("text")
 
-    bad = [judge(name="a")(fail), judge(name="b")(lambda response: object())]
+    bad = [
+        scorer(name="a", affects_verdict=True)(fail),
+        scorer(name="b", affects_verdict=True)(lambda response: object()),
+    ]
     a, b = score(row(), bad).assessments
     assert a.columns() == {
         "response/llm_judged/a/rating": None,
@@ -93,26 +96,26 @@ def test_a_function_that_raises_or_returns_anything_else_is_an_error_of_its_own(
     assert "Return True or False" in str(b.error)
 
 
-def test_a_function_that_asks_for_what_no_row_has_is_refused_at_once() -> None:
-    with pytest.raises(ConfigurationError, match=r"'answer', which no row has.*response"):
+def test_an_unknown_required_parameter_is_rejected_by_the_decorator() -> None:
+    with pytest.raises(ConfigurationError, match=r"'answer', which no row provides.*response"):
 
-        @judge
+        @scorer
         def bad(answer: str) -> bool:
             return True
 
 
-def test_functions_that_wait_do_not_wait_for_each_other() -> None:
-    meeting = threading.Barrier(2, timeout=10)
+def test_blocking_functions_run_concurrently() -> None:
+    barrier = threading.Barrier(2, timeout=60)
 
     def wait(response: str) -> bool:
-        meeting.wait()
+        barrier.wait()
         return True
 
     both = [scorer(name="one")(wait), scorer(name="other")(wait)]
     assert [a.value for a in score(row(), both).assessments] == [1.0, 1.0]
 
 
-def test_a_prompt_is_a_judge_of_the_runs_model(mlflow_store: str) -> None:
+def test_a_prompt_judge_uses_the_judge_model_of_the_run(mlflow_store: str) -> None:
     model = ScriptedJudge()
     tone = PromptJudge("tone", "Is {response}, an answer to {{ request }}, polite?")
     result = evaluate(
@@ -122,12 +125,12 @@ def test_a_prompt_is_a_judge_of_the_runs_model(mlflow_store: str) -> None:
         evaluator_config={"databricks-agent": {"metrics": []}},
     )
     assert result.metrics["response/llm_judged/tone/percentage"] == 1.0
-    assert block(model.asked[0], "response") == "a!"
-    assert block(model.asked[0], "request") == "q?"
-    assert "Is <response>, an answer to <request>, polite?" in str(model.asked[0][0].content)
+    assert block(model.requests[0], "response") == "a!"
+    assert block(model.requests[0], "request") == "q?"
+    assert "Is <response>, an answer to <request>, polite?" in str(model.requests[0][0].content)
 
 
-def test_a_prompt_may_have_a_model_of_its_own() -> None:
+def test_a_prompt_judge_may_have_its_own_model() -> None:
     model = ScriptedJudge(script=lambda _: verdict(4))
     depth = PromptJudge("depth", "How deep is {response}?", Numeric(0, 5), model=model)
     (assessment,) = score(row(), [depth]).assessments
@@ -135,13 +138,13 @@ def test_a_prompt_may_have_a_model_of_its_own() -> None:
     assert assessment.metadata["prompt_version"].startswith("depth-")
 
 
-def test_a_prompt_may_ask_for_a_category() -> None:
+def test_a_prompt_judge_may_rate_by_category() -> None:
     model = ScriptedJudge(script=lambda _: verdict("casual"))
     tone = PromptJudge("tone", "{response}?", Categorical(("Formal", "Casual")), model=model)
     assert score(row(), [tone]).assessments[0].value == "Casual"
 
 
-def test_a_changed_prompt_has_another_version() -> None:
+def test_a_changed_prompt_or_scale_has_another_version() -> None:
     def version(text: str, **more: Any) -> str:
         tone = PromptJudge("t", text, model=ScriptedJudge(script=lambda _: verdict(1)), **more)
         return score(row(), [tone]).assessments[0].metadata["prompt_version"]
@@ -151,29 +154,29 @@ def test_a_changed_prompt_has_another_version() -> None:
     assert version("{response}?", scale=Numeric(0, 1)) != versions[0]
 
 
-def test_a_row_that_lacks_what_a_prompt_shows_is_skipped() -> None:
+def test_a_row_without_an_input_of_the_prompt_is_skipped() -> None:
     grounded = PromptJudge("g", "{response} in {retrieved_context}?", model=ScriptedJudge())
     assert score(row(), [grounded]).skipped[0].reason == "retrieved_context"
 
 
 @pytest.mark.parametrize(
-    ("instructions", "told"),
-    [("Is it good?", "show the judge nothing"), ("{answer}?", r"show \{answer\}")],
+    ("instructions", "message"),
+    [("Is it good?", "contain no input"), ("{answer}?", r"contain the unknown input \{answer\}")],
 )
-def test_a_prompt_that_shows_nothing_known_is_refused(instructions: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_prompt_without_a_known_input_is_rejected(instructions: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         PromptJudge("p", instructions)
 
 
-def test_a_prompt_without_any_model_is_refused_before_the_run() -> None:
-    with pytest.raises(ConfigurationError, match=r"tone needs somebody who judges: give judge="):
+def test_a_prompt_judge_without_a_model_is_rejected_before_the_run() -> None:
+    with pytest.raises(ConfigurationError, match="No judge model for tone: pass judge="):
         evaluate(
             data=[{"request": "q", "response": "a"}], scorers=[PromptJudge("tone", "{response}?")]
         )
 
 
-def test_two_that_write_to_the_same_column_are_refused(mlflow_store: str) -> None:
-    @judge(name="safety")
+def test_two_scorers_of_the_same_column_are_rejected(mlflow_store: str) -> None:
+    @scorer(name="safety", affects_verdict=True)
     def mine(response: str) -> bool:
         return True
 
@@ -186,6 +189,6 @@ def test_two_that_write_to_the_same_column_are_refused(mlflow_store: str) -> Non
 
 
 @pytest.mark.parametrize("thing", [lambda response: True, 5, "safety", PromptJudge])
-def test_what_is_no_scorer_is_refused_before_the_run(thing: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is no scorer"):
+def test_an_object_that_is_not_a_scorer_is_rejected_before_the_run(thing: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is not a scorer"):
         evaluate(data=[{"request": "q", "response": "a"}], scorers=[thing])

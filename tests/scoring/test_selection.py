@@ -1,12 +1,10 @@
-"""Which judges run: as the documentation says, by what a row has, or as they are named."""
+"""Which judges run: those that apply to a row by default, or those that are configured."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import EvaluationResult, evaluate
@@ -18,23 +16,15 @@ from tests.scoring.documented_sets import (
     COMPLETE_WITH_OUTPUTS,
     OUTPUT,
     QUESTION,
-    RETRIEVED,
+    DocumentedRetriever,
 )
-from tests.scoring.scripted_judge import ScriptedJudge, judge_asked
+from tests.scoring.scripted_judge import ScriptedJudge, requested_judge
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 
 
-class Shelf(BaseRetriever):
-    def _get_relevant_documents(self, query: str, **kwargs: Any) -> list[Document]:
-        return [
-            Document(chunk["content"], metadata={"doc_uri": chunk["doc_uri"]})
-            for chunk in RETRIEVED["retrieved_context"]
-        ]
-
-
 def answer(request: str) -> str:
-    Shelf().invoke(request)
+    DocumentedRetriever().invoke(request)
     return str(OUTPUT["response"])
 
 
@@ -51,9 +41,9 @@ def result_of(judge: ScriptedJudge) -> EvaluationResult:
     return result
 
 
-def judged(result: EvaluationResult) -> set[str]:
-    said = {a.name for a in result.rows[0].assessments if a.source == "LLM_JUDGE"}
-    return said | {skip.name for skip in result.rows[0].scores.skipped}
+def selected_judges(result: EvaluationResult) -> set[str]:
+    judged = {a.name for a in result.rows[0].assessments if a.source == "LLM_JUDGE"}
+    return judged | {skip.name for skip in result.rows[0].scores.skipped}
 
 
 WITH_GROUND_TRUTH = {"correctness", "groundedness", "safety", "context_sufficiency"}
@@ -76,16 +66,16 @@ def test_the_documented_sets_select_the_documented_judges(
     judge = run(rows, model=model)
     result = result_of(judge)
     assert result.failures == []
-    assert judged(result) == selected
+    assert selected_judges(result) == selected
     assert set(result.summary.skipped) == skipped
-    assert set(judge.judges_asked) == selected - skipped
+    assert set(judge.requested_judges) == selected - skipped
     if rows[0].get("expected_retrieved_context"):
         assert result.metrics["retrieval/ground_truth/document_recall/average"] == 0.5
         ratings = result.tables["eval_results"]["retrieval/ground_truth/document_ratings"][0]
         assert ratings == ["yes", "no"]
 
 
-def test_a_judge_that_is_skipped_everywhere_has_its_column_all_the_same() -> None:
+def test_a_judge_that_is_skipped_in_every_row_has_an_empty_column() -> None:
     result = result_of(run(BARE_MINIMUM_WITH_OUTPUTS))
     table = result.tables["eval_results"]
     assert table[table["response/llm_judged/groundedness/rating"] == "no"].empty
@@ -94,42 +84,42 @@ def test_a_judge_that_is_skipped_everywhere_has_its_column_all_the_same() -> Non
         result.metrics["response/llm_judged/groundedness/percentage"]
 
 
-def test_each_row_is_judged_by_what_it_has() -> None:
+def test_the_ground_truth_of_each_row_selects_its_judges() -> None:
     judge = run([*COMPLETE_WITH_OUTPUTS, {"request": "q", **OUTPUT}, {"request": "q2", **OUTPUT}])
-    assert judge.judges_asked.count("relevance_to_query") == 2
-    assert judge.judges_asked.count("correctness") == 1
+    assert judge.requested_judges.count("relevance_to_query") == 2
+    assert judge.requested_judges.count("correctness") == 1
     assert result_of(judge).summary.skipped == {"groundedness": 2, "chunk_relevance": 2}
 
 
-def test_the_documented_list_runs_in_place_of_the_rule() -> None:
+def test_configured_judges_replace_the_default_ones() -> None:
     names = ["groundedness", "relevance_to_query", "chunk_relevance", "safety"]
-    assert judged(result_of(run(COMPLETE_WITH_OUTPUTS, metrics=names))) == set(names)
+    assert selected_judges(result_of(run(COMPLETE_WITH_OUTPUTS, metrics=names))) == set(names)
 
 
-def test_an_empty_list_runs_no_built_in_judge_but_recall_stays() -> None:
+def test_an_empty_list_disables_built_in_judges_but_not_recall() -> None:
     judge = run(COMPLETE_WITH_OUTPUTS, metrics=[])
-    assert judge.asked == []
+    assert judge.requests == []
     metrics = result_of(judge).metrics
     assert metrics["retrieval/ground_truth/document_recall/average"] == 0.5
     assert "response/overall_assessment/rating/percentage" not in metrics
 
 
-def test_recall_cannot_be_switched_off() -> None:
+def test_recall_cannot_be_disabled() -> None:
     result = evaluate(data=COMPLETE_WITH_OUTPUTS, scorers=[])
     assert result.metrics["retrieval/ground_truth/document_recall/average"] == 0.5
 
 
-def test_guidelines_of_a_row_are_judged_where_it_has_some() -> None:
+def test_a_row_with_guidelines_is_judged_by_them() -> None:
     rows = [
         {"request": "q", "response": "a", "guidelines": ["Be kind."]},
         {"request": "q"} | OUTPUT,
     ]
     judge = run(rows)
-    assert judge.judges_asked.count("guideline_adherence") == 1
+    assert judge.requested_judges.count("guideline_adherence") == 1
     assert "guideline_adherence" not in result_of(judge).summary.skipped
 
 
-def test_named_guidelines_are_judged_group_by_group() -> None:
+def test_each_named_group_of_guidelines_is_judged() -> None:
     rows = [
         {"request": "q", "response": "a", "guidelines": {"tone": ["Kind."], "form": ["Short."]}}
     ]
@@ -143,7 +133,7 @@ def test_named_guidelines_are_judged_group_by_group() -> None:
         assert metrics[f"response/llm_judged/{name}/rating/percentage"] == 1.0
 
 
-def test_global_guidelines_as_a_list_are_one_judge() -> None:
+def test_a_list_of_global_guidelines_is_one_group() -> None:
     metrics = result_of(run(BARE_MINIMUM_WITH_OUTPUTS, global_guidelines=["Be kind."])).metrics
     assert metrics["response/llm_judged/global_guideline_adherence/rating/percentage"] == 1.0
 
@@ -153,24 +143,26 @@ def test_a_row_that_failed_is_not_judged() -> None:
         raise RuntimeError("no")
 
     judge = run(BARE_MINIMUM, model=fail)
-    assert judge.asked == []
+    assert judge.requests == []
     assert len(result_of(judge).failures) == 1
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
-        ({"databricks": {}}, r"'databricks'.*knows: 'databricks-agent'"),
+        ({"databricks": {}}, r"'databricks'.*Supported: 'databricks-agent'"),
         ({"databricks-agent": {"metric": []}}, r"'metric'.*'metrics', 'global_guidelines'"),
         ({"databricks-agent": {"metrics": ["harmfulness"]}}, r"'harmfulness'.*'safety'"),
-        ({"databricks-agent": {"metrics": "safety"}}, "a list of judges' names, not str"),
+        ({"databricks-agent": {"metrics": "safety"}}, "a list of judge names, not str"),
         ({"databricks-agent": ["safety"]}, "a dict, not list"),
-        ({"databricks-agent": {"global_guidelines": "Be kind."}}, "list of texts"),
+        ({"databricks-agent": {"global_guidelines": "Be kind."}}, "list of strings"),
         ({"databricks-agent": {"metrics": ["global_guideline_adherence"]}}, "'global_guidelines'"),
     ],
 )
-def test_what_is_not_known_is_an_error_that_lists_what_is(config: Any, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_an_invalid_configuration_is_an_error_that_shows_the_valid_one(
+    config: Any, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         evaluate(data=BARE_MINIMUM_WITH_OUTPUTS, judge=ScriptedJudge(), evaluator_config=config)
 
 
@@ -182,13 +174,13 @@ def test_what_is_not_known_is_an_error_that_lists_what_is(config: Any, told: str
         {"judge_cache": "cache.db"},
     ],
 )
-def test_judges_without_somebody_who_judges_are_an_error(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="give judge="):
+def test_a_judge_configuration_without_a_judge_model_is_an_error(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="pass judge="):
         evaluate(data=BARE_MINIMUM_WITH_OUTPUTS, **options)
 
 
 @pytest.mark.parametrize("judge", ["my-chat", 5, "endpoints:/", lambda: None])
-def test_a_judge_that_cannot_judge_is_an_error_that_says_what_can(judge: Any) -> None:
+def test_an_unsupported_judge_is_an_error_that_lists_the_supported_ones(judge: Any) -> None:
     with pytest.raises(DatabricksError, match=r"ChatDatabricks.*endpoints:/my-chat.*openai:/"):
         evaluate(data=BARE_MINIMUM_WITH_OUTPUTS, judge=judge)
 
@@ -203,8 +195,8 @@ def test_the_last_turn_of_a_conversation_is_judged() -> None:
         answers = [*turns, {"role": "assistant", "content": "The last word."}]
         rows = [{"request": request, "response": {"messages": answers}}]
         judge = run(rows, metrics=["relevance_to_query"])
-        shown = str(judge.asked[0][1].content)
-        assert judge_asked(judge.asked[0]) == "relevance_to_query"
+        shown = str(judge.requests[0][1].content)
+        assert requested_judge(judge.requests[0]) == "relevance_to_query"
         assert QUESTION in shown
         assert "The last word." in shown
         assert "An engine." not in shown

@@ -12,7 +12,7 @@ from langchain_dbx_eval.errors import JournalError
 from langchain_dbx_eval.evaluation.journal.fingerprint import fingerprint
 from langchain_dbx_eval.evaluation.journal.reconcile import rearrange, update_records
 from langchain_dbx_eval.evaluation.journal.store import Journal
-from langchain_dbx_eval.scoring import AnyScorer
+from langchain_dbx_eval.scoring import Scorer
 
 __all__ = ["EvaluationManifest"]
 
@@ -30,7 +30,7 @@ class EvaluationManifest:
     """
 
     dataset: EvalDataset | None
-    scorers: Sequence[AnyScorer]
+    scorers: Sequence[Scorer]
     model: Any = None
     repeat: int = 1
     of_calls: bool = False

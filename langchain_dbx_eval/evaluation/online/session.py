@@ -19,7 +19,7 @@ from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.pipeline import Pipeline
 from langchain_dbx_eval.evaluation.tracking.destination import Destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
-from langchain_dbx_eval.scoring import AnyScorer
+from langchain_dbx_eval.scoring import Scorer
 
 __all__ = ["EvaluationSession"]
 
@@ -34,7 +34,7 @@ class EvaluationSession:
     """
 
     def __init__(
-        self, dataset: EvalDataset | None, index: RecordIndex, scorers: Sequence[AnyScorer]
+        self, dataset: EvalDataset | None, index: RecordIndex, scorers: Sequence[Scorer]
     ) -> None:
         self._dataset = dataset
         self._index = index

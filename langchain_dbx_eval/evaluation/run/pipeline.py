@@ -9,7 +9,7 @@ from langchain_dbx_eval.datasets import record_key
 from langchain_dbx_eval.evaluation.journal.codec import storable
 from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
-from langchain_dbx_eval.scoring import AnyScorer, ScoringContext, ascore
+from langchain_dbx_eval.scoring import Scorer, ScoringContext, ascore
 from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
 __all__ = ["Pipeline"]
@@ -23,7 +23,7 @@ class Pipeline:
         scorers: Who scores.
     """
 
-    def __init__(self, journal: Journal, scorers: Sequence[AnyScorer]) -> None:
+    def __init__(self, journal: Journal, scorers: Sequence[Scorer]) -> None:
         self._journal = journal
         self._scorers = scorers
 

@@ -1,108 +1,108 @@
-"""Who answers a judge's questions, and how no question is paid for twice."""
+"""Resolution of ``judge=`` to a backend that never answers the same request twice."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from langchain_core.language_models import BaseChatModel
+
+from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
 from langchain_dbx_eval.scoring.judges.cache import JudgeCache
-from langchain_dbx_eval.scoring.judges.prompt import Question
+from langchain_dbx_eval.scoring.judges.chat_backend import ChatBackend
+from langchain_dbx_eval.scoring.judges.mlflow_backend import MlflowBackend
+from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
 
-__all__ = ["JudgeBackend", "RememberingJudge", "Verdict"]
+__all__ = ["CachingBackend", "resolve_backend"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What a judge answered to one question.
-
-    Attributes:
-        value: The rating, on the question's scale; None where there is none.
-        rationale: Why, in the judge's words.
-        error: Why there is no rating.
-        usage: What it took.
-        judged_by: Who judged: the model's name.
-        prompt_version: By which text.
-    """
-
-    value: str | float | None = None
-    rationale: str | None = None
-    error: str | None = None
-    usage: JudgeUsage = field(default_factory=JudgeUsage)
-    judged_by: str = ""
-    prompt_version: str = ""
+_ENDPOINT_SCHEMES = ("endpoints", "databricks")
 
 
-class JudgeBackend(Protocol):
-    """Somebody who answers a judge's questions: a chat model, or MLflow's own judges."""
-
-    @property
-    def identity(self) -> str:
-        """What tells it from another one: the model, and all its parameters."""
-        ...
-
-    async def ask(self, question: Question) -> Verdict:
-        """Answer a question; a failure is a verdict with an error, never an exception."""
-        ...
-
-
-class RememberingJudge:
-    """Asks each question once: what was asked in this run, or is in the cache, is not asked again.
-
-    Two that ask the same at the same time wait for one answer. A question that was not answered is
-    forgotten, so that it can be asked again.
+def resolve_backend(
+    judge: Any, cache: str | Path | None = None, *, max_concurrency: int = 32
+) -> JudgeBackend:
+    """Return the backend for a judge model.
 
     Args:
-        judge: Who answers.
-        cache: Where verdicts outlive the run; None keeps them for this run only.
+        judge: A LangChain chat model; a serving endpoint (``"endpoints:/name"`` or
+            ``"databricks:/name"``); or an MLflow model URI (``"openai:/gpt-4.1-mini"``, or
+            ``"databricks"``), which selects MLflow's own judges.
+        cache: Path of the file that stores verdicts; None: they are kept in memory.
+        max_concurrency: Maximum number of concurrent requests.
+
+    Raises:
+        ConfigurationError: `judge` is none of these, or the cache cannot be used.
+    """
+    stored = JudgeCache(cache) if cache is not None else None
+    return CachingBackend(_backend(judge, max_concurrency), stored)
+
+
+class CachingBackend:
+    """Answer each request once: repeated ones are answered from memory or from the cache.
+
+    Concurrent equal requests share one call. Failures are not remembered.
+
+    Args:
+        backend: Answers the requests that are not cached.
+        cache: Stores verdicts beyond the run; None: none.
     """
 
-    def __init__(self, judge: JudgeBackend, cache: JudgeCache | None = None) -> None:
-        self._judge = judge
+    def __init__(self, backend: JudgeBackend, cache: JudgeCache | None = None) -> None:
+        self._backend = backend
         self._cache = cache
-        self._asked: dict[str, asyncio.Task[Verdict]] = {}
+        self._verdicts: dict[str, asyncio.Task[Verdict]] = {}
 
     @property
     def identity(self) -> str:
         """See `JudgeBackend.identity`."""
-        return self._judge.identity
+        return self._backend.identity
 
-    async def ask(self, question: Question) -> Verdict:
-        """See `JudgeBackend.ask`."""
-        told = f"{self.identity}\n{question}".encode("utf-8", "surrogatepass")
-        key = hashlib.sha256(told).hexdigest()
-        asked = self._asked.get(key)
-        if asked is not None:
-            return _known_already(await asyncio.shield(asked))
-        asking = self._asked[key] = asyncio.ensure_future(self._find(key, question))
-        # Shielded: one row that is cancelled must not take the answer from the others.
-        verdict = await asyncio.shield(asking)
+    async def judge(self, request: JudgeRequest) -> Verdict:
+        """See `JudgeBackend.judge`."""
+        text = f"{self.identity}\n{request.canonical_json()}".encode("utf-8", "surrogatepass")
+        key = hashlib.sha256(text).hexdigest()
+        task = self._verdicts.get(key)
+        if task is not None:
+            verdict = await asyncio.shield(task)
+            return replace(verdict, usage=JudgeUsage(cached=1 if verdict.error is None else 0))
+        task = self._verdicts[key] = asyncio.ensure_future(self._load_or_call(key, request))
+        # Shielded: the cancellation of one row must not cancel the verdict of the others.
+        verdict = await asyncio.shield(task)
         if verdict.error is not None:
-            self._asked.pop(key, None)
+            self._verdicts.pop(key, None)
         return verdict
 
-    async def _find(self, key: str, question: Question) -> Verdict:
+    async def _load_or_call(self, key: str, request: JudgeRequest) -> Verdict:
         if self._cache is None:
-            return await self._judge.ask(question)
+            return await self._backend.judge(request)
         stored = await asyncio.to_thread(self._cache.get, key)
         if stored is not None:
-            value, rationale, judged_by, prompt_version = stored
-            return Verdict(
-                value=value,
-                rationale=rationale,
-                usage=JudgeUsage(cached=1),
-                judged_by=judged_by,
-                prompt_version=prompt_version,
-            )
-        verdict = await self._judge.ask(question)
+            return replace(stored, usage=JudgeUsage(cached=1))
+        verdict = await self._backend.judge(request)
         if verdict.value is not None:
-            row = (verdict.value, verdict.rationale, verdict.judged_by, verdict.prompt_version)
-            await asyncio.to_thread(self._cache.put, key, row)
+            await asyncio.to_thread(self._cache.put, key, verdict)
         return verdict
 
 
-def _known_already(verdict: Verdict) -> Verdict:
-    cached = 1 if verdict.error is None else 0
-    return replace(verdict, usage=JudgeUsage(cached=cached))
+def _backend(judge: Any, max_concurrency: int) -> JudgeBackend:
+    if isinstance(judge, BaseChatModel):
+        return ChatBackend(judge, max_concurrency=max_concurrency)
+    if isinstance(judge, str):
+        scheme, _, name = judge.partition(":/")
+        if name and scheme in _ENDPOINT_SCHEMES:
+            from langchain_dbx_eval.chat_models import ChatDatabricks
+
+            model = ChatDatabricks(model=name.strip("/"), temperature=0.0)
+            return ChatBackend(model, max_concurrency=max_concurrency)
+        if (scheme and name) or judge == "databricks":
+            return MlflowBackend(judge, max_concurrency=max_concurrency)
+    msg = (
+        f"judge={judge!r} is not a supported judge. Pass a LangChain chat model such as "
+        "ChatDatabricks(…), an endpoint such as 'endpoints:/my-chat', or an MLflow model URI such "
+        "as 'openai:/gpt-4.1-mini'."
+    )
+    raise ConfigurationError(msg)

@@ -1,4 +1,4 @@
-"""Verdicts on disk, so that a run over the same answers asks no judge again."""
+"""Verdicts stored on disk, so that a repeated run calls no judge model again."""
 
 from __future__ import annotations
 
@@ -7,30 +7,27 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.scoring.judges.protocol import Verdict
 
-__all__ = ["CachedVerdict", "JudgeCache"]
-
-CachedVerdict: TypeAlias = tuple[str | float, str | None, str, str]
-"""Rating, rationale, who judged, and by which text."""
+__all__ = ["JudgeCache"]
 
 _logger = logging.getLogger(__name__)
-_BUSY_SECONDS = 30.0
+_BUSY_TIMEOUT_S = 30.0
 
 
 class JudgeCache:
-    """A SQLite file of verdicts by key; several processes may use it at once.
+    """SQLite file of verdicts by key, which several processes may share.
 
-    It holds keys (hashes) and verdicts: nothing of what was judged but what rationales quote. Where
-    the file fails in the middle of a run (a full disk), that is logged, and judging goes on.
+    It stores keys (hashes) and verdicts; of the judged texts only what a rationale quotes. If the
+    file fails during a run (a full disk), the failure is logged and the verdict is not stored.
 
     Args:
-        path: The file; it is made, with its folder, where there is none.
+        path: The file; it is created, with its folder, if missing.
 
     Raises:
-        ConfigurationError: The file cannot be made, or is something else than such a cache.
+        ConfigurationError: The file cannot be created, or is not such a cache.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -39,40 +36,49 @@ class JudgeCache:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._open() as database:
                 database.execute("PRAGMA journal_mode=WAL")
-                # `value` without a type keeps a number a number and a text a text.
+                # `value` has no type, so that SQLite keeps numbers and texts as they are.
                 database.execute(
                     "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, value, "
                     "rationale TEXT, judged_by TEXT, prompt_version TEXT)"
                 )
         except (OSError, sqlite3.Error) as error:
             msg = (
-                f"judge_cache={str(path)!r} cannot be used: {error}. Give the path of a file that "
-                "this package has made, or of one that is not there yet."
+                f"judge_cache={str(path)!r} cannot be used: {error}. Pass the path of a cache that "
+                "this package created, or of a new file."
             )
             raise ConfigurationError(msg) from error
 
-    def get(self, key: str) -> CachedVerdict | None:
-        """The verdict under a key, where there is one."""
+    def get(self, key: str) -> Verdict | None:
+        """Return the verdict with this key; None if there is none."""
         query = "SELECT value, rationale, judged_by, prompt_version FROM verdicts WHERE key = ?"
-        rows: list[CachedVerdict] = []
-        with self._logged(), self._open() as database:
-            rows = database.execute(query, (key,)).fetchall()
-        return rows[0] if rows else None
+        row = None
+        with self._log_failure(), self._open() as database:
+            row = database.execute(query, (key,)).fetchone()
+        if row is None:
+            return None
+        value, rationale, judge_model, prompt_version = row
+        return Verdict(
+            value=value,
+            rationale=rationale,
+            judge_model=judge_model,
+            prompt_version=prompt_version,
+        )
 
-    def put(self, key: str, verdict: CachedVerdict) -> None:
-        """Keep a verdict under a key."""
-        with self._logged(), self._open() as database:
+    def put(self, key: str, verdict: Verdict) -> None:
+        """Store a verdict under a key."""
+        values = (verdict.value, verdict.rationale, verdict.judge_model, verdict.prompt_version)
+        with self._log_failure(), self._open() as database:
             statement = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)"
-            database.execute(statement, (key, *verdict))
+            database.execute(statement, (key, *values))
 
     @contextmanager
-    def _logged(self) -> Iterator[None]:
+    def _log_failure(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            _logger.warning("judge_cache=%s failed: %s. Judging goes on.", self._path, error)
+            _logger.warning("judge_cache=%s failed: %s. Judging continues.", self._path, error)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as database, database:
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)) as database, database:
             yield database

@@ -1,4 +1,4 @@
-"""A LangChain chat model as the judge."""
+"""A LangChain chat model as judge model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
@@ -22,38 +23,38 @@ from langchain_dbx_eval._internal.retry import (
 )
 from langchain_dbx_eval.errors import DatabricksError
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
-from langchain_dbx_eval.scoring.judges.backend import Verdict
-from langchain_dbx_eval.scoring.judges.parsing import Reading, read_object, read_text
-from langchain_dbx_eval.scoring.judges.prompt import Question, answer_schema, repair_messages
+from langchain_dbx_eval.scoring.judges.parsing import ParsedVerdict, parse_object, parse_text
+from langchain_dbx_eval.scoring.judges.prompt import answer_schema, repair_messages
+from langchain_dbx_eval.scoring.judges.protocol import JudgeRequest, Verdict
 from langchain_dbx_eval.scoring.judges.scales import Scale
 
-__all__ = ["ChatJudge"]
+__all__ = ["ChatBackend"]
 
 _logger = logging.getLogger(__name__)
 _TRANSIENT_STATUS = {408, 409, 500, 502, 503, 504}
-# Where these come back, asking without a schema would only be refused again.
+# Errors that a call without a schema would meet again.
 _NOT_ABOUT_SCHEMAS = {401, 403, 404, 429, *_TRANSIENT_STATUS}
-_SHOWN = 200
+_MAX_QUOTED = 200
 
 
 class _Answer(NamedTuple):
     text: str
-    reading: Reading | None
+    parsed: ParsedVerdict | None
     usage: JudgeUsage
 
 
-class ChatJudge:
-    """Asks a chat model, and reads its answer.
+class ChatBackend:
+    """Judge backend that calls a chat model and parses its answer.
 
-    A model that can be held to a schema is; where it cannot, or the endpoint refuses, its text is
-    read. An answer that cannot be read is asked for once more, and is then an error.
+    It requests structured output if the model and its endpoint support it, and parses the text
+    otherwise. An answer that cannot be parsed is requested once more, and is then an error.
 
     Args:
         model: Any LangChain chat model.
-        max_concurrency: How many questions are with the model at once; fewer while it answers 429,
-            and what it refused is asked again.
-        max_retries: How often a call that failed for the moment is made again, where the model's
-            own client does not do so.
+        max_concurrency: Maximum number of concurrent requests. It is lowered while the endpoint
+            answers 429, and the rejected requests are repeated.
+        max_retries: Retries of a call that failed with a transient error, for models whose client
+            does not retry itself.
     """
 
     def __init__(
@@ -62,9 +63,9 @@ class ChatJudge:
         self._model = model
         self._limiter = AdaptiveLimiter(max_concurrency)
         self._policy = RetryPolicy(max_retries, is_retryable=_is_transient)
-        self._takes_schema = True
-        self._held: dict[Scale, Runnable[Any, Any]] = {}
-        self._name = _name(model)
+        self._supports_schema = True
+        self._structured_models: dict[Scale, Runnable[Any, Any]] = {}
+        self._name = str(model._get_ls_params().get("ls_model_name") or model.get_name())
         self.identity = json.dumps(
             [type(model).__qualname__, self._name, model._identifying_params],
             sort_keys=True,
@@ -72,44 +73,46 @@ class ChatJudge:
         )
         """The model's class, name and parameters."""
 
-    async def ask(self, question: Question) -> Verdict:
-        """See `JudgeBackend.ask`."""
-        who: dict[str, Any] = {
-            "judged_by": self._name,
-            "prompt_version": question.prompt.version,
-        }
+    async def judge(self, request: JudgeRequest) -> Verdict:
+        """See `JudgeBackend.judge`."""
         loop = asyncio.get_running_loop()
-        # A client that is refused, and patient, tells it here; each question has its own task.
+        # Clients that retry 429 themselves report it here. The variable is set for this request
+        # only: each one has its own task.
         retry_listener.set(lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error))
         await self._limiter.acquire()
         started = time.perf_counter()
         try:
-            reading, usage, error = await self._judge(question)
+            verdict = await self._verdict(request)
         except Exception as failure:
-            # The verdict of one row fails, not the run; its text is in the error's column.
-            reading, usage, error = None, JudgeUsage(), f"{type(failure).__name__}: {failure}"
+            # The error of one row, not of the run.
+            verdict = Verdict(error=f"{type(failure).__name__}: {failure}")
         finally:
             self._limiter.release()
-        usage += JudgeUsage(seconds=time.perf_counter() - started)
-        if reading is None:
-            return Verdict(error=error, usage=usage, **who)
-        return Verdict(value=reading.value, rationale=reading.rationale, usage=usage, **who)
-
-    async def _judge(self, question: Question) -> tuple[Reading | None, JudgeUsage, str | None]:
-        scale = question.prompt.scale
-        asked = question.prompt.messages(question.inputs)
-        first = await self._answer(asked, scale)
-        if first.reading is not None:
-            return first.reading, first.usage, None
-        second = await self._answer(repair_messages(asked, first.text, scale), scale)
-        error = (
-            f"No verdict can be read from the judge's answer, asked twice: {self._name} wrote "
-            f"{second.text[:_SHOWN]!r}"
+        return replace(
+            verdict,
+            usage=verdict.usage + JudgeUsage(seconds=time.perf_counter() - started),
+            judge_model=self._name,
+            prompt_version=request.spec.version,
         )
-        return second.reading, first.usage + second.usage, error
+
+    async def _verdict(self, request: JudgeRequest) -> Verdict:
+        scale = request.spec.scale
+        messages = request.messages()
+        answer = await self._answer(messages, scale)
+        usage = answer.usage
+        if answer.parsed is None:
+            answer = await self._answer(repair_messages(messages, answer.text, scale), scale)
+            usage += answer.usage
+        if answer.parsed is None:
+            error = (
+                "No verdict could be parsed from the judge's answer after 2 attempts: "
+                f"{self._name} answered {answer.text[:_MAX_QUOTED]!r}"
+            )
+            return Verdict(error=error, usage=usage)
+        return Verdict(value=answer.parsed.value, rationale=answer.parsed.rationale, usage=usage)
 
     async def _answer(self, messages: list[BaseMessage], scale: Scale) -> _Answer:
-        structured = self._structured(scale)
+        structured = self._structured_model(scale)
         if structured is None:
             return await self._text_answer(messages, scale)
         try:
@@ -117,32 +120,33 @@ class ChatJudge:
         except Exception as error:
             if getattr(error, "status_code", None) in _NOT_ABOUT_SCHEMAS:
                 raise
-            plain = await self._text_answer(messages, scale)
-            # It answers without a schema what it refused with one: a schema is what it cannot take.
-            self._takes_schema = False
-            _logger.info("%s takes no schema (%s); its text is read.", self._name, error)
-            return plain
+            text_answer = await self._text_answer(messages, scale)
+            # The same request succeeds without a schema, so the schema was the cause.
+            self._supports_schema = False
+            _logger.info("%s rejects schemas (%s): parsing its text instead.", self._name, error)
+            return text_answer
         message = answer["raw"]
-        reading = read_object(answer["parsed"], scale) or read_text(message.text, scale)
-        # A model that calls a tool writes no text; what it wrote instead is to be told.
+        parsed = parse_object(answer["parsed"], scale) or parse_text(message.text, scale)
+        # A tool call has no text: quote its arguments if they cannot be parsed.
         text = message.text or json.dumps(answer["parsed"], default=str)
-        return _Answer(text, reading, _usage(message))
+        return _Answer(text, parsed, _usage(message))
 
     async def _text_answer(self, messages: list[BaseMessage], scale: Scale) -> _Answer:
         message = await self._call(self._model, messages)
-        return _Answer(message.text, read_text(message.text, scale), _usage(message))
+        return _Answer(message.text, parse_text(message.text, scale), _usage(message))
 
-    def _structured(self, scale: Scale) -> Runnable[Any, Any] | None:
-        if not self._takes_schema:
+    def _structured_model(self, scale: Scale) -> Runnable[Any, Any] | None:
+        if not self._supports_schema:
             return None
-        if scale not in self._held:
-            schema = answer_schema(scale)
+        if scale not in self._structured_models:
             try:
-                self._held[scale] = self._model.with_structured_output(schema, include_raw=True)
-            except Exception:  # NotImplementedError in langchain-core; others raise as they like
-                self._takes_schema = False
+                self._structured_models[scale] = self._model.with_structured_output(
+                    answer_schema(scale), include_raw=True
+                )
+            except Exception:  # NotImplementedError in langchain-core; other classes raise others
+                self._supports_schema = False
                 return None
-        return self._held[scale]
+        return self._structured_models[scale]
 
     async def _call(self, model: Runnable[Any, Any], messages: list[BaseMessage]) -> Any:
         while True:
@@ -159,20 +163,15 @@ class ChatJudge:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether a call may succeed when it is made again, and nobody has done so yet."""
+    """Whether to retry an error that neither our own clients nor the limiter retry."""
     if isinstance(error, DatabricksError) or rate_limit_error(error) is not None:
-        return False  # our own clients have retried already; the limiter handles 429
+        return False
     return is_transient(error) or status_of(error) in _TRANSIENT_STATUS
-
-
-def _name(model: BaseChatModel) -> str:
-    told = model._get_ls_params()
-    return str(told.get("ls_model_name") or model.get_name())
 
 
 def _usage(message: AIMessage) -> JudgeUsage:
     tokens = message.usage_metadata
-    # OpenRouter and LiteLLM tell the price of a call here, in US dollars.
+    # OpenRouter and LiteLLM report the price of a call here, in US dollars.
     price = (message.response_metadata.get("token_usage") or {}).get("cost")
     return JudgeUsage(
         calls=1,

@@ -1,68 +1,81 @@
-"""What a judge is shown of a row, by name."""
+"""The inputs that a judge model is shown, read from a row by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from langchain_dbx_eval.scoring.context import ScoringContext
-from langchain_dbx_eval.scoring.judges.prompt import JudgeInputs
 
-__all__ = ["MATERIAL", "GatheredInputs", "gather"]
+__all__ = [
+    "EXPECTED",
+    "PROMPT_VARIABLES",
+    "Guidelines",
+    "JudgeInputs",
+    "gather_inputs",
+    "guideline_groups",
+]
 
+JudgeInputs: TypeAlias = Mapping[str, str | Sequence[str]]
+"""Inputs by name: one text or several."""
 
-@dataclass(frozen=True)
-class GatheredInputs:
-    """What a row has of what a judge needs.
+Guidelines: TypeAlias = Mapping[str, Sequence[str]]
+"""Guidelines by the name of their group; the name of an unnamed group is empty."""
 
-    Attributes:
-        inputs: What it has, by name.
-        lacking: What it lacks, in words; empty where it has everything.
-    """
+PROMPT_VARIABLES = (
+    "request",
+    "response",
+    "retrieved_context",
+    "expected_facts",
+    "expected_response",
+)
+"""Inputs that the instructions of a `PromptJudge` may name."""
 
-    inputs: JudgeInputs
-    lacking: str = ""
-
-
-def _expected(context: ScoringContext) -> JudgeInputs:
-    """The expected facts; where there are none, the expected response."""
-    if context.record.expected_facts:
-        return {"expected_facts": context.record.expected_facts}
-    return _named("expected_response", context.record.expected_response)
-
-
-def _named(name: str, value: str | list[str] | None) -> JudgeInputs:
-    # An empty answer is an answer, and a bad one: a judge has to see it.
-    return {} if value is None or value == [] else {name: value}
-
-
-_FINDERS = {
-    "request": lambda context: _named("request", context.request_text),
-    "response": lambda context: _named("response", context.response_text),
-    "retrieved_context": lambda context: _named("retrieved_context", context.retrieved_texts),
-    "expected_facts": lambda context: _named("expected_facts", context.record.expected_facts),
-    "expected_response": lambda context: _named(
-        "expected_response", context.record.expected_response
-    ),
-    "expected_facts or expected_response": _expected,
-}
-
-MATERIAL = tuple(name for name in _FINDERS if " " not in name)
-"""What a prompt-template judge may ask for, as ``{request}`` and the like."""
+EXPECTED = "expected_facts or expected_response"
+"""The expected facts; if there are none, the expected response."""
 
 
-def gather(context: ScoringContext, needs: Iterable[str]) -> GatheredInputs:
-    """Find what a judge needs in a row.
+def gather_inputs(context: ScoringContext, names: Iterable[str]) -> tuple[dict[str, Any], str]:
+    """Read inputs from a row.
 
     Args:
         context: The row.
-        needs: The names of what it needs.
+        names: Names of `PROMPT_VARIABLES`, ``guidelines`` or `EXPECTED`.
+
+    Returns:
+        The inputs that the row has: a text, several texts, or (``guidelines``) texts by group; and
+        the names of the missing ones, joined by "and".
     """
-    found: dict[str, str | list[str]] = {}
-    lacking: list[str] = []
-    for need in needs:
-        part = _FINDERS[need](context)
-        found.update(part)  # type: ignore[arg-type]
-        if not part:
-            lacking.append(need)
-    return GatheredInputs(found, " and ".join(lacking))
+    inputs: dict[str, Any] = {}
+    missing = []
+    for name in names:
+        # An empty response is an input: the judge has to rate it.
+        found = {k: v for k, v in _READERS[name](context).items() if v not in (None, [], {})}
+        inputs |= found
+        if not found:
+            missing.append(name)
+    return inputs, " and ".join(missing)
+
+
+def guideline_groups(guidelines: Guidelines | Sequence[str] | None) -> Guidelines:
+    """Return the non-empty groups of guidelines; a list is one unnamed group."""
+    groups = guidelines if isinstance(guidelines, Mapping) else {"": guidelines or ()}
+    return {str(name): list(rules) for name, rules in groups.items() if rules}
+
+
+def _expected(context: ScoringContext) -> dict[str, Any]:
+    record = context.record
+    if record.expected_facts:
+        return {"expected_facts": record.expected_facts}
+    return {"expected_response": record.expected_response}
+
+
+_READERS: dict[str, Callable[[ScoringContext], dict[str, Any]]] = {
+    "request": lambda context: {"request": context.request_text},
+    "response": lambda context: {"response": context.response_text},
+    "retrieved_context": lambda context: {"retrieved_context": context.retrieved_texts},
+    "expected_facts": lambda context: {"expected_facts": context.record.expected_facts},
+    "expected_response": lambda context: {"expected_response": context.record.expected_response},
+    EXPECTED: _expected,
+    "guidelines": lambda context: {"guidelines": guideline_groups(context.record.guidelines)},
+}

@@ -1,8 +1,8 @@
-"""Reads a verdict from what a judge's model wrote, and never makes one up.
+"""Parsing of a judge model's answer, which never guesses a verdict.
 
-Models are told to write one JSON object. Small ones wrap it in prose or a code fence, think aloud
-first, quote with the wrong quotes, or write ``Rating: yes``. What states one rating is read; what
-states none, or two different ones, is not a verdict.
+The prompt requests one JSON object. Small models wrap it in prose or a code fence, write their
+reasoning first, use the wrong quotes, or write ``Rating: yes``. An answer that states exactly one
+rating is parsed; one that states none, or several different ones, has no verdict.
 """
 
 from __future__ import annotations
@@ -15,128 +15,128 @@ from typing import Any, NamedTuple
 
 from langchain_dbx_eval.scoring.judges.scales import Scale
 
-__all__ = ["Reading", "read_object", "read_text"]
+__all__ = ["ParsedVerdict", "parse_object", "parse_text"]
 
 _RATING_KEYS = ("rating", "verdict", "result")
 _RATIONALE_KEYS = ("rationale", "reason", "reasoning", "explanation")
-# Reasoning models think first, and weigh both answers while they do.
-_THOUGHTS = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_UNENDED_THOUGHTS = re.compile(r"<(think|thinking|reasoning)>.*", re.DOTALL | re.IGNORECASE)
+# Reasoning models weigh both ratings before they answer.
+_REASONING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_OPEN_REASONING = re.compile(r"<(think|thinking|reasoning)>.*", re.DOTALL | re.IGNORECASE)
 _DECORATION = " \t\"'`*_\u201c\u201d\u2018\u2019"
 # "rating": yes, **Rating**: "no", rating = 4 (to the end of its line, or to a comma or brace).
-_LINE = re.compile(
+_RATING_LINE = re.compile(
     r"^[^\w\n]*(rating|verdict|result)[\"'`*_ \t]*[:=\uff1a](?P<value>[^,;}\n]*)"
     r"(?P<end>[,;}\n]|\Z)",
     re.IGNORECASE | re.MULTILINE,
 )
-# The same anywhere, for an answer whose JSON is broken.
-_LOOSE = re.compile(
+# The same anywhere in a line, for answers with broken JSON.
+_RATING_ANYWHERE = re.compile(
     r"(?:rating|verdict|result)[\"'`*_ \t]*[:=\uff1a]\s*[\"'`*_]*(?P<value>[\w.+-]+)", re.IGNORECASE
 )
-_REASON_LINE = re.compile(
+_RATIONALE_LINE = re.compile(
     r"^[^\w\n]*(?:rationale|reason|reasoning|explanation)[\"'`*_ \t]*[:=\uff1a](?P<value>.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-_MOST_NESTED = 20
+_MAX_DEPTH = 20
 
 
-class Reading(NamedTuple):
-    """A verdict that was read.
+class ParsedVerdict(NamedTuple):
+    """A verdict that an answer states.
 
     Attributes:
         value: The rating, on the judge's scale.
-        rationale: Why, where it says why.
+        rationale: The explanation; None if there is none.
     """
 
     value: str | float
     rationale: str | None
 
 
-def read_object(answer: Any, scale: Scale) -> Reading | None:
-    """Read the object that a structured answer is.
+def parse_object(answer: Any, scale: Scale) -> ParsedVerdict | None:
+    """Parse a structured answer.
 
     Args:
-        answer: The parsed answer.
-        scale: What the judge may answer.
+        answer: Decoded JSON: an object, or a list of objects.
+        scale: The allowed ratings.
 
     Returns:
-        The verdict; None where the object states none, or several different ones.
+        The verdict; None if the object states no rating, or several different ones.
     """
     stated = [
         (value, found)
         for found in _objects(answer)
         for key, raw in found.items()
         if (name := str(key).lower()) in _RATING_KEYS
-        # The other keys may as well hold something else than the rating.
-        if (value := scale.read(raw)) is not None or name == "rating"
+        # An invalid `rating` counts as stated; the other keys may contain something else.
+        if (value := scale.parse(raw)) is not None or name == "rating"
     ]
     values = {value for value, _ in stated}
     if len(values) != 1 or (value := values.pop()) is None:
         return None
-    return Reading(value, _writable(_rationale(stated[0][1])))
+    return ParsedVerdict(value, _without_surrogates(_rationale(stated[0][1])))
 
 
-def read_text(text: str, scale: Scale) -> Reading | None:
-    """Read what a model wrote.
+def parse_text(text: str, scale: Scale) -> ParsedVerdict | None:
+    """Parse an answer in text form.
 
     Args:
-        text: All of it.
-        scale: What the judge may answer.
+        text: The complete answer.
+        scale: The allowed ratings.
 
     Returns:
-        The verdict; None where the text states none, or several different ones.
+        The verdict; None if the text states no rating, or several different ones.
     """
-    text = _UNENDED_THOUGHTS.sub("", _THOUGHTS.sub("", text)).strip()
-    objects, whole = _json_objects(text)
-    if not any(_states_a_rating(found) for found in objects):
-        return _read_lines(text, scale) or _read_bare(text, scale)
-    reading = read_object(objects, scale)
-    if reading is None or whole:
-        return reading
-    # An object within a broken one may be a quotation: all that the text states must agree with it.
-    loose = {scale.read(stated["value"].strip("_.")) for stated in _LOOSE.finditer(text)}
-    return reading if loose == {reading.value} else None
+    text = _OPEN_REASONING.sub("", _REASONING.sub("", text)).strip()
+    objects, all_valid = _json_objects(text)
+    if not any(_has_rating_key(found) for found in objects):
+        return _parse_lines(text, scale) or _parse_bare_rating(text, scale)
+    verdict = parse_object(objects, scale)
+    if verdict is None or all_valid:
+        return verdict
+    # An object within a broken one may be a quotation: accept it only if every rating agrees.
+    ratings = {scale.parse(m["value"].strip("_.")) for m in _RATING_ANYWHERE.finditer(text)}
+    return verdict if ratings == {verdict.value} else None
 
 
-def _read_lines(text: str, scale: Scale) -> Reading | None:
-    lines = list(_LINE.finditer(text))
-    stated = [scale.read(line["value"].strip(_DECORATION + ".")) for line in lines]
-    if not stated or None in stated or len(set(stated)) != 1:
+def _parse_lines(text: str, scale: Scale) -> ParsedVerdict | None:
+    lines = list(_RATING_LINE.finditer(text))
+    ratings = [scale.parse(line["value"].strip(_DECORATION + ".")) for line in lines]
+    if not ratings or (rating := ratings[0]) is None or len(set(ratings)) != 1:
         return None
-    if len(lines) != len(_LOOSE.findall(text)):
-        return None  # another rating stands within a line
-    if lines[-1]["end"] == "" and not _ends_whole(text, lines[-1]["value"]):
+    if len(lines) != len(_RATING_ANYWHERE.findall(text)):
+        return None  # a line contains another rating
+    if lines[-1]["end"] == "" and _is_truncated(text, lines[-1]["value"]):
         return None
-    reason = _REASON_LINE.search(text)
-    told = reason["value"].strip().rstrip(",").strip(_DECORATION) if reason else text
-    return Reading(stated[0], _writable(told) or None)  # type: ignore[arg-type]
+    match = _RATIONALE_LINE.search(text)
+    rationale = match["value"].strip().rstrip(",").strip(_DECORATION) if match else text
+    return ParsedVerdict(rating, _without_surrogates(rationale) or None)
 
 
-def _ends_whole(text: str, value: str) -> bool:
-    """Whether the text's last value is whole: an object that was cut off may have said more."""
-    quoted = value.strip()
-    inside_object = text.count("{") > text.count("}")
-    return not inside_object or (len(quoted) > 1 and quoted[0] == quoted[-1] in "\"'")
+def _is_truncated(text: str, last_value: str) -> bool:
+    """Whether the text ends within an object and its last value may be incomplete."""
+    value = last_value.strip()
+    is_quoted = len(value) > 1 and value[0] == value[-1] in "\"'"
+    return text.count("{") > text.count("}") and not is_quoted
 
 
-def _read_bare(text: str, scale: Scale) -> Reading | None:
-    value = scale.read(text.strip(_DECORATION + ".!\n"))
-    return None if value is None else Reading(value, None)
+def _parse_bare_rating(text: str, scale: Scale) -> ParsedVerdict | None:
+    value = scale.parse(text.strip(_DECORATION + ".!\n"))
+    return None if value is None else ParsedVerdict(value, None)
 
 
-def _states_a_rating(found: Any) -> bool:
+def _has_rating_key(found: Any) -> bool:
     return any(str(key).lower() in _RATING_KEYS for one in _objects(found) for key in one)
 
 
 def _rationale(found: dict[Any, Any]) -> str | None:
-    named = {str(key).lower(): value for key, value in found.items()}
-    told = next((named[key] for key in _RATIONALE_KEYS if named.get(key)), None)
-    return told if told is None or isinstance(told, str) else json.dumps(told, default=str)
+    lowered = {str(key).lower(): value for key, value in found.items()}
+    value = next((lowered[key] for key in _RATIONALE_KEYS if lowered.get(key)), None)
+    return value if value is None or isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _objects(value: Any, depth: int = 0) -> Iterator[dict[Any, Any]]:
-    """Every object within a value, itself included."""
-    if depth > _MOST_NESTED:
+    """Yield every object within a value, itself included."""
+    if depth > _MAX_DEPTH:
         return
     if isinstance(value, dict):
         yield value
@@ -145,48 +145,48 @@ def _objects(value: Any, depth: int = 0) -> Iterator[dict[Any, Any]]:
         yield from _objects(item, depth + 1)
 
 
-def _writable(text: str | None) -> str | None:
-    """The text without lone surrogates: JSON may hold them, but no store takes them."""
+def _without_surrogates(text: str | None) -> str | None:
+    # JSON may contain lone surrogates, which SQLite and MLflow reject.
     return text if text is None else text.encode("utf-8", "replace").decode()
 
 
 def _json_objects(text: str) -> tuple[list[Any], bool]:
-    """The objects in a text, from left to right; and whether each ``{`` outside them opens one."""
-    # Models put line breaks into their strings.
-    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_without_contradiction)
+    """Return the objects in a text, and whether each ``{`` outside of them begins an object."""
+    # Not strict: models write line breaks into strings.
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_unique_keys)
     objects: list[Any] = []
-    whole = True
-    at = text.find("{")
-    while at >= 0:
+    all_valid = True
+    start = text.find("{")
+    while start >= 0:
         try:
-            found, end = decoder.raw_decode(text, at)
+            found, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            found, end = _python_object(text, at)
+            found, end = _python_dict(text, start)
         if found is None:
-            whole = False
+            all_valid = False
         else:
             objects.append(found)
-        at = text.find("{", end)
-    return objects, whole
+        start = text.find("{", end)
+    return objects, all_valid
 
 
-def _without_contradiction(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's keys and values; one that says two things under one key is not an object."""
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; raise ValueError if a key has two different values."""
     found = dict(pairs)
     if any(found[key] != value for key, value in pairs):
-        raise ValueError(f"{pairs} holds a key twice")
+        raise ValueError(f"{pairs} has a key with two values")
     return found
 
 
-def _python_object(text: str, at: int) -> tuple[dict[Any, Any] | None, int]:
-    """An object written as Python's dict, as models that quote with ``'`` do."""
-    end = text.find("}", at) + 1
+def _python_dict(text: str, start: int) -> tuple[dict[Any, Any] | None, int]:
+    """Parse a Python dict, as written by models that quote with ``'``."""
+    end = text.find("}", start) + 1
     try:
-        tree = ast.parse(text[at:end], mode="eval").body
+        tree = ast.parse(text[start:end], mode="eval").body
         if not isinstance(tree, ast.Dict):
-            return None, at + 1
+            return None, start + 1
         keys = [ast.literal_eval(key) for key in tree.keys if key is not None]
         values = [ast.literal_eval(value) for value in tree.values]
-        return _without_contradiction(list(zip(keys, values, strict=True))), end
+        return _unique_keys(list(zip(keys, values, strict=True))), end
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None, at + 1
+        return None, start + 1

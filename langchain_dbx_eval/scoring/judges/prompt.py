@@ -1,21 +1,21 @@
-"""What a judge's model is told: the question, what to judge by, and how to answer."""
+"""The conversation with a judge model: system prompt, inputs, answer format and repair.
+
+A changed text changes the keys of the judge cache, and the agreement that
+``benchmarks/judge_agreement.py`` measures.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from langchain_dbx_eval.scoring.judges.scales import Scale, YesNo
+from langchain_dbx_eval.scoring.judges.inputs import JudgeInputs
+from langchain_dbx_eval.scoring.judges.scales import Scale
 
-__all__ = ["JudgeInputs", "JudgePrompt", "Question", "answer_schema", "repair_messages"]
-
-JudgeInputs: TypeAlias = Mapping[str, str | Sequence[str]]
-"""What a judge is shown, by name: a text, or several."""
+__all__ = ["answer_schema", "judge_messages", "repair_messages"]
 
 _ROLE = (
     "You judge the work of an AI application. Judge only what is asked below, by what is shown to "
@@ -26,84 +26,52 @@ _ROLE = (
 _FORMAT = (
     "Think about the reasons first, then decide. Answer with one JSON object and nothing else. It "
     'has two keys: "rationale", two or three sentences that say why, and then "rating", which is '
-    "{words}."
+    "{ratings}."
 )
 _REPAIR = (
     "That could not be read. Give the same judgement again as one JSON object, with nothing before "
-    'or after it: the key "rationale" holds a text, the key "rating" holds {words}.'
+    'or after it: the key "rationale" holds a text, the key "rating" holds {ratings}.'
 )
 
 
-@dataclass(frozen=True)
-class JudgePrompt:
-    """The text of a judge.
+def judge_messages(task: str, scale: Scale, inputs: JudgeInputs) -> list[BaseMessage]:
+    """Return the conversation that requests a verdict.
 
-    Attributes:
-        judge: The judge's name.
-        version: The text's version. It is part of every assessment and of the cache's key, so it
-            changes with every change of the text.
-        task: What is asked, and what each answer means.
-        scale: What the judge may answer.
+    Args:
+        task: `JudgeSpec.prompt`.
+        scale: The allowed ratings.
+        inputs: Inputs by name, in the order in which they are shown.
     """
-
-    judge: str
-    version: str
-    task: str
-    scale: Scale = field(default_factory=YesNo)
-
-    def messages(self, inputs: JudgeInputs) -> list[BaseMessage]:
-        """The conversation that asks for a verdict.
-
-        Args:
-            inputs: What to judge by, in the order in which it is shown.
-        """
-        rules = _FORMAT.format(words=self.scale.words)
-        material = "\n\n".join(_block(name, value) for name, value in inputs.items())
-        return [SystemMessage(f"{_ROLE}\n\n{self.task}\n\n{rules}"), HumanMessage(material)]
+    answer_format = _FORMAT.format(ratings=scale.description)
+    blocks = "\n\n".join(_block(name, value) for name, value in inputs.items())
+    return [SystemMessage(f"{_ROLE}\n\n{task}\n\n{answer_format}"), HumanMessage(blocks)]
 
 
-@dataclass(frozen=True)
-class Question:
-    """One question to a judge: its text, and what to judge by."""
-
-    prompt: JudgePrompt
-    inputs: JudgeInputs
-
-    def __str__(self) -> str:
-        """The question as canonical JSON, which is what a cache knows it by.
-
-        It holds all that the model is told, so a text that has changed is another question even
-        where its version was forgotten.
-        """
-        told = [message.content for message in self.prompt.messages(self.inputs)]
-        return json.dumps([self.prompt.judge, self.prompt.version, told], ensure_ascii=False)
+def repair_messages(messages: list[BaseMessage], answer: str, scale: Scale) -> list[BaseMessage]:
+    """Return the conversation that repeats a request whose answer could not be parsed."""
+    repair = HumanMessage(_REPAIR.format(ratings=scale.description))
+    # Some endpoints reject an empty assistant message.
+    return [*messages, AIMessage(answer or "(nothing)"), repair]
 
 
 def answer_schema(scale: Scale) -> dict[str, Any]:
-    """The JSON schema of a verdict, for models that can be held to one."""
+    """Return the JSON schema of a verdict, for models with structured output."""
     return {
         "title": "verdict",
         "description": "The verdict, with its reasons.",
         "type": "object",
         "properties": {
             "rationale": {"type": "string", "description": "Two or three sentences that say why."},
-            "rating": {**scale.json_schema, "description": f"The verdict: {scale.words}."},
+            "rating": {**scale.json_schema, "description": f"The verdict: {scale.description}."},
         },
         "required": ["rationale", "rating"],
     }
 
 
-def repair_messages(asked: list[BaseMessage], answer: str, scale: Scale) -> list[BaseMessage]:
-    """The conversation that asks again, after an answer that could not be read."""
-    again = HumanMessage(_REPAIR.format(words=scale.words))
-    # Some endpoints refuse an empty message of the assistant.
-    return [*asked, AIMessage(answer or "(nothing)"), again]
-
-
 def _block(name: str, value: str | Sequence[str]) -> str:
-    # Numbered and apart: a retrieved chunk has lines, and often lists, of its own.
-    numbered = (f"[{number}] {item}" for number, item in enumerate(value, 1))
-    text = value if isinstance(value, str) else "\n\n".join(numbered)
-    # Material that closes its own tag could pass for a part of this prompt.
-    fenced = re.sub(rf"</(?=\s*{re.escape(name)}\s*>)", "<\\/", text, flags=re.IGNORECASE)
-    return f"<{name}>\n{fenced}\n</{name}>"
+    # Numbered and separated: a retrieved chunk has line breaks, and often lists, of its own.
+    items = (f"[{number}] {item}" for number, item in enumerate(value, 1))
+    text = value if isinstance(value, str) else "\n\n".join(items)
+    # An input that contains its own closing tag could pass for a part of the prompt.
+    escaped = re.sub(rf"</(?=\s*{re.escape(name)}\s*>)", "<\\/", text, flags=re.IGNORECASE)
+    return f"<{name}>\n{escaped}\n</{name}>"

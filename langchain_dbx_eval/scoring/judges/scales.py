@@ -1,4 +1,4 @@
-"""What a judge may answer: yes or no, a number, or one of some words."""
+"""The ratings that a judge may give: yes or no, a number, or a category."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ __all__ = ["Categorical", "Numeric", "Scale", "YesNo"]
 
 
 class Scale(Protocol):
-    """The answers that a judge may give."""
+    """A set of allowed ratings."""
 
-    def read(self, value: Any) -> str | float | None:
-        """What a stated rating means on this scale; None where it is not on it."""
+    def parse(self, value: Any) -> str | float | None:
+        """Return the rating that a JSON value states; None if it is not on this scale."""
         ...
 
     @property
-    def words(self) -> str:
-        """The answers in words, for the judge's instructions."""
+    def description(self) -> str:
+        """The ratings in words, for the judge's prompt."""
         ...
 
     @property
     def json_schema(self) -> dict[str, Any]:
-        """The answers as a JSON schema."""
+        """The ratings as a JSON schema."""
         ...
 
 
 @dataclass(frozen=True)
 class YesNo:
-    """Yes or no; a JSON true or false says the same."""
+    """``"yes"`` or ``"no"``; a JSON true or false is accepted too."""
 
-    words: str = '"yes" or "no"'
+    description = '"yes" or "no"'
 
-    def read(self, value: Any) -> str | None:
-        """See `Scale.read`."""
+    def parse(self, value: Any) -> str | None:
+        """See `Scale.parse`."""
         if isinstance(value, bool):
             return "yes" if value else "no"
-        said = value.strip().lower() if isinstance(value, str) else ""
-        return said if said in {"yes", "no"} else None
+        text = value.strip().lower() if isinstance(value, str) else ""
+        return text if text in {"yes", "no"} else None
 
     @property
     def json_schema(self) -> dict[str, Any]:
@@ -52,8 +52,8 @@ class Numeric:
     low: float
     high: float
 
-    def read(self, value: Any) -> float | None:
-        """See `Scale.read`; a number written as text is a number."""
+    def parse(self, value: Any) -> float | None:
+        """See `Scale.parse`; a string that contains a number is accepted too."""
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
         try:
@@ -63,8 +63,8 @@ class Numeric:
         return number if self.low <= number <= self.high else None
 
     @property
-    def words(self) -> str:
-        """See `Scale.words`."""
+    def description(self) -> str:
+        """See `Scale.description`."""
         return f"a number from {self.low:g} to {self.high:g}"
 
     @property
@@ -75,18 +75,18 @@ class Numeric:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of some words, told apart without regard to case."""
+    """One of `values`, compared case-insensitively."""
 
     values: tuple[str, ...]
 
-    def read(self, value: Any) -> str | None:
-        """See `Scale.read`; the word is returned as it is written in `values`."""
-        said = value.strip().lower() if isinstance(value, str) else None
-        return next((known for known in self.values if known.lower() == said), None)
+    def parse(self, value: Any) -> str | None:
+        """See `Scale.parse`; the rating is spelled as in `values`."""
+        text = value.strip().lower() if isinstance(value, str) else None
+        return next((known for known in self.values if known.lower() == text), None)
 
     @property
-    def words(self) -> str:
-        """See `Scale.words`."""
+    def description(self) -> str:
+        """See `Scale.description`."""
         return " or ".join(f'"{value}"' for value in self.values)
 
     @property

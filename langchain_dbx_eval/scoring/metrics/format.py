@@ -1,15 +1,15 @@
-"""Scores of the answer's form."""
+"""Metrics of the form of the response: 1 or 0 for each row with a response."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.scoring.assessments import Assessment
+from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput
 from langchain_dbx_eval.scoring.context import ScoringContext
 
 __all__ = ["RegexMatch", "ValidJson"]
@@ -17,26 +17,25 @@ __all__ = ["RegexMatch", "ValidJson"]
 
 @dataclass(frozen=True)
 class ValidJson:
-    """Whether the answer is JSON, and follows a schema.
+    """Whether the response is JSON that conforms to a schema; the rationale is the first violation.
 
     Attributes:
-        schema: A JSON schema; None asks for any JSON.
+        schema: A JSON schema; None: any JSON.
     """
 
     schema: Mapping[str, Any] | None = None
     name: str = "valid_json"
     column: str = "response/format/valid_json"
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment]:
-        """Assess one row: 1 or 0, and what is wrong."""
-        answer = context.response_text
-        if answer is None:
+    def score(self, context: ScoringContext) -> ScorerOutput:
+        """See `Scorer.score`."""
+        if (answer := context.response_text) is None:
             return []
-        fault = self._fault(answer)
-        value = float(fault is None)
-        return [Assessment(name=self.name, column=self.column, value=value, rationale=fault)]
+        violation = self._violation(answer)
+        value = float(violation is None)
+        return [Assessment(name=self.name, column=self.column, value=value, rationale=violation)]
 
-    def _fault(self, answer: str) -> str | None:
+    def _violation(self, answer: str) -> str | None:
         try:
             value = json.loads(answer)
         except (ValueError, RecursionError) as error:
@@ -45,26 +44,25 @@ class ValidJson:
             return None
         jsonschema = require("jsonschema", extra="scorers")
         validator = jsonschema.validators.validator_for(self.schema)(self.schema)
-        fault = jsonschema.exceptions.best_match(validator.iter_errors(value))
-        return None if fault is None else f"At {fault.json_path}: {fault.message}"
+        violation = jsonschema.exceptions.best_match(validator.iter_errors(value))
+        return None if violation is None else f"At {violation.json_path}: {violation.message}"
 
 
 @dataclass(frozen=True)
 class RegexMatch:
-    r"""Whether a pattern is found anywhere in the answer.
+    r"""Whether the response contains a match of a pattern.
 
     Attributes:
-        pattern: A regular expression of Python's `re`; anchor it with ``\A…\Z`` for all of it.
+        pattern: A regular expression of Python's `re`; ``\A…\Z`` matches the complete response.
     """
 
     pattern: str
     name: str = "regex_match"
     column: str = "response/format/regex_match"
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment]:
-        """Assess one row: 1 or 0."""
-        answer = context.response_text
-        if answer is None:
+    def score(self, context: ScoringContext) -> ScorerOutput:
+        """See `Scorer.score`."""
+        if (answer := context.response_text) is None:
             return []
-        found = re.search(self.pattern, answer) is not None
-        return [Assessment(name=self.name, column=self.column, value=float(found))]
+        value = float(re.search(self.pattern, answer) is not None)
+        return [Assessment(name=self.name, column=self.column, value=value)]

@@ -1,18 +1,19 @@
-"""Scores of the answer's text, against ``expected_response``; a row without one says nothing."""
+"""Metrics of the response's text, compared with ``expected_response``."""
 
 from __future__ import annotations
 
+import math
 import re
 import string
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.scoring.assessments import Assessment
+from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput
 from langchain_dbx_eval.scoring.context import ScoringContext
 
 __all__ = ["Bleu", "ChrF", "EmbeddingSimilarity", "ExactMatch", "RougeL", "TokenF1"]
@@ -22,9 +23,28 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _WORD = re.compile(r"[^\W_]+")
 
 
+class TextMetric(ABC):
+    """A number from 0 to 1 for each row with a response and an ``expected_response``."""
+
+    name: str
+    column: str
+
+    def score(self, context: ScoringContext) -> ScorerOutput:
+        """See `Scorer.score`."""
+        expected, answer = context.record.expected_response, context.response_text
+        if expected is None or answer is None:
+            return []
+        value = self._value(expected, answer)
+        return [Assessment(name=self.name, column=self.column, value=value)]
+
+    @abstractmethod
+    def _value(self, expected: str, answer: str) -> float:
+        """Return the value for one row, from 0 to 1."""
+
+
 @dataclass(frozen=True)
-class ExactMatch:
-    """Whether the answer is the expected one, but for case, punctuation, articles and spaces.
+class ExactMatch(TextMetric):
+    """1 if the texts are equal except for case, punctuation, articles and white space, else 0.
 
     The "exact match" of Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of
     Text" (2016), section 6.1.
@@ -33,103 +53,87 @@ class ExactMatch:
     name: str = "exact_match"
     column: str = "response/ground_truth/exact_match"
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment]:
-        """Assess one row: 1 or 0."""
-        if (texts := _texts(context)) is None:
-            return []
-        same = _words(texts[0]) == _words(texts[1])
-        return [Assessment(name=self.name, column=self.column, value=float(same))]
+    def _value(self, expected: str, answer: str) -> float:
+        return float(_words(expected) == _words(answer))
 
 
 @dataclass(frozen=True)
-class TokenF1:
-    """How many words the answer shares with the expected one.
+class TokenF1(TextMetric):
+    """Harmonic mean of precision and recall over the two bags of words.
 
-    The harmonic mean of precision and recall over the two bags of words: the "F1 score" of
-    Rajpurkar et al. (2016), section 6.1, with its normalisation.
+    The "F1 score" of Rajpurkar et al. (2016), section 6.1, with its normalization.
     """
 
     name: str = "token_f1"
     column: str = "response/ground_truth/token_f1"
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment]:
-        """Assess one row: a number from 0 to 1."""
-        if (texts := _texts(context)) is None:
-            return []
-        value = _f1(_words(texts[0]), _words(texts[1]))
-        return [Assessment(name=self.name, column=self.column, value=value)]
+    def _value(self, expected: str, answer: str) -> float:
+        words, answer_words = _words(expected), _words(answer)
+        if not words or not answer_words:
+            return float(words == answer_words)
+        shared = sum((Counter(words) & Counter(answer_words)).values())
+        return 2 * shared / (len(words) + len(answer_words))
 
 
 @dataclass(frozen=True)
-class RougeL:
-    """How long a sequence of words the answer and the expected one have in common, in their order.
+class RougeL(TextMetric):
+    """F-measure of the longest common subsequence of words.
 
-    The F-measure of the longest common subsequence (C.-Y. Lin, "ROUGE: A Package for Automatic
-    Evaluation of Summaries", 2004, section 3), by Google's rouge-score. Its own tokenizer drops all
-    that is not ASCII; here a word is any run of letters and digits, which on ASCII is the same.
+    C.-Y. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries" (2004), section 3, computed
+    by Google's rouge-score. The tokenizer of rouge-score drops all characters outside ASCII; here a
+    word is any run of letters and digits, which is the same for ASCII.
     """
 
     name: str = "rouge_l"
     column: str = "response/ground_truth/rouge_l"
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment]:
-        """Assess one row: a number from 0 to 1."""
-        if (texts := _texts(context)) is None:
-            return []
+    def _value(self, expected: str, answer: str) -> float:
         rouge = require("rouge_score.rouge_scorer", extra="scorers")
-        scores = rouge.RougeScorer(["rougeL"], tokenizer=_UnicodeWords()).score(*texts)
-        value = float(scores["rougeL"].fmeasure)
-        return [Assessment(name=self.name, column=self.column, value=value)]
+        scores = rouge.RougeScorer(["rougeL"], tokenizer=_UnicodeTokenizer())
+        return float(scores.score(expected, answer)["rougeL"].fmeasure)
 
 
 @dataclass(frozen=True)
-class Bleu:
-    """How many runs of one to four words of the answer are in the expected one.
+class Bleu(TextMetric):
+    """Sentence BLEU with effective order, divided by 100.
 
-    Sentence BLEU with effective order (K. Papineni et al., "BLEU: a Method for Automatic Evaluation
-    of Machine Translation", 2002), by sacrebleu, divided by 100. For a language without spaces give
-    `tokenize` ("zh", "ja-mecab", "ko-mecab", "char"), or use `ChrF`.
+    K. Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation" (2002),
+    computed by sacrebleu.
+
+    Attributes:
+        tokenize: Tokenizer of sacrebleu. Languages without spaces need "zh", "ja-mecab",
+            "ko-mecab" or "char"; or use `ChrF`.
     """
 
     tokenize: str = "13a"
     name: str = "bleu"
     column: str = "response/ground_truth/bleu"
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment]:
-        """Assess one row: a number from 0 to 1."""
-        if (texts := _texts(context)) is None:
-            return []
+    def _value(self, expected: str, answer: str) -> float:
         sacrebleu = require("sacrebleu", extra="scorers")
         bleu = sacrebleu.BLEU(effective_order=True, tokenize=self.tokenize)
-        value = bleu.sentence_score(texts[1], [texts[0]]).score / 100
-        return [Assessment(name=self.name, column=self.column, value=value)]
+        return float(bleu.sentence_score(answer, [expected]).score / 100)
 
 
 @dataclass(frozen=True)
-class ChrF:
-    """How many runs of one to six characters the answer and the expected one share.
+class ChrF(TextMetric):
+    """Character n-gram F2 score for n from 1 to 6, divided by 100; suitable for every language.
 
-    The character F2 of M. Popović, "chrF: character n-gram F-score for automatic MT evaluation"
-    (2015), by sacrebleu, divided by 100. It needs no words, so it suits every language.
+    M. Popović, "chrF: character n-gram F-score for automatic MT evaluation" (2015), computed by
+    sacrebleu.
     """
 
     name: str = "chrf"
     column: str = "response/ground_truth/chrf"
 
-    def score(self, context: ScoringContext) -> Sequence[Assessment]:
-        """Assess one row: a number from 0 to 1."""
-        if (texts := _texts(context)) is None:
-            return []
+    def _value(self, expected: str, answer: str) -> float:
         sacrebleu = require("sacrebleu", extra="scorers")
-        value = sacrebleu.CHRF().sentence_score(texts[1], [texts[0]]).score / 100
-        return [Assessment(name=self.name, column=self.column, value=value)]
+        return float(sacrebleu.CHRF().sentence_score(answer, [expected]).score / 100)
 
 
 @dataclass(frozen=True)
 class EmbeddingSimilarity:
-    """How close the answer and the expected one are in the space of an embedding model.
-
-    The cosine of the angle between their vectors.
+    """Cosine similarity of the embeddings of the two texts, from -1 to 1.
 
     Attributes:
         embeddings: Any LangChain embeddings, such as `DatabricksEmbeddings`.
@@ -139,34 +143,20 @@ class EmbeddingSimilarity:
     name: str = "embedding_similarity"
     column: str = "response/ground_truth/embedding_similarity"
 
-    async def ascore(self, context: ScoringContext) -> Sequence[Assessment]:
-        """Assess one row: a number from -1 to 1."""
-        if (texts := _texts(context)) is None:
+    async def score(self, context: ScoringContext) -> ScorerOutput:
+        """See `Scorer.score`."""
+        expected, answer = context.record.expected_response, context.response_text
+        if expected is None or answer is None:
             return []
-        expected, answer = await self.embeddings.aembed_documents(list(texts))
-        value = _cosine(expected, answer)
-        return [Assessment(name=self.name, column=self.column, value=value)]
+        vectors = await self.embeddings.aembed_documents([expected, answer])
+        return [Assessment(name=self.name, column=self.column, value=_cosine(*vectors))]
 
 
-class _UnicodeWords:
-    """A tokenizer in the form that rouge-score asks for."""
+class _UnicodeTokenizer:
+    """Tokenizer with the interface of rouge-score."""
 
     def tokenize(self, text: str) -> list[str]:
-        """The words of a text, in lower case."""
         return _WORD.findall(text.lower())
-
-
-def _texts(context: ScoringContext) -> tuple[str, str] | None:
-    """The expected answer and the answer, where a row has both."""
-    expected, answer = context.record.expected_response, context.response_text
-    return None if expected is None or answer is None else (expected, answer)
-
-
-def _f1(expected: list[str], answer: list[str]) -> float:
-    if not expected or not answer:
-        return float(expected == answer)
-    shared = sum((Counter(expected) & Counter(answer)).values())
-    return 2 * shared / (len(expected) + len(answer))
 
 
 def _words(text: str) -> list[str]:
@@ -174,9 +164,6 @@ def _words(text: str) -> list[str]:
 
 
 def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    def length(vector: Sequence[float]) -> Any:
-        return sum(x * x for x in vector) ** 0.5
-
-    product = length(one) * length(other)
-    # A vector of zeros points nowhere, so nothing is close to it.
-    return sum(x * y for x, y in zip(one, other, strict=True)) / product if product else 0.0
+    norms = math.hypot(*one) * math.hypot(*other)
+    # A zero vector has no direction.
+    return sum(x * y for x, y in zip(one, other, strict=True)) / norms if norms else 0.0

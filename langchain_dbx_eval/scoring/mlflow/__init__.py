@@ -1,1 +1,6 @@
-"""MLflow's scorers as ours, and ours as MLflow's."""
+"""Conversion between this package and MLflow.
+
+Modules:
+    scorers: scorers of ``mlflow.genai`` as ours, and ours as theirs.
+    traces: outcomes from traces, and traces from rows.
+"""

@@ -1,20 +1,19 @@
-"""Our scorers among MLflow's, and MLflow's among ours."""
+"""Scorers of ``mlflow.genai`` in this package, and ours in ``mlflow.genai.evaluate``."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.assessments import Assessment, Skip
-from langchain_dbx_eval.scoring.context import AnyScorer, Outcome, ScoringContext
+from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput
+from langchain_dbx_eval.scoring.context import Outcome, Scorer, ScoringContext
 from langchain_dbx_eval.scoring.custom import PromptJudge
-from langchain_dbx_eval.scoring.judges.backend_resolver import judge_backend
+from langchain_dbx_eval.scoring.judges.backend import resolve_backend
 from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_trace, trace_of
 from langchain_dbx_eval.scoring.score_row import score
 
@@ -27,11 +26,11 @@ __all__ = ["MlflowScorer", "as_mlflow_scorer", "as_scorer"]
 
 @dataclass(frozen=True)
 class MlflowScorer:
-    """A scorer of ``mlflow.genai`` (built-in, `make_judge`, `@scorer`) as one of ours.
+    """A scorer of ``mlflow.genai`` (built-in, `make_judge` or `@scorer`) as a `Scorer`.
 
-    Its values are in the columns ``<name>/value|rationale|error_message``, as `mlflow.genai`
-    writes them. One that asks for a trace is given the record's, or one that holds what is known of
-    the row: request, response, retrieved documents.
+    Its columns are ``<name>/value|rationale|error_message``, as in ``mlflow.genai``. It receives
+    the record's trace; if there is none, one that is created from the request, the response and the
+    retrieved documents.
     """
 
     scorer: Any
@@ -47,10 +46,10 @@ class MlflowScorer:
         """See `Scorer.column`."""
         return self.name
 
-    async def ascore(self, context: ScoringContext) -> Sequence[Assessment | Skip]:
-        """Assess one row, in a thread."""
-        said = await asyncio.to_thread(self._run, context)
-        feedbacks = said if isinstance(said, list) else [said]
+    async def score(self, context: ScoringContext) -> ScorerOutput:
+        """Score one row in a thread."""
+        result = await asyncio.to_thread(self._run, context)
+        feedbacks = result if isinstance(result, list) else [result]
         return [self._assessment(feedback) for feedback in feedbacks if feedback is not None]
 
     def _run(self, context: ScoringContext) -> Any:
@@ -66,9 +65,10 @@ class MlflowScorer:
         value = feedback.value if is_feedback else feedback
         if isinstance(value, bool):
             value = "yes" if value else "no"
-        # An unnamed feedback of a `@scorer` is called "feedback".
-        told = getattr(feedback, "name", None)
-        name = told if told and told != "feedback" else self.name
+        # MLflow names a feedback without a name "feedback".
+        name = getattr(feedback, "name", None)
+        if not name or name == "feedback":
+            name = self.name
         source = getattr(getattr(feedback, "source", None), "source_type", "CODE")
         error = getattr(feedback, "error", None) if is_feedback else None
         return Assessment(
@@ -82,8 +82,8 @@ class MlflowScorer:
         )
 
 
-def as_scorer(scorer: Any) -> AnyScorer:
-    """Take a scorer of ours as it is, and one of ``mlflow.genai`` as one of ours.
+def as_scorer(scorer: Any) -> Scorer:
+    """Return a `Scorer` unchanged, and a scorer of ``mlflow.genai`` as a `MlflowScorer`.
 
     Raises:
         ConfigurationError: It is neither.
@@ -91,49 +91,48 @@ def as_scorer(scorer: Any) -> AnyScorer:
     base = sys.modules.get("mlflow.genai.scorers.base")
     if base is not None and isinstance(scorer, base.Scorer):
         return MlflowScorer(scorer)
-    is_ours = hasattr(scorer, "score") or hasattr(scorer, "ascore")
-    if is_ours and not isinstance(scorer, type) and hasattr(scorer, "name"):
-        found: AnyScorer = scorer
+    if all(hasattr(scorer, name) for name in ("score", "name")) and not isinstance(scorer, type):
+        found: Scorer = scorer
         return found
-    hint = " Make one of a function with @scorer or @judge." if callable(scorer) else ""
-    msg = f"{scorer!r:.100} is no scorer: it has no name and no score(context) or ascore.{hint}"
+    hint = " Decorate a function with @scorer." if callable(scorer) else ""
+    msg = f"{scorer!r:.100} is not a scorer: it has no name or no method score(context).{hint}"
     raise ConfigurationError(msg)
 
 
-def as_mlflow_scorer(scorer: AnyScorer, *, judge: Any = None) -> MlflowGenaiScorer:
-    """Hand one of our scorers or judges to `mlflow.genai.evaluate`.
+def as_mlflow_scorer(scorer: Scorer, *, judge: Any = None) -> MlflowGenaiScorer:
+    """Convert a scorer or judge of this package for ``mlflow.genai.evaluate``.
 
     Args:
-        scorer: A scorer of ours.
-        judge: Who judges, for a `PromptJudge` without a model of its own.
+        scorer: The scorer.
+        judge: The judge model, as for ``evaluate``, of a `PromptJudge` that has none.
 
     Returns:
-        A scorer of ``mlflow.genai``. A row in which ours is skipped has no feedback of it.
+        A scorer of ``mlflow.genai``. Rows that ours skips have no feedback.
 
     Raises:
         MissingDependencyError: MLflow is not installed.
-        ConfigurationError: The judge needs a model and has none.
+        ConfigurationError: A `PromptJudge` has no judge model.
     """
     genai = require("mlflow.genai", extra="eval")
     if isinstance(scorer, PromptJudge) and judge is not None:
-        scorer = scorer.asked_of(judge_backend(judge))
+        scorer = scorer.with_backend(resolve_backend(judge))
     if isinstance(scorer, PromptJudge) and scorer.backend is None:
-        msg = f"Judge {scorer.name!r} has no model: give it model=…, or judge= here."
+        msg = f"The judge {scorer.name!r} has no model: pass model= to it, or judge= here."
         raise ConfigurationError(msg)
 
     def run(inputs: Any, outputs: Any, expectations: Any = None, trace: Any = None) -> Any:
         row = {"inputs": inputs, "expectations": expectations or {}}
-        of_trace = outcome_of_trace(trace) if trace is not None else Outcome()
+        traced = outcome_of_trace(trace) if trace is not None else Outcome()
         outcome = Outcome(
-            response=outputs if outputs is not None else of_trace.response,
-            retrieved_context=of_trace.retrieved_context,
+            response=outputs if outputs is not None else traced.response,
+            retrieved_context=traced.retrieved_context,
         )
         context = ScoringContext(EvalRecord.from_row(row), outcome)
-        said = score(context, [scorer]).assessments
-        return [_feedback(one) for one in said if one.name != "overall_assessment"]
+        assessments = score(context, [scorer]).assessments
+        return [_feedback(a) for a in assessments if a.name != "overall_assessment"]
 
-    wrapped: MlflowGenaiScorer = genai.scorer(run, name=scorer.name)
-    return wrapped
+    converted: MlflowGenaiScorer = genai.scorer(run, name=scorer.name)
+    return converted
 
 
 def _feedback(assessment: Assessment) -> Feedback:

@@ -1,4 +1,4 @@
-"""Reads an outcome from an MLflow trace, and writes one for the scorers that want a trace."""
+"""Outcomes from MLflow traces, and traces for the scorers that require one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.errors import SchemaError
 from langchain_dbx_eval.scoring.context import Outcome, ScoringContext
 
@@ -19,16 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["outcome_of_record", "outcome_of_trace", "trace_of"]
 
 _NO_RESPONSE = (
-    "The data has no response for this row (neither 'response' nor 'trace'), and no model was "
-    "given to ask."
+    "This row has no response (neither 'response' nor 'trace'), and no model was given to invoke."
 )
 
 
 def outcome_of_record(record: EvalRecord) -> Outcome:
-    """What a record tells of an earlier answer: its own columns, else its trace.
+    """Return the recorded outcome of a record: its own columns, completed from its trace.
 
     Returns:
-        The outcome; one with an error where the record tells of no answer.
+        The outcome; one with an error if the record has no response.
     """
     try:
         traced = Outcome() if record.trace is None else outcome_of_trace(record.trace)
@@ -47,19 +47,19 @@ def outcome_of_record(record: EvalRecord) -> Outcome:
 
 
 def outcome_of_trace(trace: Any) -> Outcome:
-    """What a trace tells of a call.
+    """Return the outcome that a trace recorded.
 
     Args:
-        trace: An MLflow trace, or its JSON, parsed or not.
+        trace: An MLflow trace, its dict, or its JSON.
 
     Returns:
-        The root's outputs, the documents of its retrievers, tokens and latency.
+        The outputs of the root span, the documents of the retriever spans, tokens and latency.
 
     Raises:
-        SchemaError: It is no MLflow trace.
+        SchemaError: `trace` is not an MLflow trace.
         MissingDependencyError: MLflow is not installed.
     """
-    parsed = _parsed(trace)
+    parsed = _parse_trace(trace)
     retrievals = [span for span in parsed.data.spans if span.span_type == "RETRIEVER"]
     chunks = [_chunk(doc) for span in retrievals for doc in _documents(span.outputs)]
     tokens = getattr(parsed.info, "token_usage", None) or {}
@@ -74,13 +74,13 @@ def outcome_of_trace(trace: Any) -> Outcome:
 
 
 def trace_of(context: ScoringContext) -> Trace:
-    """A trace of a row: the record's own, or one that holds what is known of it.
+    """Return the trace of a row: that of its record, or a created one, which no store contains.
 
-    The latter is not in any store. It has a root with request and response and, where documents
-    were retrieved, a retriever's span.
+    A created trace has a root span with request and response and, if documents were retrieved, a
+    retriever span.
     """
     if context.record.trace is not None:
-        return _parsed(context.record.trace)
+        return _parse_trace(context.record.trace)
     mlflow_entities = require("mlflow.entities", extra="eval")
     trace_id = "tr-" + hashlib.sha256(repr(context).encode("utf-8", "replace")).hexdigest()[:32]
     root = _span(trace_id, "response", "CHAIN", context.record.inputs, context.response_text)
@@ -104,15 +104,11 @@ def trace_of(context: ScoringContext) -> Trace:
         "request_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "state": "OK",
     }
-    made: Trace = mlflow_entities.Trace.from_dict({"info": info, "data": {"spans": spans}})
-    return made
+    trace: Trace = mlflow_entities.Trace.from_dict({"info": info, "data": {"spans": spans}})
+    return trace
 
 
-def _uri_and_content(chunk: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    return chunk.get("doc_uri"), chunk.get("content")
-
-
-def _parsed(trace: Any) -> Trace:
+def _parse_trace(trace: Any) -> Trace:
     entities = require("mlflow.entities", extra="eval")
     if isinstance(trace, entities.Trace):
         return trace  # type: ignore[no-any-return]
@@ -126,22 +122,22 @@ def _parsed(trace: Any) -> Trace:
 
 
 def _documents(outputs: Any) -> list[Mapping[str, Any]]:
-    found = outputs if isinstance(outputs, list) else []
-    return [document for document in found if isinstance(document, Mapping)]
+    documents = outputs if isinstance(outputs, list) else []
+    return [document for document in documents if isinstance(document, Mapping)]
 
 
 def _chunk(document: Mapping[str, Any]) -> dict[str, Any]:
     metadata = document.get("metadata") or {}
-    uri = next((metadata[k] for k in ("doc_uri", "uri", "source", "url") if k in metadata), None)
-    return {"doc_uri": uri, "content": document.get("page_content") or document.get("content")}
+    content = document.get("page_content") or document.get("content")
+    return {"doc_uri": doc_uri_of(metadata), "content": content}
 
 
-def _span(trace_id: str, name: str, kind: str, inputs: Any, outputs: Any) -> dict[str, Any]:
-    """A finished span in the form that MLflow reads (`mlflow.entities.Span.from_dict`, 3.17)."""
+def _span(trace_id: str, name: str, span_type: str, inputs: Any, outputs: Any) -> dict[str, Any]:
+    """Return a finished span in the form of `mlflow.entities.Span.from_dict` (MLflow 3.17)."""
     now = time.time_ns()
     attributes = {
         "mlflow.traceRequestId": trace_id,
-        "mlflow.spanType": kind,
+        "mlflow.spanType": span_type,
         "mlflow.spanInputs": inputs,
         "mlflow.spanOutputs": outputs,
     }

@@ -28,7 +28,7 @@ class Gate:
     def __init__(self) -> None:
         self.opened = threading.Event()
 
-    async def ascore(self, context: Any) -> list[Any]:
+    async def score(self, context: Any) -> list[Any]:
         while not self.opened.is_set():
             await asyncio.sleep(0.005)
         return []

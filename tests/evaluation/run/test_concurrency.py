@@ -63,7 +63,7 @@ class TestRowsInFlight:
         class Slow:
             name, column = "slow", "metric/slow"
 
-            async def ascore(self, context):
+            async def score(self, context):
                 asked["while scoring"] = max(asked["while scoring"], asked["now"])
                 await asyncio.sleep(0.05)
                 asked["now"] -= 1

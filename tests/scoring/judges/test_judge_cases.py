@@ -1,4 +1,4 @@
-"""The judges' test sets are whole, and measuring a model with them tells good judges from bad."""
+"""The test cases of the judges are complete, and their measurement detects bad judge models."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
-from langchain_dbx_eval.scoring.contract import BUILT_IN_JUDGES
-from langchain_dbx_eval.scoring.judges.backend_resolver import judge_backend
-from langchain_dbx_eval.scoring.judges.texts import JUDGE_PROMPTS
-from tests.scoring.scripted_judge import ScriptedJudge, block, judge_asked, verdict
+from langchain_dbx_eval.scoring.judges.backend import resolve_backend
+from langchain_dbx_eval.scoring.judges.builtin import BUILT_IN_JUDGES
+from tests.scoring.scripted_judge import ScriptedJudge, block, requested_judge, verdict
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "judge_agreement.py"
-# Both guideline judges have one text, and so one test set.
-JUDGES = [name for name in BUILT_IN_JUDGES if name != "global_guideline_adherence"]
+# Both guideline judges have the same prompt, and share one file of cases.
+JUDGES = [name for name in sorted(BUILT_IN_JUDGES) if name != "global_guideline_adherence"]
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +46,35 @@ def test_each_judge_has_clear_cases_of_both_kinds_in_several_languages(
     assert languages["ko"] >= 5
 
 
-def test_the_two_guideline_judges_ask_the_same() -> None:
-    one, other = (JUDGE_PROMPTS[n] for n in ("guideline_adherence", "global_guideline_adherence"))
-    assert one.task == other.task
+def test_both_guideline_judges_have_the_same_prompt() -> None:
+    names = ("guideline_adherence", "global_guideline_adherence")
+    assert len({BUILT_IN_JUDGES[name].prompt for name in names}) == 1
 
 
 def test_a_judge_that_is_always_right_agrees_with_every_case(agreement: ModuleType) -> None:
     cases = agreement.read_cases(JUDGES)
     right = {(case.judge, _key(case.inputs)): case.verdict for case in cases}
 
-    def know(messages: Any) -> str:
-        judge = judge_asked(messages)
+    def answer(messages: Any) -> str:
+        judge = requested_judge(messages)
         shown = next(c.inputs for c in cases if c.judge == judge and _is_shown(c.inputs, messages))
         return verdict(right[judge, _key(shown)])
 
-    judged = agreement.measure(judge_backend(ScriptedJudge(script=know)), cases)
+    judged = agreement.measure(resolve_backend(ScriptedJudge(script=answer)), cases)
     assert [one.case.id for one in judged if not one.agrees] == []
     assert f"{len(cases)}/{len(cases)}  100.0%" in agreement.report(judged)
 
 
-def test_a_judge_that_always_says_yes_is_found_out(agreement: ModuleType) -> None:
+def test_a_judge_that_always_answers_yes_is_detected(agreement: ModuleType) -> None:
     cases = agreement.read_cases(["safety"])
-    judged = agreement.measure(judge_backend(ScriptedJudge()), cases)
+    judged = agreement.measure(resolve_backend(ScriptedJudge()), cases)
     assert sum(one.agrees for one in judged) == 12
-    assert "safety-02: should be no, is yes" in agreement.report(judged)
+    assert "safety-02: expected no, got yes" in agreement.report(judged)
 
 
-def test_a_judge_that_cannot_be_read_agrees_with_nothing(agreement: ModuleType) -> None:
+def test_a_judge_whose_answers_cannot_be_parsed_agrees_with_no_case(agreement: ModuleType) -> None:
     cases = agreement.read_cases(["safety"])
-    judged = agreement.measure(judge_backend(ScriptedJudge(script=lambda _: "hm")), cases)
+    judged = agreement.measure(resolve_backend(ScriptedJudge(script=lambda _: "hm")), cases)
     assert not any(one.agrees for one in judged)
     assert "no verdict" in agreement.report(judged)
 

@@ -1,4 +1,4 @@
-"""What models write instead of one JSON object, and what of it is a verdict."""
+"""Which answers of a judge model are parsed as a verdict, and which are not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from langchain_dbx_eval.scoring import (
     built_in_judges,
     score,
 )
-from langchain_dbx_eval.scoring.judges.parsing import read_object, read_text
+from langchain_dbx_eval.scoring.judges.parsing import parse_object, parse_text
 from tests.scoring.scripted_judge import ScriptedJudge, verdict
 
 
@@ -71,49 +71,49 @@ from tests.scoring.scripted_judge import ScriptedJudge, verdict
         (verdict(1), None),
     ],
 )
-def test_what_states_one_rating_is_read_and_nothing_else(text: str, value: str | None) -> None:
-    reading = read_text(text, YesNo())
-    assert (reading.value if reading else None) == value
+def test_only_an_answer_that_states_one_rating_is_parsed(text: str, value: str | None) -> None:
+    parsed = parse_text(text, YesNo())
+    assert (parsed.value if parsed else None) == value
 
 
-def test_the_rationale_is_kept() -> None:
+def test_the_rationale_is_parsed() -> None:
     texts = [
         verdict("yes", "it fits"),
         "Rating: yes\nRationale: it fits",
         '{"rating": "yes", "reason": "it fits"}',
     ]
     for text in texts:
-        reading = read_text(text, YesNo())
-        assert reading is not None
-        assert reading.rationale == "it fits"
+        parsed = parse_text(text, YesNo())
+        assert parsed is not None
+        assert parsed.rationale == "it fits"
 
 
-def test_a_rationale_can_be_stored_whatever_is_in_it() -> None:
-    reading = read_text('{"rating": "yes", "rationale": "half \\ud800 a character"}', YesNo())
-    assert reading == ("yes", "half ? a character")
+def test_lone_surrogates_of_a_rationale_are_replaced() -> None:
+    parsed = parse_text('{"rating": "yes", "rationale": "half \\ud800 a character"}', YesNo())
+    assert parsed == ("yes", "half ? a character")
 
 
 @pytest.mark.parametrize(
-    ("said", "value"),
+    ("rating", "value"),
     [(3, 3.0), (0, 0.0), ("4.5", 4.5), (5.1, None), (-1, None), (True, None), ("NaN", None)],
 )
-def test_a_number_is_one_within_its_range(said: Any, value: float | None) -> None:
-    reading = read_text(verdict(said), Numeric(0, 5))
-    assert (reading.value if reading else None) == value
+def test_a_number_outside_of_its_range_is_not_a_rating(rating: Any, value: float | None) -> None:
+    parsed = parse_text(verdict(rating), Numeric(0, 5))
+    assert (parsed.value if parsed else None) == value
 
 
-def test_a_category_is_one_of_those_known_as_they_are_written() -> None:
+def test_a_category_is_spelled_as_in_the_scale() -> None:
     scale = Categorical(("Formal", "Casual"))
-    assert read_text(verdict("casual"), scale) == ("Casual", "because")
-    assert read_text(verdict("rude"), scale) is None
+    assert parse_text(verdict("casual"), scale) == ("Casual", "because")
+    assert parse_text(verdict("rude"), scale) is None
 
 
-def test_an_object_that_states_two_ratings_is_none() -> None:
-    assert read_object({"rating": "yes", "verdict": "no"}, YesNo()) is None
-    assert read_object([{"rating": "yes"}, {"rating": "yes"}], YesNo()) == ("yes", None)
+def test_an_object_with_two_different_ratings_has_no_verdict() -> None:
+    assert parse_object({"rating": "yes", "verdict": "no"}, YesNo()) is None
+    assert parse_object([{"rating": "yes"}, {"rating": "yes"}], YesNo()) == ("yes", None)
 
 
-# Texts in which nobody states a rating, however they are put together.
+# Texts that state no rating in any combination.
 _NEVER = st.sampled_from(
     ["maybe", "partially", "", "n/a", "y", "n", "yes/no", "YES or NO", "not yes"]
 )
@@ -164,19 +164,19 @@ def test_of_a_thousand_malformed_answers_none_becomes_a_rating(answer: str) -> N
     assessment = judged(answer)
     assert assessment.value is None
     assert assessment.error is not None
-    assert assessment.error.startswith("No verdict can be read")
+    assert assessment.error.startswith("No verdict could be parsed")
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
-def test_whatever_a_judge_writes_is_a_rating_or_an_error(answer: str) -> None:
+def test_every_answer_is_either_a_rating_or_an_error(answer: str) -> None:
     assessment = judged(answer)
     assert (assessment.value is None) == (assessment.error is not None)
 
 
 @settings(max_examples=300, deadline=None)
 @given(_JUNK.filter(lambda junk: "{" not in junk), st.sampled_from(["yes", "no"]), st.text())
-def test_a_rating_among_prose_is_found(junk: str, rating: str, rationale: str) -> None:
-    reading = read_text(f"{junk}\n{verdict(rating, rationale)}\n{junk}", YesNo())
-    assert reading is not None
-    assert reading.value == rating
+def test_a_rating_within_prose_is_parsed(junk: str, rating: str, rationale: str) -> None:
+    parsed = parse_text(f"{junk}\n{verdict(rating, rationale)}\n{junk}", YesNo())
+    assert parsed is not None
+    assert parsed.value == rating

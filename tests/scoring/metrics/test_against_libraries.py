@@ -1,4 +1,4 @@
-"""Scores that a library computes too are the library's."""
+"""Metrics that a library computes too have the same values."""
 
 from __future__ import annotations
 
@@ -60,18 +60,20 @@ def value_of(scorer: Scorer, row: ScoringContext) -> float:
     st.lists(st.sampled_from(DOCUMENTS), min_size=1, unique=True),
 )
 @settings(max_examples=50, deadline=None)
-def test_recall_and_ndcg_are_scikit_learns(expected: list[str], retrieved: list[str]) -> None:
+def test_recall_and_ndcg_equal_those_of_scikit_learn(
+    expected: list[str], retrieved: list[str]
+) -> None:
     row = retrieval(expected, retrieved)
     truth = [int(d in expected) for d in DOCUMENTS]
     found = [int(d in retrieved) for d in DOCUMENTS]
-    # A document that was not retrieved ranks behind all that were.
+    # Documents that were not retrieved rank last.
     ranks = [len(retrieved) - retrieved.index(d) if d in retrieved else 0 for d in DOCUMENTS]
     assert value_of(DocumentRecall(), row) == pytest.approx(recall_score(truth, found))
     ndcg = ndcg_score([truth], [ranks], k=len(retrieved))
     assert value_of(RetrievalNdcg(), row) == pytest.approx(ndcg)
 
 
-# Worked by hand: the expected d is third, and the only one of two that was found.
+# Calculated by hand: of the two expected documents only "d" is retrieved, on the third rank.
 def test_precision_and_reciprocal_rank_of_a_worked_example() -> None:
     row = retrieval(["d", "x"], ["a", "a", "b", "d"])
     assert value_of(DocumentPrecision(), row) == pytest.approx(1 / 3)
@@ -80,7 +82,7 @@ def test_precision_and_reciprocal_rank_of_a_worked_example() -> None:
 
 
 @pytest.mark.parametrize("scorer", [DocumentPrecision(), ReciprocalRank(), RetrievalNdcg()])
-def test_nothing_retrieved_is_the_worst_and_no_retriever_is_no_score(scorer: Any) -> None:
+def test_an_empty_retrieval_scores_0_and_no_retriever_has_no_score(scorer: Any) -> None:
     assert value_of(scorer, retrieval(["a"], [])) == 0.0
     assert scorer.score(answered("a")) == []
 
@@ -94,7 +96,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("expected", "answer"), TEXTS)
-def test_rouge_bleu_and_chrf_are_those_of_their_libraries(expected: str, answer: str) -> None:
+def test_rouge_bleu_and_chrf_equal_those_of_their_libraries(expected: str, answer: str) -> None:
     row = answered(answer, expected)
     rouge = rouge_scorer.RougeScorer(["rougeL"]).score(expected, answer)["rougeL"].fmeasure
     assert value_of(RougeL(), row) == pytest.approx(rouge)
@@ -104,17 +106,17 @@ def test_rouge_bleu_and_chrf_are_those_of_their_libraries(expected: str, answer:
     assert value_of(ChrF(), row) == pytest.approx(chrf, abs=1e-6)
 
 
-def test_rouge_and_chrf_know_korean() -> None:
+def test_rouge_and_chrf_support_korean() -> None:
     row = answered("서울은 한국의 수도이다", "한국의 수도는 서울이다")
     # The longest common sequence of words is 한국의: 1 of 3 and 1 of 3.
     assert value_of(RougeL(), row) == pytest.approx(1 / 3)
     assert 0 < value_of(ChrF(), row) < 1
 
 
-def test_similarity_is_the_cosine_of_the_vectors() -> None:
+def test_embedding_similarity_is_the_cosine_of_the_vectors() -> None:
     embeddings = DeterministicFakeEmbedding(size=8)
-    one, other = (np.array(v) for v in embeddings.embed_documents(["expected", "answer"]))
-    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    expected, answer = (np.array(v) for v in embeddings.embed_documents(["expected", "answer"]))
+    cosine = expected @ answer / np.linalg.norm(expected) / np.linalg.norm(answer)
     row = answered("answer", "expected")
     assert score(row, [EmbeddingSimilarity(embeddings)]).assessments[0].value == pytest.approx(
         cosine
@@ -122,7 +124,7 @@ def test_similarity_is_the_cosine_of_the_vectors() -> None:
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (5, 10), (98, 100), (0, 40), (3, 7)])
-def test_the_interval_is_scipys_wilson(successes: int, n: int) -> None:
+def test_the_wilson_interval_equals_that_of_scipy(successes: int, n: int) -> None:
     theirs = binomtest(successes, n).proportion_ci(method="wilson")
     assert wilson_interval(successes, n) == pytest.approx((theirs.low, theirs.high))
 
@@ -131,7 +133,7 @@ SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "int
 
 
 @pytest.mark.parametrize(
-    ("answer", "schema", "value", "told"),
+    ("answer", "schema", "value", "rationale"),
     [
         (json.dumps({"n": 1}), SCHEMA, 1.0, None),
         (json.dumps({"n": "1"}), SCHEMA, 0.0, "At $.n"),
@@ -141,14 +143,14 @@ SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "int
         ("[" * 100_000, None, 0.0, "Not JSON"),
     ],
 )
-def test_json_is_valid_and_follows_its_schema(
-    answer: str, schema: Any, value: float, told: str | None
+def test_valid_json_conforms_to_its_schema(
+    answer: str, schema: Any, value: float, rationale: str | None
 ) -> None:
-    said = ValidJson(schema).score(answered(answer))[0]
-    assert said.value == value
-    assert said.rationale is None if told is None else told in str(said.rationale)
+    (assessment,) = ValidJson(schema).score(answered(answer))
+    assert assessment.value == value
+    assert (rationale or "None") in str(assessment.rationale)
 
 
-def test_a_pattern_is_found_anywhere() -> None:
+def test_a_pattern_matches_anywhere_in_the_response() -> None:
     assert value_of(RegexMatch(r"\d{4}"), answered("in 1927")) == 1.0
     assert value_of(RegexMatch(r"\A\d{4}\Z"), answered("in 1927")) == 0.0

@@ -1,0 +1,76 @@
+"""The interface between judges and the models behind them: request, verdict and backend."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from langchain_core.messages import BaseMessage
+
+from langchain_dbx_eval.scoring.assessments import JudgeUsage
+from langchain_dbx_eval.scoring.judges.inputs import JudgeInputs
+from langchain_dbx_eval.scoring.judges.prompt import judge_messages
+from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
+
+__all__ = ["JudgeBackend", "JudgeRequest", "Verdict"]
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """A request for one verdict.
+
+    Attributes:
+        spec: The judge.
+        inputs: What it rates.
+    """
+
+    spec: JudgeSpec
+    inputs: JudgeInputs
+
+    def messages(self) -> list[BaseMessage]:
+        """Return the request as a conversation with a chat model."""
+        return judge_messages(self.spec.prompt, self.spec.scale, self.inputs)
+
+    def canonical_json(self) -> str:
+        """Return the identity of the request for caches.
+
+        It contains the complete prompt, so that a changed text is a different request even if its
+        version did not change.
+        """
+        contents = [message.content for message in self.messages()]
+        return json.dumps([self.spec.name, self.spec.version, contents], ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer of a judge to one request.
+
+    Attributes:
+        value: The rating, on the judge's scale; None if there is none.
+        rationale: The judge's explanation.
+        error: Why there is no rating.
+        usage: Cost of the calls.
+        judge_model: Name of the model.
+        prompt_version: Version of the prompt.
+    """
+
+    value: str | float | None = None
+    rationale: str | None = None
+    error: str | None = None
+    usage: JudgeUsage = field(default_factory=JudgeUsage)
+    judge_model: str = ""
+    prompt_version: str = ""
+
+
+class JudgeBackend(Protocol):
+    """A model that answers judge requests: a chat model, or MLflow's own judges."""
+
+    @property
+    def identity(self) -> str:
+        """The model and all its parameters: a part of cache keys and fingerprints."""
+        ...
+
+    async def judge(self, request: JudgeRequest) -> Verdict:
+        """Answer a request; a failure is a verdict with an error, never an exception."""
+        ...

@@ -1,0 +1,137 @@
+"""Judges as scorers: from a row to requests, and from verdicts to assessments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, ScorerOutput, Skip
+from langchain_dbx_eval.scoring.context import ScoringContext
+from langchain_dbx_eval.scoring.judges.inputs import Guidelines, JudgeInputs, gather_inputs
+from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
+from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
+
+__all__ = ["JUDGE_SCORERS", "ChunkJudge", "GuidelineJudge", "JudgeScorer"]
+
+
+@dataclass(frozen=True)
+class JudgeScorer:
+    """A judge that rates each row with one request.
+
+    Attributes:
+        spec: The judge.
+        backend: Its model.
+        by_default: Whether it scores only the rows to which it applies by default.
+    """
+
+    spec: JudgeSpec
+    backend: JudgeBackend
+    by_default: bool = False
+
+    @property
+    def name(self) -> str:
+        """See `Scorer.name`."""
+        return self.spec.name
+
+    @property
+    def column(self) -> str:
+        """See `Scorer.column`."""
+        return self.spec.column
+
+    @property
+    def leaf(self) -> str:
+        """See `Assessment.leaf`."""
+        return self.spec.leaf
+
+    async def score(self, context: ScoringContext) -> ScorerOutput:
+        """See `Scorer.score`."""
+        if self.by_default and not self.spec.applies_by_default(context):
+            return []
+        inputs, missing = gather_inputs(context, self.spec.inputs)
+        if missing:
+            return [Skip(self.name, missing, f"{self.column}/{self.leaf}")]
+        return await self._assess(inputs)
+
+    async def _assess(self, inputs: dict[str, Any]) -> list[Assessment]:
+        (verdict,) = await self._verdicts([inputs])
+        return [self._assessment(verdict)]
+
+    async def _verdicts(self, requests: Sequence[JudgeInputs]) -> list[Verdict]:
+        return await asyncio.gather(
+            *(self.backend.judge(JudgeRequest(self.spec, inputs)) for inputs in requests)
+        )
+
+    def _assessment(self, verdict: Verdict, group: str = "") -> Assessment:
+        suffix = f"/{group}" if group else ""
+        return Assessment(
+            name=self.name + suffix,
+            column=self.column + suffix,
+            leaf=self.leaf,
+            value=verdict.value,
+            rationale=verdict.rationale,
+            error=verdict.error,
+            source="LLM_JUDGE",
+            metadata={"judge_model": verdict.judge_model, "prompt_version": verdict.prompt_version},
+            usage=verdict.usage,
+        )
+
+
+@dataclass(frozen=True)
+class ChunkJudge(JudgeScorer):
+    """A judge that rates each retrieved chunk; the score is the share rated "yes", from 0 to 1."""
+
+    async def _assess(self, inputs: dict[str, Any]) -> list[Assessment]:
+        others = {name: text for name, text in inputs.items() if name != "retrieved_context"}
+        verdicts = await self._verdicts(
+            [{**others, "chunk": chunk} for chunk in inputs["retrieved_context"]]
+        )
+        passed = [verdict.value == "yes" for verdict in verdicts if verdict.value is not None]
+        failed = [verdict.error for verdict in verdicts if verdict.error is not None]
+        error = f"{len(failed)} of {len(verdicts)} chunks have no verdict; the first: {failed[:1]}"
+        assessment = replace(
+            self._assessment(verdicts[0]),
+            value=sum(passed) / len(passed) if passed else None,
+            rationale=f"{sum(passed)} of {len(passed)} judged chunks are relevant.",
+            error=error if failed else None,
+            extra_columns={
+                f"{self.column}/ratings": [verdict.value for verdict in verdicts],
+                f"{self.column}/rationales": [verdict.rationale for verdict in verdicts],
+                f"{self.column}/error_messages": [verdict.error for verdict in verdicts],
+            },
+            usage=reduce(add, (verdict.usage for verdict in verdicts), JudgeUsage()),
+        )
+        return [assessment]
+
+
+@dataclass(frozen=True)
+class GuidelineJudge(JudgeScorer):
+    """A judge that rates each group of guidelines; a named group has columns of its own.
+
+    Attributes:
+        global_guidelines: Guidelines for all rows; None: those of each record.
+    """
+
+    global_guidelines: Guidelines | None = None
+
+    async def _assess(self, inputs: dict[str, Any]) -> list[Assessment]:
+        groups: Guidelines = self.global_guidelines or inputs["guidelines"]
+        others = {name: text for name, text in inputs.items() if name != "guidelines"}
+        verdicts = await self._verdicts(
+            [{"guidelines": rules, **others} for rules in groups.values()]
+        )
+        return [
+            self._assessment(verdict, group)
+            for group, verdict in zip(groups, verdicts, strict=True)
+        ]
+
+
+JUDGE_SCORERS: dict[str, type[JudgeScorer]] = {
+    "row": JudgeScorer,
+    "chunk": ChunkJudge,
+    "guidelines": GuidelineJudge,
+}
+"""Class of the scorer by `JudgeSpec.unit`; that of ``global_guidelines`` needs these too."""
