@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
-from langchain_dbx_eval.testing.lakehouse.faults import FailedStatement, SlowStatement
+from langchain_dbx_eval.testing.faults import FailedStatement, SlowStatement
 
 STATEMENTS = "/api/2.0/sql/statements"
 
