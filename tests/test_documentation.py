@@ -11,7 +11,7 @@ import pytest
 from langchain_dbx_eval.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -53,10 +53,23 @@ def test_a_command_of_a_page_exists(command: str) -> None:
         script = words[0] if words[0] != "-m" else words[1].replace(".", "/")
         assert any((ROOT / f"{script}{suffix}").exists() for suffix in ("", ".py"))
     else:
-        assert program in {"pip", "mlflow", "curl", "databricks", "export", "vllm"}
+        assert program in {"pip", "pre-commit", "mlflow", "curl", "databricks", "export", "vllm"}
 
 
 def test_every_link_between_pages_is_valid() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_path_in_contributing_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:langchain_dbx_eval|tests|benchmarks|docs|scripts|\.ci)/[^`]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_contributing_lists_every_folder_of_the_package() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    package = ROOT / "langchain_dbx_eval"
+    folders = [path.parent.relative_to(ROOT) for path in package.glob("**/__init__.py")]
+    assert [str(f) for f in folders if f"`{f}/`" not in text] == []
