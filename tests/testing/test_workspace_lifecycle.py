@@ -151,16 +151,18 @@ def test_the_url_of_a_stopped_workspace_is_an_error():
         _ = LocalWorkspace().url
 
 
+def output_of(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_importing_the_package_loads_no_web_framework():
     code = (
         "import sys, langchain_dbx_eval.testing as t; t.LocalWorkspace(); "
         "print({'flask', 'waitress', 'werkzeug'} & set(sys.modules))"
     )
-    output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
 
-    assert output.stdout.strip() == "set()"
+    assert output_of(code) == "set()"
 
 
 def test_the_emulator_shares_no_code_with_the_clients():
@@ -168,11 +170,8 @@ def test_the_emulator_shares_no_code_with_the_clients():
         "import sys, langchain_dbx_eval.testing.http.app; print([m for m in sys.modules if "
         "m.startswith(('langchain_dbx_eval.client', 'langchain_dbx_eval.wire'))])"
     )
-    output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
 
-    assert output.stdout.strip() == "[]"
+    assert output_of(code) == "[]"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "../x"])

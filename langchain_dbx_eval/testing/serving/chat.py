@@ -13,6 +13,7 @@ from langchain_dbx_eval.testing.serving.openai import (
     answer_header,
     stream_completion,
     truncate_at_stop,
+    validate_messages,
 )
 from langchain_dbx_eval.testing.serving.text import count_tokens, message_text, split_words, usage
 
@@ -27,7 +28,8 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventSt
         TypeError: The backend returned neither a text nor a dictionary.
     """
     request = CompletionRequest.parse(endpoint, body, "messages")
-    _validate_messages(request.inputs)
+    validate_messages(request.inputs)
+    _validate_content(request.inputs)
     completion = _complete(endpoint, request)
     if request.stream:
         chunk = {**completion, "object": "chat.completion.chunk"}
@@ -35,12 +37,8 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventSt
     return completion
 
 
-def _validate_messages(messages: Any) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise invalid_parameter("'messages' must be a list of at least one message.")
+def _validate_content(messages: list[dict[str, Any]]) -> None:
     for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise invalid_parameter("Each of the 'messages' must be an object with a role.")
         content = message.get("content") or ""
         blocks = content if isinstance(content, list) else []
         if not isinstance(content, str | list) or not all(isinstance(b, dict) for b in blocks):

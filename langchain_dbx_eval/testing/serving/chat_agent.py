@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from langchain_dbx_eval.driver.engines.base import Generation
-from langchain_dbx_eval.testing.errors import bad_request, invalid_parameter
+from langchain_dbx_eval.testing.errors import bad_request
 from langchain_dbx_eval.testing.serving.endpoints import Endpoint, EventStream
-from langchain_dbx_eval.testing.serving.openai import require_input
+from langchain_dbx_eval.testing.serving.openai import require_input, validate_messages
 from langchain_dbx_eval.testing.serving.text import count_tokens, split_words, usage
 
 __all__ = ["answer"]
@@ -29,19 +29,16 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventSt
     """
     require_input(body, "messages")
     messages = body["messages"]
-    _validate_messages(messages)
+    validate_messages(messages)
+    _validate_content(messages)
     params = {k: v for k, v in body.items() if k not in ("messages", "model", "stream")}
     reply = endpoint.backend.invoke(messages, params, ignorable=_IGNORABLE)
     response = _response(reply, messages)
     return EventStream(list(_chunks(response))) if body.get("stream") is True else response
 
 
-def _validate_messages(messages: Any) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise invalid_parameter("'messages' must be a list of at least one message.")
+def _validate_content(messages: list[dict[str, Any]]) -> None:
     for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise invalid_parameter("Each of the 'messages' must be an object with a role.")
         content = message.get("content")
         if not isinstance(content, str | None):
             raise bad_request("Invalid dictionary input for a ChatAgent: 'content' must be a text.")

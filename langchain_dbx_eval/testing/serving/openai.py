@@ -22,6 +22,7 @@ __all__ = [
     "require_input",
     "stream_completion",
     "truncate_at_stop",
+    "validate_messages",
 ]
 
 _RESERVED_FIELDS = ("model", "n", "stop", "stream", "stream_options")
@@ -120,6 +121,19 @@ def require_input(body: dict[str, Any], field: str) -> None:
             if other in body:
                 raise unknown_field(other)
         raise invalid_parameter(f"Missing required parameter: '{field}'")
+
+
+def validate_messages(messages: Any) -> None:
+    """Raise unless `messages` is a list of at least one message with a role.
+
+    Raises:
+        ApiError: It is not.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise invalid_parameter("'messages' must be a list of at least one message.")
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise invalid_parameter("Each of the 'messages' must be an object with a role.")
 
 
 def truncate_at_stop(reply: str | Generation, stop: tuple[str, ...]) -> Generation:
