@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 TASKS = {"invoke", "invoke_text", "ainvoke", "stream", "batch", "embed"}
 
