@@ -1,10 +1,10 @@
-"""What a callback costs a chain of three steps, per call: ours beside MLflow's.
+"""The time that callbacks add to a call of a chain with three steps: ours and MLflow's.
 
     python benchmarks/callback_overhead.py [--rounds 20] [--calls 100]
 
-Each round runs some calls of each kind, one kind after the other, so that a busy machine slows all
-of them. A call's own time is what the median says; the time until everything is scored or exported
-too is told beside it. MLflow writes to a SQLite store in a temporary folder.
+Each round calls all variants in turns, so that a busy machine slows all of them. Reported are the
+median duration of a call, and the duration until everything is scored or exported. MLflow writes to
+a SQLite store in a temporary folder.
 """
 
 from __future__ import annotations
@@ -31,34 +31,44 @@ from langchain_dbx_eval import EvaluationCallbackHandler
 _BARE = "no callback"
 _OURS = "ours"
 _WARM_UP = 100
-# To export a trace takes MLflow up to 100 ms, so it makes fewer of them.
+# MLflow needs up to 100 ms to export a trace, so it gets fewer calls.
 _MLFLOW_SHARE = 0.05
 
 
 @dataclass
-class Way:
-    """A way to call the chain."""
+class Variant:
+    """A configuration of the chain, and its measurements.
+
+    Attributes:
+        name: The name in the table.
+        config: The config of each call.
+        before: Called before each round.
+        after: Called after each round, to complete the work in the background.
+        share: The share of the calls per round.
+        call_seconds: The duration of each call.
+        total_seconds: The duration of all rounds, `after` included.
+    """
 
     name: str
     config: dict[str, Any]
     before: Callable[[], object] = lambda: None
     after: Callable[[], object] = lambda: None
     share: float = 1.0
-    calls_s: list[float] = field(default_factory=list)
-    all_s: float = 0.0
+    call_seconds: list[float] = field(default_factory=list)
+    total_seconds: float = 0.0
 
     def run(self, chain: Runnable[Any, Any], calls: int, *, counted: bool = True) -> None:
         self.before()
         calls = max(1, round(calls * self.share))
-        chain.invoke({"question": "What comes after a change costs more."}, self.config)
-        began = time.perf_counter()
+        chain.invoke({"question": "The first call after a change is slower."}, self.config)
+        started = time.perf_counter()
         for _ in range(calls):
             start = time.perf_counter()
             chain.invoke({"question": "What is the capital of France?"}, self.config)
             if counted:
-                self.calls_s.append(time.perf_counter() - start)
+                self.call_seconds.append(time.perf_counter() - start)
         self.after()
-        self.all_s += (time.perf_counter() - began) * counted
+        self.total_seconds += (time.perf_counter() - started) * counted
 
 
 def main() -> None:
@@ -66,31 +76,31 @@ def main() -> None:
     report(measure(arguments.rounds, arguments.calls))
 
 
-def measure(rounds: int, calls: int) -> list[Way]:
-    """Call the chain in each way, in turns; the first way is without a callback."""
+def measure(rounds: int, calls: int) -> list[Variant]:
+    """Measure all variants in turns; the first one has no callback."""
     chain = (
         ChatPromptTemplate.from_template("{question}")
         | FakeListChatModel(responses=["Paris."])
         | StrOutputParser()
     )
     with tempfile.TemporaryDirectory() as folder:
-        ways = _ways(folder)
-        for way in ways:
-            way.run(chain, _WARM_UP, counted=False)
+        variants = _variants(folder)
+        for variant in variants:
+            variant.run(chain, _WARM_UP, counted=False)
         for _ in range(rounds):
-            for way in ways:
-                way.run(chain, calls)
-    return ways
+            for variant in variants:
+                variant.run(chain, calls)
+    return variants
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--calls", type=int, default=100, help="calls of each kind in a round")
+    parser.add_argument("--calls", type=int, default=100, help="calls of each variant per round")
     return parser.parse_args()
 
 
-def _ways(folder: str) -> list[Way]:
+def _variants(folder: str) -> list[Variant]:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     logging.getLogger("alembic").setLevel(logging.ERROR)
     import mlflow
@@ -101,18 +111,20 @@ def _ways(folder: str) -> list[Way]:
     ours = EvaluationCallbackHandler(on_full="block")
     sampled = EvaluationCallbackHandler(sample_rate=0.01)
     return [
-        Way(_BARE, {}),
-        # What LangChain itself spends to tell somebody.
-        Way("an empty handler", {"callbacks": [BaseCallbackHandler()]}),
-        Way(_OURS, {"callbacks": [ours]}, after=lambda: _all_scored(ours)),
-        Way("ours, 1 % sampled", {"callbacks": [sampled]}, after=lambda: _all_scored(sampled)),
-        Way(
+        Variant(_BARE, {}),
+        # The time of LangChain itself.
+        Variant("an empty handler", {"callbacks": [BaseCallbackHandler()]}),
+        Variant(_OURS, {"callbacks": [ours]}, after=lambda: _wait_until_scored(ours)),
+        Variant(
+            "ours, 1 % sampled", {"callbacks": [sampled]}, after=lambda: _wait_until_scored(sampled)
+        ),
+        Variant(
             "MlflowLangchainTracer",
             {"callbacks": [MlflowLangchainTracer()]},
             after=mlflow.flush_trace_async_logging,
             share=_MLFLOW_SHARE,
         ),
-        Way(
+        Variant(
             "mlflow.langchain.autolog",
             {},
             before=lambda: mlflow.langchain.autolog(silent=True),
@@ -125,28 +137,29 @@ def _ways(folder: str) -> list[Way]:
     ]
 
 
-def _all_scored(handler: EvaluationCallbackHandler) -> None:
+def _wait_until_scored(handler: EvaluationCallbackHandler) -> None:
     with handler._backlog.emptied():
         scored = set(handler._session._scoring)
     wait(scored)
 
 
-def ratio_of_ours(ways: list[Way]) -> float:
-    """A call's own time with our callback, against the bare chain's."""
-    bare, ours = (next(way for way in ways if way.name == name) for name in (_BARE, _OURS))
-    return statistics.median(ours.calls_s) / statistics.median(bare.calls_s)
+def ratio_of_ours(variants: list[Variant]) -> float:
+    """Return the median duration of a call with our callback, divided by that without."""
+    bare, ours = (next(v for v in variants if v.name == name) for name in (_BARE, _OURS))
+    return statistics.median(ours.call_seconds) / statistics.median(bare.call_seconds)
 
 
-def report(ways: list[Way]) -> None:
+def report(variants: list[Variant]) -> None:
     """Print a table."""
-    bare = ways[0]
-    print(f"{'':26} {'ms a call':>9} {'ratio':>7}   {'until all is done':>17} {'ratio':>7}")
-    for way in ways:
-        call = statistics.median(way.calls_s)
-        whole = way.all_s / len(way.calls_s)
+    bare_call = statistics.median(variants[0].call_seconds)
+    bare_total = variants[0].total_seconds / len(variants[0].call_seconds)
+    print(f"{'':26} {'ms per call':>11} {'ratio':>7}   {'until all is done':>17} {'ratio':>7}")
+    for variant in variants:
+        call = statistics.median(variant.call_seconds)
+        total = variant.total_seconds / len(variant.call_seconds)
         print(
-            f"{way.name:26} {call * 1e3:9.3f} {call / statistics.median(bare.calls_s):6.2f}x   "
-            f"{whole * 1e3:14.3f} ms {whole / (bare.all_s / len(bare.calls_s)):6.2f}x"
+            f"{variant.name:26} {call * 1e3:11.3f} {call / bare_call:6.2f}x   "
+            f"{total * 1e3:14.3f} ms {total / bare_total:6.2f}x"
         )
 
 

@@ -1,7 +1,6 @@
-"""A million records in the local catalog, against plain deltalake and MLflow's own datasets.
+"""A million records in the local catalog, compared with deltalake and MLflow's datasets.
 
-Each number is the ratio to its neighbour, measured in one process one after the other; the times
-beside them are this machine's.
+The ratios are of durations measured one after the other in one process.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ TEN_THOUSAND = 10_000
 
 
 def timed(action: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds that an action takes, and what it gives."""
-    began = time.perf_counter()
+    """Return the duration of an action in seconds, and its result."""
+    start = time.perf_counter()
     result = action()
-    return time.perf_counter() - began, result
+    return time.perf_counter() - start, result
 
 
 def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
-    """Records of the usual size."""
+    """Return records of the usual size."""
     return [
         {
             "inputs": {"question": f"What is {n}?"},
@@ -39,12 +38,12 @@ def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
 
 
 def peak_megabytes() -> int:
-    """The most memory that this process has held so far."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def a_million() -> None:
-    """Load, iterate, digest and merge, in a process of its own, so that its memory is theirs."""
+    """Load, iterate, digest and merge a million records."""
     import pyarrow as pa
     from deltalake import DeltaTable
 
@@ -78,7 +77,7 @@ def a_million() -> None:
 
 
 def against_mlflow() -> None:
-    """10,000 records merged into an empty dataset, here and in MLflow's SQLite store."""
+    """Merge 10,000 records into an empty dataset of ours and of MLflow's SQLite store."""
     import mlflow
     from mlflow.genai.datasets import create_dataset
 
@@ -87,15 +86,15 @@ def against_mlflow() -> None:
     mlflow.set_tracking_uri(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
     names = ("merge 10,000", "merge them again")
     best = {name: [float("inf")] * 2 for name in names}
-    # The best of three, by turns: on a busy machine a single one is mostly the neighbours'.
+    # The best of three in turns, because other processes affect each measurement.
     for turn in range(3):
         theirs = create_dataset(name=f"bench{turn}")
         ours = EvalDataset.create(f"main.bench.ten_thousand_{turn}")
         for name in names:
-            for place, dataset in enumerate((ours, theirs)):
-                given = rows(TEN_THOUSAND)
-                seconds, _ = timed(lambda d=dataset, r=given: d.merge_records(r))
-                best[name][place] = min(best[name][place], seconds)
+            for column, dataset in enumerate((ours, theirs)):
+                records = rows(TEN_THOUSAND)
+                seconds, _ = timed(lambda d=dataset, r=records: d.merge_records(r))
+                best[name][column] = min(best[name][column], seconds)
     for name, (our_seconds, their_seconds) in best.items():
         print(
             f"{name:36s} {our_seconds:6.2f} s, MLflow {their_seconds:6.2f} s: "
@@ -104,12 +103,12 @@ def against_mlflow() -> None:
 
 
 def create_a_million() -> None:
-    """One call, of records that come one by one."""
+    """Create a dataset of a million records from an iterator."""
     from langchain_dbx_eval import EvalDataset
 
-    given = (row for start in range(0, MILLION, 1_000) for row in rows(1_000, start))
+    records = (row for start in range(0, MILLION, 1_000) for row in rows(1_000, start))
     before = peak_megabytes()
-    seconds, _ = timed(lambda: EvalDataset.create("main.bench.million", given))
+    seconds, _ = timed(lambda: EvalDataset.create("main.bench.million", records))
     print(f"{'create with 1,000,000':36s} {seconds:6.1f} s         ({before} MB, then ", end="")
     print(f"{peak_megabytes()} MB)")
 
@@ -118,7 +117,7 @@ PARTS = (against_mlflow, create_a_million, a_million)
 
 
 def main() -> None:
-    """Run each part in a process of its own, so that its memory is its own."""
+    """Run each part in its own process, so that its memory can be measured."""
     if len(sys.argv) > 1:
         {part.__name__: part for part in PARTS}[sys.argv[1]]()
         return

@@ -1,8 +1,8 @@
-"""Rows a second into MLflow: ours by each way, beside what `mlflow.genai.evaluate` writes.
+"""Rows per second written to MLflow: our implementations and `mlflow.genai.evaluate`.
 
-All ways take turns in one process, each on a store of its own, so that a busy machine slows all of
-them; the ratios are what counts. `mlflow.genai.evaluate` runs a function that does nothing, with
-one scorer, ten workers and no limit of calls a second, which is where it keeps all rows.
+All of them take turns in one process, each with its own store, so that a busy machine slows all of
+them: ratios are more reliable than durations. `mlflow.genai.evaluate` runs a function that does
+nothing, with one scorer, ten workers and no rate limit, the setting with which it keeps all rows.
 
     python benchmarks/mlflow_writing.py --rows 200 --rounds 2
 """
@@ -44,7 +44,7 @@ from langchain_dbx_eval.scoring import Assessment, RowScores
 
 
 def rows(count: int) -> list[WrittenRow]:
-    """Rows of a call of one step, with one score, as the other side writes them."""
+    """Return rows with a trace of one span and one score, like those of `mlflow.genai.evaluate`."""
     written = []
     for number in range(count):
         now = time.time_ns()
@@ -74,7 +74,7 @@ def rows(count: int) -> list[WrittenRow]:
 
 
 def ours(uri: str, count: int) -> int:
-    """Write rows by our own way; how many are there afterwards."""
+    """Write rows with one SQL transaction; return how many are in the store."""
     mlflow.set_tracking_uri(uri)
     run = MlflowRun.begin(
         tracking_uri=uri,
@@ -83,18 +83,18 @@ def ours(uri: str, count: int) -> int:
         evaluation_id=uuid4().hex,
     )
     run.write_rows(rows(count))
-    found = mlflow.search_traces(run_id=run.run_id, return_type="list", include_spans=False)
-    return sum(len(trace.info.assessments) == 1 for trace in found)
+    traces = mlflow.search_traces(run_id=run.run_id, return_type="list", include_spans=False)
+    return sum(len(trace.info.assessments) == 1 for trace in traces)
 
 
 def ours_without_sql(uri: str, count: int) -> int:
-    """The public way, on the same store."""
+    """Write rows with MLflow's public API to the same store."""
     with mock.patch.object(sql_store, "insert", return_value=False):
         return ours(uri, count)
 
 
 def theirs(uri: str, count: int) -> int:
-    """`mlflow.genai.evaluate`; how many rows its result has."""
+    """Run `mlflow.genai.evaluate`; return the number of rows in its result."""
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment("bench")
 
@@ -113,10 +113,10 @@ def theirs(uri: str, count: int) -> int:
 
 @contextmanager
 def server(database: Path) -> Iterator[str]:
-    """A tracking server over a store."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Run a tracking server over a store, and return its URI."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{database}"]
     command += ["--artifacts-destination", str(database.parent / "artifacts")]
@@ -131,7 +131,7 @@ def server(database: Path) -> Iterator[str]:
 
 
 def wait_for(uri: str) -> None:
-    """Wait until a server answers, for at most two minutes."""
+    """Wait until a server answers, at most two minutes."""
     for _ in range(240):
         try:
             requests.get(f"{uri}/health", timeout=2)
@@ -143,11 +143,11 @@ def wait_for(uri: str) -> None:
 
 
 def main() -> None:
-    """Measure all ways in turns, and print the ratios."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=2)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stores = {name: Path(folder) / name / "mlflow.db" for name in ("own", "served", "theirs")}
         template = Path(folder) / "template.db"
@@ -159,36 +159,36 @@ def main() -> None:
         os.chdir(folder)
         local = {name: f"sqlite:///{path}" for name, path in stores.items()}
         with server(stores["served"]) as served:
-            ways: dict[str, tuple[Callable[[str, int], int], str]] = {
+            writers: dict[str, tuple[Callable[[str, int], int], str]] = {
                 "mlflow.genai.evaluate": (theirs, local["theirs"]),
                 "ours, one transaction": (ours, local["own"]),
-                "ours, public way": (ours_without_sql, local["own"]),
+                "ours, public API": (ours_without_sql, local["own"]),
                 "ours, through a server": (ours, served),
             }
-            report(measure(ways, asked.rows, asked.rounds), asked.rows)
+            report(measure(writers, options.rows, options.rounds), options.rows)
 
 
 def measure(
-    ways: dict[str, tuple[Callable[[str, int], int], str]], count: int, rounds: int
+    writers: dict[str, tuple[Callable[[str, int], int], str]], count: int, rounds: int
 ) -> dict[str, tuple[list[float], int]]:
-    """Seconds of each round of each way, and the fewest rows that it kept."""
-    for write, uri in ways.values():
-        write(uri, 2)  # what only the first call costs
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    kept = dict.fromkeys(ways, count)
+    """Return the durations of all rounds, and the lowest number of rows stored, per writer."""
+    for write, uri in writers.values():
+        write(uri, 2)  # warm-up
+    seconds: dict[str, list[float]] = {name: [] for name in writers}
+    kept = dict.fromkeys(writers, count)
     for _ in range(rounds):
-        for name, (write, uri) in ways.items():
-            began = time.perf_counter()
+        for name, (write, uri) in writers.items():
+            start = time.perf_counter()
             kept[name] = min(kept[name], write(uri, count))
-            seconds[name].append(time.perf_counter() - began)
-    return {name: (seconds[name], kept[name]) for name in ways}
+            seconds[name].append(time.perf_counter() - start)
+    return {name: (seconds[name], kept[name]) for name in writers}
 
 
-def report(found: dict[str, tuple[list[float], int]], count: int) -> None:
+def report(results: dict[str, tuple[list[float], int]], count: int) -> None:
     """Print a table."""
-    reference = statistics.median(found["mlflow.genai.evaluate"][0])
+    reference = statistics.median(results["mlflow.genai.evaluate"][0])
     print(f"\n{'':24}{'ms/row':>8}{'rows/s':>8}{'kept':>6}{'times as fast':>15}")
-    for name, (seconds, kept) in found.items():
+    for name, (seconds, kept) in results.items():
         median = statistics.median(seconds)
         each = f"{1000 * median / count:8.1f}{count / median:8.0f}{kept:6}"
         print(f"{name:24}{each}{reference / median:15.1f}")

@@ -1,4 +1,4 @@
-"""What every test stands on: an environment of its own, a workspace, a catalog, an MLflow store."""
+"""Fixtures for all tests: a clean environment, a workspace, an MLflow store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -16,8 +15,9 @@ import pytest
 from filelock import FileLock
 
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.polling import wait_until
 
-# Before MLflow is first imported: it reports its use to a server, which tests must not.
+# Before MLflow is first imported, because its telemetry needs the network.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
@@ -25,7 +25,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 def _environment_without_databricks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """No test sees the developer's own logins, proxies or data, or leaves a variable behind."""
+    """Remove the developer's logins and data from the environment, and restore it afterwards."""
     with mock.patch.dict(os.environ):
         for name in list(os.environ):
             if name.startswith(("DATABRICKS_", "DBX_EVAL_", "MLFLOW_TRACKING")):
@@ -37,8 +37,8 @@ def _environment_without_databricks(
 
 
 @pytest.fixture
-def _log_levels_again() -> Iterator[None]:
-    """What `serve` and the documentation set for a process of their own ends with the test."""
+def _restored_log_levels() -> Iterator[None]:
+    """Restore the log levels that `serve` sets for its process."""
     logs = [logging.getLogger(f"langchain_dbx_eval{part}") for part in ("", ".driver")]
     levels = [log.level for log in logs]
     yield
@@ -48,22 +48,19 @@ def _log_levels_again() -> Iterator[None]:
 
 @pytest.fixture
 def workspace() -> Iterator[LocalWorkspace]:
-    """A running workspace, which the environment points at."""
+    """A running workspace, set in the environment."""
     with LocalWorkspace() as running:
         yield running
 
 
 @pytest.fixture
 def documented_port() -> Iterator[int]:
-    """7777, which the documentation's code names, once nobody on this machine has it.
+    """Port 7777, which the code of the documentation uses, once it is free on this machine.
 
-    The lock is for the tests of another checkout, which would take it a moment later.
+    The lock is shared with the tests of other checkouts.
     """
-    with FileLock(Path(tempfile.gettempdir()) / "dbx-eval-tests-7777.lock", timeout=120):
-        give_up = time.monotonic() + 60
-        while not _is_free(7777):
-            assert time.monotonic() < give_up, "another program has port 7777"
-            time.sleep(0.2)
+    with FileLock(Path(tempfile.gettempdir()) / "dbx-eval-tests-7777.lock", timeout=300):
+        wait_until(lambda: _is_free(7777))
         yield 7777
 
 
@@ -77,7 +74,7 @@ def _is_free(port: int) -> bool:
 
 @pytest.fixture(scope="session")
 def _migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store: its migrations take seconds, so they run once and are copied."""
+    """An empty MLflow store, created once and copied, because its migrations take seconds."""
     from mlflow.store.db.utils import _initialize_tables
     from sqlalchemy import create_engine
 
@@ -90,7 +87,7 @@ def _migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mlflow_store(_migrated_store: Path, tmp_path: Path) -> Iterator[str]:
-    """A real MLflow store on SQLite, set as the tracking URI; the URI is returned."""
+    """The URI of an MLflow store on SQLite, set as the tracking URI."""
     import mlflow
 
     path = tmp_path / "mlflow.db"
@@ -101,6 +98,6 @@ def mlflow_store(_migrated_store: Path, tmp_path: Path) -> Iterator[str]:
     yield uri
     while mlflow.active_run() is not None:
         mlflow.end_run()
-    # The model that was logged last stays MLflow's "active" one, to which it links metrics.
+    # Otherwise MLflow links the metrics of later tests to the model that was logged last.
     mlflow.clear_active_model()
     mlflow.set_tracking_uri(None)

@@ -1,4 +1,4 @@
-"""What the README and the docs show is true: their code runs, and their commands exist."""
+"""The code of the README and the docs runs, their commands exist, and their links are valid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from langchain_dbx_eval.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -29,8 +29,9 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.timeout(600)  # includes the wait for port 7777
 @pytest.mark.xdist_group("port 7777")
-@pytest.mark.usefixtures("mlflow_store", "documented_port", "_log_levels_again")
+@pytest.mark.usefixtures("mlflow_store", "documented_port", "_restored_log_levels")
 @pytest.mark.filterwarnings("ignore:Without an API key")
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page: Path) -> None:
@@ -49,12 +50,20 @@ def test_a_command_of_a_page_exists(command: str) -> None:
     elif program == "langchain-dbx-eval":
         build_parser().parse_args(words)
     elif program == "python":
-        assert (ROOT / words[0]).exists()
+        script = words[0] if words[0] != "-m" else words[1].replace(".", "/")
+        assert any((ROOT / f"{script}{suffix}").exists() for suffix in ("", ".py"))
     else:
-        assert program in {"pip", "mlflow", "curl", "databricks", "export", "vllm"}
+        assert program in {"pip", "pre-commit", "mlflow", "curl", "databricks", "export", "vllm"}
 
 
-def test_every_link_between_pages_leads_somewhere() -> None:
+def test_every_link_between_pages_is_valid() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_contributing_lists_every_folder_of_the_package() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    package = ROOT / "langchain_dbx_eval"
+    folders = [path.parent.relative_to(ROOT) for path in package.glob("**/__init__.py")]
+    assert [str(f) for f in folders if f"`{f}/`" not in text] == []

@@ -1,8 +1,9 @@
-"""How much our clients cost beside a bare HTTP call, and beside their peers.
+"""Benchmark of the clients, compared with plain HTTP calls and with other packages.
 
-- `server`: the loopback server that all of them call, in a process of its own.
-- `environments`: a virtual environment for each peer.
-- `worker`: one client in its own environment and process, which measures what it is told to.
-- `tasks`: what is measured, how often, and the bars to meet.
-- `report`: the table, the verdicts and the JSON.
+Modules:
+    __main__: the command ``python -m benchmarks.clients``.
+    tasks: the clients, the tasks, the number of rounds, and the thresholds.
+    server: the loopback server that all clients call, a separate process.
+    worker: one client in its own environment and process.
+    report: the results as a table and as JSON.
 """

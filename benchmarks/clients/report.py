@@ -1,28 +1,28 @@
-"""The table, the verdicts and the JSON."""
+"""The results as a table and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 
-from benchmarks.clients.processes import ClientError
-from benchmarks.clients.tasks import BARS, CLIENTS, Bar
+from benchmarks.clients.tasks import CLIENTS, THRESHOLDS, Threshold
+from benchmarks.processes import WorkerError
 
 Figures = dict[str, list[float]]
-"""For each client, one figure a round."""
+"""The figures of each client, one per round."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one measurement gave.
+    """The results of one task or import.
 
     Attributes:
-        name: Its name in `BARS` and in the JSON.
-        title: What was measured, and in which unit.
-        figures: In that unit.
-        failures: What a client said that could not do it.
+        name: The name in `THRESHOLDS` and in the JSON.
+        title: The title with the unit.
+        figures: The figures in that unit.
+        failures: The errors of clients that failed.
     """
 
     name: str
@@ -31,30 +31,30 @@ class Row:
     failures: dict[str, str] = field(default_factory=dict)
 
     def add(self, client: str, figure: float) -> None:
-        """Note what a round gave."""
+        """Add the figure of a round."""
         self.figures.setdefault(client, []).append(figure)
 
     @contextmanager
-    def noting_failures_of(self, client: str) -> Iterator[None]:
-        """Let one client's failure be its own, and the others go on."""
+    def recording_failures_of(self, client: str) -> Iterator[None]:
+        """Record the failure of a client instead of raising it."""
         try:
             yield
-        except ClientError as error:
+        except WorkerError as error:
             self.failures[client] = str(error)
 
-    def of(self, client: str) -> float | None:
-        """A client's figure: the median of its rounds."""
+    def median_of(self, client: str) -> float | None:
+        """Return the median of a client's rounds; None: it has none."""
         rounds = self.figures.get(client)
         return median(rounds) if rounds else None
 
-    def ratio(self, client: str, to: str) -> float | None:
-        """How many times another's figure a client's is."""
-        mine, other = self.of(client), self.of(to)
-        return mine / other if mine is not None and other else None
+    def ratio(self, client: str, reference: str) -> float | None:
+        """Return the median of a client divided by that of another."""
+        numerator, denominator = self.median_of(client), self.median_of(reference)
+        return numerator / denominator if numerator is not None and denominator else None
 
 
 def table(rows: list[Row]) -> str:
-    """All rows: each client's figure, and in brackets ours as a multiple of it."""
+    """Format all rows: the figure of each client, and in brackets ours divided by it."""
     columns = ("core", *CLIENTS)
     shown = [name for name in columns if any(name in row.figures for row in rows)]
     width = max(len(row.title) for row in rows)
@@ -62,34 +62,36 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         cells = (_cell(row, client) for client in shown)
         lines.append(row.title.ljust(width) + "".join(cell.rjust(23) for cell in cells))
-    lines.append("In brackets: ours as a multiple of theirs. Medians of all rounds.")
+    lines.append("Medians of all rounds. In brackets: ours divided by theirs.")
     lines += [
-        f"{client} could not do {row.title}: {reason}"
+        f"{client} failed in {row.title}: {reason}"
         for row in rows
         for client, reason in row.failures.items()
     ]
     return "\n".join(lines)
 
 
-def verdicts(rows: list[Row]) -> Iterator[tuple[Bar, float, bool]]:
-    """Each bar that could be judged, the ratio that was measured, and whether the bar is met."""
+def ratios(rows: list[Row]) -> Iterator[tuple[Threshold, float, bool]]:
+    """Yield each threshold that could be measured, its ratio, and whether it is met."""
     by_name = {row.name: row for row in rows}
-    for bar in BARS:
-        if bar.row in by_name and (ratio := by_name[bar.row].ratio("ours", bar.to)) is not None:
-            yield bar, ratio, ratio <= bar.at_most
+    for threshold in THRESHOLDS:
+        row = by_name.get(threshold.row)
+        ratio = row.ratio("ours", threshold.reference) if row else None
+        if ratio is not None:
+            yield threshold, ratio, ratio <= threshold.at_most
 
 
-def told(rows: list[Row]) -> str:
-    """The verdicts as text."""
+def ratio_table(rows: list[Row]) -> str:
+    """Format the measured thresholds."""
     return "\n".join(
-        f"{'met   ' if met else 'MISSED'}  {bar.row}: {ratio:.2f} of {bar.to}, "
-        f"at most {bar.at_most:g}"
-        for bar, ratio, met in verdicts(rows)
+        f"{'met   ' if met else 'MISSED'}  {threshold.row}: {ratio:.2f} of {threshold.reference}, "
+        f"at most {threshold.at_most:g}"
+        for threshold, ratio, met in ratios(rows)
     )
 
 
 def as_json(rows: list[Row], facts: dict[str, object]) -> dict[str, object]:
-    """Everything that was measured, round by round."""
+    """Return all figures of all rounds."""
     return {
         **facts,
         "rows": [
@@ -97,22 +99,20 @@ def as_json(rows: list[Row], facts: dict[str, object]) -> dict[str, object]:
                 "name": row.name,
                 "title": row.title,
                 "figures": row.figures,
-                "ours_as_a_multiple_of": {
-                    client: row.ratio("ours", client) for client in row.figures
-                },
+                "ours_divided_by": {client: row.ratio("ours", client) for client in row.figures},
                 "failures": row.failures,
             }
             for row in rows
         ],
-        "bars": [
-            {"row": bar.row, "to": bar.to, "at_most": bar.at_most, "ratio": ratio, "met": met}
-            for bar, ratio, met in verdicts(rows)
+        "thresholds": [
+            {**asdict(threshold), "ratio": ratio, "met": met}
+            for threshold, ratio, met in ratios(rows)
         ],
     }
 
 
 def _cell(row: Row, client: str) -> str:
-    figure = row.of(client)
+    figure = row.median_of(client)
     if figure is None:
         return "failed" if client in row.failures else "-"
     ratio = row.ratio("ours", client)

@@ -1,8 +1,9 @@
-"""A loopback server that answers chat, completions and embeddings faster than any client asks.
+"""A loopback server for chat, completions and embeddings that is faster than all clients.
 
-It parses no more of HTTP than these clients send, and makes each body once. What it answers follows
-the name of the model: ``chat-100`` waits for 100 ms, ``stream-2000`` streams 2000 events,
-``embed-50`` waits for 50 ms. OpenAI's paths carry that name in the body, Databricks' in the path.
+It parses only the HTTP that these clients send, and its bodies are encoded once. The name of the
+model determines the answer: ``chat-100`` waits for 100 ms, ``stream-2000`` streams 2000 events,
+``embed-50`` waits for 50 ms. With OpenAI's paths the name is in the body, with Databricks' in the
+path.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import struct
 import sys
 
 DIMENSION = 1024
-"""Floats in a vector: as many as databricks-bge-large-en and databricks-gte-large-en give."""
+"""The dimension of databricks-bge-large-en and databricks-gte-large-en."""
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _IN_BODY = re.compile(rb'"model": *"(\w+)-(\d+)"')
@@ -71,10 +72,10 @@ def _event(choices: list[object], **more: object) -> bytes:
         "choices": choices,
         **more,
     }
-    return _piece(b"data: %b\n\n" % json.dumps(payload).encode())
+    return _http_chunk(b"data: %b\n\n" % json.dumps(payload).encode())
 
 
-def _piece(body: bytes) -> bytes:
+def _http_chunk(body: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
@@ -85,7 +86,7 @@ _TOKEN = _event([{"index": 0, "delta": {"content": " token"}, "finish_reason": N
 _STREAM_TAIL = (
     _event([{"index": 0, "delta": {}, "finish_reason": "stop"}]),
     _event([], usage=_USAGE),
-    _piece(b"data: [DONE]\n\n") + b"0\r\n\r\n",
+    _http_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n",
 )
 
 
@@ -93,41 +94,41 @@ def _embeddings(body: bytes) -> bytes:
     request = json.loads(body)
     texts = request["input"]
     vector = _VECTOR_FORMS[request.get("encoding_format") == "base64"]
-    one = b'{"object": "embedding", "index": %d, "embedding": %b}'
+    item = b'{"object": "embedding", "index": %d, "embedding": %b}'
     count = len(texts) if isinstance(texts, list) else 1
-    data = b", ".join(one % (number, vector) for number in range(count))
+    data = b", ".join(item % (number, vector) for number in range(count))
     usage = b'{"prompt_tokens": %d, "total_tokens": %d}' % (count, count)
-    whole = b'{"object": "list", "model": "bench", "data": [%b], "usage": %b}' % (data, usage)
-    return _json(b"200 OK", whole)
+    answer = b'{"object": "list", "model": "bench", "data": [%b], "usage": %b}' % (data, usage)
+    return _json(b"200 OK", answer)
 
 
 class _Connection(asyncio.Protocol):
-    """One client's connection: a request is read, answered, and the next one waited for."""
+    """A connection with sequential requests."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._out = transport
-        self._in = b""
+        self._transport = transport
+        self._received = b""
 
     def data_received(self, data: bytes) -> None:
-        self._in += data
-        end = self._in.find(b"\r\n\r\n")
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
         if end < 0:
             return
-        length = _LENGTH.search(self._in, 0, end)
+        length = _LENGTH.search(self._received, 0, end)
         total = end + 4 + (int(length[1]) if length else 0)
-        if len(self._in) < total:
+        if len(self._received) < total:
             return
-        path, body = self._in.split(b" ", 2)[1], self._in[end + 4 : total]
-        self._in = self._in[total:]
+        path, body = self._received.split(b" ", 2)[1], self._received[end + 4 : total]
+        self._received = self._received[total:]
         self._answer(path, body)
 
     def _answer(self, path: bytes, body: bytes) -> None:
-        named = _IN_PATH.search(path) or _IN_BODY.search(body)
-        if named is None or not body:
-            self._out.write(_MISSING)
+        model = _IN_PATH.search(path) or _IN_BODY.search(body)
+        if model is None or not body:
+            self._transport.write(_MISSING)
             return
-        kind, number = named[1], int(named[2])
+        kind, number = model[1], int(model[2])
         if kind == b"stream":
             self._streaming = asyncio.ensure_future(self._stream(number))
             return
@@ -135,19 +136,19 @@ class _Connection(asyncio.Protocol):
         if number:
             asyncio.get_running_loop().call_later(number / 1000, self._write, answer)
         else:
-            self._out.write(answer)
+            self._transport.write(answer)
 
     def _write(self, answer: bytes) -> None:
-        if not self._out.is_closing():
-            self._out.write(answer)
+        if not self._transport.is_closing():
+            self._transport.write(answer)
 
     async def _stream(self, events: int) -> None:
-        # One write an event, as a model that makes one token after the other does.
-        self._out.write(_STREAM_HEAD)
+        # One write per event, as with a model that generates token by token.
+        self._transport.write(_STREAM_HEAD)
         for event in (*(_TOKEN for _ in range(events)), *_STREAM_TAIL):
-            if self._out.is_closing():
+            if self._transport.is_closing():
                 return
-            self._out.write(event)
+            self._transport.write(event)
             await asyncio.sleep(0)
 
 
@@ -155,7 +156,7 @@ async def _serve() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(_Connection, "127.0.0.1", 0, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
-    # The benchmark holds the other end of stdin: when it ends, however it ends, so does this.
+    # The benchmark holds the other end of stdin, so this server ends with it.
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 

@@ -1,9 +1,9 @@
-"""One client in its own environment and process, which measures what it is told to.
+"""One client in its own environment and process, which performs and measures tasks.
 
-``python -m benchmarks.clients.worker CLIENT HOST`` reads one JSON object a line from stdin,
-``{"task": "invoke", "model": "chat-0", "count": 200}``, does it, and writes one to stdout:
-``{"wall": seconds, "cpu": seconds}``, or ``{"error": "…"}``. It needs nothing but the client's own
-packages.
+``python -m benchmarks.clients.worker CLIENT HOST`` reads one JSON object per line from stdin,
+``{"task": "invoke", "model": "chat-0", "count": 200}``, performs the task, and writes one JSON
+object to stdout: ``{"wall": seconds, "cpu": seconds}`` or ``{"error": "…"}``. It requires only the
+packages of the client.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 
 TOKEN = "dapi-bench"
 PROMPT = "What is the capital of France?"
-IN_FLIGHT = 64
-"""Calls in flight at once in `ainvoke`."""
+MAX_CONCURRENCY = 64
+"""Concurrent calls in `ainvoke`."""
 
 
 class Raw:
-    """What a careful user would write without any client: the floor."""
+    """Plain HTTP calls with requests and aiohttp: the lower bound."""
 
     def __init__(self, host: str) -> None:
         import requests
@@ -33,7 +33,7 @@ class Raw:
         self._host = host
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {TOKEN}"
-        self._session.mount(host, HTTPAdapter(pool_maxsize=IN_FLIGHT))
+        self._session.mount(host, HTTPAdapter(pool_maxsize=MAX_CONCURRENCY))
         self._async_session: Any = None
 
     def invoke(self, model: str) -> Callable[[], str]:
@@ -49,7 +49,7 @@ class Raw:
 
         url, body = self._url(model), _chat_body()
 
-        async def ask() -> str:
+        async def call() -> str:
             if self._async_session is None:
                 headers = {"Authorization": f"Bearer {TOKEN}"}
                 self._async_session = aiohttp.ClientSession(headers=headers)
@@ -57,7 +57,7 @@ class Raw:
                 content: str = (await answer.json())["choices"][0]["message"]["content"]
                 return content
 
-        return ask
+        return call
 
     def stream(self, model: str) -> int:
         body = {**_chat_body(), "stream": True, "stream_options": {"include_usage": True}}
@@ -70,9 +70,9 @@ class Raw:
         return events
 
     def batch(self, model: str, count: int) -> list[str]:
-        ask = self.invoke(model)
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            return [answer.result() for answer in [pool.submit(ask) for _ in range(count)]]
+        call = self.invoke(model)
+        with ThreadPoolExecutor(MAX_CONCURRENCY) as pool:
+            return [answer.result() for answer in [pool.submit(call) for _ in range(count)]]
 
     def embed(self, model: str, texts: list[str]) -> list[list[float]]:
         parts = [texts[i : i + 100] for i in range(0, len(texts), 100)]
@@ -90,19 +90,19 @@ class Raw:
 
 
 class LangChain:
-    """A LangChain client; how it is made is its own."""
+    """A LangChain client; subclasses create it."""
 
     def __init__(self, host: str) -> None:
         self._host = host
-        self._made: dict[tuple[str, str], Any] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
 
-    def make(self, kind: str, model: str) -> Any:
+    def create(self, kind: str, model: str) -> Any:
         raise NotImplementedError
 
     def _client(self, kind: str, model: str) -> Any:
-        if (kind, model) not in self._made:
-            self._made[kind, model] = self.make(kind, model)
-        return self._made[kind, model]
+        if (kind, model) not in self._clients:
+            self._clients[kind, model] = self.create(kind, model)
+        return self._clients[kind, model]
 
     def invoke(self, model: str) -> Callable[[], str]:
         chat = self._client("chat", model)
@@ -115,11 +115,11 @@ class LangChain:
     def ainvoke(self, model: str) -> Callable[[], Awaitable[str]]:
         chat = self._client("chat", model)
 
-        async def ask() -> str:
+        async def call() -> str:
             content: str = (await chat.ainvoke(PROMPT)).content
             return content
 
-        return ask
+        return call
 
     def stream(self, model: str) -> int:
         return sum(bool(chunk.content) for chunk in self._client("chat", model).stream(PROMPT))
@@ -133,9 +133,9 @@ class LangChain:
 
 
 class Ours(LangChain):
-    """langchain-dbx-eval, as its users make it."""
+    """langchain-dbx-eval."""
 
-    def make(self, kind: str, model: str) -> Any:
+    def create(self, kind: str, model: str) -> Any:
         from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings
 
         login = {"host": self._host, "api_token": TOKEN}
@@ -149,7 +149,7 @@ class Ours(LangChain):
 class DatabricksLangChain(LangChain):
     """databricks-langchain, which has no text model."""
 
-    def make(self, kind: str, model: str) -> Any:
+    def create(self, kind: str, model: str) -> Any:
         os.environ.update(DATABRICKS_HOST=self._host, DATABRICKS_TOKEN=TOKEN)
         from databricks_langchain import ChatDatabricks, DatabricksEmbeddings
 
@@ -161,7 +161,7 @@ class DatabricksLangChain(LangChain):
 class LangChainOpenAI(LangChain):
     """langchain-openai."""
 
-    def make(self, kind: str, model: str) -> Any:
+    def create(self, kind: str, model: str) -> Any:
         from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 
         login = {"base_url": f"{self._host}/v1", "api_key": TOKEN}
@@ -169,7 +169,7 @@ class LangChainOpenAI(LangChain):
             return ChatOpenAI(model=model, stream_usage=True, **login)
         if kind == "text":
             return OpenAI(model=model, **login)
-        # Counting tokens would fetch a vocabulary from the internet.
+        # Counting tokens would download a vocabulary.
         return OpenAIEmbeddings(model=model, check_embedding_ctx_length=False, **login)
 
 
@@ -182,81 +182,81 @@ CLIENTS: dict[str, type[Raw | LangChain]] = {
 
 
 class Worker:
-    """Does a task with one client, and says what it took."""
+    """Performs tasks with one client and measures them."""
 
     def __init__(self, client: Raw | LangChain) -> None:
         self._client = client
-        # One loop for all: databricks-langchain fails on a second one.
+        # One event loop for all tasks: databricks-langchain fails with a second one.
         self._loop = asyncio.new_event_loop()
 
     def measure(self, task: str, model: str, count: int) -> dict[str, float]:
-        """Seconds that `count` calls, chunks, questions or texts took: wall and this process."""
-        work: Callable[[str, int], Callable[[], None]] = getattr(self, f"_{task}")
-        prepared = work(model, count)
+        """Return the wall time and the CPU time of this process, in seconds, of a task."""
+        prepare: Callable[[str, int], Callable[[], None]] = getattr(self, f"_{task}")
+        run = prepare(model, count)
         wall, cpu = time.perf_counter(), time.process_time()
-        prepared()
+        run()
         return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
     def _invoke(self, model: str, count: int) -> Callable[[], None]:
-        return _repeated(self._client.invoke(model), count)
+        return _repeat(self._client.invoke(model), count)
 
     def _invoke_text(self, model: str, count: int) -> Callable[[], None]:
-        return _repeated(self._client.invoke_text(model), count)
+        return _repeat(self._client.invoke_text(model), count)
 
     def _ainvoke(self, model: str, count: int) -> Callable[[], None]:
-        ask = self._client.ainvoke(model)
+        call = self._client.ainvoke(model)
 
-        async def one_of_many(tickets: list[None]) -> None:
-            while tickets:
-                tickets.pop()
-                assert await ask()
+        async def run_until_empty(remaining: list[None]) -> None:
+            while remaining:
+                remaining.pop()
+                assert await call()
 
-        async def everything() -> None:
-            tickets: list[None] = [None] * count
-            await asyncio.gather(*(one_of_many(tickets) for _ in range(IN_FLIGHT)))
+        async def run_all() -> None:
+            remaining: list[None] = [None] * count
+            await asyncio.gather(*(run_until_empty(remaining) for _ in range(MAX_CONCURRENCY)))
 
-        return lambda: self._loop.run_until_complete(everything())
+        return lambda: self._loop.run_until_complete(run_all())
 
     def _stream(self, model: str, count: int) -> Callable[[], None]:
-        def everything() -> None:
-            seen = self._client.stream(model)
-            assert seen >= count, f"{seen} chunks came of {count}"
+        def run() -> None:
+            chunks = self._client.stream(model)
+            assert chunks >= count, f"got {chunks} of {count} chunks"
 
-        return everything
+        return run
 
     def _batch(self, model: str, count: int) -> Callable[[], None]:
-        def everything() -> None:
+        def run() -> None:
             assert all(self._client.batch(model, count))
 
-        return everything
+        return run
 
     def _embed(self, model: str, count: int) -> Callable[[], None]:
         sentence = "is a sentence of a corpus, about as long as sentences are."
         texts = [f"Number {number} {sentence}" for number in range(count)]
 
-        def everything() -> None:
+        def run() -> None:
             vectors = self._client.embed(model, texts)
-            assert len(vectors) == count, f"{len(vectors)} vectors came of {count}"
+            assert len(vectors) == count, f"got {len(vectors)} of {count} vectors"
 
-        return everything
+        return run
 
 
 def _chat_body() -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": PROMPT}]}
 
 
-def _repeated(ask: Callable[[], str], count: int) -> Callable[[], None]:
-    def everything() -> None:
+def _repeat(call: Callable[[], str], count: int) -> Callable[[], None]:
+    def run() -> None:
         for _ in range(count):
-            assert ask()
+            assert call()
 
-    return everything
+    return run
 
 
 def main() -> None:
-    """Obey stdin until it ends."""
+    """Perform the tasks from stdin until it is closed."""
     name, host = sys.argv[1:]
-    # Libraries may print; only answers go to the benchmark.
+    # Libraries may print: only answers are written to stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Worker(CLIENTS[name](host))

@@ -1,7 +1,8 @@
-"""Measure `evaluate` beside its peers: ``make bench-eval`` (about 15 minutes; ARGS=--quick: one).
+"""Compare `evaluate` with other packages: ``make bench-eval`` (15 minutes; ARGS=--quick: one).
 
-The sides take turns, ours between any two others, because a shared machine is now fast and now
-slow: ratios say more than seconds. A peer is asked for as many rows as it ends within minutes.
+The systems take turns, ours between any two others, because the speed of a shared machine varies:
+ratios are more reliable than seconds. A system evaluates only as many rows as it completes within
+minutes.
 """
 
 from __future__ import annotations
@@ -15,29 +16,31 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.evaluation.sides import Figures, Side, SideError, Task
+from benchmarks.evaluation.systems import Results, System, Task
+from benchmarks.processes import WorkerError
 
 _PEERS = ("mlflow", "pydantic-evals")
-_PATIENCE_S = 600.0
-_WAIT_S = 0.05
+_TIMEOUT_S = 600.0
+_CALL_S = 0.05
 _PARTS = ("peers", "defaults", "memory", "callback", "writing")
 
-_MOST_OF_MLFLOW = 1 / 6
-_MOST_OF_IDEAL = 2.0
-_MOST_OF_BARE_CHAIN = 1.25
-_MOST_KIB_A_ROW = 2.0
+_MAX_RATIO_TO_MLFLOW = 1 / 6
+_MAX_RATIO_TO_IDEAL = 2.0
+_MAX_RATIO_TO_BARE_CHAIN = 1.25
+_MAX_KIB_PER_ROW = 2.0
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """Sizes of the measurements.
 
     Attributes:
-        few: Rows that all sides are asked for.
-        some: Rows that the bars are about.
-        many: Rows that are too many for `mlflow.genai.evaluate`, at more than a minute a thousand.
-        rounds: Of the callback's benchmark, with `calls` calls of each kind.
-        calls: As above.
+        few: Rows of the smallest task.
+        some: Rows of the task that the thresholds apply to.
+        many: Rows of the largest task, too many for `mlflow.genai.evaluate`, which needs more than
+            a minute per thousand.
+        rounds: Rounds of the benchmark of the callback.
+        calls: Calls of each variant per round of that benchmark.
     """
 
     few: int = 200
@@ -51,110 +54,111 @@ _QUICK = Sizes(few=5, some=10, many=20, rounds=1, calls=20)
 
 
 def main() -> None:
-    """Run the command."""
-    asked = _parser().parse_args()
-    sizes = _QUICK if asked.quick else Sizes()
-    parts = set(asked.only)
-    bars: list[str] = []
+    """Run the benchmark."""
+    options = _parser().parse_args()
+    sizes = _QUICK if options.quick else Sizes()
+    parts = set(options.only)
+    thresholds: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder)
+        root = Path(folder)
         if "peers" in parts:
-            bars += _peers(where, sizes, asked.sides)
+            thresholds += _peers(root, sizes, options.peers)
         if "memory" in parts:
-            bars += _memory(where, sizes)
+            thresholds += _memory(root, sizes)
         if "defaults" in parts:
-            _defaults(where, sizes)
+            _defaults(root, sizes)
     if "callback" in parts:
-        bars += _callback(sizes)
+        thresholds += _callback(sizes)
     if "writing" in parts:
         _writing(sizes)
-    print("\n" + "\n".join(bars))
-    if asked.quick:
-        print("So few rows only show that it runs: these bars are meant for more.")
+    print("\n" + "\n".join(thresholds))
+    if options.quick:
+        print("--quick tests the benchmark: the thresholds are meant for more rows.")
 
 
 def _peers(folder: Path, sizes: Sizes, names: list[str]) -> Iterator[str]:
-    with ExitStack() as running:
-        sides = {
-            name: running.enter_context(Side(name, folder / name)) for name in ["ours", *names]
+    with ExitStack() as stack:
+        systems = {
+            name: stack.enter_context(System(name, folder / name)) for name in ["ours", *names]
         }
         without_mlflow = [name for name in names if name != "mlflow"]
-        figures = {}
-        for seconds in (0.0, _WAIT_S):
+        results = {}
+        for seconds in (0.0, _CALL_S):
             for rows in (sizes.few, sizes.some, sizes.many):
                 task = Task(rows, seconds)
-                able = without_mlflow if rows == sizes.many else names
-                figures[task] = _in_turns(task, sides, able)
-                if able != names:
-                    figures[task].failures["mlflow"] = "not asked: it would take over 10 minutes"
-                print("\n" + figures[task].table(), flush=True)
-    yield from _peer_bars(figures, sizes)
+                peers = without_mlflow if rows == sizes.many else names
+                results[task] = _run_in_turns(task, systems, peers)
+                if peers != names:
+                    results[task].failures["mlflow"] = "skipped: it would take over 10 minutes"
+                print("\n" + results[task].table(), flush=True)
+    yield from _peer_thresholds(results, sizes)
 
 
-def _in_turns(task: Task, sides: dict[str, Side], peers: list[str]) -> Figures:
-    figures = Figures(task)
-    for turn in ["ours", *(name for peer in peers for name in (peer, "ours"))]:
-        if turn in figures.failures:
+def _run_in_turns(task: Task, systems: dict[str, System], peers: list[str]) -> Results:
+    results = Results(task)
+    for name in ["ours", *(name for peer in peers for name in (peer, "ours"))]:
+        if name in results.failures:
             continue
         try:
-            figures.found.setdefault(turn, []).append(sides[turn].do(task, _PATIENCE_S))
-        except SideError as error:
-            figures.found.pop(turn, None)
-            figures.failures[turn] = str(error)
-    return figures
+            results.measurements.setdefault(name, []).append(systems[name].run(task, _TIMEOUT_S))
+        except WorkerError as error:
+            results.measurements.pop(name, None)
+            results.failures[name] = str(error)
+    return results
 
 
-def _peer_bars(figures: dict[Task, Figures], sizes: Sizes) -> Iterator[str]:
-    no_op, waiting = figures[Task(sizes.some, 0.0)], figures[Task(sizes.some, _WAIT_S)]
+def _peer_thresholds(results: dict[Task, Results], sizes: Sizes) -> Iterator[str]:
+    no_op, waiting = results[Task(sizes.some, 0.0)], results[Task(sizes.some, _CALL_S)]
     ours, theirs = no_op.seconds("ours"), no_op.seconds("mlflow")
     if ours and theirs:
         what = f"{no_op.task}: at most 1/6 of mlflow.genai.evaluate's time: 1/{theirs / ours:.1f}"
-        yield _bar(what, ours <= theirs * _MOST_OF_MLFLOW)
+        yield _threshold(what, ours <= theirs * _MAX_RATIO_TO_MLFLOW)
     scored, whole = waiting.scored_s("ours"), waiting.seconds("ours")
     if scored and whole:
         task = waiting.task
-        ideal = task.rows * task.seconds / min(task.in_flight, task.rows)
-        what = f"{task}, {task.in_flight} at once: the last scored within 2 x {ideal:.2f} s: "
-        what += f"{scored:.2f} s, and {whole - scored:.2f} s until all is written"
-        yield _bar(what, scored <= _MOST_OF_IDEAL * ideal)
-    runs = [(task.rows, found) for task in figures for found in figures[task].found.get("ours", ())]
-    lost = sum(2 * rows - found.in_result - (found.in_store or 0) for rows, found in runs)
-    what = f"no row of ours is lost, from result or store, in {len(runs)} runs: {lost} lost"
-    yield _bar(what, not lost and not any("ours" in each.failures for each in figures.values()))
+        ideal = task.rows * task.seconds / min(task.max_concurrency, task.rows)
+        what = f"{task}, {task.max_concurrency} concurrent: the last row scored within "
+        what += f"2 x {ideal:.2f} s: {scored:.2f} s, all written {whole - scored:.2f} s later"
+        yield _threshold(what, scored <= _MAX_RATIO_TO_IDEAL * ideal)
+    runs = [(task.rows, m) for task in results for m in results[task].measurements.get("ours", ())]
+    lost = sum(2 * rows - one.in_result - (one.in_store or 0) for rows, one in runs)
+    what = f"no row of ours is missing in result or store, in {len(runs)} runs: {lost} missing"
+    yield _threshold(what, not lost and not any("ours" in r.failures for r in results.values()))
 
 
 def _memory(folder: Path, sizes: Sizes) -> Iterator[str]:
-    """Each number of rows in a process of its own, which has evaluated a few rows before."""
+    """Measure each number of rows in a new process, after a warm-up of a few rows."""
     peaks = {}
     print()
     for rows in (sizes.some, sizes.many):
-        with Side("ours", folder / f"memory-{rows}") as side:
-            peaks[rows] = side.do(Task(rows, 0.0), _PATIENCE_S).memory_kib
-        print(f"memory: {rows:6,} rows let the process grow by {peaks[rows] / 1024:.1f} MiB")
-    further = (peaks[sizes.many] - peaks[sizes.some]) / (sizes.many - sizes.some)
-    what = f"a further row takes at most {_MOST_KIB_A_ROW:g} KiB at the peak: {further:.2f} KiB"
-    yield _bar(what, further <= _MOST_KIB_A_ROW)
+        with System("ours", folder / f"memory-{rows}") as system:
+            peaks[rows] = system.run(Task(rows, 0.0), _TIMEOUT_S).memory_kib
+        print(f"memory: the process grows by {peaks[rows] / 1024:.1f} MiB with {rows:6,} rows")
+    per_row = (peaks[sizes.many] - peaks[sizes.some]) / (sizes.many - sizes.some)
+    what = f"an additional row needs at most {_MAX_KIB_PER_ROW:g} KiB: {per_row:.2f} KiB"
+    yield _threshold(what, per_row <= _MAX_KIB_PER_ROW)
 
 
 def _defaults(folder: Path, sizes: Sizes) -> None:
     task = Task(sizes.few, 0.0)
     with (
-        Side("ours", folder / "beside-defaults") as ours,
-        Side("mlflow-defaults", folder / "defaults") as theirs,
+        System("ours", folder / "ours-with-defaults") as ours,
+        System("mlflow-defaults", folder / "defaults") as theirs,
     ):
-        figures = _in_turns(task, {"ours": ours, "mlflow-defaults": theirs}, ["mlflow-defaults"])
-    print("\n" + figures.table(), flush=True)
+        systems = {"ours": ours, "mlflow-defaults": theirs}
+        results = _run_in_turns(task, systems, ["mlflow-defaults"])
+    print("\n" + results.table(), flush=True)
 
 
 def _callback(sizes: Sizes) -> Iterator[str]:
     from benchmarks.callback_overhead import measure, ratio_of_ours, report
 
     print()
-    ways = measure(sizes.rounds, sizes.calls)
-    report(ways)
-    ratio = ratio_of_ours(ways)
-    what = f"the callback takes a chain at most 1.25 x its bare time: {ratio:.2f} x"
-    yield _bar(what, ratio <= _MOST_OF_BARE_CHAIN)
+    variants = measure(sizes.rounds, sizes.calls)
+    report(variants)
+    ratio = ratio_of_ours(variants)
+    what = f"a chain with the callback takes at most 1.25 x its time without: {ratio:.2f} x"
+    yield _threshold(what, ratio <= _MAX_RATIO_TO_BARE_CHAIN)
 
 
 def _writing(sizes: Sizes) -> None:
@@ -163,18 +167,18 @@ def _writing(sizes: Sizes) -> None:
     subprocess.run([*command, "--rows", str(sizes.few)], check=True, stderr=subprocess.DEVNULL)
 
 
-def _bar(what: str, reached: bool) -> str:
-    return f"bar: {what}: {'reached' if reached else 'missed'}"
+def _threshold(what: str, met: bool) -> str:
+    return f"{'met   ' if met else 'MISSED'}  {what}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny counts: does it run at all?")
+    parser.add_argument("--quick", action="store_true", help="small counts, to test the benchmark")
     parser.add_argument(
         "--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="parts; default: all"
     )
     parser.add_argument(
-        "--sides", nargs="*", choices=_PEERS, default=list(_PEERS), help="peers; default: all"
+        "--peers", nargs="*", choices=_PEERS, default=list(_PEERS), help="peers; default: all"
     )
     return parser
 

@@ -12,8 +12,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "demo",
         help="run an end-to-end demonstration on this machine, without a workspace",
-        description="Ask a chain 48 questions through an emulated workspace and a real driver "
-        "server, score its answers, and log them to MLflow.",
+        description="Run a chain on 48 questions through an emulated workspace and a real "
+        "driver server, score its answers, and log them to MLflow.",
     )
     parser.add_argument(
         "--variant",
@@ -25,6 +25,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run(options: argparse.Namespace) -> None:
-    from langchain_dbx_eval.demo.run import show
+    from langchain_dbx_eval.demo.run import run_demo
 
-    show(options.variant)
+    run_demo(options.variant)

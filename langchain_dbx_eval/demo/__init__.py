@@ -1,8 +1,8 @@
-"""The shipped demonstration: a handbook, questions about it, and a chain that answers them.
+"""The shipped demonstration: a RAG chain over a handbook, evaluated end to end.
 
-- `corpus`: the handbook and the questions.
-- `retriever`: two retrievers over it, a first attempt and a better one.
-- `answerer`: the answering model, which runs behind the driver server.
-- `chain`: the two put together as a LangChain chain.
-- `show`: runs it all, and shows what came out.
+Modules:
+    run: `run_demo`, which starts everything, evaluates the chain and prints the result.
+    corpus: the handbook (``corpus/*.md``) and the questions (``questions.jsonl``).
+    retriever: the baseline retriever and an improved one.
+    answerer: the answering model behind the driver server.
 """

@@ -1,6 +1,6 @@
-"""The demonstration's answering model: it answers with the best sentence of its context.
+"""The model of the demonstration: it returns the most relevant sentence of its prompt.
 
-It stands in for a language model behind the driver server, so it knows nothing but its prompt::
+It replaces a language model behind the driver server, so its only input is the prompt::
 
     langchain-dbx-eval serve langchain_dbx_eval.demo.answerer:answer --port 7777
 """
@@ -24,7 +24,7 @@ Answer:"""
 
 UNKNOWN = "I don't know."
 
-# Greedy for the context: a page that itself holds the word "Question:" must not end it early.
+# The context is matched greedily, because a page may contain the word "Question:".
 _FILLED_PROMPT = re.compile(
     re.escape(PROMPT)
     .replace(re.escape("{context}"), "(?P<context>.*)")
@@ -32,7 +32,7 @@ _FILLED_PROMPT = re.compile(
     + r"\s*",
     re.DOTALL,
 )
-# What they share with a question says nothing about its subject.
+# Words without a subject of their own, ignored in the comparison with a question.
 _FUNCTION_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -48,31 +48,32 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"])")
 
 
 def answer(prompt: str) -> str:
-    """Answer a question from the context that is given in the prompt.
+    """Answer a question from the context in a prompt.
 
     Args:
-        prompt: `PROMPT` with its gaps filled.
+        prompt: `PROMPT` with context and question.
 
     Returns:
-        The sentence of the context that shares the most informative words with the question, the
-        earliest of equals; `UNKNOWN` when no sentence shares any, or the prompt is another one.
+        The sentence of the context with the highest sum of the inverse document frequencies (BM25)
+        of the words that it shares with the question, the first of equals; `UNKNOWN` if no
+        sentence shares a word, or the prompt has another format.
     """
-    filled = _FILLED_PROMPT.fullmatch(prompt)
-    return UNKNOWN if filled is None else _best_sentence(filled["context"], filled["question"])
+    match = _FILLED_PROMPT.fullmatch(prompt)
+    return UNKNOWN if match is None else _best_sentence(match["context"], match["question"])
 
 
 def _best_sentence(context: str, question: str) -> str:
     sentences = _sentences(context)
     vocabularies = [_words(sentence) for sentence in sentences]
     frequency = Counter(word for vocabulary in vocabularies for word in vocabulary)
-    asked = _words(question)
+    question_words = _words(question)
 
-    def information(word: str) -> float:
-        # BM25's form of idf: it stays above zero for a word that is in every sentence.
+    def idf(word: str) -> float:
+        # BM25's form of idf, which is above zero even for a word that is in every sentence.
         return math.log(1 + (len(sentences) - frequency[word] + 0.5) / (frequency[word] + 0.5))
 
-    # Sorted, because the sum of floats depends on its order, and that of a set on the process.
-    scores = [sum(map(information, sorted(asked & words))) for words in vocabularies]
+    # Sorted, because the sum of floats depends on the order, and the order of a set on the process.
+    scores = [sum(map(idf, sorted(question_words & words))) for words in vocabularies]
     best = max(scores, default=0.0)
     return sentences[scores.index(best)] if best > 0 else UNKNOWN
 

@@ -1,4 +1,4 @@
-"""The demonstration's handbook and the questions about it, as shipped with the package."""
+"""The handbook of the demonstration and the questions about it, shipped with the package."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def load_corpus() -> list[Document]:
     """Load the handbook, one document per file.
 
     Returns:
-        The documents in the order of their file names. The metadata of each holds ``doc_uri``, the
-        name of its file, and ``title``.
+        The documents, sorted by file name. Their metadata has ``doc_uri`` (the file name) and
+        ``title``.
     """
     folder = files(__package__) / "corpus"
     pages = sorted((page.name, page.read_text(encoding="utf-8")) for page in folder.iterdir())
@@ -34,7 +34,7 @@ def load_questions() -> list[dict[str, Any]]:
     """Load the questions with their expected answers and documents.
 
     Returns:
-        One evaluation record per question, with the keys ``request_id``, ``request``,
+        One evaluation record per question with the keys ``request_id``, ``request``,
         ``expected_response`` and ``expected_retrieved_context``.
     """
     lines = (files(__package__) / "questions.jsonl").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The demonstration's two retrievers: an honest first attempt, and what one does next."""
+"""The retrievers of the demonstration: a baseline and an improved one."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ Tokenizer = Callable[[str], list[str]]
 
 
 class BM25Retriever(BaseRetriever):
-    """Finds documents by the words that they share with the query.
+    """BM25 retriever over documents in memory.
 
     Attributes:
-        documents: What is searched.
-        tokenizer: Turns a text into the words that are compared, for documents and queries alike.
-        k: How many documents are returned, fewer where fewer share a word with the query.
+        documents: The documents to search, at least one.
+        tokenizer: Function from a text to its terms, for documents and queries.
+        k: The maximum number of documents to return; documents without a term of the query are
+            never returned.
     """
 
     documents: list[Document] = Field(min_length=1)
@@ -35,7 +36,7 @@ class BM25Retriever(BaseRetriever):
     _index: Any = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
-        """Index the documents once, when the retriever is made."""
+        """Index the documents."""
         super().model_post_init(context)
         self._index = require("bm25s", extra="demo").BM25()
         self._index.index(
@@ -63,14 +64,14 @@ class BM25Retriever(BaseRetriever):
 
 
 def retriever_for(variant: Literal["baseline", "better"]) -> BaseRetriever:
-    """Make the retriever of one variant of the demonstration over its handbook.
+    """Create the retriever of one variant of the demonstration.
 
     Args:
-        variant: ``"baseline"`` compares whole documents word by word; ``"better"`` compares
-            paragraphs under their document's title, by the stems of the words that carry meaning.
+        variant: ``"baseline"`` indexes the words of whole pages; ``"better"`` indexes paragraphs
+            with the title of their page, by stems and without stop words.
 
     Returns:
-        The retriever. Each document that it finds has the ``doc_uri`` of its page in its metadata.
+        The retriever. The metadata of its documents have the ``doc_uri`` of their page.
     """
     if variant == "baseline":
         return BM25Retriever(documents=load_corpus(), tokenizer=_words, k=2)
@@ -94,7 +95,7 @@ def _words(text: str) -> list[str]:
 
 def _stems(text: str) -> list[str]:
     stop_words = require("bm25s.stopwords", extra="demo").STOPWORDS_EN
-    # One per call: a stemmer keeps the word at hand in itself (snowballstemmer 3.1.1), so threads
-    # that share one mix up their words.
+    # One stemmer per call: it stores the current word in itself (snowballstemmer 3.1.1), so it must
+    # not be shared by threads.
     stemmer = require("snowballstemmer", extra="demo").stemmer("english")
     return [stemmer.stemWord(word) for word in _words(text) if word not in stop_words]

@@ -1,4 +1,4 @@
-"""Runs the demonstration: from a chain over a driver-proxy app to scores in MLflow."""
+"""The demonstration: a chain over a driver-proxy app, evaluated and logged to MLflow."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import os
 import secrets
 import shlex
 import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.documents import Document
+from langchain_core.language_models import BaseLLM
+from langchain_core.prompts import PromptTemplate
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnablePassthrough
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.paths import home
 from langchain_dbx_eval.datasets import EvalDataset
-from langchain_dbx_eval.demo.answerer import answer
-from langchain_dbx_eval.demo.chain import build_chain
+from langchain_dbx_eval.demo.answerer import PROMPT, answer
 from langchain_dbx_eval.demo.corpus import load_questions
 from langchain_dbx_eval.demo.retriever import retriever_for
 from langchain_dbx_eval.driver import DriverServer
@@ -29,88 +34,98 @@ from langchain_dbx_eval.testing import LocalWorkspace
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["DATASET", "show"]
+__all__ = ["DATASET", "build_chain", "run_demo"]
 
 DATASET = "main.default.demo_questions"
 _EXPERIMENT = "langchain-dbx-eval demo"
-_QUESTIONS_AT_ONCE = 4
+_MAX_CONCURRENCY = 4
 
 Variant = Literal["baseline", "better"]
 
 
-def show(variant: Variant = "baseline") -> EvaluationResult:
-    """Run the demonstration, and print what came out.
+def run_demo(variant: Variant = "baseline") -> EvaluationResult:
+    """Run the demonstration and print the result.
 
-    A workspace emulator and a driver server are started on this machine; the chain asks the model
-    through the workspace's driver proxy, as it would on Databricks.
+    A workspace emulator and a driver server are started on this machine. The chain calls the model
+    through the driver proxy of the workspace, as on Databricks.
 
     Args:
-        variant: Which retriever to use. ``"better"`` runs the baseline first, and shows what
-            changed.
+        variant: The retriever to use. ``"better"`` also runs the baseline and prints a comparison.
 
     Returns:
         The evaluation of that variant.
+
+    Raises:
+        MissingDependencyError: The extra ``demo`` is not installed.
     """
     require("rich", extra="demo")
     from rich.console import Console
 
     console = Console()
-    store = _use_local_mlflow()
+    tracking_uri = _use_local_mlflow()
     dataset = _dataset()
     console.print(f"Dataset {dataset}")
     key = secrets.token_urlsafe()
     server = DriverServer(answer, host="127.0.0.1", port=_free_port(), api_key=key)
     with LocalWorkspace(), server:
         llm = Databricks(cluster_driver_port=server.port, driver_api_key=key)
-        results = {name: _evaluate(name, dataset, llm, console) for name in _variants(variant)}
-    result = results[variant]
-    comparison = compare(result, results["baseline"]) if variant != "baseline" else None
+        baseline = _evaluate("baseline", dataset, llm, console)
+        result = baseline if variant == "baseline" else _evaluate(variant, dataset, llm, console)
     print_result(result, console)
-    if comparison is not None:
+    comparison = None
+    if result is not baseline:
+        comparison = compare(result, baseline)
         print_comparison(comparison, console)
     page = home() / "reports" / f"{result.run_id}.html"
     write_report(result, page, comparison=comparison)
-    ui = f"mlflow ui --backend-store-uri {shlex.quote(store)}"
+    ui = f"mlflow ui --backend-store-uri {shlex.quote(tracking_uri)}"
     run = f"http://127.0.0.1:5000/#/experiments/{result.experiment_id}/runs/{result.run_id}"
-    # Paths and commands are to be copied: wrapped or coloured they would not be.
-    console.print(f"Report: {page}", soft_wrap=True, highlight=False)
-    console.print(f"Look at this run in MLflow: {ui}", soft_wrap=True, highlight=False)
-    console.print(f"  then open {run}", soft_wrap=True, highlight=False)
+    for line in (f"Report: {page}", f"Open this run in MLflow: {ui}", f"  then open {run}"):
+        # Without wrapping and highlighting, so that paths and commands can be copied.
+        console.print(line, soft_wrap=True, highlight=False)
     return result
 
 
-def _variants(variant: Variant) -> tuple[Variant, ...]:
-    return ("baseline",) if variant == "baseline" else ("baseline", variant)
+def build_chain(retriever: BaseRetriever, llm: BaseLLM) -> Runnable[str, Any]:
+    """Build the RAG chain from a question to an answer.
+
+    Args:
+        retriever: Returns the documents for a question.
+        llm: Answers `PROMPT` with these documents and the question.
+    """
+    inputs = {"context": retriever | _join, "question": RunnablePassthrough()}
+    return inputs | PromptTemplate.from_template(PROMPT) | llm
+
+
+def _join(documents: Sequence[Document]) -> str:
+    return "\n\n".join(document.page_content for document in documents)
 
 
 def _free_port() -> int:
-    """The first port from 7777 on that is free, in the range that Databricks documents."""
+    """Return the first free port from 7777 in the range that Databricks documents; 0: any port."""
     for port in range(7777, 8001):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) != 0:
                 return port
     return 0
 
 
 def _use_local_mlflow() -> str:
-    """Point MLflow at a store of the demonstration's own, so that no other is written to."""
-    # MLflow's usage reports wait for a network that the demonstration must do without.
+    """Set MLflow's tracking URI to a store of the demonstration, and return it."""
+    # MLflow's telemetry waits for the network, which the demonstration must not require.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Its INFO lines (hundreds of migrations on a new store) would bury what is shown here.
+    # alembic logs hundreds of INFO lines for the migrations of a new store.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     mlflow = require("mlflow", extra="demo")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     folder = home() / "demo"
     folder.mkdir(parents=True, exist_ok=True)
-    store = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
-    mlflow.set_tracking_uri(store)
+    tracking_uri = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
+    mlflow.set_tracking_uri(tracking_uri)
     if mlflow.get_experiment_by_name(_EXPERIMENT) is None:
-        mlflow.create_experiment(_EXPERIMENT, artifact_location=_uri(folder / "artifacts"))
-    return store
-
-
-def _uri(folder: Path) -> str:
-    return folder.resolve().as_uri()
+        artifacts = (folder / "artifacts").resolve().as_uri()
+        mlflow.create_experiment(_EXPERIMENT, artifact_location=artifacts)
+    return tracking_uri
 
 
 def _dataset() -> EvalDataset:
@@ -126,10 +141,10 @@ def _evaluate(
 ) -> EvaluationResult:
     chain = build_chain(retriever_for(variant), llm)
     handler = EvaluationCallbackHandler(dataset, run_name=variant, experiment_name=_EXPERIMENT)
-    with console.status(f"Asking {len(dataset)} questions ({variant}) …"):
-        # One call a question: `batch` takes a chain's steps for all questions together, so each
-        # call would seem to last as long as all of them.
-        with ThreadPoolExecutor(_QUESTIONS_AT_ONCE) as pool:
-            ask = partial(chain.invoke, config={"callbacks": [handler]})
-            list(pool.map(ask, [record.request for record in dataset]))
+    with console.status(f"Invoking the chain on {len(dataset)} questions ({variant}) …"):
+        # One call per question: `batch` runs each step of the chain for all questions, so the
+        # latency of each question would be that of all.
+        with ThreadPoolExecutor(_MAX_CONCURRENCY) as pool:
+            invoke = partial(chain.invoke, config={"callbacks": [handler]})
+            list(pool.map(invoke, [record.request for record in dataset]))
         return handler.result()

@@ -1,12 +1,11 @@
-"""What people look at: the terminal, a page, the comparison of two runs.
+"""Reports of evaluations, and the comparison of two evaluations.
 
-- `comparison`: two evaluations side by side.
-- `terminal`: tables for the terminal.
-- `html`: one page that stands alone.
+Modules:
+    report: the report in the terminal and as an HTML page (template: ``report.html.j2``).
+    comparison: the comparison of an evaluation with a baseline.
 """
 
 from langchain_dbx_eval.reporting.comparison import Comparison, compare
-from langchain_dbx_eval.reporting.html import write_report
-from langchain_dbx_eval.reporting.terminal import print_comparison, print_result
+from langchain_dbx_eval.reporting.report import print_comparison, print_result, write_report
 
 __all__ = ["Comparison", "compare", "print_comparison", "print_result", "write_report"]

@@ -1,4 +1,4 @@
-"""Two evaluations side by side."""
+"""Comparison of an evaluation with a baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ __all__ = ["Comparison", "MetricDifference", "RowChanges", "compare"]
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """One metric in two runs; None where a run does not have it."""
+    """One metric of two evaluations.
+
+    Attributes:
+        name: The name of the metric.
+        baseline: The value in the baseline; None: it has no such metric.
+        candidate: The value in the candidate; None: it has no such metric.
+    """
 
     name: str
     baseline: float | None
@@ -23,7 +29,7 @@ class MetricDifference:
 
     @property
     def difference(self) -> float | None:
-        """Candidate minus baseline, where both have it."""
+        """Candidate minus baseline; None: one of them has no value."""
         if self.baseline is None or self.candidate is None:
             return None
         return self.candidate - self.baseline
@@ -31,7 +37,14 @@ class MetricDifference:
 
 @dataclass(frozen=True)
 class RowChanges:
-    """How many of the rows that both runs scored have a higher, lower or equal score."""
+    """The changes of one score between two evaluations, in numbers of rows.
+
+    Attributes:
+        column: The column of the score.
+        higher: Rows with a higher score in the candidate.
+        lower: Rows with a lower score in the candidate.
+        equal: Rows with equal scores.
+    """
 
     column: str
     higher: int
@@ -41,12 +54,12 @@ class RowChanges:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed from a baseline to a candidate.
+    """The differences between a baseline and a candidate.
 
     Attributes:
-        metrics: Each metric of either run, by name.
-        rows: For each score, how the rows moved; paired by ``request_id``.
-        paired: How many rows both runs have.
+        metrics: The metrics of both evaluations, sorted by name.
+        rows: The changes per score column; rows are paired by ``request_id`` and repetition.
+        paired: The number of rows that both evaluations have.
     """
 
     metrics: tuple[MetricDifference, ...]
@@ -59,20 +72,20 @@ def compare(result: EvaluationResult, baseline: EvaluationResult) -> Comparison:
 
     Args:
         result: The candidate.
-        baseline: What it is measured against.
+        baseline: The earlier evaluation.
 
     Returns:
-        The differences, metric by metric and row by row.
+        The differences per metric and per row.
 
     Raises:
-        ConfigurationError: The two have no row in common, so nothing can be compared.
+        ConfigurationError: The two evaluations have no row in common.
     """
-    before, after = _by_name(baseline), _by_name(result)
-    common = [name for name in after if name in before]
+    before, after = _by_key(baseline), _by_key(result)
+    common = [key for key in after if key in before]
     if not common:
         msg = (
-            "The two results have no request_id in common. Compare runs over the same dataset, or "
-            "give your records request ids."
+            "The two results have no request_id in common. Compare evaluations of the same "
+            "dataset, or set request_id in your records."
         )
         raise ConfigurationError(msg)
     names = sorted({*baseline.metrics, *result.metrics})
@@ -80,25 +93,25 @@ def compare(result: EvaluationResult, baseline: EvaluationResult) -> Comparison:
         MetricDifference(name, baseline.metrics.get(name), result.metrics.get(name))
         for name in names
     )
-    changes = _row_changes([(before[i], after[i]) for i in common])
+    changes = _row_changes([(before[key], after[key]) for key in common])
     return Comparison(tuple(differences), changes, len(common))
 
 
-def _by_name(result: EvaluationResult) -> dict[tuple[str, int], Row]:
+def _by_key(result: EvaluationResult) -> dict[tuple[str, int], Row]:
     return {(row.record.request_id, row.repetition): row for row in result.rows}
 
 
 def _row_changes(pairs: list[tuple[Row, Row]]) -> tuple[RowChanges, ...]:
-    moves: dict[str, Counter[str]] = {}
+    changes: dict[str, Counter[str]] = {}
     for before, after in pairs:
         old, new = _scores(before), _scores(after)
         for column in old.keys() & new.keys():
             higher, lower = new[column] > old[column], new[column] < old[column]
-            move = "higher" if higher else "lower" if lower else "equal"
-            moves.setdefault(column, Counter())[move] += 1
+            change = "higher" if higher else "lower" if lower else "equal"
+            changes.setdefault(column, Counter())[change] += 1
     return tuple(
         RowChanges(column, count["higher"], count["lower"], count["equal"])
-        for column, count in sorted(moves.items())
+        for column, count in sorted(changes.items())
     )
 
 

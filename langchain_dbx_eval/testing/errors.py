@@ -1,4 +1,4 @@
-"""What the workspace says no with: an HTTP status and Databricks' error JSON."""
+"""Error responses of the local workspace: an HTTP status and Databricks' error JSON."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["Refusal", "bad_request", "invalid_parameter", "unknown_field"]
+__all__ = ["ApiError", "bad_request", "invalid_parameter", "unknown_field"]
 
 
-class Refusal(Exception):  # noqa: N818 - an answer of the server, not a failure of this code
-    """A request that is answered with an error.
+class ApiError(Exception):
+    """A request that is answered with an error status.
 
     Args:
         status: The HTTP status.
-        error_code: Databricks' code. The gateway's own refusals carry a number here, everything
-            behind it a string (seen in databricks-sdk-go issues 873 and 953).
-        message: The text for the caller.
-        headers: Further headers of the answer.
+        error_code: Databricks' code. Errors of the gateway have a number here, those of the
+            services behind it a string (seen in databricks-sdk-go issues 873 and 953).
+        message: The text for the client.
+        headers: Additional response headers.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class Refusal(Exception):  # noqa: N818 - an answer of the server, not a failure
         self.payload: dict[str, Any] = {"error_code": error_code, "message": message}
 
 
-def bad_request(message: str) -> Refusal:
-    """A request whose form is wrong."""
-    return Refusal(400, "BAD_REQUEST", message)
+def bad_request(message: str) -> ApiError:
+    """Return the error for a malformed request."""
+    return ApiError(400, "BAD_REQUEST", message)
 
 
-def invalid_parameter(message: str) -> Refusal:
-    """A request of the right form with a value that is not allowed."""
-    return Refusal(400, "INVALID_PARAMETER_VALUE", message)
+def invalid_parameter(message: str) -> ApiError:
+    """Return the error for a well-formed request with a value that is not allowed."""
+    return ApiError(400, "INVALID_PARAMETER_VALUE", message)
 
 
-def unknown_field(name: str) -> Refusal:
-    """A field that the endpoint does not know, in the words of databricks-sdk-py issue 1263."""
+def unknown_field(name: str) -> ApiError:
+    """Return the error for an unknown field, worded as in databricks-sdk-py issue 1263."""
     return bad_request(f'Bad request: json: unknown field "{name}"')

@@ -1,11 +1,11 @@
-"""`LocalWorkspace`: the workspace as a test or a demonstration holds it."""
+"""`LocalWorkspace`, a Databricks workspace on this machine."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,26 +13,22 @@ from typing import TYPE_CHECKING, Any
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.driver.engines.base import Engine
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
-from langchain_dbx_eval.testing.lakehouse.faults import SqlFault
-from langchain_dbx_eval.testing.lakehouse.tables import SqlWarehouse, Storage
-from langchain_dbx_eval.testing.request_log import RecordedRequest
-from langchain_dbx_eval.testing.serving.endpoints import (
-    CUSTOM_MODELS,
-    TASKS,
-    Endpoint,
-    EndpointKind,
-)
-from langchain_dbx_eval.testing.serving.faults import (
+from langchain_dbx_eval.testing.faults import (
     BrokenBody,
     CutStream,
     Delay,
     Failure,
     ResponseFault,
+    SqlFault,
 )
-from langchain_dbx_eval.testing.serving.models import as_model
-from langchain_dbx_eval.testing.state import WorkspaceState
+from langchain_dbx_eval.testing.lakehouse.tables import SqlWarehouse, Storage
+from langchain_dbx_eval.testing.serving.backends import as_backend
+from langchain_dbx_eval.testing.serving.endpoints import Endpoint, EndpointKind
+from langchain_dbx_eval.testing.serving.kinds import ENDPOINT_KINDS
+from langchain_dbx_eval.testing.state import RecordedRequest, WorkspaceState
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from typing_extensions import Self
 
     from langchain_dbx_eval.testing.http.server import BackgroundServer
@@ -40,8 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalWorkspace"]
 
 _ORG_ID = "1234567890123456"
-# Every other way by which databricks-sdk 0.156 takes a login from DATABRICKS_* variables. It
-# refuses to choose between two.
+# The variables of all other logins that databricks-sdk 0.156 reads. It raises if it finds two.
 _OTHER_LOGINS = (
     "DATABRICKS_AUTH_TYPE",
     "DATABRICKS_CLIENT_ID",
@@ -55,33 +50,34 @@ _OTHER_LOGINS = (
 class LocalWorkspace:
     """A Databricks workspace on a free loopback port of this machine.
 
-    It serves, over real HTTP with keep-alive and server-sent events:
+    It serves over HTTP, with keep-alive and server-sent events:
 
     - ``POST /serving-endpoints/{name}/invocations`` for six kinds of endpoint, and OpenAI's
       ``/serving-endpoints/chat/completions``, ``/completions``, ``/embeddings`` and
       ``/responses``, which name the endpoint in `model`;
     - ``GET /api/2.0/serving-endpoints`` and ``…/{name}``;
     - ``/driver-proxy-api/o/{org}/{cluster}/{port}/{path}``, which forwards to that port of this
-      machine, for any cluster that was not stopped;
+      machine, for all clusters that are not stopped;
     - ``/api/2.0/sql/warehouses`` and ``/api/2.0/sql/statements``, Unity Catalog's tables and
-      temporary credentials, ``/api/2.0/managed-evals``, and files in volumes, over real tables;
-    - the discovery documents that databricks-sdk reads before it logs in.
+      temporary credentials, ``/api/2.0/managed-evals``, and files in volumes, over Delta tables;
+    - the discovery documents that databricks-sdk reads before it authenticates.
 
-    All but the last need the bearer token. Clients find it without further ado, for while it
-    runs, ``DATABRICKS_HOST``, ``DATABRICKS_TOKEN`` and ``DATABRICKS_CLUSTER_ID`` point here, and
-    variables of other logins are out of the way. Of several workspaces the environment belongs
-    to the last one started; stop them in reverse order.
+    All paths but the discovery documents require the bearer token. While the workspace runs,
+    ``DATABRICKS_HOST``, ``DATABRICKS_TOKEN`` and ``DATABRICKS_CLUSTER_ID`` are set to its values,
+    so clients need no configuration, and the variables of other logins are unset. If several
+    workspaces run, the environment is that of the last one started; stop them in reverse order.
 
-    It proves how a client speaks, not what a model says nor all that Databricks checks. Tokens
-    in `usage` are words, unless an engine counts them.
+    The workspace tests the protocol of a client, not the quality of a model, and it does not
+    perform all validation of Databricks. Tokens in `usage` are words, unless an engine counts
+    tokens.
 
     Example:
         >>> with LocalWorkspace() as workspace:
         ...     workspace.add_endpoint("my-chat", lambda messages, **params: "hi", kind="chat")
 
     Args:
-        token: The token that it accepts; one is made when None.
-        cluster_id: The cluster that ``DATABRICKS_CLUSTER_ID`` names.
+        token: The bearer token; default: a random one.
+        cluster_id: The value of ``DATABRICKS_CLUSTER_ID``.
         set_environment: Whether to set the environment variables.
     """
 
@@ -92,15 +88,15 @@ class LocalWorkspace:
         cluster_id: str = "0000-000000-local000",
         set_environment: bool = True,
     ) -> None:
-        self._site = WorkspaceState(token=token or f"dapi{secrets.token_hex(16)}", org_id=_ORG_ID)
+        self._state = WorkspaceState(token=token or f"dapi{secrets.token_hex(16)}", org_id=_ORG_ID)
         self._cluster_id = cluster_id
         self._set_environment = set_environment
         self._environment_before: dict[str, str | None] = {}
         self._server: BackgroundServer | None = None
 
     def __repr__(self) -> str:
-        where = self.url if self._server else "not started"
-        return f"<LocalWorkspace {where}, endpoints: {sorted(self._site.endpoints)}>"
+        address = self.url if self._server else "not started"
+        return f"<LocalWorkspace {address}, endpoints: {sorted(self._state.endpoints)}>"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -115,7 +111,7 @@ class LocalWorkspace:
 
     @property
     def url(self) -> str:
-        """The address, as for ``DATABRICKS_HOST``.
+        """The address, which is the value of ``DATABRICKS_HOST``.
 
         Raises:
             ConfigurationError: The workspace is not running.
@@ -127,30 +123,32 @@ class LocalWorkspace:
 
     @property
     def token(self) -> str:
-        """The one token that is accepted."""
-        return self._site.token
+        """The only bearer token that is accepted."""
+        return self._state.token
 
     @property
     def cluster_id(self) -> str:
-        """The cluster that ``DATABRICKS_CLUSTER_ID`` names."""
+        """The value of ``DATABRICKS_CLUSTER_ID``."""
         return self._cluster_id
 
     @property
     def org_id(self) -> str:
-        """The workspace's id, as its discovery document gives it."""
-        return self._site.org_id
+        """The id of the workspace, as in its discovery document."""
+        return self._state.org_id
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Every request so far in order of arrival, refused ones and discovery too: a copy."""
-        return self._site.log.snapshot()
+        """A copy of all requests so far in order of arrival, rejected ones and discovery too."""
+        return list(self._state.requests)
 
     def clear_requests(self) -> None:
-        """Forget the requests so far."""
-        self._site.log.clear()
+        """Delete the recorded requests."""
+        self._state.requests.clear()
 
     def start(self) -> Self:
-        """Listen on a free port and set the environment; nothing if it runs already.
+        """Start the server on a free port and set the environment.
+
+        Without effect if the workspace is running.
 
         Returns:
             The workspace itself.
@@ -165,21 +163,22 @@ class LocalWorkspace:
         from langchain_dbx_eval.testing.http.app import create_app
         from langchain_dbx_eval.testing.http.server import BackgroundServer
 
-        self._site.closing.clear()
-        self._server = BackgroundServer(create_app(self._site))
+        self._state.closing.clear()
+        self._server = BackgroundServer(create_app(self._state))
         if self._set_environment:
-            self._point_environment_here()
+            self._override_environment()
         return self
 
     def stop(self) -> None:
-        """Restore the environment, hang up on every client and free the port.
+        """Restore the environment, close all connections and free the port.
 
-        Endpoints, faults and requests stay, and `start` serves them again on another port.
+        Endpoints, faults and recorded requests are kept; `start` serves them on another port.
+        Without effect if the workspace is not running.
         """
         if self._server is None:
             return
         self._restore_environment()
-        self._site.closing.set()
+        self._state.closing.set()
         self._server.close()
         self._server = None
 
@@ -191,56 +190,58 @@ class LocalWorkspace:
         kind: EndpointKind,
         external: bool = False,
     ) -> None:
-        """Serve an engine or a plain function as a serving endpoint.
+        """Add a serving endpoint with an engine or a plain function behind it.
 
-        What a function is given and may return depends on the kind:
+        The arguments and the return value of a function depend on the kind:
 
-        - ``"custom"``, an MLflow model: ``fn(prompt, **fields)`` for each record, with the
-          record's other fields and the request's `params`; any JSON value, which becomes that
-          record's prediction.
-        - ``"completions"``: ``fn(prompt, **params) -> str`` for each prompt.
-        - ``"chat"``: ``fn(messages, **params)`` with a list of dictionaries; the assistant's
-          text, a message (``{"content": …, "tool_calls": …}``), or a whole chat completion
-          (``{"choices": …}``), which is passed on as it is.
+        - ``"custom"``, an MLflow model: ``fn(prompt, **fields)`` per record, with the record's
+          other fields and the request's `params`; returns a JSON value, the prediction.
+        - ``"completions"``: ``fn(prompt, **params) -> str`` per prompt.
+        - ``"chat"``: ``fn(messages, **params)`` with a list of dictionaries; returns the
+          assistant's text, a message (``{"content": …, "tool_calls": …}``), or a complete chat
+          completion (``{"choices": …}``), which is sent unchanged.
         - ``"embeddings"``: ``fn(texts, **params) -> list[list[float]]``.
         - ``"responses"``, an MLflow ResponsesAgent: ``fn(items, **params)`` with the items of
-          `input`; a text, an output item or a list of them (each a text or a dictionary), or a
-          whole response (``{"output": …, "custom_outputs": …, "status": …}``).
-        - ``"chat_agent"``, an MLflow ChatAgent: ``fn(messages, **params)``; a text, a message or
-          a list of them, or a whole answer (``{"messages": …, "custom_outputs": …}``).
+          `input`; returns a text, an output item or a list of them (each a text or a dictionary),
+          or a complete response (``{"output": …, "custom_outputs": …, "status": …}``).
+        - ``"chat_agent"``, an MLflow ChatAgent: ``fn(messages, **params)``; returns a text, a
+          message or a list of them, or a complete answer (``{"messages": …}`` with optional
+          ``custom_outputs``).
 
-        A parameter that the function does not take is answered with 400, as by a real endpoint;
-        of an agent's protocol it need not take what it does not use.
-        Chat and completions endpoints look after `n`, `stream` and `stop` themselves (`stop` is
-        given to a function that takes it, too). What a function raises is logged here and
-        answered with 500.
+        A parameter that the function does not accept is answered with 400, as by a real endpoint;
+        the optional fields of the agents' protocols are dropped instead. Chat and completions
+        endpoints implement `n`, `stream` and `stop` themselves (`stop` is also passed to a
+        function that accepts it). An exception of the function is logged, and answered with 500.
 
         Args:
-            name: The endpoint's name.
-            backend: An `Engine` (not for embeddings) or a function. A chat endpoint gives an
-                engine the last message of the user.
-            kind: What the endpoint speaks.
-            external: Whether it passes for an external model: no ``stop: null``, and usage in a
-                stream only when `stream_options` asks for it.
+            name: The name of the endpoint: letters, digits, ``-``, ``_`` and ``.``.
+            backend: An `Engine` (not for embeddings) or a function. The prompt of an engine behind
+                a chat endpoint is the last message of the user.
+            kind: The protocol of the endpoint.
+            external: Whether to emulate an external model: ``stop: null`` is rejected, and a
+                stream contains usage only if `stream_options` requests it.
 
         Raises:
-            AlreadyExistsError: There is an endpoint of this name.
-            ConfigurationError: The name, the kind or the backend cannot be served.
+            AlreadyExistsError: The endpoint exists.
+            ConfigurationError: The name, the kind or the backend is invalid.
         """
         if not re.fullmatch(r"[\w.-]+", name):
-            msg = f"An endpoint's name is made of letters, digits, '-', '_' and '.', not {name!r}."
+            msg = f"The name may contain letters, digits, '-', '_' and '.' only, got {name!r}."
             raise ConfigurationError(msg)
-        if kind not in TASKS:
-            msg = f"There is no kind {kind!r} of endpoint; there are {', '.join(TASKS)}."
+        spec = ENDPOINT_KINDS.get(kind)
+        if spec is None:
+            msg = f"Unknown kind {kind!r}; must be one of {', '.join(ENDPOINT_KINDS)}."
             raise ConfigurationError(msg)
-        if kind in CUSTOM_MODELS and external:
-            msg = f"An external endpoint is of kind chat, completions or embeddings, not {kind}."
+        if spec.is_custom_model and external:
+            msg = f"external=True requires kind chat, completions or embeddings, not {kind}."
             raise ConfigurationError(msg)
-        if name in self._site.endpoints:
+        if name in self._state.endpoints:
             msg = f"The workspace already has an endpoint '{name}'."
             raise AlreadyExistsError(msg)
-        model = as_model(backend, texts_only=kind == "embeddings")
-        self._site.endpoints[name] = Endpoint(name, kind, model, external)
+        function_only = kind == "embeddings"
+        self._state.endpoints[name] = Endpoint(
+            name, spec, as_backend(backend, function_only=function_only), external
+        )
 
     def fail(
         self,
@@ -250,49 +251,63 @@ class LocalWorkspace:
         retry_after: float | None = None,
         times: int | None = 1,
     ) -> None:
-        """Answer the endpoint's next queries with an error status.
+        """Answer the next queries of an endpoint with an error status.
 
-        Faults hit queries only, not the endpoint's description, and one after the other in the
-        order in which they were asked for; only a delay comes on top of another fault.
+        Faults affect queries only, not the description of the endpoint. Each query consumes one
+        fault, in the order of these calls; a delay is consumed in addition.
 
         Args:
             name: The endpoint.
-            status: From 400 to 599.
-            retry_after: Seconds for a ``Retry-After`` header.
-            times: How many queries; None for all from now on.
+            status: The HTTP status, from 400 to 599.
+            retry_after: Seconds for the header ``Retry-After``; None: no header.
+            times: The number of queries; None: all from now on.
 
         Raises:
-            ConfigurationError: There is no such endpoint, or no such status.
+            ConfigurationError: The endpoint does not exist, or an argument is out of range.
         """
-        self._plan(name, Failure(status, retry_after), times)
+        self._plan_fault(name, Failure(status, retry_after), times)
 
     def delay(self, name: str, *, seconds: float, times: int | None = None) -> None:
-        """Wait before the endpoint's next queries are answered; all of them, unless `times` says.
+        """Delay the answers to the next queries of an endpoint.
+
+        Args:
+            name: The endpoint.
+            seconds: The delay in seconds; it ends early when the workspace stops.
+            times: The number of queries; None: all from now on.
 
         Raises:
-            ConfigurationError: There is no such endpoint.
+            ConfigurationError: The endpoint does not exist, or `times` is below 1.
         """
-        self._plan(name, Delay(seconds), times)
+        self._plan_fault(name, Delay(seconds), times)
 
     def break_body(self, name: str, *, times: int | None = 1) -> None:
-        """Answer the endpoint's next queries with status 200 and JSON that stops in the middle.
+        """Answer the next queries of an endpoint with status 200 and truncated JSON.
 
-        In a stream it is the first event whose JSON stops in the middle.
+        In a stream, the JSON of the first event is truncated.
+
+        Args:
+            name: The endpoint.
+            times: The number of queries; None: all from now on.
 
         Raises:
-            ConfigurationError: There is no such endpoint.
+            ConfigurationError: The endpoint does not exist, or `times` is below 1.
         """
-        self._plan(name, BrokenBody(), times)
+        self._plan_fault(name, BrokenBody(), times)
 
     def cut_stream(self, name: str, *, after: int, times: int | None = 1) -> None:
-        """Hang up on the endpoint's next streams after so many events, without ``[DONE]``.
+        """Close the connection of the next streams of an endpoint before ``[DONE]``.
 
-        Queries that do not stream pass unharmed and are not counted.
+        Queries without a stream are not affected and not counted.
+
+        Args:
+            name: The endpoint.
+            after: The number of events that are sent, 0 or more.
+            times: The number of streams; None: all from now on.
 
         Raises:
-            ConfigurationError: There is no such endpoint.
+            ConfigurationError: The endpoint does not exist, or an argument is out of range.
         """
-        self._plan(name, CutStream(after), times)
+        self._plan_fault(name, CutStream(after), times)
 
     def add_warehouse(
         self,
@@ -303,74 +318,87 @@ class LocalWorkspace:
         start_failure: str | None = None,
         chunk_rows: int = 1_000,
     ) -> None:
-        """Serve a SQL warehouse over the workspace's tables.
+        """Add a SQL warehouse over the tables of the workspace.
 
         Args:
-            warehouse_id: Its id.
-            state: The state that it is in, such as ``"STOPPED"``.
-            start_seconds: How long it takes to start; None for never.
-            start_failure: What it says instead, when that time is over.
-            chunk_rows: How many rows a chunk of a result has.
+            warehouse_id: The id.
+            state: The initial state, such as ``"STOPPED"``.
+            start_seconds: The duration of a start in seconds; None: it never ends.
+            start_failure: The error with which a start ends; None: it succeeds.
+            chunk_rows: Rows per chunk of a result.
         """
-        self._site.lakehouse.warehouses[warehouse_id] = SqlWarehouse(
+        self._state.lakehouse.warehouses[warehouse_id] = SqlWarehouse(
             warehouse_id, state, start_seconds, start_failure, chunk_rows
         )
 
-    def add_table(self, name: str, rows: Any, *, storage: Storage | None = None) -> None:
+    def add_table(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]] | pa.Table,
+        *,
+        storage: Storage | None = None,
+    ) -> None:
         """Create a Delta table in Unity Catalog.
 
         Args:
-            name: Its three-level name, in lower case.
+            name: The three-level name, in lower case.
             rows: A list of dicts, or an Arrow table.
-            storage: Where it lies; default: a folder that goes with the workspace.
+            storage: The storage location; default: a temporary folder of the workspace.
 
         Raises:
-            AlreadyExistsError: There is a table of this name.
+            AlreadyExistsError: The table exists.
             MissingDependencyError: The extra ``testing`` is not installed.
         """
-        self._site.lakehouse.add_table(name, rows, storage)
+        self._state.lakehouse.add_table(name, rows, storage)
 
     def add_volume(self, name: str) -> Path:
-        """Make a volume in Unity Catalog, by its three-level name; returns its folder here."""
-        return self._site.lakehouse.volumes.add(name)
-
-    def inject_fault(self, name: str, fault: SqlFault, *, times: int = 1) -> None:
-        """Let a SQL warehouse, a managed dataset or a volume go wrong, the next time it can so.
+        """Create a volume in Unity Catalog.
 
         Args:
-            name: The warehouse's id, or the dataset's or volume's three-level name.
-            fault: One of `langchain_dbx_eval.testing.lakehouse.faults`.
-            times: How many times.
+            name: The three-level name.
+
+        Returns:
+            The folder of the volume on this machine.
+        """
+        return self._state.lakehouse.volumes.add(name)
+
+    def inject_fault(self, name: str, fault: SqlFault, *, times: int = 1) -> None:
+        """Inject a fault into the next requests that it applies to.
+
+        Args:
+            name: The id of a SQL warehouse, or the three-level name of a managed dataset or volume.
+            fault: A fault of `langchain_dbx_eval.testing.faults`, such as `Unavailable()`.
+            times: The number of requests.
 
         Raises:
-            ConfigurationError: There is no such warehouse.
+            ConfigurationError: The warehouse does not exist, or `times` is below 1.
         """
-        if name not in self._site.lakehouse.warehouses and name.count(".") != 2:
+        if name not in self._state.lakehouse.warehouses and name.count(".") != 2:
             msg = f"The workspace has no SQL warehouse '{name}'."
             raise ConfigurationError(msg)
-        self._site.sql_faults.add(name, fault, times)
+        self._state.faults.add(name, fault, times)
 
     def stop_cluster(self, cluster_id: str) -> None:
-        """Let the driver proxy refuse a cluster as terminated (400 ``INVALID_STATE``)."""
-        self._site.stopped_clusters.add(cluster_id)
+        """Stop a cluster: the driver proxy answers 400 ``INVALID_STATE`` for it."""
+        self._state.stopped_clusters.add(cluster_id)
 
-    def _plan(self, name: str, fault: Delay | ResponseFault, times: int | None) -> None:
-        if name not in self._site.endpoints:
-            known = ", ".join(sorted(self._site.endpoints)) or "none yet"
+    def _plan_fault(self, name: str, fault: Delay | ResponseFault, times: int | None) -> None:
+        if name not in self._state.endpoints:
+            known = ", ".join(sorted(self._state.endpoints)) or "none yet"
             msg = f"The workspace has no endpoint '{name}'; it has: {known}."
             raise ConfigurationError(msg)
-        self._site.faults.add(name, fault, times)
+        self._state.faults.add(name, fault, times)
 
-    def _point_environment_here(self) -> None:
-        ours = {
+    def _override_environment(self) -> None:
+        variables = {
             "DATABRICKS_HOST": self.url,
             "DATABRICKS_TOKEN": self.token,
             "DATABRICKS_CLUSTER_ID": self.cluster_id,
         }
-        self._environment_before = {name: os.environ.get(name) for name in (*ours, *_OTHER_LOGINS)}
+        self._environment_before = {n: os.environ.get(n) for n in (*variables, *_OTHER_LOGINS)}
         for name in _OTHER_LOGINS:
             os.environ.pop(name, None)
-        os.environ.update(ours)
+        os.environ.update(variables)
 
     def _restore_environment(self) -> None:
         for name, value in self._environment_before.items():

@@ -1,4 +1,4 @@
-"""`make bench-clients` measures what it says: tried in tiny counts, without peers or timings."""
+"""``make bench-clients`` with small counts, without other packages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TASKS = {"invoke", "invoke_text", "ainvoke", "stream", "batch", "embed"}
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks.clients", "--quick", "--here", "--skip-imports"]
     return subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     path = tmp_path_factory.mktemp("bench") / "figures.json"
     done = bench("--clients", "raw", "ours", "--json", str(path))
     assert done.returncode == 0, done.stderr
@@ -29,8 +29,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_each_client_does_each_task(written: dict[str, object]) -> None:
-    rows = {row["name"]: row for row in written["rows"]}
+def test_each_client_performs_each_task(figures: dict[str, object]) -> None:
+    rows = {row["name"]: row for row in figures["rows"]}
     assert rows.keys() == TASKS
     for row in rows.values():
         assert row["failures"] == {}
@@ -38,11 +38,12 @@ def test_each_client_does_each_task(written: dict[str, object]) -> None:
         assert all(figure > 0 for rounds in row["figures"].values() for figure in rounds)
 
 
-def test_only_bars_whose_both_sides_were_measured_are_judged(written: dict[str, object]) -> None:
-    assert [(bar["row"], bar["to"]) for bar in written["bars"]] == [("invoke", "raw")]
+def test_only_thresholds_with_both_clients_are_reported(figures: dict[str, object]) -> None:
+    measured = [(one["row"], one["reference"]) for one in figures["thresholds"]]
+    assert measured == [("invoke", "raw")]
 
 
-def test_a_client_that_cannot_work_is_named_and_the_others_go_on() -> None:
+def test_a_client_that_fails_is_reported_and_the_others_are_measured() -> None:
     done = bench("--clients", "raw", "databricks-langchain")
-    assert "databricks-langchain could not do invoke, chat" in done.stdout
+    assert "databricks-langchain failed in invoke, chat" in done.stdout
     assert "databricks_langchain" in done.stdout

@@ -1,4 +1,4 @@
-"""The handbook that the demo ships, the questions about it, and the retrievers over it."""
+"""The handbook of the demonstration, the questions about it, and the retrievers."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +20,12 @@ def retriever(request: pytest.FixtureRequest) -> BaseRetriever:
 
 
 def document_recall(retriever: BaseRetriever) -> float:
-    shares = []
+    recalls = []
     for question in load_questions():
         expected = {page["doc_uri"] for page in question["expected_retrieved_context"]}
         found = {page.metadata["doc_uri"] for page in retriever.invoke(question["request"])}
-        shares.append(len(expected & found) / len(expected))
-    return sum(shares) / len(shares)
+        recalls.append(len(expected & found) / len(expected))
+    return sum(recalls) / len(recalls)
 
 
 def test_the_handbook_has_32_pages_each_with_its_file_name_and_title() -> None:
@@ -58,7 +58,7 @@ def test_some_questions_need_two_documents() -> None:
     assert sizes.count(2) >= 5
 
 
-def test_a_retriever_finds_k_different_passages_of_known_pages(retriever: BM25Retriever) -> None:
+def test_a_retriever_returns_k_distinct_passages_of_known_pages(retriever: BM25Retriever) -> None:
     pages = {page.metadata["doc_uri"] for page in load_corpus()}
     for question in load_questions():
         found = retriever.invoke(question["request"])
@@ -67,12 +67,12 @@ def test_a_retriever_finds_k_different_passages_of_known_pages(retriever: BM25Re
         assert {document.metadata["doc_uri"] for document in found} <= pages
 
 
-def test_a_query_without_a_known_word_finds_nothing(retriever: BM25Retriever) -> None:
+def test_a_query_without_a_known_word_returns_no_documents(retriever: BM25Retriever) -> None:
     assert retriever.invoke("xylophone zeppelin") == []
     assert retriever.invoke("") == []
 
 
-def test_threads_that_share_a_retriever_find_what_one_thread_finds(
+def test_threads_that_share_a_retriever_get_the_same_documents_as_one_thread(
     retriever: BM25Retriever,
 ) -> None:
     requests = [question["request"] for question in load_questions()] * 4
@@ -81,11 +81,11 @@ def test_threads_that_share_a_retriever_find_what_one_thread_finds(
         assert list(pool.map(retriever.invoke, requests)) == alone
 
 
-def test_a_retriever_finds_the_same_when_awaited(retriever: BM25Retriever) -> None:
+def test_ainvoke_returns_the_same_documents_as_invoke(retriever: BM25Retriever) -> None:
     assert asyncio.run(retriever.ainvoke("time travel")) == retriever.invoke("time travel")
 
 
-def test_the_better_retriever_finds_a_word_in_another_form() -> None:
+def test_the_better_retriever_matches_inflected_words() -> None:
     found = retriever_for("better").invoke("hallucinations")
     assert found[0].metadata["doc_uri"] == "groundedness.md"
 
@@ -101,11 +101,11 @@ def test_the_best_match_comes_first_and_k_may_exceed_the_documents() -> None:
     assert retriever.invoke("green apple") == [documents[1], documents[0]]
 
 
-def test_a_retriever_without_documents_is_refused() -> None:
+def test_a_retriever_without_documents_is_an_error() -> None:
     with pytest.raises(ValueError, match="documents"):
         BM25Retriever(documents=[], tokenizer=str.split)
 
 
-def test_a_retriever_shows_no_progress_bars(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_retriever_prints_no_progress_bars(capfd: pytest.CaptureFixture[str]) -> None:
     retriever_for("better").invoke("time travel")
     assert capfd.readouterr() == ("", "")

@@ -7,7 +7,7 @@ from langchain_dbx_eval.testing import LocalWorkspace
 
 
 class Session(requests.Session):
-    """A session that knows the workspace: paths instead of URLs, and the token in a header."""
+    """A session with the base URL and the token of a workspace."""
 
     def __init__(self, workspace: LocalWorkspace) -> None:
         super().__init__()
@@ -16,7 +16,7 @@ class Session(requests.Session):
         self._url = workspace.url
 
     def request(self, method, path, **kwargs):
-        kwargs.setdefault("timeout", 10)
+        kwargs.setdefault("timeout", 60)
         return super().request(method, self._url + path, **kwargs)
 
     def query(self, endpoint: str, body: object, **kwargs) -> requests.Response:

@@ -1,7 +1,7 @@
-"""The HTTP server under a workspace: the driver server's own loop, on a free loopback port.
+"""The WSGI server of a workspace: the driver server's event loop on a free loopback port.
 
-Not werkzeug's server: it answers every request with ``Connection: close`` (3.1.9), so that no
-client would ever reuse a connection here as it does on Databricks.
+Not werkzeug's server: it answers every request with ``Connection: close`` (3.1.9), so clients could
+not reuse connections as they do on Databricks.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ __all__ = ["BackgroundServer"]
 _BACKLOG = 1024
 _LINGER_S = 2.0
 _WAITRESS = {
-    # Each request holds a thread while its answer streams or is delayed. Sixty-four let a client's
-    # batch of the usual size run at once; an idle thread costs only its stack.
+    # A request occupies a thread while its response streams or is delayed. With 64 threads a
+    # client's batch of the usual size runs concurrently; an idle thread costs only its stack.
     "threads": 64,
     "ident": "databricks",
-    # An application that raises OSError in mid-stream means to hang up: nothing to log.
+    # The application raises OSError to close a connection: that is no error to log.
     "log_socket_errors": False,
     "clear_untrusted_proxy_headers": False,
 }
 
 
 class BackgroundServer:
-    """A WSGI application on a free loopback port, served from the moment it is made.
+    """WSGI server on a free loopback port, running in threads from its creation on.
+
+    Args:
+        application: The WSGI application.
 
     Attributes:
-        port: The port that the operating system gave.
+        port: The port, chosen by the operating system.
     """
 
     def __init__(self, application: WSGIApplication) -> None:
@@ -42,8 +45,8 @@ class BackgroundServer:
         self._loop = WaitressLoop(application, listener, f"local-workspace-{self.port}", _WAITRESS)
 
     def close(self) -> None:
-        """Hang up on every client, free the port and join the threads.
+        """Close all connections, free the port and join the threads.
 
-        A request that sits in the user's own function is left to its daemon thread.
+        A request in a function of the user keeps its daemon thread.
         """
         self._loop.close(grace=0, linger=_LINGER_S)

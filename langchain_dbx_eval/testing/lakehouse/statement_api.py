@@ -1,4 +1,4 @@
-"""The Statement Execution API: statements and their states, chunks and the links to them."""
+"""The Statement Execution API: statements, their states, result chunks and download links."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval.testing.errors import Refusal, invalid_parameter
-from langchain_dbx_eval.testing.lakehouse.faults import (
+from langchain_dbx_eval.testing.errors import ApiError, invalid_parameter
+from langchain_dbx_eval.testing.faults import (
     ExpiredLink,
     FailedStatement,
+    FaultQueue,
     LostAnswer,
     LostChunk,
     SlowStatement,
-    SqlFaults,
     Unavailable,
 )
-from langchain_dbx_eval.testing.lakehouse.sql_dialect import SqlError, execute
+from langchain_dbx_eval.testing.lakehouse.sql_engine import SqlError, execute
 from langchain_dbx_eval.testing.lakehouse.tables import Lakehouse, SqlWarehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["LINKS", "SqlApi"]
+__all__ = ["DOWNLOAD_PATH", "StatementApi"]
 
-LINKS = "/local-cloud-storage/"
+DOWNLOAD_PATH = "/local-cloud-storage/"
 _LINK_MINUTES = 15
 _POLL_SECONDS = 0.02
 
@@ -43,7 +43,7 @@ class _Statement:
     seconds: float
     statement_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     state: str = "PENDING"
-    runs_since: float | None = None
+    running_since: float | None = None
     error: SqlError | None = None
     result: pa.Table | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -53,48 +53,63 @@ class _Statement:
         return self.state not in ("PENDING", "RUNNING")
 
 
-class SqlApi:
-    """The statements of a workspace."""
+class StatementApi:
+    """The statements of a workspace.
 
-    def __init__(self, house: Lakehouse, faults: SqlFaults) -> None:
-        self._house = house
+    Args:
+        lakehouse: The tables and SQL warehouses.
+        faults: The planned faults by warehouse id.
+    """
+
+    def __init__(self, lakehouse: Lakehouse, faults: FaultQueue) -> None:
+        self._lakehouse = lakehouse
         self._faults = faults
         self._statements: dict[str, _Statement] = {}
         self._links: dict[str, tuple[_Statement, int]] = {}
 
-    def warehouse(self, warehouse_id: str) -> SqlWarehouse:
-        """The warehouse of this id.
+    def find_warehouse(self, warehouse_id: str) -> SqlWarehouse:
+        """Return the warehouse of this id.
 
         Raises:
-            Refusal: There is none, or the workspace is unavailable for it.
+            ApiError: It does not exist, or `Unavailable` is injected.
         """
-        fault = self._faults.take(warehouse_id, Unavailable)
-        if isinstance(fault, Unavailable):
+        if fault := self._faults.take(warehouse_id, Unavailable):
             headers = {"Retry-After": f"{fault.retry_after:g}"}
-            raise Refusal(503, "TEMPORARILY_UNAVAILABLE", "Try again later.", headers)
-        found = self._house.warehouses.get(warehouse_id)
-        if found is None:
+            raise ApiError(503, "TEMPORARILY_UNAVAILABLE", "Try again later.", headers)
+        warehouse = self._lakehouse.warehouses.get(warehouse_id)
+        if warehouse is None:
             message = f"SQL warehouse {warehouse_id} does not exist."
-            raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", message)
-        return found
+            raise ApiError(404, "RESOURCE_DOES_NOT_EXIST", message)
+        return warehouse
 
     def submit(self, body: dict[str, Any], url: str) -> dict[str, Any]:
-        """Take a statement, and answer when it is done or `wait_timeout` is over."""
-        warehouse = self.warehouse(str(body.get("warehouse_id")))
-        wait = _seconds(body.get("wait_timeout", "10s"))
+        """Submit a statement, and wait up to `wait_timeout` for its end.
+
+        Args:
+            body: The request.
+            url: The base URL of download links.
+
+        Returns:
+            The state of the statement, and its first chunk if it has ended.
+
+        Raises:
+            ApiError: The request is invalid, or a fault is injected.
+        """
+        warehouse = self.find_warehouse(str(body.get("warehouse_id")))
+        wait = _parse_seconds(body.get("wait_timeout", "10s"))
         arrow = body.get("format") == "ARROW_STREAM"
         if arrow and body.get("disposition") != "EXTERNAL_LINKS":
-            raise invalid_parameter("ARROW_STREAM needs the disposition EXTERNAL_LINKS.")
+            raise invalid_parameter("ARROW_STREAM requires the disposition EXTERNAL_LINKS.")
         slow = self._faults.take(warehouse.warehouse_id, SlowStatement)
         statement = _Statement(
             warehouse,
             str(body.get("statement")),
             {p["name"]: p.get("value") for p in body.get("parameters", [])},
             arrow,
-            slow.seconds if isinstance(slow, SlowStatement) else 0.0,
+            slow.seconds if slow else 0.0,
         )
         self._statements[statement.statement_id] = statement
-        # As on Databricks: a statement wakes its warehouse.
+        # On Databricks too, a statement starts its warehouse.
         warehouse.start()
         end = time.monotonic() + wait
         while not self._advance(statement).finished and time.monotonic() < end:
@@ -104,58 +119,58 @@ class SqlApi:
         return self._describe(statement, url)
 
     def get(self, statement_id: str, url: str) -> dict[str, Any]:
-        """A statement's state, and its first chunk when it is done."""
+        """Return the state of a statement, and its first chunk if it has ended."""
         return self._describe(self._advance(self._find(statement_id)), url)
 
     def chunk(self, statement_id: str, index: int, url: str) -> dict[str, Any]:
-        """A link to one chunk, anew."""
+        """Return a new link to one chunk."""
         return {"external_links": [self._link(self._find(statement_id), index, url)]}
 
     def cancel(self, statement_id: str) -> None:
-        """End a statement."""
+        """Cancel a statement; without effect if it has ended."""
         statement = self._find(statement_id)
         if not statement.finished:
             statement.state = "CANCELED"
 
     def download(self, token: str) -> bytes:
-        """A chunk's bytes, for whoever has its link.
+        """Return the bytes of the chunk that a link points to.
 
         Raises:
-            Refusal: The link is expired, or leads nowhere.
+            ApiError: The link has expired, or the chunk does not exist.
         """
         if token not in self._links:
-            raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
+            raise ApiError(404, "NoSuchKey", "The specified key does not exist.")
         statement, index = self._links[token]
         fault = self._faults.take(statement.warehouse.warehouse_id, ExpiredLink, LostChunk)
         if isinstance(fault, ExpiredLink):
-            raise Refusal(403, "AccessDenied", "Request has expired")
+            raise ApiError(403, "AccessDenied", "Request has expired")
         if isinstance(fault, LostChunk):
-            raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
+            raise ApiError(404, "NoSuchKey", "The specified key does not exist.")
         return _arrow_stream(_chunks(statement)[index])
 
     def _find(self, statement_id: str) -> _Statement:
         if statement_id not in self._statements:
             message = f"The statement {statement_id} was not found."
-            raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", message)
+            raise ApiError(404, "RESOURCE_DOES_NOT_EXIST", message)
         return self._statements[statement_id]
 
     def _advance(self, statement: _Statement) -> _Statement:
         with statement.lock:
-            if statement.finished or statement.warehouse.current() != "RUNNING":
+            if statement.finished or statement.warehouse.current_state() != "RUNNING":
                 return statement
             statement.state = "RUNNING"
             now = time.monotonic()
-            statement.runs_since = statement.runs_since or now
-            if now - statement.runs_since >= statement.seconds:
+            statement.running_since = statement.running_since or now
+            if now - statement.running_since >= statement.seconds:
                 self._execute(statement)
         return statement
 
     def _execute(self, statement: _Statement) -> None:
         fault = self._faults.take(statement.warehouse.warehouse_id, FailedStatement)
         try:
-            if isinstance(fault, FailedStatement):
+            if fault:
                 raise SqlError(fault.message, fault.sql_state or "")
-            statement.result = execute(self._house, statement.sql, statement.parameters)
+            statement.result = execute(self._lakehouse, statement.sql, statement.parameters)
             statement.state = "SUCCEEDED"
         except SqlError as error:
             statement.error = error
@@ -195,8 +210,8 @@ class SqlApi:
         link = {
             "chunk_index": index,
             "row_count": chunks[index].num_rows,
-            "external_link": f"{url.rstrip('/')}{LINKS}{token}",
-            "expiration": _in_minutes(_LINK_MINUTES),
+            "external_link": f"{url.rstrip('/')}{DOWNLOAD_PATH}{token}",
+            "expiration": _expiration(),
         }
         return link | ({"next_chunk_index": index + 1} if index + 1 < len(chunks) else {})
 
@@ -217,16 +232,16 @@ def _arrow_stream(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     seconds = float(text.removesuffix("s"))
     if seconds != 0 and not 5 <= seconds <= 50:
         raise invalid_parameter("wait_timeout must be 0s, or from 5s to 50s.")
     return seconds
 
 
-def _in_minutes(minutes: int) -> str:
-    moment = datetime.now(timezone.utc) + timedelta(minutes=minutes)
-    return moment.isoformat().replace("+00:00", "Z")
+def _expiration() -> str:
+    expiration = datetime.now(timezone.utc) + timedelta(minutes=_LINK_MINUTES)
+    return expiration.isoformat().replace("+00:00", "Z")
 
 
 def _text(cell: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""The workspace's tables and warehouses: real Delta tables, asked by DuckDB in Databricks' SQL."""
+"""Delta tables and SQL warehouses of the workspace, and the catalog of both."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.errors import AlreadyExistsError
+from langchain_dbx_eval.testing.lakehouse.volumes import Volumes
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
-
-    from langchain_dbx_eval.testing.lakehouse.volumes import Volumes
 
 __all__ = ["Lakehouse", "SqlWarehouse", "Storage", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Where tables lie.
+    """Storage location of tables.
 
     Attributes:
         root: A folder, or a URI such as ``s3://bucket/prefix``.
-        options: deltalake's storage options for it; the credentials among them are what the
-            workspace vends.
+        options: deltalake's storage options for it; the workspace vends the credentials in them.
     """
 
     root: str
@@ -40,10 +38,15 @@ class Storage:
 
 @dataclass(slots=True)
 class Table:
-    """One table of the catalog.
+    """One Delta table of the catalog.
 
     Attributes:
-        managed: ``"native"`` or ``"legacy"`` where it is a managed evaluation dataset.
+        name: The three-level name.
+        location: The folder or URI.
+        storage: The storage that contains it.
+        table_id: The id in Unity Catalog.
+        created_at: Milliseconds since the epoch.
+        managed: ``"native"`` or ``"legacy"`` if it is a managed evaluation dataset, else None.
     """
 
     name: str
@@ -54,21 +57,21 @@ class Table:
     managed: str | None = None
 
     def load(self, version: int | None = None) -> DeltaTable:
-        """The Delta table, at a version or the newest."""
+        """Open the Delta table at a version; default: the latest."""
         from deltalake import DeltaTable
 
         options = dict(self.storage.options)
         return DeltaTable(self.location, version=version, storage_options=options)
 
     def write(self, data: pa.Table, mode: Any) -> None:
-        """Write a version."""
+        """Write a new version; `mode` is that of `deltalake.write_deltalake`."""
         from deltalake import write_deltalake
 
         options = dict(self.storage.options)
         write_deltalake(self.location, data, mode=mode, storage_options=options)
 
     def describe(self) -> dict[str, Any]:
-        """The answer of ``GET /api/2.1/unity-catalog/tables/{name}``."""
+        """Return the answer of ``GET /api/2.1/unity-catalog/tables/{name}``."""
         table = self.load()
         catalog, schema, name = self.name.split(".")
         return {
@@ -93,14 +96,14 @@ class Table:
 
 @dataclass(slots=True)
 class SqlWarehouse:
-    """A SQL warehouse that can be asleep.
+    """A SQL warehouse.
 
     Attributes:
-        warehouse_id: Its id.
-        state: ``RUNNING``, ``STOPPED`` or another state of Databricks'.
-        start_seconds: How long it takes to start; None for never.
-        start_failure: What it says instead of starting.
-        chunk_rows: How many rows a chunk of a result has.
+        warehouse_id: The id.
+        state: The state until it is started: ``RUNNING``, ``STOPPED`` or another one of Databricks.
+        start_seconds: The duration of a start; None: it never ends.
+        start_failure: The error with which a start ends; None: it succeeds.
+        chunk_rows: Rows per chunk of a result.
     """
 
     warehouse_id: str
@@ -111,22 +114,22 @@ class SqlWarehouse:
     _started: float | None = None
 
     def start(self) -> None:
-        """Begin to start, where it does not run."""
-        if self._started is None and self.current() != "RUNNING":
+        """Start the warehouse; without effect if it is running or starting."""
+        if self._started is None and self.current_state() != "RUNNING":
             self._started = time.monotonic()
 
-    def current(self) -> str:
-        """The state of now."""
+    def current_state(self) -> str:
+        """Return the state at this moment."""
         if self._started is None:
             return self.state
-        gone = time.monotonic() - self._started
-        if self.start_seconds is None or gone < self.start_seconds:
+        elapsed = time.monotonic() - self._started
+        if self.start_seconds is None or elapsed < self.start_seconds:
             return "STARTING"
         return "STOPPED" if self.start_failure else "RUNNING"
 
     def describe(self) -> dict[str, Any]:
-        """The answer of ``GET /api/2.0/sql/warehouses/{id}``."""
-        state = self.current()
+        """Return the answer of ``GET /api/2.0/sql/warehouses/{id}``."""
+        state = self.current_state()
         failed = self._started is not None and state == "STOPPED"
         health = {"status": "FAILED", "summary": self.start_failure} if failed else {}
         return {
@@ -139,22 +142,27 @@ class SqlWarehouse:
 
 
 class Lakehouse:
-    """All tables and warehouses of a workspace."""
+    """The tables, volumes and SQL warehouses of a workspace."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.tables: dict[str, Table] = {}
         self.warehouses: dict[str, SqlWarehouse] = {}
-        self.storage: Storage | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def add_table(
         self, name: str, rows: Sequence[Mapping[str, Any]] | Any, storage: Storage | None = None
     ) -> Table:
-        """Create a table of rows or of an Arrow table.
+        """Create a table.
+
+        Args:
+            name: The three-level name.
+            rows: Dicts, or an Arrow table.
+            storage: The storage location; default: a temporary folder.
 
         Raises:
-            AlreadyExistsError: There is a table of this name.
+            AlreadyExistsError: The table exists.
+            MissingDependencyError: The extra ``testing`` is not installed.
         """
         require("deltalake", extra="testing")
         import pyarrow as pa
@@ -164,7 +172,7 @@ class Lakehouse:
             if name in self.tables:
                 msg = f"The workspace already has a table '{name}'."
                 raise AlreadyExistsError(msg)
-            storage = storage or self.storage or self._default_storage()
+            storage = storage or self._default_storage()
             location = "/".join([storage.root.rstrip("/"), *name.split(".")])
             table = Table(name, location, storage)
             table.write(data, "error")
@@ -173,9 +181,7 @@ class Lakehouse:
 
     @functools.cached_property
     def volumes(self) -> Volumes:
-        """The volumes, which lie where tables do by default."""
-        from langchain_dbx_eval.testing.lakehouse.volumes import Volumes
-
+        """The volumes, in the default storage."""
         return Volumes(Path(self._default_storage().root))
 
     def _default_storage(self) -> Storage:
@@ -184,6 +190,7 @@ class Lakehouse:
         return Storage(self._folder.name)
 
 
-def _type_text(kind: Any) -> str:
-    text = kind.type if hasattr(kind, "type") and isinstance(kind.type, str) else "struct"
+def _type_text(field_type: Any) -> str:
+    name = getattr(field_type, "type", None)
+    text = name if isinstance(name, str) else "struct"
     return {"long": "bigint", "integer": "int"}.get(text, text)

@@ -1,6 +1,6 @@
-"""What an endpoint with a ChatAgent answers.
+"""Endpoints with an MLflow ChatAgent.
 
-The protocol is MLflow's (`mlflow.types.agent`, read in 3.17), and so are the checks.
+The protocol and its validation follow `mlflow.types.agent`, read in MLflow 3.17.
 """
 
 from __future__ import annotations
@@ -10,76 +10,66 @@ from collections.abc import Iterator
 from typing import Any
 
 from langchain_dbx_eval.driver.engines.base import Generation
-from langchain_dbx_eval.testing.errors import bad_request, invalid_parameter, unknown_field
-from langchain_dbx_eval.testing.serving.endpoints import Endpoint
-from langchain_dbx_eval.testing.serving.llm import EventStream, count_tokens, pieces, usage
+from langchain_dbx_eval.testing.errors import bad_request
+from langchain_dbx_eval.testing.serving.endpoints import Endpoint, EventStream
+from langchain_dbx_eval.testing.serving.openai import require_input, validate_messages
+from langchain_dbx_eval.testing.serving.text import count_tokens, split_words, usage
 
 __all__ = ["answer"]
 
-_OPTIONAL = frozenset({"context", "custom_inputs", "databricks_options"})
+_IGNORABLE = frozenset({"context", "custom_inputs", "databricks_options"})
 
 
 def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventStream:
-    """The agent's messages, or their chunks.
+    """Return the agent's messages, or their chunks.
 
     Raises:
-        Refusal: `messages` is missing or is no conversation, or a field is unknown.
-        TypeError: The function returned nothing that messages can be made of.
+        ApiError: The request is invalid.
+        TypeError: The backend returned something other than texts or messages.
     """
-    if "messages" not in body:
-        raise (
-            unknown_field("input")
-            if "input" in body
-            else invalid_parameter("Missing required parameter: 'messages'")
-        )
-    messages = _checked(body["messages"])
+    require_input(body, "messages")
+    messages = body["messages"]
+    validate_messages(messages)
+    _validate_content(messages)
     params = {k: v for k, v in body.items() if k not in ("messages", "model", "stream")}
-    reply = endpoint.model.run(messages, params, optional=_OPTIONAL)
+    reply = endpoint.backend.invoke(messages, params, ignorable=_IGNORABLE)
     response = _response(reply, messages)
     return EventStream(list(_chunks(response))) if body.get("stream") is True else response
 
 
-def _checked(messages: Any) -> list[dict[str, Any]]:
-    if not isinstance(messages, list) or not messages:
-        raise invalid_parameter("'messages' must be a list of at least one message.")
+def _validate_content(messages: list[dict[str, Any]]) -> None:
     for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise invalid_parameter("Each of the 'messages' must be an object with a role.")
         content = message.get("content")
         if not isinstance(content, str | None):
             raise bad_request("Invalid dictionary input for a ChatAgent: 'content' must be a text.")
         if content is None and message.get("tool_calls") is None:
             raise bad_request("Either 'content' or 'tool_calls' must be provided.")
-        named = message.get("name") and message.get("tool_call_id")
-        if message["role"] == "tool" and not named:
+        has_names = message.get("name") and message.get("tool_call_id")
+        if message["role"] == "tool" and not has_names:
             raise bad_request("Both 'name' and 'tool_call_id' must be provided for tool messages.")
-    return messages
 
 
-def _response(reply: Any, asked: list[dict[str, Any]]) -> dict[str, Any]:
-    response: dict[str, Any] = dict(reply) if _is_whole(reply) else {"messages": reply}
-    given = response["messages"]
+def _response(reply: Any, prompt: list[dict[str, Any]]) -> dict[str, Any]:
+    is_response = isinstance(reply, dict) and "messages" in reply
+    response: dict[str, Any] = dict(reply) if is_response else {"messages": reply}
+    messages = response["messages"]
     response["messages"] = [
-        _message(one) for one in (given if isinstance(given, list) else [given])
+        _message(one) for one in (messages if isinstance(messages, list) else [messages])
     ]
     if "usage" not in response:
-        read, written = (
+        prompt_tokens, completion_tokens = (
             sum(count_tokens(message.get("content") or "") for message in group)
-            for group in (asked, response["messages"])
+            for group in (prompt, response["messages"])
         )
-        response["usage"] = usage(read, written)
+        response["usage"] = usage(prompt_tokens, completion_tokens)
     return response
-
-
-def _is_whole(reply: Any) -> bool:
-    return isinstance(reply, dict) and "messages" in reply
 
 
 def _message(reply: Any) -> dict[str, Any]:
     if isinstance(reply, str | Generation):
         reply = {"content": reply if isinstance(reply, str) else reply.text}
     if not isinstance(reply, dict):
-        msg = f"A chat agent needs texts or messages, but got {type(reply)}."
+        msg = f"A chat agent requires texts or messages, but got {type(reply)}."
         raise TypeError(msg)
     return {"role": "assistant", "id": str(uuid.uuid4()), **reply}
 
@@ -92,9 +82,12 @@ def _chunks(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """A message of the assistant by words, any other as a whole."""
-    parts = pieces(message.get("content") or "")
-    if message["role"] != "assistant" or len(parts) < 2:
+    """Split a message of the assistant by words; other messages are one delta."""
+    words = split_words(message.get("content") or "")
+    if message["role"] != "assistant" or len(words) < 2:
         return [message]
-    same = {"role": message["role"], "id": message["id"]}
-    return [*({**same, "content": part} for part in parts[:-1]), {**message, "content": parts[-1]}]
+    header = {"role": message["role"], "id": message["id"]}
+    return [
+        *({**header, "content": word} for word in words[:-1]),
+        {**message, "content": words[-1]},
+    ]

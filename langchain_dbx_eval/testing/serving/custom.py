@@ -1,7 +1,7 @@
-"""What an endpoint with a custom MLflow model answers.
+"""Endpoints with a custom MLflow model.
 
-The protocol is MLflow's scoring server (`mlflow.pyfunc.scoring_server`, read in 3.17): one of
-four input formats, `params` beside it, and one prediction for each record.
+The protocol is that of MLflow's scoring server (`mlflow.pyfunc.scoring_server`, read in 3.17): one
+of four input formats, optional `params`, and one prediction per record.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _FORMATS = ("dataframe_records", "dataframe_split", "instances", "inputs")
 
 
 def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
-    """One prediction for each record of the request.
+    """Return one prediction per record of the request.
 
     Raises:
-        Refusal: The request is not of the form that MLflow asks for.
+        ApiError: The request does not follow MLflow's protocol.
     """
     params = body.get("params") or {}
     if not isinstance(params, dict):
@@ -35,7 +35,7 @@ def _predict(endpoint: Endpoint, record: dict[str, Any], params: dict[str, Any])
     if not isinstance(prompt, str):
         message = "Failed to enforce schema of data. Model is missing inputs ['prompt']."
         raise bad_request(f"{message} Note that there were extra inputs: {sorted(fields)}.")
-    prediction = endpoint.model.run(prompt, fields)
+    prediction = endpoint.backend.invoke(prompt, fields)
     return prediction.text if isinstance(prediction, Generation) else prediction
 
 
@@ -48,25 +48,25 @@ def _records(body: dict[str, Any]) -> list[dict[str, Any]]:
     [name] = formats
     data = body[name]
     if name == "dataframe_split":
-        records = _rows_of_split(data)
+        records = _split_records(data)
     elif name == "dataframe_records":
         records = data
     else:
-        records = _rows_of_tensors(data)
+        records = _tensor_records(data)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise bad_request(f"Failed to parse input data: '{name}' holds no list of records.")
+        raise bad_request(f"Failed to parse input data: '{name}' is not a list of records.")
     return records
 
 
-def _rows_of_split(data: Any) -> Any:
+def _split_records(data: Any) -> Any:
     try:
         return [dict(zip(data["columns"], row, strict=True)) for row in data["data"]]
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _rows_of_tensors(data: Any) -> Any:
-    """Rows of TF Serving's formats: one value, a list of rows, or a dictionary of columns."""
+def _tensor_records(data: Any) -> Any:
+    """Return the records of TF Serving's formats: a value, a list of rows, a dict of columns."""
     if isinstance(data, dict):
         if not all(isinstance(column, list) for column in data.values()):
             return [data]

@@ -1,7 +1,7 @@
-"""What an embeddings endpoint answers, in OpenAI's shape.
+"""Embeddings endpoints, in OpenAI's format.
 
-`encoding_format` is accepted, since OpenAI's client always sends one, and the answer is a list
-of floats whatever it asks for, which that client takes.
+`encoding_format` is accepted, because OpenAI's client always sends one, and ignored: the answer is
+always a list of floats, which that client accepts.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Any
 
 from langchain_dbx_eval.testing.errors import invalid_parameter
 from langchain_dbx_eval.testing.serving.endpoints import Endpoint
-from langchain_dbx_eval.testing.serving.llm import count_tokens
+from langchain_dbx_eval.testing.serving.text import count_tokens
 
 __all__ = ["answer"]
 
-_OWN_FIELDS = ("input", "model", "encoding_format")
+_RESERVED_FIELDS = ("input", "model", "encoding_format")
 
 
 def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
-    """One vector for each text of `input`.
+    """Return one vector per text of `input`.
 
     Raises:
-        Refusal: `input` is missing, or is neither a text nor a list of texts.
-        TypeError: The function did not return one vector for each text.
+        ApiError: `input` is missing, or is neither a text nor a list of texts.
+        TypeError: The backend returned another number of vectors.
     """
     # The wording is from dbdemos issue 97.
     if "input" not in body:
@@ -30,8 +30,8 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
     texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise invalid_parameter("'input' must be a string or a list of strings.")
-    params = {name: value for name, value in body.items() if name not in _OWN_FIELDS}
-    vectors = list(endpoint.model.run(texts, params))
+    params = {name: value for name, value in body.items() if name not in _RESERVED_FIELDS}
+    vectors = list(endpoint.backend.invoke(texts, params))
     if len(vectors) != len(texts):
         msg = f"The function returned {len(vectors)} vectors for {len(texts)} texts."
         raise TypeError(msg)

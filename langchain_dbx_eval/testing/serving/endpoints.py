@@ -1,28 +1,47 @@
-"""A serving endpoint: its name, its kind, and how the workspace describes it."""
+"""Serving endpoints: their specification and their description."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from langchain_dbx_eval.testing.serving.models import Model
+from langchain_dbx_eval.testing.serving.backends import Backend
 
-__all__ = ["CUSTOM_MODELS", "TASKS", "Endpoint", "EndpointKind"]
+__all__ = ["Endpoint", "EndpointKind", "EventStream", "KindSpec"]
 
 EndpointKind = Literal["custom", "chat", "completions", "embeddings", "responses", "chat_agent"]
 
-TASKS: dict[EndpointKind, str | None] = {
-    "custom": None,
-    "chat": "llm/v1/chat",
-    "completions": "llm/v1/completions",
-    "embeddings": "llm/v1/embeddings",
-    # The tasks that MLflow 3.17 gives to its ResponsesAgent and ChatAgent (mlflow.pyfunc.model).
-    "responses": "agent/v1/responses",
-    "chat_agent": "agent/v2/chat",
-}
-# Agents are models that users log, so Databricks describes them like any other custom model.
-CUSTOM_MODELS: frozenset[EndpointKind] = frozenset({"custom", "responses", "chat_agent"})
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """An answer that is sent as server-sent events."""
+
+    events: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec:
+    """Specification of one kind of endpoint.
+
+    Attributes:
+        name: The name of the kind.
+        task: Databricks' name of the task; None: such endpoints have none.
+        answer: Function that returns the answer to a request body. It raises `ApiError` for an
+            invalid request, and TypeError if the backend returned an unsupported type.
+        can_stream: Whether a request with ``stream: true`` is answered with events.
+        is_custom_model: Whether Databricks describes such an endpoint as a custom model. Agents
+            are models that users log, so they are described as custom models too.
+        openai_path: The path below ``/serving-endpoints`` that OpenAI's client uses, which names
+            the endpoint in `model`; None: there is none.
+    """
+
+    name: EndpointKind
+    task: str | None
+    answer: Callable[[Endpoint, dict[str, Any]], dict[str, Any] | EventStream]
+    can_stream: bool = False
+    is_custom_model: bool = False
+    openai_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +50,21 @@ class Endpoint:
 
     Attributes:
         name: The name in its URL.
-        kind: What it speaks.
-        model: What answers.
-        external: Whether it passes for an external model (OpenAI and the like behind
-            Databricks) instead of a foundation model that Databricks serves.
+        spec: The specification of its kind.
+        backend: The engine or function that computes the answers.
+        external: Whether it emulates an external model (OpenAI and others behind Databricks)
+            instead of a foundation model that Databricks serves.
     """
 
     name: str
-    kind: EndpointKind
-    model: Model
+    spec: KindSpec
+    backend: Backend
     external: bool = False
 
     def describe(self) -> dict[str, Any]:
-        """The answer of ``GET /api/2.0/serving-endpoints/{name}``.
+        """Return the answer of ``GET /api/2.0/serving-endpoints/{name}``.
 
-        `endpoint_type` is absent for a custom model, and so is `task` unless it is an agent.
+        A custom model has no `endpoint_type`, and no `task` unless it is an agent.
         """
         description: dict[str, Any] = {
             "name": self.name,
@@ -54,18 +73,17 @@ class Endpoint:
             "config": {"served_entities": [self._served_entity()]},
             "permission_level": "CAN_MANAGE",
         }
-        if task := TASKS[self.kind]:
-            description["task"] = task
-        if self.kind not in CUSTOM_MODELS:
-            kind = "EXTERNAL_MODEL" if self.external else "FOUNDATION_MODEL_API"
-            description["endpoint_type"] = kind
+        if self.spec.task:
+            description["task"] = self.spec.task
+        if not self.spec.is_custom_model:
+            endpoint_type = "EXTERNAL_MODEL" if self.external else "FOUNDATION_MODEL_API"
+            description["endpoint_type"] = endpoint_type
         return description
 
     def _served_entity(self) -> dict[str, Any]:
-        task = TASKS[self.kind]
-        if self.kind in CUSTOM_MODELS:
+        if self.spec.is_custom_model:
             return {"name": self.name, "entity_name": self.name, "entity_version": "1"}
         if self.external:
-            model = {"name": self.name, "provider": "openai", "task": task}
+            model = {"name": self.name, "provider": "openai", "task": self.spec.task}
             return {"name": self.name, "external_model": model}
         return {"name": self.name, "foundation_model": {"name": self.name}}

@@ -1,7 +1,8 @@
-"""What an endpoint with a ResponsesAgent answers, and OpenAI's Responses API.
+"""Endpoints with an MLflow ResponsesAgent, and OpenAI's Responses API.
 
-The protocol is MLflow's (`mlflow.types.responses`, read in 3.17), which is OpenAI's with
-``custom_inputs``, ``context`` and ``custom_outputs``; so are the checks of the request.
+The protocol and the validation of requests follow `mlflow.types.responses`, read in MLflow 3.17:
+OpenAI's Responses API with the additional fields ``custom_inputs``, ``context`` and
+``custom_outputs``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from langchain_dbx_eval.driver.engines.base import Generation
-from langchain_dbx_eval.testing.errors import bad_request, invalid_parameter, unknown_field
-from langchain_dbx_eval.testing.serving.endpoints import Endpoint
-from langchain_dbx_eval.testing.serving.llm import EventStream, count_tokens, pieces
-from langchain_dbx_eval.testing.serving.models import message_text
+from langchain_dbx_eval.testing.errors import bad_request, invalid_parameter
+from langchain_dbx_eval.testing.serving.endpoints import Endpoint, EventStream
+from langchain_dbx_eval.testing.serving.openai import require_input
+from langchain_dbx_eval.testing.serving.text import count_tokens, message_text, split_words
 
 __all__ = ["answer"]
 
-_OPTIONAL = frozenset(
+_IGNORABLE = frozenset(
     {
         "background",
         "context",
@@ -47,8 +48,7 @@ _OPTIONAL = frozenset(
 _ROLES = ("user", "assistant", "system", "developer")
 _INPUT_PARTS = ("input_text", "input_image", "input_file")
 _OUTPUT_PARTS = ("output_text", "refusal")
-# What an item of each type cannot do without.
-_NEEDED = {
+_REQUIRED_FIELDS = {
     "function_call": ("call_id", "name", "arguments"),
     "function_call_output": ("call_id", "output"),
     "reasoning": ("id", "summary"),
@@ -61,52 +61,47 @@ _NEEDED = {
 
 
 def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventStream:
-    """The response to a request, or its events.
+    """Return the response to a request, or its events.
 
     Raises:
-        Refusal: `input` is missing or is no conversation, or a field is unknown.
-        TypeError: The function returned nothing that an answer can be made of.
+        ApiError: The request is invalid.
+        TypeError: The backend returned something other than texts, items or a response.
     """
-    if "input" not in body:
-        raise (
-            unknown_field("messages")
-            if "messages" in body
-            else invalid_parameter("Missing required parameter: 'input'")
-        )
-    items = _checked(body["input"])
+    require_input(body, "input")
+    items = _parse_items(body["input"])
     params = {k: v for k, v in body.items() if k not in ("input", "model", "stream")}
-    reply = endpoint.model.run(items, params, optional=_OPTIONAL)
+    reply = endpoint.backend.invoke(items, params, ignorable=_IGNORABLE)
     response = _response(endpoint, reply, items)
     return EventStream(list(_events(response))) if body.get("stream") is True else response
 
 
-def _checked(given: Any) -> list[dict[str, Any]]:
-    if isinstance(given, str):
-        return [{"role": "user", "content": given}]
-    if not isinstance(given, list) or not given:
+def _parse_items(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    if not isinstance(value, list) or not value:
         raise invalid_parameter("'input' must be a text or a list of at least one item.")
-    called = set()
-    for item in given:
+    call_ids = set()
+    for item in value:
         if not isinstance(item, dict):
             raise invalid_parameter("Each item of 'input' must be an object.")
-        kind = item.get("type", "message")
-        if kind == "message":
-            _check_message(item)
-        elif kind not in _NEEDED:
-            raise invalid_parameter(f"Invalid type: {kind} for an item of 'input'.")
-        elif missing := [name for name in _NEEDED[kind] if item.get(name) is None]:
-            raise invalid_parameter(f"An item of type '{kind}' needs {', '.join(missing)}.")
-        elif kind == "function_call":
-            called.add(item["call_id"])
-        elif kind == "function_call_output" and item["call_id"] not in called:
+        item_type = item.get("type", "message")
+        if item_type == "message":
+            _validate_message(item)
+        elif item_type not in _REQUIRED_FIELDS:
+            raise invalid_parameter(f"Invalid type: {item_type} for an item of 'input'.")
+        elif missing := [name for name in _REQUIRED_FIELDS[item_type] if item.get(name) is None]:
+            raise invalid_parameter(f"An item of type '{item_type}' requires {', '.join(missing)}.")
+        elif item_type == "function_call":
+            call_ids.add(item["call_id"])
+        elif item_type == "function_call_output" and item["call_id"] not in call_ids:
             call_id = item["call_id"]
             raise bad_request(
                 f"No tool call found for function call output with call_id {call_id}."
             )
-    return given
+    return value
 
 
-def _check_message(item: dict[str, Any]) -> None:
+def _validate_message(item: dict[str, Any]) -> None:
     if item.get("role") not in _ROLES:
         raise invalid_parameter(f"Invalid role: {item.get('role')}. Must be one of {_ROLES}.")
     content = item.get("content")
@@ -114,15 +109,16 @@ def _check_message(item: dict[str, Any]) -> None:
         return
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         raise invalid_parameter("A message's 'content' must be a text or a list of objects.")
-    # A message of the assistant is text, or an output item, which has an id.
-    own = item["role"] == "assistant"
-    allowed = _OUTPUT_PARTS if own and item.get("id") else () if own else _INPUT_PARTS
+    # The content of an assistant message is a text, or parts if it is an output item with an id.
+    allowed: tuple[str, ...] = _INPUT_PARTS
+    if item["role"] == "assistant":
+        allowed = _OUTPUT_PARTS if item.get("id") else ()
     for part in content:
         if part.get("type") not in allowed:
             raise invalid_parameter(f"Invalid type: {part.get('type')} in a message's 'content'.")
 
 
-def _response(endpoint: Endpoint, reply: Any, asked: list[dict[str, Any]]) -> dict[str, Any]:
+def _response(endpoint: Endpoint, reply: Any, items: list[dict[str, Any]]) -> dict[str, Any]:
     response: dict[str, Any] = {
         "id": f"resp_{uuid.uuid4().hex}",
         "object": "response",
@@ -140,16 +136,16 @@ def _response(endpoint: Endpoint, reply: Any, asked: list[dict[str, Any]]) -> di
     elif isinstance(reply, list):
         response["output"] = reply
     else:
-        msg = f"A responses endpoint needs a text, items or a dictionary, but got {type(reply)}."
+        msg = f"A responses endpoint requires a text, items or a dictionary, but got {type(reply)}."
         raise TypeError(msg)
     if any(
         isinstance(one, Generation) and one.finish_reason == "length" for one in response["output"]
     ):
-        cut = {"reason": "max_output_tokens"}
-        response |= {"status": "incomplete", "incomplete_details": cut}
+        details = {"reason": "max_output_tokens"}
+        response |= {"status": "incomplete", "incomplete_details": details}
     response["output"] = [_item(one) for one in response["output"]]
-    read = sum(count_tokens(message_text(item)) for item in asked if "role" in item)
-    response["usage"] = response["usage"] or _usage(read, response["output"])
+    input_tokens = sum(count_tokens(message_text(item)) for item in items if "role" in item)
+    response["usage"] = response["usage"] or _usage(input_tokens, response["output"])
     return response
 
 
@@ -162,58 +158,60 @@ def _item(reply: Any) -> dict[str, Any]:
         part = {"type": "output_text", "text": reply["content"], "annotations": []}
         reply = {**reply, "content": [part]}
     if not isinstance(reply, dict) or "type" not in reply:
-        msg = f"An output item is a text or a dictionary with a 'type', not {reply!r}."
+        msg = f"An output item must be a text or a dictionary with a 'type', not {reply!r}."
         raise TypeError(msg)
-    # Results of functions have no id of their own.
-    own_id = {} if reply["type"] == "function_call_output" else {"id": f"item_{uuid.uuid4().hex}"}
-    return {**own_id, **reply}
+    # Function results have no id.
+    new_id = {} if reply["type"] == "function_call_output" else {"id": f"item_{uuid.uuid4().hex}"}
+    return {**new_id, **reply}
 
 
-def _usage(read: int, output: list[dict[str, Any]]) -> dict[str, Any]:
-    written = sum(count_tokens(message_text(i)) for i in output if i["type"] == "message")
+def _usage(input_tokens: int, output: list[dict[str, Any]]) -> dict[str, Any]:
+    output_tokens = sum(count_tokens(message_text(i)) for i in output if i["type"] == "message")
     return {
-        "input_tokens": read,
+        "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": written,
+        "output_tokens": output_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": read + written,
+        "total_tokens": input_tokens + output_tokens,
     }
 
 
 def _events(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events of a response, numbered, as OpenAI sends them and its client wants them."""
-    opening = {**response, "status": "in_progress", "output": [], "usage": None}
-    events = [{"type": "response.created", "response": opening}]
+    """Yield the numbered events of a response, as OpenAI sends them and its client requires."""
+    created = {**response, "status": "in_progress", "output": [], "usage": None}
+    events = [{"type": "response.created", "response": created}]
     for index, item in enumerate(response["output"]):
         events += _item_events(index, item)
     events.append({"type": f"response.{response['status']}", "response": response})
     yield from ({**event, "sequence_number": number} for number, event in enumerate(events))
 
 
+# The fields of an item that are empty in its first event.
+_EMPTY_FIELDS: dict[str, Any] = {"content": [], "summary": [], "arguments": ""}
+
+
 def _item_events(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    begun = {key: _BEGUN.get(key, value) for key, value in item.items()}
-    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
-    place = {"item_id": item.get("id"), "output_index": index}
+    added = {key: _EMPTY_FIELDS.get(key, value) for key, value in item.items()}
+    yield {"type": "response.output_item.added", "output_index": index, "item": added}
+    ids = {"item_id": item.get("id"), "output_index": index}
     for number, part in enumerate(item.get("content") or ()):
-        yield from _part_events({**place, "content_index": number}, part)
+        yield from _part_events({**ids, "content_index": number}, part)
     for number, part in enumerate(item.get("summary") or ()):
-        kind, where = "response.reasoning_summary_text.delta", {**place, "summary_index": number}
-        yield from ({"type": kind, **where, "delta": piece} for piece in pieces(part["text"]))
+        event_type = "response.reasoning_summary_text.delta"
+        summary_ids = {**ids, "summary_index": number}
+        for word in split_words(part["text"]):
+            yield {"type": event_type, **summary_ids, "delta": word}
     if item["type"] == "function_call":
-        kind = "response.function_call_arguments.delta"
-        yield from ({"type": kind, **place, "delta": piece} for piece in pieces(item["arguments"]))
+        for word in split_words(item["arguments"]):
+            yield {"type": "response.function_call_arguments.delta", **ids, "delta": word}
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
-# How an item begins whose pieces follow.
-_BEGUN: dict[str, Any] = {"content": [], "summary": [], "arguments": ""}
-
-
-def _part_events(place: dict[str, Any], part: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    name = "refusal" if part["type"] == "refusal" else "text"
-    kind = "response.refusal" if name == "refusal" else "response.output_text"
-    yield {"type": "response.content_part.added", **place, "part": {**part, name: ""}}
-    for piece in pieces(part[name]):
-        yield {"type": f"{kind}.delta", **place, "delta": piece}
-    yield {"type": f"{kind}.done", **place, name: part[name]}
-    yield {"type": "response.content_part.done", **place, "part": part}
+def _part_events(ids: dict[str, Any], part: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    field = "refusal" if part["type"] == "refusal" else "text"
+    event_type = "response.refusal" if field == "refusal" else "response.output_text"
+    yield {"type": "response.content_part.added", **ids, "part": {**part, field: ""}}
+    for word in split_words(part[field]):
+        yield {"type": f"{event_type}.delta", **ids, "delta": word}
+    yield {"type": f"{event_type}.done", **ids, field: part[field]}
+    yield {"type": "response.content_part.done", **ids, "part": part}

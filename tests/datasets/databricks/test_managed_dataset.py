@@ -11,7 +11,7 @@ import pytest
 from langchain_dbx_eval import EvalDataset, errors
 from langchain_dbx_eval.datasets.databricks.agents_client import call_agents
 from langchain_dbx_eval.testing import LocalWorkspace
-from langchain_dbx_eval.testing.lakehouse.faults import Denied, LostAnswer, Unavailable
+from langchain_dbx_eval.testing.faults import Denied, LostAnswer, Unavailable
 
 pytest.importorskip("databricks.agents", reason="databricks-agents is not installed")
 NAME = "main.default.questions"
@@ -145,7 +145,7 @@ def test_an_unavailable_service_raises(workspace) -> None:
 
 def test_a_dataset_that_mlflow_would_rewrite_is_read_but_not_merged_into(workspace) -> None:
     create(THREE)
-    workspace._site.lakehouse.tables[NAME].managed = "legacy"
+    workspace._state.lakehouse.tables[NAME].managed = "legacy"
     dataset = EvalDataset.load(NAME, backend="managed")
     assert len(dataset) == 3
     workspace.clear_requests()

@@ -10,8 +10,8 @@ import pytest
 from langchain_dbx_eval import EvalDataset, errors
 from langchain_dbx_eval.datasets.databricks import row_upload
 from langchain_dbx_eval.testing import LocalWorkspace
-from langchain_dbx_eval.testing.errors import Refusal
-from langchain_dbx_eval.testing.lakehouse.faults import (
+from langchain_dbx_eval.testing.errors import ApiError
+from langchain_dbx_eval.testing.faults import (
     Denied,
     ExpiredLink,
     FailedStatement,
@@ -377,14 +377,14 @@ def test_a_file_that_cannot_be_deleted_is_logged_and_the_merge_succeeds(
     workspace, volume, caplog
 ) -> None:
     dataset = EvalDataset.create(NAME, volume=VOLUME)
-    delete = workspace._site.lakehouse.volumes.delete
+    delete = workspace._state.lakehouse.volumes.delete
 
     def refuse(path: str) -> None:
-        raise Refusal(403, "PERMISSION_DENIED", "no WRITE VOLUME")
+        raise ApiError(403, "PERMISSION_DENIED", "no WRITE VOLUME")
 
-    workspace._site.lakehouse.volumes.delete = refuse
+    workspace._state.lakehouse.volumes.delete = refuse
     assert len(dataset.merge_records(long_rows())) == 12
-    workspace._site.lakehouse.volumes.delete = delete
+    workspace._state.lakehouse.volumes.delete = delete
     assert "can be deleted by hand" in caplog.text
 
 

@@ -8,7 +8,7 @@ import requests
 
 
 class App(BaseHTTPRequestHandler):
-    """What runs on the driver: it tells what it was sent, or streams."""
+    """An app on the driver that returns the request it received, or streams."""
 
     protocol_version = "HTTP/1.1"
 
@@ -16,16 +16,16 @@ class App(BaseHTTPRequestHandler):
         if self.path == "/events":
             return self.stream()
         if self.path == "/short":
-            return self.hang_up_early()
+            return self.close_early()
         length = int(self.headers.get("Content-Length") or 0)
-        seen = {
+        received = {
             "method": self.command,
             # Not self.path, in which http.server has merged leading slashes.
             "path": self.requestline.split()[1],
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "body": self.rfile.read(length).decode(),
         }
-        body = json.dumps(seen).encode()
+        body = json.dumps(received).encode()
         self.send_response(201)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-App", "one")
@@ -45,10 +45,10 @@ class App(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         self.wfile.write(b"d\r\ndata: first\n\n\r\n")
-        self.server.go_on.wait(60)
+        self.server.resume.wait(60)
         self.wfile.write(b"e\r\ndata: second\n\n\r\n0\r\n\r\n")
 
-    def hang_up_early(self):
+    def close_early(self):
         self.send_response(200)
         self.send_header("Content-Length", "100")
         self.end_headers()
@@ -62,11 +62,11 @@ class App(BaseHTTPRequestHandler):
 @pytest.fixture
 def app():
     with ThreadingHTTPServer(("127.0.0.1", 0), App) as server:
-        server.go_on = threading.Event()
+        server.resume = threading.Event()
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
-        server.go_on.set()
+        server.resume.set()
         server.shutdown()
         thread.join()
 
@@ -84,7 +84,7 @@ def free_port():
 
 
 @pytest.mark.parametrize(
-    ("path", "seen"),
+    ("path", "received"),
     [
         ("", "/"),
         ("/", "/"),
@@ -95,15 +95,17 @@ def free_port():
         ("?q=1", "/?q=1"),
     ],
 )
-def test_the_app_sees_its_own_path_and_query_as_the_client_wrote_them(session, base, path, seen):
-    assert session.get(base + path).json()["path"] == seen
+def test_the_app_receives_its_path_and_query_as_the_client_encoded_them(
+    session, base, path, received
+):
+    assert session.get(base + path).json()["path"] == received
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_any_method_is_forwarded_with_its_body(session, base, method):
-    seen = session.request(method, f"{base}/", data="body").json()
+    received = session.request(method, f"{base}/", data="body").json()
 
-    assert (seen["method"], seen["body"]) == (method, "body")
+    assert (received["method"], received["body"]) == (method, "body")
 
 
 def test_a_head_request_is_answered_without_a_body(session, base):
@@ -121,13 +123,13 @@ def test_the_apps_status_and_headers_come_back(session, base):
     assert "Keep-Alive" not in answer.headers
 
 
-def test_the_token_and_cookies_stay_with_the_proxy_and_the_apps_key_passes(session, base):
+def test_the_proxy_removes_token_and_cookies_and_forwards_the_apps_key(session, base):
     headers = {"Cookie": "session=1", "X-Api-Key": "key", "Connection": "X-Hop", "X-Hop": "1"}
 
-    seen = session.get(f"{base}/", headers=headers).json()["headers"]
+    received = session.get(f"{base}/", headers=headers).json()["headers"]
 
-    assert seen["x-api-key"] == "key"
-    assert not {"authorization", "cookie", "x-hop"} & set(seen)
+    assert received["x-api-key"] == "key"
+    assert not {"authorization", "cookie", "x-hop"} & set(received)
 
 
 def test_any_organization_and_cluster_lead_to_this_machine(session, app):
@@ -137,15 +139,15 @@ def test_any_organization_and_cluster_lead_to_this_machine(session, app):
 
 
 def test_a_stream_arrives_as_the_app_sends_it(session, base, app):
-    with session.post(f"{base}/events", stream=True, timeout=5) as answer:
+    with session.post(f"{base}/events", stream=True, timeout=60) as answer:
         lines = (line for line in answer.iter_lines(chunk_size=1) if line)
         first = next(lines)
-        app.go_on.set()
+        app.resume.set()
 
         assert [first, *lines] == [b"data: first", b"data: second"]
 
 
-def test_an_app_that_hangs_up_early_is_not_passed_off_as_whole(session, base, caplog):
+def test_an_app_that_closes_the_connection_early_fails_the_clients_request(session, base, caplog):
     with pytest.raises(requests.RequestException):
         session.post(f"{base}/short")
     assert caplog.text == ""
@@ -160,11 +162,11 @@ def test_a_port_where_nothing_listens_is_502_in_html(session, free_port):
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http"])
-def test_a_port_that_cannot_be_is_404(session, port):
+def test_an_invalid_port_is_404(session, port):
     assert session.get(f"/driver-proxy-api/o/0/c1/{port}/").status_code == 404
 
 
-def test_a_stopped_cluster_is_400_invalid_state_before_the_token_is_looked_at(workspace):
+def test_a_stopped_cluster_is_400_invalid_state_even_without_a_token(workspace):
     workspace.stop_cluster("c1")
 
     answer = requests.get(f"{workspace.url}/driver-proxy-api/o/0/c1/7777/", timeout=10)
@@ -176,7 +178,7 @@ def test_a_stopped_cluster_is_400_invalid_state_before_the_token_is_looked_at(wo
     }
 
 
-def test_stopping_one_cluster_leaves_the_others(workspace, session, base):
+def test_stopping_a_cluster_does_not_affect_the_others(workspace, session, base):
     workspace.stop_cluster("c1")
 
     assert session.get(f"{base}/").status_code == 201

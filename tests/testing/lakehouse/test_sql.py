@@ -1,4 +1,4 @@
-"""The emulated SQL warehouses, statements and tables, as a client of the REST API sees them."""
+"""The emulated SQL warehouses, statements and tables, tested through the REST API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
-from langchain_dbx_eval.testing.lakehouse.faults import FailedStatement, SlowStatement
+from langchain_dbx_eval.testing.faults import FailedStatement, SlowStatement
 
 STATEMENTS = "/api/2.0/sql/statements"
 
@@ -20,19 +20,19 @@ def table(workspace):
 
 def execute(session, statement: str, **body) -> dict:
     answer = session.post(
-        STATEMENTS, json={"statement": statement, "warehouse_id": "wh", **body}, timeout=30
+        STATEMENTS, json={"statement": statement, "warehouse_id": "wh", **body}, timeout=60
     )
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def test_an_inline_result_is_texts(session):
+def test_an_inline_result_contains_strings(session):
     answer = execute(session, "SELECT n, NULL AS x FROM `main`.`default`.`t` WHERE n > 3")
     assert answer["status"] == {"state": "SUCCEEDED"}
     assert answer["result"]["data_array"] == [["4", None]]
 
 
-def test_external_links_lead_from_chunk_to_chunk(session):
+def test_external_links_point_to_the_next_chunk(session):
     answer = execute(
         session,
         "SELECT n FROM main.default.t ORDER BY n",
@@ -41,7 +41,7 @@ def test_external_links_lead_from_chunk_to_chunk(session):
     )
     numbers, link = [], answer["result"]["external_links"][0]
     while True:
-        content = requests.get(link["external_link"], timeout=10).content
+        content = requests.get(link["external_link"], timeout=60).content
         numbers += pa.ipc.open_stream(content).read_all()["n"].to_pylist()
         if "next_chunk_index" not in link:
             break
@@ -51,7 +51,7 @@ def test_external_links_lead_from_chunk_to_chunk(session):
     assert answer["manifest"]["total_chunk_count"] == 3
 
 
-def test_a_link_refuses_a_login_beside_its_own(session):
+def test_a_download_with_an_authorization_header_is_rejected(session):
     answer = execute(
         session,
         "SELECT n FROM main.default.t",
@@ -59,8 +59,8 @@ def test_a_link_refuses_a_login_beside_its_own(session):
         format="ARROW_STREAM",
     )
     link = answer["result"]["external_links"][0]["external_link"]
-    refused = requests.get(link, headers={"Authorization": "Bearer x"}, timeout=10)
-    assert refused.status_code == 400
+    response = requests.get(link, headers={"Authorization": "Bearer x"}, timeout=60)
+    assert response.status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_a_link_refuses_a_login_beside_its_own(session):
         ("SELECT FROM WHERE", "42601"),
     ],
 )
-def test_a_statement_that_fails_does_so_with_status_200(session, statement, sql_state):
+def test_a_failed_statement_has_status_200(session, statement, sql_state):
     status = execute(session, statement)["status"]
     assert (status["state"], status["sql_state"]) == ("FAILED", sql_state)
     assert status["error"]["message"]
 
 
-def test_a_change_is_a_version_that_can_be_read_again(session):
+def test_a_change_creates_a_version_that_can_be_queried(session):
     changed = execute(session, "UPDATE main.default.t SET n = n + 10 WHERE n = 4")
     assert changed["result"]["data_array"] == [["1"]]
     now = execute(session, "SELECT max(n) FROM main.default.t")
@@ -87,16 +87,17 @@ def test_a_change_is_a_version_that_can_be_read_again(session):
     assert history["result"]["data_array"][0][0] == "1"
 
 
-def test_a_statement_wakes_its_warehouse(workspace, session):
-    workspace.add_warehouse("asleep", state="STOPPED", start_seconds=0.3)
-    first = execute(session, "SELECT 1", warehouse_id="asleep", wait_timeout="0s")
+def test_a_statement_starts_a_stopped_warehouse(workspace, session):
+    workspace.add_warehouse("stopped", state="STOPPED", start_seconds=None)
+    first = execute(session, "SELECT 1", warehouse_id="stopped", wait_timeout="0s")
     assert first["status"]["state"] == "PENDING"
-    assert session.get("/api/2.0/sql/warehouses/asleep").json()["state"] == "STARTING"
-    second = execute(session, "SELECT 1", warehouse_id="asleep", wait_timeout="5s")
+    assert session.get("/api/2.0/sql/warehouses/stopped").json()["state"] == "STARTING"
+    workspace._state.lakehouse.warehouses["stopped"].start_seconds = 0.0
+    second = execute(session, "SELECT 1", warehouse_id="stopped", wait_timeout="5s")
     assert second["status"]["state"] == "SUCCEEDED"
 
 
-def test_a_statement_that_is_cancelled_stays_so(workspace, session):
+def test_a_canceled_statement_stays_canceled(workspace, session):
     workspace.inject_fault("wh", SlowStatement(60))
     running = execute(session, "SELECT 1", wait_timeout="0s")
     path = f"{STATEMENTS}/{running['statement_id']}"
@@ -105,7 +106,7 @@ def test_a_statement_that_is_cancelled_stays_so(workspace, session):
     assert session.get(path).json()["status"]["state"] == "CANCELED"
 
 
-def test_a_fault_is_met_once(workspace, session):
+def test_a_fault_affects_one_statement(workspace, session):
     workspace.inject_fault("wh", FailedStatement("no", "22012"))
     states = [execute(session, "SELECT 1")["status"]["state"] for _ in range(2)]
     assert states == ["FAILED", "SUCCEEDED"]
@@ -127,17 +128,17 @@ def test_tables_are_described(session):
         ("get", "/local-cloud-storage/none"),
     ],
 )
-def test_what_is_not_there_is_404(session, method, path):
+def test_an_unknown_id_is_404(session, method, path):
     headers = {"Authorization": None} if "cloud" in path else {}
     assert session.request(method, path, headers=headers).status_code == 404
 
 
-def test_without_the_token_nothing_is_told(workspace):
+def test_the_routes_of_the_lakehouse_require_the_token(workspace):
     for path in ("/api/2.0/sql/warehouses", "/api/2.1/unity-catalog/tables/main.default.t"):
-        assert requests.get(workspace.url + path, timeout=10).status_code == 401
+        assert requests.get(workspace.url + path, timeout=60).status_code == 401
 
 
-def test_what_a_test_asks_wrongly_is_told(workspace):
+def test_invalid_tables_and_faults_are_errors(workspace):
     with pytest.raises(AlreadyExistsError):
         workspace.add_table("main.default.t", [{"n": 1}])
     with pytest.raises(ConfigurationError, match="none"):

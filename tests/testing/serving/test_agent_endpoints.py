@@ -35,10 +35,10 @@ def endpoints(workspace):
     workspace.add_endpoint("chat-agent", lambda messages: "I am fine.", kind="chat_agent")
 
 
-def events(pieces):
+def events(chunks):
     decoder = EventDecoder()
-    for piece in pieces:
-        yield from decoder.feed(piece)
+    for chunk in chunks:
+        yield from decoder.feed(chunk)
     yield from decoder.finish()
 
 
@@ -48,19 +48,19 @@ def read_stream(session, endpoint, body, stream):
     return sum(chunks[1:], chunks[0]) + stream.finish() if chunks else stream.finish()
 
 
-def test_the_description_tells_the_task_that_mlflow_gives(session):
-    told = {
+def test_the_description_of_an_agent_has_the_task_that_mlflow_assigns(session):
+    descriptions = {
         name: session.get(f"/api/2.0/serving-endpoints/{name}").json()
         for name in ("agent", "chat-agent")
     }
 
-    assert told["agent"]["task"] == "agent/v1/responses"
-    assert told["chat-agent"]["task"] == "agent/v2/chat"
-    assert "endpoint_type" not in told["agent"]
-    assert told["agent"]["config"]["served_entities"][0]["entity_name"] == "agent"
+    assert descriptions["agent"]["task"] == "agent/v1/responses"
+    assert descriptions["chat-agent"]["task"] == "agent/v2/chat"
+    assert "endpoint_type" not in descriptions["agent"]
+    assert descriptions["agent"]["config"]["served_entities"][0]["entity_name"] == "agent"
 
 
-def test_an_agent_is_never_external(workspace):
+def test_an_external_agent_is_an_error(workspace):
     with pytest.raises(ConfigurationError, match="not responses"):
         workspace.add_endpoint("x", lambda items: "", kind="responses", external=True)
 
@@ -74,7 +74,7 @@ class TestResponses:
         assert (answer["status"], answer["model"]) == ("completed", "agent")
         assert answer["usage"]["total_tokens"] == 6
 
-    def test_our_codec_reads_answers_and_streams_alike(self, session):
+    def test_our_codec_decodes_an_answer_and_its_stream_to_the_same_message(self, session):
         whole = responses.decode(session.query("agent", QUESTION).json()).generations[0].message
         streamed = read_stream(session, "agent", QUESTION, responses.ResponsesStream()).message
 
@@ -82,7 +82,7 @@ class TestResponses:
         assert whole.usage_metadata == streamed.usage_metadata
         assert whole.response_metadata["model_name"] == streamed.response_metadata["model_name"]
 
-    def test_a_tool_is_called_and_its_result_read(self, workspace, session):
+    def test_a_tool_call_and_its_result_are_exchanged(self, workspace, session):
         def agent(items, custom_inputs=None):
             results = [
                 item["output"] for item in items if item.get("type") == CALL["type"] + "_output"
@@ -90,10 +90,11 @@ class TestResponses:
             return {"output": [f"It is {results[0]}."], "custom_outputs": custom_inputs}
 
         workspace.add_endpoint("reader", agent, kind="responses")
-        asked = [HumanMessage("the weather?")]
+        question = [HumanMessage("the weather?")]
         call = read_stream(session, "tools", QUESTION, responses.ResponsesStream()).message
         body = responses.encode(
-            [*asked, call, ToolMessage("sunny", tool_call_id="call_1")], {"custom_inputs": {"k": 1}}
+            [*question, call, ToolMessage("sunny", tool_call_id="call_1")],
+            {"custom_inputs": {"k": 1}},
         )
         answer = responses.decode(session.query("reader", body).json()).generations[0].message
 
@@ -101,7 +102,7 @@ class TestResponses:
         assert answer.text == "It is sunny."
         assert answer.response_metadata["custom_outputs"] == {"k": 1}
 
-    def test_a_stream_is_a_stream_to_mlflow(self, workspace, session):
+    def test_mlflow_accepts_the_events_of_a_stream(self, workspace, session):
         types = pytest.importorskip("mlflow.types.responses")
         thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm, so."}]}
         workspace.add_endpoint("thinker", lambda items: [thought, "Yes.", CALL], kind="responses")
@@ -112,11 +113,11 @@ class TestResponses:
         for event in sent:
             types.ResponsesAgentStreamEvent(**event)
         types.ResponsesAgentResponse(**sent[-1]["response"])
-        reading = responses.ResponsesStream()
-        message = sum([c for e in sent if (c := reading.feed(json.dumps(e)))][1:], reading.finish())
+        stream = responses.ResponsesStream()
+        message = sum([c for e in sent if (c := stream.feed(json.dumps(e)))][1:], stream.finish())
         assert message.message.tool_calls[0]["name"] == "weather"
 
-    def test_openais_client_is_served_by_the_name_in_the_body(self, workspace):
+    def test_openais_client_names_the_endpoint_in_the_body(self, workspace):
         url = f"{workspace.url}/serving-endpoints"
         with openai.OpenAI(base_url=url, api_key=workspace.token) as client:
             answer = client.responses.create(model="agent", input="how are you")
@@ -133,7 +134,9 @@ class TestResponses:
         ],
         ids=["failed", "incomplete"],
     )
-    def test_an_answer_may_end_badly(self, workspace, session, reply, status):
+    def test_a_failed_or_incomplete_answer_ends_with_its_status(
+        self, workspace, session, reply, status
+    ):
         workspace.add_endpoint("bad", lambda items: reply, kind="responses")
 
         answer = session.query("bad", {**QUESTION, "stream": True})
@@ -142,20 +145,20 @@ class TestResponses:
         assert last["type"] == f"response.{status}"
         assert session.query("bad", QUESTION).json()["status"] == status
 
-    def test_a_stream_that_is_cut_is_noticed(self, workspace, session):
+    def test_our_codec_raises_for_a_cut_stream(self, workspace, session):
         workspace.cut_stream("agent", after=4)
-        reading = responses.ResponsesStream()
+        stream = responses.ResponsesStream()
         answer = session.query("agent", {**QUESTION, "stream": True}, stream=True)
         with contextlib.suppress(requests.RequestException):
             for data in events(answer.iter_content(None)):
-                reading.feed(data)
+                stream.feed(data)
 
         with pytest.raises(StreamInterruptedError) as caught:
-            reading.finish()
+            stream.finish()
         assert caught.value.partial_text == "I "
 
     @pytest.mark.parametrize(
-        ("body", "told"),
+        ("body", "expected"),
         [
             ({}, "'input'"),
             ({"messages": []}, "messages"),
@@ -177,11 +180,11 @@ class TestResponses:
         ],
         ids=str,
     )
-    def test_what_the_protocol_does_not_know_is_refused(self, session, body, told):
+    def test_an_invalid_request_is_400_and_names_the_problem(self, session, body, expected):
         answer = session.query("agent", body)
 
         assert answer.status_code == 400
-        assert told in answer.json()["message"]
+        assert expected in answer.json()["message"]
 
 
 class TestChatAgent:
@@ -192,13 +195,15 @@ class TestChatAgent:
         assert (message["role"], message["content"]) == ("assistant", "I am fine.")
         assert answer["usage"]["total_tokens"] == 6
 
-    def test_our_codec_reads_answers_and_streams_alike(self, workspace, session):
-        work = [
+    def test_our_codec_decodes_an_answer_and_its_stream_to_the_same_message(
+        self, workspace, session
+    ):
+        messages = [
             {"content": None, "tool_calls": [CHAT_CALL]},
             {"role": "tool", "content": "sunny", "name": "weather", "tool_call_id": "call_1"},
             "It is sunny.",
         ]
-        whole = {"messages": work, "custom_outputs": {"k": 1}}
+        whole = {"messages": messages, "custom_outputs": {"k": 1}}
         workspace.add_endpoint("worker", lambda messages: whole, kind="chat_agent")
 
         answer = (
@@ -212,7 +217,7 @@ class TestChatAgent:
         assert stream.response_metadata["custom_outputs"] == {"k": 1}
         assert len(stream.response_metadata["messages"]) == 3
 
-    def test_what_is_sent_is_what_mlflow_sends(self, session):
+    def test_mlflow_accepts_the_answer_and_its_chunks(self, session):
         types = pytest.importorskip("mlflow.types.agent")
         types.ChatAgentResponse(**session.query("chat-agent", AGENT_QUESTION).json())
 
@@ -220,18 +225,18 @@ class TestChatAgent:
         chunks = [json.loads(data) for data in events([answer.content]) if data != "[DONE]"]
         assert [types.ChatAgentChunk(**c).delta.content for c in chunks] == ["I ", "am ", "fine."]
 
-    def test_the_agent_is_given_what_it_asks_for(self, workspace, session):
-        seen = []
+    def test_an_agent_receives_only_the_fields_in_its_signature(self, workspace, session):
+        received = []
         workspace.add_endpoint(
-            "spy", lambda messages, context: seen.append(context) or "", kind="chat_agent"
+            "spy", lambda messages, context: received.append(context) or "", kind="chat_agent"
         )
 
         body = {**AGENT_QUESTION, "context": {"user_id": "u"}, "custom_inputs": {"k": 1}}
         assert session.query("spy", body).status_code == 200
-        assert seen == [{"user_id": "u"}]
+        assert received == [{"user_id": "u"}]
 
     @pytest.mark.parametrize(
-        ("body", "told"),
+        ("body", "expected"),
         [
             ({}, "'messages'"),
             ({"input": []}, "input"),
@@ -244,8 +249,8 @@ class TestChatAgent:
         ],
         ids=str,
     )
-    def test_what_the_protocol_does_not_know_is_refused(self, session, body, told):
+    def test_an_invalid_request_is_400_and_names_the_problem(self, session, body, expected):
         answer = session.query("chat-agent", body)
 
         assert answer.status_code == 400
-        assert told in answer.json()["message"]
+        assert expected in answer.json()["message"]

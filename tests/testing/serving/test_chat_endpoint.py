@@ -53,14 +53,14 @@ def test_usage_counts_words(session):
 
 
 def test_the_function_is_given_messages_and_parameters(workspace, session):
-    seen = []
+    received = []
     workspace.add_endpoint(
-        "spy", lambda *args, **params: seen.append((args, params)) or "", kind="chat"
+        "spy", lambda *args, **params: received.append((args, params)) or "", kind="chat"
     )
 
     session.query("spy", {**QUESTION, "model": "m", "n": 1, "temperature": 0.1, "stop": "."})
 
-    assert seen == [((QUESTION["messages"],), {"temperature": 0.1, "stop": ["."]})]
+    assert received == [((QUESTION["messages"],), {"temperature": 0.1, "stop": ["."]})]
 
 
 def test_a_dictionary_is_the_message(session):
@@ -70,14 +70,14 @@ def test_a_dictionary_is_the_message(session):
     assert choice["finish_reason"] == "tool_calls"
 
 
-def test_a_whole_completion_is_passed_on_as_it_is(workspace, session):
+def test_a_complete_chat_completion_is_sent_unchanged(workspace, session):
     whole = {"id": "x", "choices": [{"index": 0, "message": {"content": "hi"}}], "extra": 1}
     workspace.add_endpoint("whole", lambda messages: whole, kind="chat")
 
     assert session.query("whole", QUESTION).json() == whole
 
 
-def test_an_engine_is_given_the_last_message_of_the_user(workspace, session):
+def test_an_engine_receives_the_last_message_of_the_user(workspace, session):
     class Echo:
         parameters = frozenset({"max_tokens"})
 
@@ -103,7 +103,7 @@ def test_the_text_ends_before_the_first_stop_string(session, stop):
     assert choice["message"]["content"] == "I am  fine. "
 
 
-def test_a_function_that_takes_no_stop_is_cut_all_the_same(workspace, session):
+def test_stop_truncates_the_text_of_a_function_without_a_stop_parameter(workspace, session):
     workspace.add_endpoint("plain", lambda messages: {"content": "one two"}, kind="chat")
 
     completion = session.query("plain", {**QUESTION, "stop": ["two"]}).json()
@@ -112,7 +112,7 @@ def test_a_function_that_takes_no_stop_is_cut_all_the_same(workspace, session):
     assert completion["usage"]["completion_tokens"] == 1
 
 
-def test_n_choices_are_asked_for_one_by_one(workspace, session):
+def test_n_choices_are_n_calls_of_the_function(workspace, session):
     replies = iter(["a", "b", "c"])
     workspace.add_endpoint("many", lambda messages: next(replies), kind="chat")
 
@@ -123,7 +123,7 @@ def test_n_choices_are_asked_for_one_by_one(workspace, session):
     assert completion["usage"] == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
 
 
-def test_a_null_stop_is_refused_by_an_external_model_only(session):
+def test_only_an_external_model_rejects_a_null_stop(session):
     body = {**QUESTION, "stop": None}
 
     statuses = [session.query(name, body).status_code for name in ("external", "chat")]
@@ -152,18 +152,18 @@ def test_a_value_that_is_not_allowed_is_400_invalid_parameter(session, change):
 
 
 @pytest.mark.parametrize("field", ["prompt", "inputs", "dataframe_records"])
-def test_the_input_of_another_kind_is_an_unknown_field(session, field):
+def test_the_input_field_of_another_kind_is_an_unknown_field(session, field):
     answer = session.query("chat", {field: "hello"})
 
     assert answer.status_code == 400
     assert answer.json()["message"] == f'Bad request: json: unknown field "{field}"'
 
 
-def test_a_request_without_input_names_what_is_missing(session):
+def test_the_error_for_a_missing_input_names_the_field(session):
     assert "'messages'" in session.query("chat", {}).json()["message"]
 
 
-def test_a_parameter_that_the_function_does_not_take_is_an_unknown_field(workspace, session):
+def test_a_parameter_that_the_function_does_not_accept_is_an_unknown_field(workspace, session):
     workspace.add_endpoint("strict", lambda messages, *, seed=0: "hi", kind="chat")
 
     answers = [session.query("strict", {**QUESTION, name: 1}) for name in ("top_k", "seed")]
@@ -172,7 +172,9 @@ def test_a_parameter_that_the_function_does_not_take_is_an_unknown_field(workspa
     assert 'unknown field "top_k"' in answers[0].json()["message"]
 
 
-def test_a_parameter_named_as_the_functions_first_argument_is_an_unknown_field(workspace, session):
+def test_a_parameter_named_like_the_functions_first_argument_is_an_unknown_field(
+    workspace, session
+):
     workspace.add_endpoint("named", lambda prompt, **params: "hi", kind="chat")
 
     assert session.query("named", {**QUESTION, "prompt": "x"}).status_code == 400
@@ -193,7 +195,7 @@ def test_a_stream_sends_the_text_word_by_word(session):
     ]  # fmt: skip
 
 
-def test_only_the_first_delta_names_the_role_and_only_the_last_choice_its_end(session):
+def test_only_the_first_delta_has_a_role_and_only_the_last_choice_a_finish_reason(session):
     chunks = events(session.query("chat", STREAM, stream=True))
 
     assert ["role" in delta for delta in deltas(chunks)] == [True] + [False] * 5
@@ -215,14 +217,14 @@ def test_a_foundation_model_reports_the_usage_so_far_in_every_event(session):
     assert {chunk["usage"]["prompt_tokens"] for chunk in chunks} == {3}
 
 
-def test_an_external_model_reports_usage_last_and_only_when_asked(session):
-    asked = {**STREAM, "stream_options": {"include_usage": True}}
+def test_an_external_model_reports_usage_last_and_only_on_request(session):
+    with_usage = {**STREAM, "stream_options": {"include_usage": True}}
 
-    *before, last = events(session.query("external", asked, stream=True))
-    unasked = events(session.query("external", STREAM, stream=True))
+    *before, last = events(session.query("external", with_usage, stream=True))
+    without = events(session.query("external", STREAM, stream=True))
 
     assert (last["choices"], last["usage"]["total_tokens"]) == ([], 8)
-    assert not any("usage" in chunk for chunk in [*before, *unasked])
+    assert not any("usage" in chunk for chunk in [*before, *without])
 
 
 def test_tool_calls_stream_in_fragments(session):
@@ -247,7 +249,7 @@ def test_the_choices_of_a_stream_advance_together(workspace, session):
     assert "".join(d.get("content", "") for d in deltas(chunks, 1)) == "c d e"
 
 
-def test_a_whole_completion_streams_under_its_own_id_and_usage(workspace, session):
+def test_the_stream_of_a_complete_chat_completion_has_its_id_and_usage(workspace, session):
     usage = {"prompt_tokens": 50, "completion_tokens": 40, "total_tokens": 90}
     choice = {"index": 0, "message": {"content": "a b"}, "finish_reason": "length"}
     whole = {"id": "own", "choices": [choice], "usage": usage}

@@ -43,7 +43,7 @@ def test_a_completion_ends_before_the_stop_string(session):
     assert choice["text"] == "all is"
 
 
-def test_an_engine_says_how_it_ended_and_counts_its_tokens(workspace, session):
+def test_an_engines_finish_reason_and_token_counts_are_used(workspace, session):
     class Counting:
         parameters = frozenset({"max_tokens"})
 
@@ -61,11 +61,11 @@ def test_an_engine_says_how_it_ended_and_counts_its_tokens(workspace, session):
 
 
 @pytest.mark.parametrize("prompt", [5, None, [5], {"a": 1}])
-def test_a_prompt_that_is_no_text_is_400(session, prompt):
+def test_a_prompt_that_is_not_a_text_is_400(session, prompt):
     assert session.query("text", {"prompt": prompt}).status_code == 400
 
 
-def test_a_function_that_returns_no_text_is_500(workspace, session):
+def test_a_function_that_returns_another_type_is_500(workspace, session):
     workspace.add_endpoint("number", lambda prompt: 5, kind="completions")
 
     assert session.query("number", {"prompt": "a"}).status_code == 500
@@ -99,7 +99,7 @@ def test_a_single_text_is_embedded_as_a_list_of_one(session):
     assert len(session.query("vectors", {"input": "one text"}).json()["data"]) == 1
 
 
-def test_a_missing_input_is_named(session):
+def test_the_error_for_a_missing_input_is_that_of_databricks(session):
     answer = session.query("vectors", {"inputs": ["a"]})
 
     assert answer.status_code == 400
@@ -107,11 +107,11 @@ def test_a_missing_input_is_named(session):
 
 
 @pytest.mark.parametrize("texts", [5, None, [5]])
-def test_an_input_that_is_no_text_is_400(session, texts):
+def test_an_input_that_is_not_a_text_is_400(session, texts):
     assert session.query("vectors", {"input": texts}).status_code == 400
 
 
-def test_an_embeddings_parameter_that_the_function_does_not_take_is_400(session):
+def test_an_embeddings_parameter_that_the_function_does_not_accept_is_400(session):
     answer = session.query("vectors", {"input": "a", "dimensions": 3})
 
     assert 'unknown field "dimensions"' in answer.json()["message"]

@@ -54,7 +54,7 @@ def test_the_other_fields_of_a_record_are_parameters(session):
     assert answer.json() == {"predictions": ["a ['.'] 0.5"]}
 
 
-def test_params_hold_for_every_record_that_does_not_say_otherwise(session):
+def test_params_are_the_defaults_of_every_record(session):
     records = [{"prompt": "a"}, {"prompt": "b", "temperature": 0.9}]
 
     answer = session.query("dolly", {"dataframe_records": records, "params": {"temperature": 0.1}})
@@ -80,7 +80,7 @@ def test_an_engine_answers_with_its_text(workspace, session):
 
 
 @pytest.mark.parametrize("name", ["dolly", "engine"])
-def test_a_parameter_that_the_model_does_not_take_is_400_unknown_field(workspace, session, name):
+def test_a_parameter_that_the_model_does_not_accept_is_400_unknown_field(workspace, session, name):
     workspace.add_endpoint("engine", Shouting(), kind="custom")
 
     answer = session.query(name, {"dataframe_records": [{"prompt": "a", "top_k": 3}]})
@@ -119,7 +119,9 @@ def test_a_body_that_is_not_json_is_400(session, data):
     assert (answer.status_code, answer.json()["error_code"]) == (400, "BAD_REQUEST")
 
 
-def test_what_a_function_raises_is_500_without_its_text_and_is_logged(workspace, session, caplog):
+def test_an_exception_of_a_function_is_logged_and_answered_with_500_without_its_text(
+    workspace, session, caplog
+):
     def fail(prompt: str) -> str:
         msg = "the secret of the model"
         raise RuntimeError(msg)

@@ -1,12 +1,15 @@
-"""The reference driver server on the benchmarks' model: ``driver_ours.py PORT SIZE [PLACES]``."""
+"""Our driver server with the model of the benchmarks.
+
+``python -m benchmarks.driver.reference_server PORT SIZE [MAX_IN_FLIGHT]``
+"""
 
 from __future__ import annotations
 
 import sys
 
 import torch
-from driver_models import bench_model, bench_tokenizer
 
+from benchmarks.driver.models import bench_model, bench_tokenizer
 from langchain_dbx_eval.driver import DriverServer, Limits
 from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
 

@@ -1,7 +1,9 @@
-"""The server of the LangChain documentation, as it stands there, on a model made on the spot.
+"""The server of the LangChain documentation, with the model of the benchmarks.
 
-Only what it needs to run here is changed: the model and tokenizer are given, the task is named
-(transformers asks the hub for it otherwise), and the address is loopback.
+``python -m benchmarks.driver.documented_server PORT SIZE``
+
+The code is that of the documentation except for the model, the tokenizer, the task (which
+transformers otherwise requests from the hub), and the loopback address.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import sys
 from typing import Any
 
 import torch
-from driver_models import bench_model, bench_tokenizer
 from flask import Flask, jsonify, request
 from transformers import StoppingCriteria, pipeline
+
+from benchmarks.driver.models import bench_model, bench_tokenizer
 
 torch.set_num_threads(1)
 tokenizer = bench_tokenizer()

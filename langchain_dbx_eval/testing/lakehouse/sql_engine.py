@@ -1,7 +1,7 @@
-"""Databricks' SQL over Delta tables, by sqlglot and DuckDB.
+"""Execution of Databricks SQL over Delta tables, with sqlglot and DuckDB.
 
-It proves that a statement means what it should; what Databricks' optimiser, privileges or types do
-with it, it does not.
+It tests the meaning of a statement. It does not emulate the optimizer, the privileges or the types
+of Databricks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.testing.errors import Refusal
+from langchain_dbx_eval.testing.errors import ApiError
 from langchain_dbx_eval.testing.lakehouse.tables import Lakehouse, Table
 
 if TYPE_CHECKING:
@@ -26,34 +26,44 @@ _CHANGES = ("Merge", "Insert", "Update", "Delete")
 
 
 class SqlError(Exception):
-    """A statement that fails, with Databricks' SQLSTATE."""
+    """A statement that fails.
+
+    Args:
+        message: Databricks' error message.
+        sql_state: Databricks' SQLSTATE.
+    """
 
     def __init__(self, message: str, sql_state: str) -> None:
         super().__init__(message)
         self.sql_state = sql_state
 
 
-def execute(house: Lakehouse, sql: str, parameters: Mapping[str, str | None]) -> pa.Table:
-    """Run one statement.
+def execute(lakehouse: Lakehouse, sql: str, parameters: Mapping[str, str | None]) -> pa.Table:
+    """Execute one statement.
+
+    Args:
+        lakehouse: The tables and volumes.
+        sql: The statement in Databricks' dialect.
+        parameters: Values of its named parameters.
 
     Returns:
-        Its result; for a change, Databricks' counts of affected rows.
+        The result; of a change, the counts of affected rows as Databricks returns them.
 
     Raises:
-        SqlError: It is refused.
+        SqlError: The statement fails.
     """
     sqlglot = require("sqlglot", extra="testing")
     duckdb = require("duckdb", extra="testing")
-    with house.lock:
+    with lakehouse.lock:
         try:
-            if found := _HISTORY.fullmatch(sql):
-                return _history(house, found["name"], int(found["n"] or 1_000))
-            if found := _DESCRIBE.fullmatch(sql):
-                return _columns(house, found["name"])
+            if match := _HISTORY.fullmatch(sql):
+                return _history(lakehouse, match["name"], int(match["n"] or 1_000))
+            if match := _DESCRIBE.fullmatch(sql):
+                return _columns(lakehouse, match["name"])
             tree = sqlglot.parse_one(sql, read="databricks")
             if type(tree).__name__ == "Create":
-                return _create(house, tree)
-            return _run(house, tree, parameters)
+                return _create(lakehouse, tree)
+            return _query(lakehouse, tree, parameters)
         except sqlglot.errors.SqlglotError as error:
             message = f"[PARSE_SYNTAX_ERROR] {str(error).splitlines()[0]}"
             raise SqlError(message, "42601") from error
@@ -61,11 +71,11 @@ def execute(house: Lakehouse, sql: str, parameters: Mapping[str, str | None]) ->
             raise SqlError(str(error).splitlines()[0], "42000") from error
 
 
-def _history(house: Lakehouse, quoted: str, limit: int) -> pa.Table:
+def _history(lakehouse: Lakehouse, quoted_name: str, limit: int) -> pa.Table:
     import pyarrow as pa
     import sqlglot
 
-    table = _find(house, sqlglot.to_table(quoted, dialect="databricks"))
+    table = _find(lakehouse, sqlglot.to_table(quoted_name, dialect="databricks"))
     entries = [
         {"version": entry["version"], "operation": entry["operation"]}
         for entry in table.load().history(limit)
@@ -74,11 +84,11 @@ def _history(house: Lakehouse, quoted: str, limit: int) -> pa.Table:
     return pa.Table.from_pylist(entries, schema)
 
 
-def _columns(house: Lakehouse, quoted: str) -> pa.Table:
+def _columns(lakehouse: Lakehouse, quoted_name: str) -> pa.Table:
     import pyarrow as pa
     import sqlglot
 
-    table = _find(house, sqlglot.to_table(quoted, dialect="databricks"))
+    table = _find(lakehouse, sqlglot.to_table(quoted_name, dialect="databricks"))
     columns = table.describe()["columns"]
     return pa.table(
         {
@@ -88,14 +98,14 @@ def _columns(house: Lakehouse, quoted: str) -> pa.Table:
     )
 
 
-def _create(house: Lakehouse, tree: Any) -> pa.Table:
+def _create(lakehouse: Lakehouse, tree: Any) -> pa.Table:
     import duckdb
     import pyarrow as pa
     from sqlglot import exp
 
     target = tree.find(exp.Table)
     name = _name(target)
-    if name in house.tables:
+    if name in lakehouse.tables:
         if not tree.args.get("exists"):
             message = f"[TABLE_OR_VIEW_ALREADY_EXISTS] Cannot create table {name}: it exists."
             raise SqlError(message, "42P07")
@@ -107,24 +117,24 @@ def _create(house: Lakehouse, tree: Any) -> pa.Table:
     with duckdb.connect() as connection:
         connection.execute(tree.sql("duckdb"))
         empty = connection.sql("FROM created").to_arrow_table()
-    house.add_table(name, _in_utc(empty))
+    lakehouse.add_table(name, _in_utc(empty))
     return pa.table({})
 
 
-def _run(house: Lakehouse, tree: Any, parameters: Mapping[str, str | None]) -> pa.Table:
+def _query(lakehouse: Lakehouse, tree: Any, parameters: Mapping[str, str | None]) -> pa.Table:
     import duckdb
     import pyarrow as pa
     from sqlglot import exp
 
-    changed = _find(house, tree.find(exp.Table)) if type(tree).__name__ in _CHANGES else None
+    changed = _find(lakehouse, tree.find(exp.Table)) if type(tree).__name__ in _CHANGES else None
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for number, node in enumerate(list(tree.find_all(exp.Table))):
             if isinstance(node.this, exp.Anonymous):
-                _point_to_file(house, node.this)
+                _translate_read_files(lakehouse, node.this)
                 continue
             local = f"table_{number}"
-            _load(connection, _find(house, node), node.args.get("version"), local)
+            _load(connection, _find(lakehouse, node), node.args.get("version"), local)
             renamed = exp.to_table(local)
             renamed.set("alias", node.args.get("alias"))
             node.replace(renamed)
@@ -143,19 +153,19 @@ def _load(connection: Any, table: Table, version: Any, local: str) -> None:
 
     number = None if version is None else int(version.expression.this)
     rows = pa.table(table.load(number).scan())
-    connection.register("arriving", rows)
-    connection.execute(f"CREATE TABLE {local} AS FROM arriving")
-    connection.unregister("arriving")
+    connection.register("rows", rows)
+    connection.execute(f"CREATE TABLE {local} AS FROM rows")
+    connection.unregister("rows")
 
 
-def _point_to_file(house: Lakehouse, function: Any) -> None:
-    """``read_files('/Volumes/…', format => 'parquet')`` as DuckDB has it."""
+def _translate_read_files(lakehouse: Lakehouse, function: Any) -> None:
+    """Translate ``read_files('/Volumes/…', format => 'parquet')`` to DuckDB."""
     from sqlglot import exp
 
     path = function.expressions[0].this
     try:
-        file = house.volumes.find(path)
-    except Refusal as error:
+        file = lakehouse.volumes.find(path)
+    except ApiError as error:
         raise SqlError(f"[UC_VOLUME_NOT_FOUND] {error}", "42704") from error
     if not file.is_file():
         raise SqlError(f"[PATH_NOT_FOUND] Path does not exist: {path}", "42K03")
@@ -164,34 +174,35 @@ def _point_to_file(house: Lakehouse, function: Any) -> None:
 
 
 def _translate_json(tree: Any) -> None:
-    """``inline(from_json(x, 'ARRAY<STRUCT<…>>'))`` and ``explode(…)`` as DuckDB has them."""
+    """Translate ``inline(from_json(x, 'ARRAY<STRUCT<…>>'))`` and ``explode(…)`` to DuckDB."""
     from sqlglot import exp
 
     for node in list(tree.find_all(exp.FromJson)):
-        kind = exp.DataType.build(node.expression.this, dialect="databricks")
-        structure = exp.Literal.string(json.dumps(_structure(kind)))
+        data_type = exp.DataType.build(node.expression.this, dialect="databricks")
+        structure = exp.Literal.string(json.dumps(_structure(data_type)))
         node.replace(exp.Anonymous(this="FROM_JSON", expressions=[node.this, structure]))
     for node in list(tree.find_all(exp.Inline)):
         recursive = exp.PropertyEQ(this=exp.to_identifier("recursive"), expression=exp.true())
         node.replace(exp.Anonymous(this="UNNEST", expressions=[node.this, recursive]))
 
 
-def _structure(kind: Any) -> Any:
+def _structure(data_type: Any) -> Any:
+    """Return the type in the notation of DuckDB's ``from_json``."""
     from sqlglot import exp
 
-    if kind.is_type(exp.DataType.Type.ARRAY, exp.DataType.Type.LIST):
-        return [_structure(kind.expressions[0])]
-    if kind.is_type(exp.DataType.Type.STRUCT):
-        return {field.name: _structure(field.args["kind"]) for field in kind.expressions}
-    return kind.sql("duckdb")
+    if data_type.is_type(exp.DataType.Type.ARRAY, exp.DataType.Type.LIST):
+        return [_structure(data_type.expressions[0])]
+    if data_type.is_type(exp.DataType.Type.STRUCT):
+        return {field.name: _structure(field.args["kind"]) for field in data_type.expressions}
+    return data_type.sql("duckdb")
 
 
-def _find(house: Lakehouse, node: Any) -> Table:
+def _find(lakehouse: Lakehouse, node: Any) -> Table:
     name = _name(node)
-    if name not in house.tables:
+    if name not in lakehouse.tables:
         message = f"[TABLE_OR_VIEW_NOT_FOUND] The table or view {name} cannot be found."
         raise SqlError(message, "42P01")
-    return house.tables[name]
+    return lakehouse.tables[name]
 
 
 def _name(node: Any) -> str:
@@ -199,12 +210,12 @@ def _name(node: Any) -> str:
 
 
 def _in_utc(table: pa.Table) -> pa.Table:
-    """DuckDB's times as Delta's: microseconds in UTC."""
+    """Cast DuckDB's timestamps to Delta's: microseconds in UTC."""
     import pyarrow as pa
 
-    moment = pa.timestamp("us", tz="UTC")
+    utc = pa.timestamp("us", tz="UTC")
     fields = [
-        field.with_type(moment) if pa.types.is_timestamp(field.type) and field.type.tz else field
+        field.with_type(utc) if pa.types.is_timestamp(field.type) and field.type.tz else field
         for field in table.schema
     ]
     return table.cast(pa.schema(fields))

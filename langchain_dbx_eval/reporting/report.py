@@ -1,0 +1,126 @@
+"""Reports of evaluations: tables in the terminal, and an HTML page without external resources."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.evaluation import EvaluationResult
+from langchain_dbx_eval.evaluation.journal.rows import Row
+from langchain_dbx_eval.reporting.comparison import Comparison
+from langchain_dbx_eval.scoring.answer_text import answer_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["print_comparison", "print_result", "worst_rows", "write_report"]
+
+
+def print_result(result: EvaluationResult, console: Console, *, worst: int = 3) -> None:
+    """Print the metrics and the worst rows of an evaluation.
+
+    Args:
+        result: The evaluation.
+        console: The console to print to.
+        worst: The maximum number of rows to print.
+
+    Raises:
+        MissingDependencyError: The extra ``eval`` is not installed.
+    """
+    require("rich", extra="eval")
+    from rich.markup import escape
+    from rich.table import Table
+
+    metrics = Table("Metric", "Value", title=str(result), title_justify="left")
+    metrics.columns[1].justify = "right"
+    for name, value in sorted(result.metrics.items()):
+        metrics.add_row(name, f"{value:.4g}")
+    console.print(metrics)
+
+    table = Table("", "Question", "Answer", "Expected", title_justify="left", show_lines=True)
+    rows = worst_rows(result)[:worst]
+    table.title = f"The {len(rows)} worst rows"
+    for row in rows:
+        answer = row.outcome.error or answer_text(row.outcome.response) or "(empty)"
+        expected = row.record.expected_response or "(none)"
+        question = answer_text(row.record.request) or ""
+        table.add_row(row.record.request_id[:8], *map(escape, (question, answer, expected)))
+    console.print(table)
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print the differences between two evaluations.
+
+    Args:
+        comparison: The result of `compare`.
+        console: The console to print to.
+
+    Raises:
+        MissingDependencyError: The extra ``eval`` is not installed.
+    """
+    require("rich", extra="eval")
+    from rich.table import Table
+
+    metrics = Table("Metric", "Baseline", "This run", "Difference", title_justify="left")
+    metrics.title = f"Comparison with the baseline, {comparison.paired} rows in common"
+    for metric in comparison.metrics:
+        numbers = (metric.baseline, metric.candidate)
+        cells = ["-" if number is None else f"{number:.4g}" for number in numbers]
+        change = "-" if metric.difference is None else f"{metric.difference:+.4g}"
+        metrics.add_row(metric.name, *cells, change)
+    rows = Table("Score, row by row", "Higher", "Lower", "Equal")
+    for row in comparison.rows:
+        rows.add_row(row.column, str(row.higher), str(row.lower), str(row.equal))
+    for table in (metrics, rows):
+        # A truncated metric name is ambiguous.
+        table.columns[0].overflow = "fold"
+        for column in table.columns[1:]:
+            column.justify = "right"
+        console.print(table)
+
+
+def write_report(
+    result: EvaluationResult, path: Path, *, comparison: Comparison | None = None
+) -> Path:
+    """Write an evaluation as an HTML page.
+
+    Args:
+        result: The evaluation.
+        path: The file to write; its parent folders are created.
+        comparison: The comparison with a baseline to include; default: none.
+
+    Returns:
+        `path`.
+
+    Raises:
+        MissingDependencyError: The extra ``eval`` is not installed.
+    """
+    jinja2 = require("jinja2", extra="eval")
+    # Questions and answers are untrusted text: they must not become markup.
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    source = (files(__package__) / "report.html.j2").read_text(encoding="utf-8")
+    page = environment.from_string(source).render(
+        result=result,
+        rows=worst_rows(result),
+        comparison=comparison,
+        text=lambda value: answer_text(value) or "",
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def worst_rows(result: EvaluationResult) -> list[Row]:
+    """Sort the rows of an evaluation: failed rows first, then by ascending mean score.
+
+    A row without a score counts as one with a mean score of 1.
+    """
+
+    def key(row: Row) -> tuple[bool, float, int]:
+        scores = [a.number for a in row.assessments if a.number is not None]
+        mean = sum(scores) / len(scores) if scores else 1.0
+        return row.outcome.error is None, mean, row.number
+
+    return sorted(result.rows, key=key)
