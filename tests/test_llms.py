@@ -114,7 +114,7 @@ def test_the_usual_predictions_are_read(workspace: LocalWorkspace, prediction: o
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({}, "Nothing to call"),
+        ({}, "No target is given"),
         ({"endpoint_name": "a", "cluster_driver_port": 7777}, "Both"),
         ({"endpoint_name": "a", "cluster_id": "c"}, "which is missing"),
         ({"cluster_driver_port": 7777}, "cluster_id= is missing"),
@@ -124,7 +124,7 @@ def test_the_usual_predictions_are_read(workspace: LocalWorkspace, prediction: o
         ({"cluster_driver_port": 7777, "cluster_id": "c", "path": "a/../../b"}, "leave the app"),
         ({"endpoint_name": ".."}, "not the name"),
         ({"endpoint_name": "a", "host": "good.com@evil.example"}, "user name"),
-        ({"endpoint_name": "a", "databricks_uri": "http://x"}, "not usable"),
+        ({"endpoint_name": "a", "databricks_uri": "http://x"}, "is invalid"),
     ],
 )
 def test_what_cannot_be_called_is_refused_at_once(arguments: dict, told: str) -> None:

@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in, the payload of each event out.
+"""Server-sent events: from bytes to the payload of each event.
 
 Protocol: WHATWG HTML, section 9.2 "Server-sent events", as far as model servers use it.
 """
@@ -6,12 +6,13 @@ Protocol: WHATWG HTML, section 9.2 "Server-sent events", as far as model servers
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 
 __all__ = ["EventDecoder", "looks_like_events"]
 
 
 class EventDecoder:
-    """Cuts a byte stream into events, whatever the pieces that it arrives in."""
+    """Splits a byte stream into events."""
 
     def __init__(self) -> None:
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
@@ -19,33 +20,30 @@ class EventDecoder:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Take the next piece.
+        """Return the ``data`` of each event that a chunk completes.
 
         Args:
-            chunk: Bytes, cut anywhere, even inside a character.
-
-        Returns:
-            The ``data`` of each event that this piece completes.
+            chunk: Bytes, split anywhere, even inside a character.
         """
         lines = (self._unfinished_line + self._text.decode(chunk)).split("\n")
         self._unfinished_line = lines.pop()
-        return [data for line in lines if (data := self._take(line.rstrip("\r"))) is not None]
+        return self._events_of(line.rstrip("\r") for line in lines)
 
     def finish(self) -> list[str]:
-        """The events that the stream's end completes: some servers omit the last blank line."""
-        return [
-            data for line in (self._unfinished_line, "") if (data := self._take(line)) is not None
-        ]
+        """Return the events that the end completes: some servers omit the last blank line."""
+        return self._events_of((self._unfinished_line, ""))
 
-    def _take(self, line: str) -> str | None:
-        if not line:
-            data, self._data = self._data, []
-            return "\n".join(data) if data else None
-        name, _, value = line.partition(":")
-        # Comments (an empty name), ids and event names carry nothing that model servers rely on.
-        if name == "data":
-            self._data.append(value.removeprefix(" "))
-        return None
+    def _events_of(self, lines: Iterable[str]) -> list[str]:
+        events = []
+        for line in lines:
+            name, _, value = line.partition(":")
+            if not line and self._data:
+                events.append("\n".join(self._data))
+                self._data = []
+            # Comments (an empty name), ids and event names have no content for model servers.
+            elif name == "data":
+                self._data.append(value.removeprefix(" "))
+        return events
 
 
 def looks_like_events(body: bytes) -> bool:

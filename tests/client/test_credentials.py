@@ -11,7 +11,11 @@ import pytest
 
 from langchain_dbx_eval import ChatDatabricks, errors
 from langchain_dbx_eval._internal.runtime import current_cluster_id
-from langchain_dbx_eval.client.credentials import connect, normalize_host, profile_of
+from langchain_dbx_eval.client.credentials import (
+    normalize_host,
+    profile_from_uri,
+    resolve_credentials,
+)
 from langchain_dbx_eval.testing import LocalWorkspace
 
 
@@ -49,14 +53,16 @@ def test_a_host_that_would_leak_or_cannot_be_is_refused(raw: str) -> None:
 
 
 def test_the_environment_is_used_when_nothing_is_given() -> None:
-    found = connect(environment={"DATABRICKS_HOST": "a.example", "DATABRICKS_TOKEN": "t"})
+    found = resolve_credentials(
+        environment={"DATABRICKS_HOST": "a.example", "DATABRICKS_TOKEN": "t"}
+    )
     assert found.host == "https://a.example"
     assert found.headers() == {"Authorization": "Bearer t"}
     assert "Bearer" not in repr(found)
 
 
 def test_an_explicit_host_and_token_win_over_the_environment() -> None:
-    found = connect(
+    found = resolve_credentials(
         host="b.example",
         api_token="u",
         environment={"DATABRICKS_HOST": "a.example", "DATABRICKS_TOKEN": "t"},
@@ -101,7 +107,7 @@ def test_a_profile_that_does_not_exist_is_named() -> None:
 @pytest.mark.parametrize("uri", ["databricks://", "http://x", "uc"])
 def test_a_uri_that_names_no_profile_is_refused(uri: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="databricks://<profile>"):
-        profile_of(uri)
+        profile_from_uri(uri)
 
 
 def test_the_cluster_is_the_one_that_the_sdk_is_set_to() -> None:

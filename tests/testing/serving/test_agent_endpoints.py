@@ -8,8 +8,8 @@ from langchain_core.messages import HumanMessage, ToolMessage
 
 from langchain_dbx_eval.driver.engines.base import Generation
 from langchain_dbx_eval.errors import ConfigurationError, StreamInterruptedError
-from langchain_dbx_eval.wire.mlflow import chat_agent as agents
-from langchain_dbx_eval.wire.responses import answer as responses
+from langchain_dbx_eval.wire import responses
+from langchain_dbx_eval.wire.mlflow import chat_agent
 from langchain_dbx_eval.wire.sse import EventDecoder
 
 QUESTION = {"input": [{"role": "user", "content": "how are you"}]}
@@ -76,7 +76,7 @@ class TestResponses:
 
     def test_our_codec_reads_answers_and_streams_alike(self, session):
         whole = responses.decode(session.query("agent", QUESTION).json()).generations[0].message
-        streamed = read_stream(session, "agent", QUESTION, responses.ResponsesStream()).message
+        streamed = read_stream(session, "agent", QUESTION, responses.Stream()).message
 
         assert whole.text == streamed.text == "I am fine."
         assert whole.usage_metadata == streamed.usage_metadata
@@ -91,7 +91,7 @@ class TestResponses:
 
         workspace.add_endpoint("reader", agent, kind="responses")
         asked = [HumanMessage("the weather?")]
-        call = read_stream(session, "tools", QUESTION, responses.ResponsesStream()).message
+        call = read_stream(session, "tools", QUESTION, responses.Stream()).message
         body = responses.encode(
             [*asked, call, ToolMessage("sunny", tool_call_id="call_1")], {"custom_inputs": {"k": 1}}
         )
@@ -112,7 +112,7 @@ class TestResponses:
         for event in sent:
             types.ResponsesAgentStreamEvent(**event)
         types.ResponsesAgentResponse(**sent[-1]["response"])
-        reading = responses.ResponsesStream()
+        reading = responses.Stream()
         message = sum([c for e in sent if (c := reading.feed(json.dumps(e)))][1:], reading.finish())
         assert message.message.tool_calls[0]["name"] == "weather"
 
@@ -144,7 +144,7 @@ class TestResponses:
 
     def test_a_stream_that_is_cut_is_noticed(self, workspace, session):
         workspace.cut_stream("agent", after=4)
-        reading = responses.ResponsesStream()
+        reading = responses.Stream()
         answer = session.query("agent", {**QUESTION, "stream": True}, stream=True)
         with contextlib.suppress(requests.RequestException):
             for data in events(answer.iter_content(None)):
@@ -202,9 +202,9 @@ class TestChatAgent:
         workspace.add_endpoint("worker", lambda messages: whole, kind="chat_agent")
 
         answer = (
-            agents.decode(session.query("worker", AGENT_QUESTION).json()).generations[0].message
+            chat_agent.decode(session.query("worker", AGENT_QUESTION).json()).generations[0].message
         )
-        stream = read_stream(session, "worker", AGENT_QUESTION, agents.ChatAgentStream()).message
+        stream = read_stream(session, "worker", AGENT_QUESTION, chat_agent.Stream()).message
 
         assert answer.text == stream.text == "It is sunny."
         assert answer.tool_calls == stream.tool_calls == []

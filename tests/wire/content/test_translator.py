@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from langchain_core.messages import AIMessage
 
-from langchain_dbx_eval.wire.content import translator as block_translator
+from langchain_dbx_eval.wire.content import translator
 from langchain_dbx_eval.wire.openai import chat
 
-block_translator.register()
+translator.register()
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 
 

@@ -24,7 +24,7 @@ from langchain_dbx_eval.errors import (
     ServerError,
     StreamInterruptedError,
 )
-from langchain_dbx_eval.wire.mlflow.chat_agent import ChatAgentStream, decode, encode
+from langchain_dbx_eval.wire.mlflow.chat_agent import Stream, decode, encode
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
 
@@ -109,7 +109,7 @@ class TestEncode:
     )
     def test_a_parameter_without_a_place_is_refused(self, params):
         (name,) = params
-        with pytest.raises(InvalidRequestError, match=f"no '{name}'.*custom_inputs"):
+        with pytest.raises(InvalidRequestError, match=f"no parameter '{name}'.*custom_inputs"):
             encode([HumanMessage("Hi")], params)
 
     @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ class TestDecode:
 
 
 def streamed(*events: Any) -> AIMessage:
-    stream = ChatAgentStream()
+    stream = Stream()
     texts = [event if isinstance(event, str) else json.dumps(event) for event in events]
     chunks = [chunk for text in texts if (chunk := stream.feed(text)) is not None]
     whole = stream.finish() if not chunks else sum([*chunks[1:], stream.finish()], chunks[0])
@@ -244,7 +244,7 @@ class TestStream:
         assert streamed(event, "[DONE]").content == "Hi"
 
     def test_text_comes_piece_by_piece(self):
-        stream = ChatAgentStream()
+        stream = Stream()
         assert not stream.started
         chunk = stream.feed(json.dumps(delta(said("Th"))))
         assert chunk is not None
@@ -256,7 +256,7 @@ class TestStream:
         ids=str,
     )
     def test_a_failure_on_the_way_raises_with_the_text_so_far(self, event):
-        stream = ChatAgentStream()
+        stream = Stream()
         stream.feed(json.dumps(delta(said("Th"))))
         with pytest.raises(StreamInterruptedError, match="Boom") as caught:
             stream.feed(json.dumps(event))
@@ -264,13 +264,13 @@ class TestStream:
 
     @pytest.mark.parametrize("first", [delta(said("Th")), delta(said("Th"), finish_reason="stop")])
     def test_a_stream_without_its_end_raises_with_the_text_so_far(self, first):
-        stream = ChatAgentStream()
+        stream = Stream()
         stream.feed(json.dumps(first))
         stream.feed(json.dumps(delta(said("ree"))))
-        with pytest.raises(StreamInterruptedError, match="before the agent had finished") as caught:
+        with pytest.raises(StreamInterruptedError, match="before the model had finished") as caught:
             stream.finish()
         assert caught.value.partial_text == "Three"
-        assert stream.cut("it was idle").partial_text == "Three"
+        assert stream.interrupted("it was idle").partial_text == "Three"
 
     @pytest.mark.parametrize(
         "data",
@@ -285,7 +285,7 @@ class TestStream:
     )
     def test_what_is_no_chunk_is_refused(self, data):
         with pytest.raises(InvalidResponseError, match="does not have"):
-            ChatAgentStream().feed(data)
+            Stream().feed(data)
 
 
 KEYS = (

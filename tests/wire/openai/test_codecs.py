@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_dbx_eval.errors import DatabricksError
-from langchain_dbx_eval.wire.mlflow import scoring_server as mlflow_models
+from langchain_dbx_eval.wire.metadata import decode_usage
+from langchain_dbx_eval.wire.mlflow import scoring_server
 from langchain_dbx_eval.wire.openai import chat, completions, embeddings
-from langchain_dbx_eval.wire.usage import decode_usage
+from langchain_dbx_eval.wire.plain_prompt import text_of
 
 _KEYS = st.sampled_from(
     [
@@ -51,12 +52,12 @@ ANY_JSON = st.recursive(
     "decode",
     [
         chat.decode,
-        chat.decode_answer,
+        chat.decode_output,
         completions.decode,
         lambda payload: embeddings.decode(payload, 1),
         lambda payload: embeddings.decode_vectors(payload, 1),
-        lambda payload: mlflow_models.decode_predictions(payload, 1),
-        mlflow_models.text_of,
+        lambda payload: scoring_server.split(payload, 1),
+        text_of,
     ],
     ids=["chat", "answer", "completions", "embeddings", "vectors", "predictions", "text"],
 )
@@ -70,7 +71,7 @@ def test_any_json_gives_a_result_or_a_typed_error(
 
 @given(st.lists(ANY_JSON, max_size=4))
 def test_any_events_give_a_stream_or_a_typed_error(payloads: list[Any]) -> None:
-    stream = chat.ChatStream()
+    stream = chat.Stream()
     with contextlib.suppress(DatabricksError):
         for payload in payloads:
             stream.feed(json.dumps(payload))

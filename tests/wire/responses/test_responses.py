@@ -26,7 +26,7 @@ from langchain_dbx_eval.errors import (
     ServerError,
     StreamInterruptedError,
 )
-from langchain_dbx_eval.wire.responses.answer import ResponsesStream, decode, encode
+from langchain_dbx_eval.wire.responses import Stream, decode, encode
 
 REASONING = {
     "type": "reasoning",
@@ -354,7 +354,7 @@ class TestDecode:
             ({"error": {"code": "invalid_prompt", "message": "No"}}, InvalidRequestError, "No"),
             ({"error": "Boom"}, ServerError, "Boom"),
             ({"status": "failed"}, ServerError, "failed"),
-            ({"status": "cancelled"}, ServerError, "cancelled"),
+            ({"status": "cancelled"}, ServerError, "canceled"),
             ({"error_code": "INTERNAL_ERROR", "message": "Boom"}, ServerError, "Boom"),
         ],
         ids=str,
@@ -383,8 +383,8 @@ class TestDecode:
             decode(payload)
 
 
-def streamed(*events: Any, stream: ResponsesStream | None = None) -> AIMessage:
-    stream = stream or ResponsesStream()
+def streamed(*events: Any, stream: Stream | None = None) -> AIMessage:
+    stream = stream or Stream()
     texts = [event if isinstance(event, str) else json.dumps(event) for event in events]
     chunks = [chunk for text in texts if (chunk := stream.feed(text)) is not None]
     whole = stream.finish() if not chunks else sum([*chunks[1:], stream.finish()], chunks[0])
@@ -444,7 +444,7 @@ class TestStream:
         assert items(message)[0] == REASONING
 
     def test_text_comes_piece_by_piece(self):
-        stream = ResponsesStream()
+        stream = Stream()
         assert stream.feed(json.dumps(OPENING)) is None
         assert not stream.started
         chunk = stream.feed(json.dumps(delta("It ")))
@@ -554,8 +554,8 @@ class TestStream:
             ({"type": "error", "code": "server_error", "message": "Boom"}, "server_error: Boom"),
             ({"type": "error", "error": {"message": "Boom"}}, "Boom"),
             ({"type": "response.failed", "response": {"error": {"message": "Boom"}}}, "Boom"),
-            ({"type": "response.failed", "response": {}}, "does not say why"),
-            ({"type": "response.cancelled"}, "cancelled"),
+            ({"type": "response.failed", "response": {}}, "no reason given"),
+            ({"type": "response.cancelled"}, "canceled"),
             ({"error": "Boom"}, "Boom"),
             ({"error_code": "INTERNAL_ERROR", "message": "Boom"}, "INTERNAL_ERROR: Boom"),
             (completed(status="failed", error={"message": "Boom"}), "Boom"),
@@ -563,7 +563,7 @@ class TestStream:
         ids=str,
     )
     def test_a_failure_on_the_way_raises_with_the_text_so_far(self, event, told):
-        stream = ResponsesStream()
+        stream = Stream()
         stream.feed(json.dumps(delta("It ")))
         with pytest.raises(StreamInterruptedError, match=told) as caught:
             stream.feed(json.dumps(event))
@@ -575,13 +575,13 @@ class TestStream:
         ids=["empty", "opened", "text", "second answer"],
     )
     def test_a_stream_without_its_end_raises_with_the_text_so_far(self, events):
-        stream = ResponsesStream()
+        stream = Stream()
         for event in events:
             stream.feed(json.dumps(event))
         with pytest.raises(StreamInterruptedError, match="before the model had finished") as caught:
             stream.finish()
         assert caught.value.partial_text == ("It " if delta("It ") in events else "")
-        assert isinstance(stream.cut("it was idle"), StreamInterruptedError)
+        assert isinstance(stream.interrupted("it was idle"), StreamInterruptedError)
 
     @pytest.mark.parametrize(
         "data",
@@ -598,10 +598,10 @@ class TestStream:
     )
     def test_what_is_no_event_is_refused(self, data):
         with pytest.raises(InvalidResponseError, match="does not have"):
-            ResponsesStream().feed(data)
+            Stream().feed(data)
 
     def test_an_event_of_a_kind_that_is_not_known_yet_is_passed_over(self):
-        assert ResponsesStream().feed('{"type": "response.hummed"}') is None
+        assert Stream().feed('{"type": "response.hummed"}') is None
 
 
 KEYS = (
