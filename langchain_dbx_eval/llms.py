@@ -208,7 +208,7 @@ class Databricks(DatabricksConnection, BaseLLM):
             [[first, *_]] = (yield from self._complete([prompt], stop, call)).generations
             return [GenerationChunk(text=first.text, generation_info=first.generation_info)]
         body = codec.encode([self._encode(prompt, stop, call)])
-        if not self._is_app or self.path.rstrip("/").endswith("completions"):
+        if self.cluster_driver_port is None or self.path.rstrip("/").endswith("completions"):
             # An app with parameters of its own would reject this one. It may stream because the
             # request's `Accept` header includes events.
             body = {**body, "stream": True}
@@ -219,7 +219,7 @@ class Databricks(DatabricksConnection, BaseLLM):
         return OpenStream(opened, reader, self._called)
 
     def _codec(self) -> Flow[TextCodec]:
-        if self._is_app:
+        if self.cluster_driver_port is not None:
             return text_codec(DRIVER_APP)
         if not isinstance(self._called, ServingEndpoint):
             return text_codec(self._gateway_task)

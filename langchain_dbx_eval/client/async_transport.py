@@ -24,7 +24,6 @@ from langchain_dbx_eval.client.request import (
     Response,
     connection_errors,
     environment_of,
-    is_success,
 )
 
 __all__ = ["AsyncStream", "send"]
@@ -53,10 +52,10 @@ async def send(attempt: Attempt) -> Response:
             proxy=environment.proxies.get(urlsplit(request.host).scheme),
             ssl=_tls_context(environment.ca_bundle),
         )
-        if request.streams and is_success(raw.status):
+        if request.streams and raw.status < 300:
             return Response(raw.status, raw.headers, stream=AsyncStream(raw, request))
         async with raw:
-            content = await asyncio.wait_for(raw.read(), attempt.remaining)
+            content = await asyncio.wait_for(raw.read(), max(attempt.deadline.remaining, 0.001))
     return Response(raw.status, raw.headers, content)
 
 

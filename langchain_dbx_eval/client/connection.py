@@ -195,10 +195,6 @@ class DatabricksConnection(BaseModel):
             setattr(self, name, None)
 
     @property
-    def _is_app(self) -> bool:
-        return self.cluster_driver_port is not None
-
-    @property
     def _called(self) -> Target:
         if self._target is None:
             self._target = find_target(
@@ -257,14 +253,6 @@ class DatabricksConnection(BaseModel):
             self._credentials = yield self._resolve_credentials
         return self._credentials
 
-    def _app_headers(self) -> dict[str, str]:
-        if not self._is_app:
-            return {}
-        given = self.driver_api_key.get_secret_value() if self.driver_api_key else None
-        key = given or os.environ.get("DBX_EVAL_DRIVER_API_KEY")
-        name = "The app's key (driver_api_key= or DBX_EVAL_DRIVER_API_KEY)"
-        return {"X-Api-Key": header_value(key, name)} if key else {}
-
     def _send(
         self, body: dict[str, Any], *, model: str | None = None, streams: bool = False
     ) -> Flow[Any]:
@@ -300,13 +288,19 @@ class DatabricksConnection(BaseModel):
         *,
         streams: bool = False,
     ) -> Request:
+        headers = {}
+        if self.cluster_driver_port is not None:
+            given = self.driver_api_key.get_secret_value() if self.driver_api_key else None
+            if key := given or os.environ.get("DBX_EVAL_DRIVER_API_KEY"):
+                name = "The app's key (driver_api_key= or DBX_EVAL_DRIVER_API_KEY)"
+                headers["X-Api-Key"] = header_value(key, name)
         return Request(
             url,
             target,
             credentials,
             RetryPolicy(self.max_retries, self.timeout),
             payload,
-            self._app_headers(),
+            headers,
             streams,
             timeout=self.timeout,
             read_timeout=self.stream_chunk_timeout,

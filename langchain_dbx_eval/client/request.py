@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from langchain_dbx_eval._internal import json_text
@@ -27,7 +27,6 @@ from langchain_dbx_eval.errors import (
 )
 
 __all__ = [
-    "CONNECT_TIMEOUT_S",
     "POOL_SIZE",
     "Attempt",
     "Environment",
@@ -36,10 +35,9 @@ __all__ = [
     "attempt",
     "connection_errors",
     "environment_of",
-    "is_success",
 ]
 
-CONNECT_TIMEOUT_S = 10.0
+_CONNECT_TIMEOUT_S = 10.0
 POOL_SIZE = 256
 """Connections per host; a call beyond them waits for one instead of opening another."""
 
@@ -110,37 +108,17 @@ class Attempt:
 
     Attributes:
         request: The request.
-        deadline: The deadline of all attempts.
-        credential_headers: The authentication headers of this attempt.
+        headers: All headers to send.
+        deadline: The deadline of all attempts together.
+        connect_timeout: Seconds to wait for the connection.
+        read_timeout: Seconds to wait for each read.
     """
 
     request: Request
+    headers: Mapping[str, str] = field(repr=False)
     deadline: Deadline
-    credential_headers: Mapping[str, str]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """All headers to send."""
-        request = self.request
-        types = "text/event-stream, application/json;q=0.5"
-        accept = types if request.streams else "application/json"
-        return {**_HEADERS, "Accept": accept, **request.headers, **self.credential_headers}
-
-    @property
-    def remaining(self) -> float:
-        """Seconds until the deadline, at least 1 ms: sockets treat 0 as "no timeout"."""
-        return max(self.deadline.remaining, 0.001)
-
-    @property
-    def connect_timeout(self) -> float:
-        """Seconds to wait for the connection."""
-        return min(CONNECT_TIMEOUT_S, self.remaining)
-
-    @property
-    def read_timeout(self) -> float:
-        """Seconds to wait for each read."""
-        request = self.request
-        return min(request.read_timeout, self.remaining) if request.streams else self.remaining
+    connect_timeout: float
+    read_timeout: float
 
 
 @dataclass(frozen=True)
@@ -173,12 +151,25 @@ def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
         InvalidResponseError: The body is not JSON, for example a proxy's HTML page. Retryable.
     """
     credentials = request.credentials
-    headers = yield from _authenticate(credentials)
-    response = yield Attempt(request, deadline, headers)
-    if response.status == 401 and credentials is not None and (yield credentials.refresh):
-        headers = yield from _authenticate(credentials)
-        response = yield Attempt(request, deadline, headers)
-    if not is_success(response.status):
+    types = "text/event-stream, application/json;q=0.5"
+    headers = {**_HEADERS, "Accept": types if request.streams else "application/json"}
+    headers |= request.headers
+    for may_refresh in (True, False):
+        if credentials is not None:
+            # Without a static token, this may call an identity provider or run a command line.
+            own = credentials.headers() if credentials.is_static else (yield credentials.headers)
+            headers |= own
+        # Sockets treat 0 as "no timeout".
+        remaining = max(deadline.remaining, 0.001)
+        read_timeout = min(request.read_timeout, remaining) if request.streams else remaining
+        response = yield Attempt(
+            request, headers, deadline, min(_CONNECT_TIMEOUT_S, remaining), read_timeout
+        )
+        if credentials is None or response.status != 401 or not may_refresh:
+            break
+        if not (yield credentials.refresh):
+            break
+    if response.status >= 300:
         raise error_from_response(
             response.status,
             response.body,
@@ -186,34 +177,17 @@ def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
             target=request.target,
             host=request.host,
         )
-    return response.stream if request.streams else _decode(response.body, request.target)
-
-
-def is_success(status: int) -> bool:
-    """Whether a status is 200-299."""
-    return 200 <= status < 300
-
-
-def _authenticate(credentials: Credentials | None) -> Generator[Any, Any, Mapping[str, str]]:
-    if credentials is None:
-        return {}
-    if credentials.is_static:
-        return credentials.headers()
-    # This may call an identity provider, or run the Azure or Databricks command line.
-    headers: Mapping[str, str] = yield credentials.headers
-    return headers
-
-
-def _decode(body: bytes, target: Target) -> Any:
+    if request.streams:
+        return response.stream
     try:
-        return json_text.loads(body)
+        return json_text.loads(response.body)
     except (ValueError, RecursionError) as error:
-        msg = f"The {target} answered something that is not JSON: {excerpt(body) or '(nothing)'}"
-        raise InvalidResponseError(msg, target=str(target), retryable=True) from error
+        shown = excerpt(response.body) or "(nothing)"
+        msg = f"The {request.target} answered something that is not JSON: {shown}"
+        raise InvalidResponseError(msg, target=str(request.target), retryable=True) from error
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """The environment's network settings for one host.
 
     Attributes:

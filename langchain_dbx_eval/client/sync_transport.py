@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from typing_extensions import override
 
+from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval.client.request import (
     POOL_SIZE,
     Attempt,
@@ -24,7 +25,6 @@ from langchain_dbx_eval.client.request import (
     Response,
     connection_errors,
     environment_of,
-    is_success,
 )
 
 __all__ = ["SyncStream", "send"]
@@ -47,9 +47,17 @@ def send(attempt: Attempt) -> Response:
         RequestTimeoutError: No response came before the deadline.
         ConnectionFailedError: The connection failed.
     """
-    request = attempt.request
+    request, headers = attempt.request, {**attempt.headers}
+    # `Request.prepare` would check and look up what is known here, and takes longer than all the
+    # rest of our own work on a call.
+    prepared = requests.PreparedRequest()
+    prepared.method = request.method
+    prepared.url = request.url
+    prepared.body = request.body
+    if request.body is not None:
+        headers["Content-Length"] = str(len(request.body))
+    prepared.headers = CaseInsensitiveDict(headers)
     environment = environment_of(request.host)
-    prepared = _prepare(attempt)
     with connection_errors(request, _TIMEOUTS, _FAILURES):
         raw = _adapter(request.host).send(
             prepared,
@@ -58,10 +66,10 @@ def send(attempt: Attempt) -> Response:
             verify=environment.ca_bundle,
             proxies=environment.proxies,
         )
-        if request.streams and is_success(raw.status_code):
+        if request.streams and raw.status_code < 300:
             return Response(raw.status_code, raw.headers, stream=SyncStream(raw, request))
         with closing(raw):
-            return Response(raw.status_code, raw.headers, _read(raw, attempt))
+            return Response(raw.status_code, raw.headers, _read(raw, attempt.deadline))
 
 
 class SyncStream:
@@ -93,28 +101,14 @@ class SyncStream:
         self._raw.close()
 
 
-def _read(raw: requests.Response, attempt: Attempt) -> bytes:
+def _read(raw: requests.Response, deadline: Deadline) -> bytes:
     """Read a whole body; one that arrives byte by byte must not exceed the deadline either."""
     chunks: list[bytes] = []
     while chunk := raw.raw.read1(_CHUNK_BYTES, decode_content=True):
         chunks.append(chunk)
-        if attempt.deadline.passed:
+        if deadline.passed:
             raise TimeoutError
     return b"".join(chunks)
-
-
-def _prepare(attempt: Attempt) -> requests.PreparedRequest:
-    # `Request.prepare` would check and look up what is known here, and takes longer than all the
-    # rest of our own work on a call.
-    request, headers = attempt.request, attempt.headers
-    prepared = requests.PreparedRequest()
-    prepared.method = request.method
-    prepared.url = request.url
-    prepared.body = request.body
-    if request.body is not None:
-        headers["Content-Length"] = str(len(request.body))
-    prepared.headers = CaseInsensitiveDict(headers)
-    return prepared
 
 
 class _HostAdapter(HTTPAdapter):

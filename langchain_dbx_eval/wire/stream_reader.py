@@ -29,11 +29,12 @@ class EventReader(ABC, Generic[Chunk]):
     def __init__(self) -> None:
         self.started = False
         self.finished = False
+        self._texts: list[str] = []
 
     @property
-    @abstractmethod
     def text(self) -> str:
         """The text so far."""
+        return "".join(self._texts)
 
     @abstractmethod
     def _decode(self, data: str) -> Chunk | None:

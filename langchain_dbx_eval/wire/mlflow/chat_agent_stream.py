@@ -51,7 +51,6 @@ class Stream(EventReader[ChatGenerationChunk]):
         super().__init__()
         self._chat: chat.Stream | None = None  # of an agent that streams chat completions
         self._messages: list[dict[str, Any]] = []
-        self._texts: list[str] = []
         self._last_with_text: dict[str, Any] | None = None
         self._metadata: dict[str, Any] = {}
         self._usage: dict[str, UsageMetadata] = {}
@@ -60,7 +59,7 @@ class Stream(EventReader[ChatGenerationChunk]):
     @property
     @override
     def text(self) -> str:
-        return self._chat.text if self._chat else "".join(self._texts)
+        return self._chat.text if self._chat else super().text
 
     @override
     def _decode(self, data: str) -> ChatGenerationChunk | None:

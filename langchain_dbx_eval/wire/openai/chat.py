@@ -130,15 +130,9 @@ class Stream(EventReader[ChatGenerationChunk]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._texts: list[str] = []
         self._blocks = BlockStream()
         self._usage: UsageMetadata | None = None
         self._has_model_name = False
-
-    @property
-    @override
-    def text(self) -> str:
-        return "".join(self._texts)
 
     @override
     def _decode(self, data: str) -> ChatGenerationChunk | None:

@@ -80,13 +80,7 @@ class Stream(EventReader[GenerationChunk]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._texts: list[str] = []
         self._usage: dict[str, int] = {}
-
-    @property
-    @override
-    def text(self) -> str:
-        return "".join(self._texts)
 
     @override
     def _decode(self, data: str) -> GenerationChunk | None:

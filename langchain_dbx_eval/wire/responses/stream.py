@@ -61,7 +61,7 @@ class Stream(EventReader[ChatGenerationChunk]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._blocks = StreamedBlocks()
+        self._blocks = StreamedBlocks(self._texts)
         self._pending_calls: dict[str, Item] = {}  # calls without a result so far, by call id
         self._seen_calls: set[str] = set()  # calls and results: their ids are unique
         self._metadata: dict[str, Any] = {}
@@ -69,11 +69,6 @@ class Stream(EventReader[ChatGenerationChunk]):
         self._usage: dict[tuple[int, str], UsageMetadata] = {}
         self._responses = 0  # of the model, in an agent that forwards them
         self._seen_items: Counter[str] = Counter()  # of the current response
-
-    @property
-    @override
-    def text(self) -> str:
-        return "".join(self._blocks.pieces)
 
     @override
     def _decode(self, data: str) -> ChatGenerationChunk | None:

@@ -23,12 +23,12 @@ class StreamedBlocks:
     A finished item repeats the text of its deltas, possibly under another id; `add_item` returns
     only what is new.
 
-    Attributes:
-        pieces: The pieces of the answer's text so far.
+    Args:
+        texts: Receives each piece of the answer's text.
     """
 
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
         self._count = 0
         self._indexes: dict[tuple[str, str, int], int] = {}  # of blocks that may still grow
         self._streamed: dict[tuple[str, str], str] = {}  # text of unfinished items
@@ -105,7 +105,7 @@ class StreamedBlocks:
         fields: Block = {"index": self._indexes[item, kind, position]}
         fields |= {} if item.startswith("#") else {"id": item}
         if kind == "text":
-            self.pieces.append(piece)
+            self._texts.append(piece)
             return {"type": "text", "text": piece, **fields}
         return {"type": "reasoning", "reasoning": piece, **fields}
 
