@@ -24,7 +24,7 @@ from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.content import translator
 from langchain_dbx_eval.wire.metadata import PROVIDER
 from langchain_dbx_eval.wire.openai.chat import decode_output
-from langchain_dbx_eval.wire.openai.tools import ToolChoice, bound_tools
+from langchain_dbx_eval.wire.openai.tools import ToolChoice, tool_params
 from langchain_dbx_eval.wire.stream_reader import StreamReader
 from langchain_dbx_eval.wire.tasks import CHAT, RESPONSES, chat_codec
 
@@ -231,8 +231,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         Raises:
             ConfigurationError: `tool_choice` names no bound tool.
         """
-        bound = bound_tools(tools, choice=tool_choice, strict=strict, parallel=parallel_tool_calls)
-        return self.bind(**bound, **kwargs)
+        params = tool_params(tools, choice=tool_choice, strict=strict, parallel=parallel_tool_calls)
+        return self.bind(**params, **kwargs)
 
     @override
     def with_structured_output(
