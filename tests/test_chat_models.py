@@ -1,12 +1,15 @@
-"""`ChatDatabricks`: invoke, stream, and what happens when the other side fails."""
+"""`ChatDatabricks`: invoke, stream, and errors of the endpoint."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from langchain_dbx_eval import ChatDatabricks, errors
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.loopback import Answer, LoopbackServer, Pieces, Received, ask, chat_chunk, events
 
 
 @pytest.fixture
@@ -103,3 +106,38 @@ def test_an_answer_of_another_shape_is_one_typed_error(
     workspace.add_endpoint("m", lambda messages: answer, kind="chat")
     with pytest.raises(errors.InvalidResponseError, match="'m'"):
         ChatDatabricks(model="m").invoke("hi")
+
+
+OVERFLOW = {"error_code": "BAD_REQUEST", "message": "prompt is too long: 9000 > 8000 tokens"}
+
+
+@pytest.mark.parametrize("call", ["stream", "astream"])
+def test_a_stream_that_fails_without_the_usage_option_too_keeps_the_option(call: str) -> None:
+    def reject_long_prompts(received: Received) -> Any:
+        if len(received.body["messages"][0]["content"]) > 100:
+            return Answer(OVERFLOW, 400)
+        return Pieces(events(chat_chunk("ok"), chat_chunk(end="stop")))
+
+    with LoopbackServer(reject_long_prompts) as server:
+        chat = ChatDatabricks(model="m", max_retries=0, **server.login)
+        with pytest.raises(errors.ContextOverflowError):
+            ask(chat, call, "a long prompt" * 100)
+        ask(chat, call, "a short one")
+        assert ["stream_options" in body for body in server.bodies] == [True, False, True]
+
+
+def test_profile_is_the_login_profile() -> None:
+    assert ChatDatabricks(model="m", profile="staging").profile_name == "staging"
+    assert ChatDatabricks(model="m", profile="staging").profile is None
+
+
+def test_a_model_profile_is_rejected_as_profile_with_the_right_argument() -> None:
+    with pytest.raises(errors.ConfigurationError, match="model_profile="):
+        ChatDatabricks(model="m", profile={"max_input_tokens": 8000})
+
+
+def test_langchain_reads_the_model_profile_of_a_model_and_of_its_copies() -> None:
+    chat = ChatDatabricks(model="m", model_profile={"max_input_tokens": 8000})
+    assert chat.profile == {"max_input_tokens": 8000}
+    fields = {name: getattr(chat, name) for name in type(chat).model_fields}
+    assert ChatDatabricks(**fields).profile == {"max_input_tokens": 8000}
