@@ -1,4 +1,4 @@
-"""Server-sent events, cut anywhere."""
+"""Server-sent events, split anywhere."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def events(chunks: list[bytes]) -> list[str]:
     return [event for chunk in chunks for event in decoder.feed(chunk)] + decoder.finish()
 
 
-def test_comments_and_fields_without_data_are_passed_over() -> None:
+def test_comments_and_fields_without_data_are_ignored() -> None:
     assert list(events([STREAM])) == EVENTS
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
-def test_it_does_not_matter_where_the_stream_is_cut(cuts: list[int]) -> None:
-    edges = [0, *sorted(cuts), len(STREAM)]
+def test_events_are_the_same_wherever_the_stream_is_split(splits: list[int]) -> None:
+    edges = [0, *sorted(splits), len(STREAM)]
     chunks = [STREAM[a:b] for a, b in pairwise(edges)]
     assert list(events(chunks)) == EVENTS
 
@@ -40,5 +40,5 @@ def test_a_last_event_without_its_blank_line_counts() -> None:
 
 
 @given(st.lists(st.binary()))
-def test_any_bytes_are_read_without_an_error(chunks: list[bytes]) -> None:
+def test_any_bytes_are_decoded_without_an_error(chunks: list[bytes]) -> None:
     assert all(isinstance(event, str) for event in events(chunks))
