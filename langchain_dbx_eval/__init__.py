@@ -1,7 +1,21 @@
 """LangChain on Databricks: models, a driver server, and evaluation that runs anywhere.
 
-The public names are resolved when they are first used (PEP 562), so importing this package
-costs next to nothing, and MLflow, pandas, Flask or Delta load only where they are needed.
+The public names are resolved when they are first used (PEP 562): importing this package loads
+neither MLflow, pandas, Flask nor Delta.
+
+Modules:
+    llms, chat_models, embeddings: the three LangChain components.
+    errors: the tree of typed errors.
+    client: HTTP access to serving endpoints and driver-proxy apps.
+    wire: JSON to LangChain objects and back.
+    driver: the reference driver server.
+    datasets: evaluation datasets and where they are stored.
+    scoring: judges, metrics and the assessments that they produce.
+    evaluation: `evaluate`, the callback handler, the journal and MLflow tracking.
+    reporting: reports and comparisons of evaluations.
+    testing: `LocalWorkspace`, a local Databricks workspace for tests.
+    demo: the shipped demonstration.
+    cli: the command line.
 """
 
 from __future__ import annotations
@@ -37,7 +51,7 @@ __all__ = [
     "scorer",
 ]
 
-_HOMES = {
+_MODULES = {
     "ChatDatabricks": "chat_models",
     "Databricks": "llms",
     "DatabricksEmbeddings": "embeddings",
@@ -53,8 +67,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     if name == "errors":
         return importlib.import_module(f"{__name__}.errors")
     msg = f"module {__name__!r} has no attribute {name!r}"

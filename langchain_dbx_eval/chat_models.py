@@ -3,53 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
-from typing_extensions import Self, override
+from typing_extensions import override
 
-from langchain_dbx_eval._internal.fan_out import DEFAULT_CONCURRENCY
+from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
-from langchain_dbx_eval.errors import (
-    ConfigurationError,
-    ConnectionFailedError,
-    InvalidRequestError,
-    RequestTimeoutError,
-)
-from langchain_dbx_eval.wire.content import translator as block_translator
-from langchain_dbx_eval.wire.openai import chat
-from langchain_dbx_eval.wire.openai.tools import ToolChoice, bound_tools
+from langchain_dbx_eval.client.flow import DEFAULT_CONCURRENCY, Flow, OpenStream
+from langchain_dbx_eval.client.hooks import apply_input_hook
+from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
+from langchain_dbx_eval.wire.codec import ChatCodec
+from langchain_dbx_eval.wire.content import translator
+from langchain_dbx_eval.wire.metadata import PROVIDER
+from langchain_dbx_eval.wire.openai.chat import decode_output
+from langchain_dbx_eval.wire.openai.tools import ToolChoice, tool_params
 from langchain_dbx_eval.wire.stream_reader import StreamReader
-from langchain_dbx_eval.wire.tasks import (
-    CHAT,
-    CHAT_TASKS,
-    RESPONSES,
-    ChatFormat,
-    chat_format,
-    reader_of_chat_agent,
-)
+from langchain_dbx_eval.wire.tasks import CHAT, RESPONSES, chat_codec
 
 __all__ = ["ChatDatabricks"]
 
-block_translator.register()
+translator.register()
 
-_OPTIONS_FOR_USAGE = {"stream_options": {"include_usage": True}}
+_REQUEST_USAGE = {"stream_options": {"include_usage": True}}
+# The statuses with which servers reject an unknown field of the body.
+_UNKNOWN_FIELD_STATUS = (400, 422)
 
 
 class ChatDatabricks(DatabricksConnection, BaseChatModel):
     """A chat model on Databricks as a LangChain chat model.
 
-    Two targets: a model serving endpoint (`model`, also called `endpoint`), and an HTTP app on a
-    cluster's driver node (`cluster_driver_port`) that speaks chat completions.
+    Two targets: a model serving endpoint (`model`, alias `endpoint`), and an HTTP app on a
+    cluster's driver node (`cluster_driver_port`) that implements chat completions.
 
-    A value given in a call wins over the constructor's.
+    Parameters of a call take precedence over those of the constructor.
 
     Example:
         ```python
@@ -58,67 +52,89 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         ```
 
     Raises:
-        ConfigurationError: Neither or both targets are given, or an argument is not usable.
-        DatabricksError: A call failed; `langchain_dbx_eval.errors` has the tree.
+        ConfigurationError: Neither or both targets are given, or an argument is invalid.
+        DatabricksError: A call failed; see `langchain_dbx_eval.errors`.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
 
+    ENDPOINT_FIELD: ClassVar[str] = "model"
+    LOGIN_URI_FIELD: ClassVar[str] = "target_uri"
+    PARAMS_FIELDS: ClassVar[str] = "extra_params"
+
     model: str | None = Field(default=None, alias="endpoint")
-    """The serving endpoint to call, or the model's name behind a `base_url`."""
+    """The serving endpoint to call, or the name of the model behind a `base_url`."""
 
     profile_name: str | None = None
-    """A profile of ``~/.databrickscfg`` to log in with; `profile="name"` says the same. (A dict as
-    `profile` is LangChain's model profile.)"""
+    """A profile of ``~/.databrickscfg`` to log in with; the constructor's `profile=` sets it."""
+
+    model_profile: ModelProfile | None = None
+    """LangChain's model profile: the capabilities of the model. LangChain reads it as `.profile`,
+    a field of `BaseChatModel`, which is why the login profile is not an attribute of that name."""
 
     target_uri: str = "databricks"
     """``databricks``, or ``databricks://<profile>`` to log in with a profile."""
 
     temperature: float | None = None
-    """Randomness of the answer; sent only when given, like the next three."""
+    """The sampling temperature; sent only if given, like the next three."""
 
     max_tokens: int | None = None
-    """The most tokens to generate."""
+    """The maximum number of tokens to generate."""
 
     n: int = Field(default=1, ge=1)
-    """How many answers to ask for."""
+    """The number of answers."""
 
     stop: list[str] | None = None
-    """The answer ends before the first of these; a call's own `stop` wins."""
+    """Strings that end the answer; the `stop` of a call takes precedence."""
 
     extra_params: dict[str, Any] = Field(default_factory=dict)
     """Further parameters of each request."""
 
     stream_usage: bool = True
-    """Whether to ask for token counts in streams (OpenAI's ``stream_options``). An endpoint that
-    refuses to be asked is not asked again."""
+    """Whether to request token counts in streams (OpenAI's ``stream_options``). If an endpoint
+    rejects the option, it is no longer sent."""
 
     streaming: bool = False
-    """Whether `invoke` streams too, so that callbacks see each token."""
+    """Whether `invoke` streams too, so that callbacks receive each token."""
 
     use_responses_api: bool = False
-    """Whether to speak OpenAI's Responses API, as agents made with ResponsesAgent do; the same as
+    """Whether to use OpenAI's Responses API, as agents made with ResponsesAgent do; the same as
     ``task="agent/v1/responses"``."""
 
     task: str | None = None
-    """The endpoint's task, where it is not ``llm/v1/chat``: ``agent/v1/responses`` (MLflow's
-    ResponsesAgent) or ``agent/v2/chat`` (its ChatAgent). The answers of a ChatAgent are read
-    without being told, too."""
+    """The endpoint's task, if it is not ``llm/v1/chat``: ``agent/v1/responses`` (MLflow's
+    ResponsesAgent) or ``agent/v2/chat`` (its ChatAgent). The responses of a ChatAgent are
+    recognized without it."""
 
-    _usage_option_refused: bool = PrivateAttr(default=False)
+    _rejects_usage_option: bool = PrivateAttr(default=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _tell_profiles_apart(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("profile"), str):
-            values = {**values, "profile_name": values["profile"]}
-            del values["profile"]
-        return values
+    def _rename_profile(cls, values: Any) -> Any:
+        """Read `profile=` as the login profile: `BaseChatModel` has a field of that name."""
+        if not isinstance(values, dict) or values.get("profile") is None:
+            return values
+        profile = values["profile"]
+        others = {name: value for name, value in values.items() if name != "profile"}
+        if isinstance(profile, str):
+            return {**others, "profile_name": profile}
+        # LangChain copies a model by passing all its fields, this one included.
+        if profile == values.get("model_profile"):
+            return others
+        msg = (
+            f"profile= is the name of a login profile, not {profile!r}. Pass LangChain's model "
+            "profile as model_profile=."
+        )
+        raise ConfigurationError(msg)
+
+    @override
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return self.model_profile
 
     def __call__(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
     ) -> AIMessage:
-        """The documented short form of `invoke`, which LangChain itself has dropped."""
+        """Call `invoke`: the short form of the documentation, which LangChain has removed."""
         return self.invoke(messages, stop=stop, **kwargs)
 
     @property
@@ -127,20 +143,20 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {**self._identity(), "task": self._task(), **self._params(None, {})}
+        return {**self._identity(), "task": self._task, **self._params(None, {})}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = chat.PROVIDER
+        params["ls_provider"] = PROVIDER
         if not isinstance(kwargs.get("model"), str):
             params["ls_model_name"] = self.model or str(self._called)
         return params
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        # Core's key for its cache is the JSON form, which knows neither the host that the
-        # environment names nor a hook that is a function.
+        # langchain-core's cache key is the JSON form, which has neither the host of the
+        # environment nor a hook that is a function.
         return f"{super()._get_llm_string(stop, **kwargs)}---{sorted(self._identity().items())}"
 
     @override
@@ -150,32 +166,18 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
             combined.update({k: v for k, v in (output or {}).items() if k != "token_usage"})
         return combined
 
+    @property
     def _task(self) -> str:
         return RESPONSES if self.use_responses_api else self.task or CHAT
 
     @property
-    def _format(self) -> ChatFormat:
-        return chat_format(self._task())
+    def _codec(self) -> ChatCodec:
+        return chat_codec(self._task)
 
-    @model_validator(mode="after")
-    def _check_task(self) -> Self:
-        if self._task() not in CHAT_TASKS:
-            known = ", ".join(CHAT_TASKS)
-            msg = f"task={self.task!r} is not known. Those that are: {known}."
-            raise ConfigurationError(msg)
-        return self
-
-    @override
-    def _model(self) -> str | None:
-        return self.model
-
-    @override
-    def _login_uri(self) -> str | None:
-        return self.target_uri
-
+    @property
     @override
     def _route(self) -> str:
-        return "responses" if self._task() == RESPONSES else "chat/completions"
+        return self._codec.route
 
     @override
     def batch(
@@ -186,12 +188,12 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Ask many questions at once; `max_concurrency` of the config bounds how many.
+        """Call `invoke` for many inputs, up to `max_concurrency` of the config at once.
 
-        Its default here is a number of calls that wait for a network, not of CPUs.
+        The default of `max_concurrency` is 32; LangChain's depends on the number of CPUs.
         """
-        bounded = _bounded(config)
-        return super().batch(inputs, bounded, return_exceptions=return_exceptions, **kwargs)
+        config = _with_max_concurrency(config)
+        return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
 
     @override
     async def abatch(
@@ -202,9 +204,9 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Ask many questions at once; see `batch`."""
-        bounded = _bounded(config)
-        return await super().abatch(inputs, bounded, return_exceptions=return_exceptions, **kwargs)
+        """Call `ainvoke` for many inputs; see `batch`."""
+        config = _with_max_concurrency(config)
+        return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
 
     @override
     def bind_tools(
@@ -216,21 +218,21 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Let the model call tools.
+        """Return a copy of the model that may call tools.
 
         Args:
-            tools: Functions, tools, pydantic classes, or OpenAI's own form.
+            tools: Functions, tools, pydantic classes, or OpenAI's own format.
             tool_choice: ``"auto"``, ``"none"``, ``"required"`` (also ``"any"`` or True), a tool's
-                name, or OpenAI's own form; default: the endpoint's.
-            strict: Whether the arguments must fit the tool's schema exactly.
+                name, or OpenAI's own format; default: the endpoint's.
+            strict: Whether the arguments must match the tool's schema exactly.
             parallel_tool_calls: Whether the model may call several tools at once.
             **kwargs: Further parameters of each request.
 
         Raises:
-            ConfigurationError: `tool_choice` names no tool that is bound.
+            ConfigurationError: `tool_choice` names no bound tool.
         """
-        bound = bound_tools(tools, choice=tool_choice, strict=strict, parallel=parallel_tool_calls)
-        return self.bind(**bound, **kwargs)
+        params = tool_params(tools, choice=tool_choice, strict=strict, parallel=parallel_tool_calls)
+        return self.bind(**params, **kwargs)
 
     @override
     def with_structured_output(
@@ -242,22 +244,23 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Let the model answer with an object of a schema.
+        """Return a Runnable whose output is an object of a schema.
 
         Args:
-            schema: A pydantic class, a TypedDict, or a JSON schema; `json_mode` needs none.
-            method: How the model is made to: by calling a tool that takes the object, by answering
-                with any JSON, or by answering with JSON of this schema.
+            schema: A pydantic class, a TypedDict, or a JSON schema; optional for `json_mode`.
+            method: ``"function_calling"``: the model calls a tool with the object as its argument;
+                ``"json_mode"``: it writes any JSON; ``"json_schema"``: it writes JSON of the
+                schema.
             include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}`` instead of the
-                object, and never raise over what the model wrote.
-            strict: Whether the model must keep to the schema exactly.
+                object, and never raise an error about the model's output.
+            strict: Whether the output must match the schema exactly.
             **kwargs: Further parameters of each request.
 
         Returns:
-            A Runnable that gives an instance of a pydantic class, or else a dict.
+            A Runnable that returns an instance of a pydantic class, or else a dict.
 
         Raises:
-            ConfigurationError: The method is unknown, or needs a schema that is not given.
+            ConfigurationError: The method is unknown, or its schema is missing.
         """
         from langchain_dbx_eval.wire.openai.structured_output import structured_output
 
@@ -273,7 +276,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return self._read(self._post(self._body(messages, stop, kwargs), kwargs.get("model")))
+        return flow.run(self._answer(messages, stop, kwargs))
 
     @override
     async def _agenerate(
@@ -283,8 +286,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        body = self._body(messages, stop, kwargs)
-        return self._read(await self._apost(body, kwargs.get("model")))
+        return await flow.run_async(self._answer(messages, stop, kwargs))
 
     @override
     def _stream(
@@ -294,69 +296,59 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        if self.transform_output_fn is not None:
-            # The hook is promised the whole answer, so the stream is one chunk: the whole answer.
-            kwargs.pop("stream_usage", None)
-            yield _as_chunk(self._generate(messages, stop, run_manager, **kwargs))
-            return
-        body = self._stream_body(messages, stop, kwargs)
-        reader = self._stream_reader()
-        try:
-            for piece in self._open_stream(body, kwargs.get("model")):
-                yield from self._chunks(reader, piece)
-        except (ConnectionFailedError, RequestTimeoutError) as error:
-            raise reader.lost(error) from error
-        except InvalidRequestError:
-            if not self._ask_no_more_for_usage(body):
-                raise
-            yield from self._stream(messages, stop, run_manager, **kwargs)
+        return flow.stream(self._open_stream(messages, stop, kwargs))
 
     @override
-    async def _astream(
+    def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        if self.transform_output_fn is not None:
-            kwargs.pop("stream_usage", None)
-            yield _as_chunk(await self._agenerate(messages, stop, run_manager, **kwargs))
-            return
-        body = self._stream_body(messages, stop, kwargs)
-        reader = self._stream_reader()
-        try:
-            async for piece in self._aopen_stream(body, kwargs.get("model")):
-                for chunk in self._chunks(reader, piece):
-                    yield chunk
-        except (ConnectionFailedError, RequestTimeoutError) as error:
-            raise reader.lost(error) from error
-        except InvalidRequestError:
-            if not self._ask_no_more_for_usage(body):
-                raise
-            async for chunk in self._astream(messages, stop, run_manager, **kwargs):
-                yield chunk
+        return flow.stream_async(self._open_stream(messages, stop, kwargs))
 
-    def _body(
+    def _answer(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
+    ) -> Flow[ChatResult]:
+        body = self._encode(messages, stop, call)
+        payload = yield from self._send(body, model=call.get("model"))
+        return self._decode(payload, self._codec.decode, decode_output)
+
+    def _open_stream(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
+    ) -> Flow[OpenStream[ChatGenerationChunk] | list[ChatGenerationChunk]]:
+        if self.transform_output_fn is not None:  # it needs the whole response
+            return [_as_chunk((yield from self._answer(messages, stop, call)))]
+        codec = self._codec
+
+        def send(call: dict[str, Any]) -> Flow[Any]:
+            body = {**self._encode(messages, stop, call), "stream": True}
+            return self._send(body, model=call.get("model"), streams=True)
+
+        has_option = codec.has_usage_option and not self._rejects_usage_option
+        if has_option and call.get("stream_usage", self.stream_usage):
+            try:
+                opened = yield from send({**_REQUEST_USAGE, **call})
+            except InvalidRequestError as error:
+                if error.status_code not in _UNKNOWN_FIELD_STATUS:
+                    raise
+                opened = yield from send(call)
+                # Only this success shows that the option was the cause of the error.
+                self._rejects_usage_option = True
+        else:
+            opened = yield from send(call)
+        reader = StreamReader(
+            codec.stream(), lambda payload: _as_chunk(codec.decode(payload)), codec.recognize
+        )
+        return OpenStream(opened, reader, self._called)
+
+    def _encode(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> dict[str, Any]:
         call = {k: v for k, v in call.items() if k not in {"stream_usage", "model"}}
-        return self._before(self._format.encode(messages, self._params(stop, call)))
-
-    def _stream_body(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
-    ) -> dict[str, Any]:
-        wanted = call.get("stream_usage", self.stream_usage) and not self._usage_option_refused
-        wanted = wanted and self._format.tells_usage_when_asked
-        asked = {**(_OPTIONS_FOR_USAGE if wanted else {}), **call}
-        return {**self._body(messages, stop, asked), "stream": True}
-
-    def _ask_no_more_for_usage(self, body: dict[str, Any]) -> bool:
-        """Whether the request that was refused had asked for usage; from now on none does."""
-        if self._usage_option_refused or "stream_options" not in body:
-            return False
-        self._usage_option_refused = True
-        return True
+        body = self._codec.encode(messages, self._params(stop, call))
+        return apply_input_hook(self.transform_input_fn, body)
 
     def _params(self, stop: list[str] | None, call: dict[str, Any]) -> dict[str, Any]:
         own = {
@@ -368,35 +360,16 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         call = {**call, "stop": stop}
         given = {name: value for name, value in own.items() if value is not None}
         given.update(self.extra_params)
-        # Some external models refuse a parameter that is null (langchain-ai/langchain#14100).
+        # Some external models reject a parameter that is null (langchain-ai/langchain#14100).
         given.update({name: value for name, value in call.items() if value is not None})
         if not given.get("stop"):
             given.pop("stop", None)
         return given
 
-    def _read(self, answer: Any) -> ChatResult:
-        answer = self._after(answer)
-        hooked = self.transform_output_fn is not None
-        with self._decoding(hooked=hooked):
-            # What a hook made of the answer is no longer in the endpoint's own form.
-            return chat.decode_answer(answer) if hooked else self._format.decode(answer)
 
-    def _stream_reader(self) -> StreamReader[ChatGenerationChunk]:
-        decode = self._format.decode
-        return StreamReader(
-            self._format.events(), lambda answer: _as_chunk(decode(answer)), reader_of_chat_agent
-        )
-
-    def _chunks(
-        self, reader: StreamReader[ChatGenerationChunk], piece: bytes
-    ) -> list[ChatGenerationChunk]:
-        with self._decoding():
-            return reader.feed(piece)
-
-
-def _bounded(config: Any) -> Any:
+def _with_max_concurrency(config: Any) -> Any:
     if isinstance(config, list):
-        return [_bounded(one) for one in config]
+        return [_with_max_concurrency(one) for one in config]
     config = config or {}
     if config.get("max_concurrency") is not None:
         return config
@@ -405,8 +378,8 @@ def _bounded(config: Any) -> Any:
 
 def _as_chunk(result: ChatResult) -> ChatGenerationChunk:
     generation = result.generations[0]
-    whole = generation.message.model_dump(exclude={"type"})
+    fields = generation.message.model_dump(exclude={"type"})
     return ChatGenerationChunk(
-        message=AIMessageChunk(**whole, chunk_position="last"),
+        message=AIMessageChunk(**fields, chunk_position="last"),
         generation_info=generation.generation_info,
     )

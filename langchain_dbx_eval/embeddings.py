@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.embeddings import Embeddings
 from pydantic import ConfigDict, Field
 from typing_extensions import override
 
-from langchain_dbx_eval._internal.fan_out import fan_out, fan_out_async
+from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
+from langchain_dbx_eval.client.flow import Concurrent, Flow
+from langchain_dbx_eval.client.hooks import apply_input_hook
 from langchain_dbx_eval.errors import DatabricksError
-from langchain_dbx_eval.wire.openai import embeddings
+from langchain_dbx_eval.wire.codec import EmbeddingsCodec
+from langchain_dbx_eval.wire.openai.embeddings import check_dimension, decode_vectors
+from langchain_dbx_eval.wire.tasks import EMBEDDINGS, embeddings_codec
 
 __all__ = ["DatabricksEmbeddings"]
 
-# Foundation-model endpoints take 4 MB (Databricks, "Model Serving limits"): with room to spare,
-# for JSON writes some characters as six.
-_MOST_BYTES = 2_000_000
+# Foundation-model endpoints accept 4 MB (Databricks, "Model Serving limits"). This leaves a margin,
+# because JSON writes some characters as six bytes.
+_MAX_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Some of the texts to embed, and the place of the first among them all."""
+class _Batch:
+    """The texts of one request, and the position of the first among all texts."""
 
     first: int
     texts: list[str]
@@ -33,8 +37,8 @@ class _Part:
 class DatabricksEmbeddings(DatabricksConnection, Embeddings):
     """An embedding model on Databricks as LangChain embeddings.
 
-    Two targets: a model serving endpoint (`endpoint`, also called `model`), and an HTTP app on a
-    cluster's driver node (`cluster_driver_port`) that speaks OpenAI's embeddings.
+    Two targets: a model serving endpoint (`endpoint`, alias `model`), and an HTTP app on a
+    cluster's driver node (`cluster_driver_port`) that implements OpenAI's embeddings API.
 
     Example:
         ```python
@@ -43,11 +47,15 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
         ```
 
     Raises:
-        ConfigurationError: Neither or both targets are given, or an argument is not usable.
-        DatabricksError: A call failed; `langchain_dbx_eval.errors` has the tree.
+        ConfigurationError: Neither or both targets are given, or an argument is invalid.
+        DatabricksError: A call failed; see `langchain_dbx_eval.errors`.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+
+    ENDPOINT_FIELD: ClassVar[str] = "endpoint"
+    LOGIN_URI_FIELD: ClassVar[str] = "target_uri"
+    PARAMS_FIELDS: ClassVar[str] = "documents_params= and query_params"
 
     endpoint: str | None = Field(default=None, alias="model")
     """The serving endpoint to call."""
@@ -62,10 +70,10 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
     """Further parameters of each request for documents."""
 
     chunk_size: int = Field(default=100, gt=0)
-    """The most texts in one request; fewer where they are long (2 MB a request)."""
+    """The maximum number of texts per request; fewer if they exceed 2 MB together."""
 
     max_concurrency: int = Field(default=16, gt=0)
-    """The most requests in flight at once."""
+    """The maximum number of concurrent requests."""
 
     @override
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -75,17 +83,16 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
             texts: Any number of texts.
 
         Returns:
-            One vector a text, in their order, all of one dimension.
+            One vector per text, in their order, all of the same dimension.
 
         Raises:
-            DatabricksError: A request failed for good; the message names its texts.
+            DatabricksError: A request failed; the message has the positions of its texts.
         """
-        vectors = fan_out(self._embed_part, list(self._parts(texts)), self.max_concurrency)
-        return self._joined(vectors)
+        return flow.run(self._embed_documents(texts))
 
     @override
     def embed_query(self, text: str) -> list[float]:
-        """Embed one text, as a query.
+        """Embed one text as a query.
 
         Returns:
             Its vector.
@@ -93,82 +100,61 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
         Raises:
             DatabricksError: The request failed.
         """
-        return self._read(self._post(self._body([text], self.query_params)), 1)[0]
+        return flow.run(self._embed([text], self.query_params))[0]
 
     @override
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed many texts without blocking the event loop; see `embed_documents`."""
-        parts = list(self._parts(texts))
-        return self._joined(await fan_out_async(self._aembed_part, parts, self.max_concurrency))
+        """Embed many texts with asyncio; see `embed_documents`."""
+        return await flow.run_async(self._embed_documents(texts))
 
     @override
     async def aembed_query(self, text: str) -> list[float]:
-        """Embed one text without blocking the event loop; see `embed_query`."""
-        return self._read(await self._apost(self._body([text], self.query_params)), 1)[0]
+        """Embed one text with asyncio; see `embed_query`."""
+        return (await flow.run_async(self._embed([text], self.query_params)))[0]
 
-    @classmethod
-    @override
-    def _name_of_further_parameters(cls) -> str:
-        return "documents_params= and query_params"
+    @property
+    def _codec(self) -> EmbeddingsCodec:
+        return embeddings_codec(EMBEDDINGS)
 
-    @override
-    def _model(self) -> str | None:
-        return self.endpoint
-
-    @override
-    def _login_uri(self) -> str | None:
-        return self.target_uri
-
+    @property
     @override
     def _route(self) -> str:
-        return "embeddings"
+        return self._codec.route
 
-    def _body(self, texts: list[str], params: dict[str, Any]) -> dict[str, Any]:
-        return self._before(embeddings.encode(texts, params))
-
-    def _embed_part(self, part: _Part) -> list[list[float]]:
-        try:
-            answer = self._post(self._body(part.texts, self.documents_params))
-            return self._read(answer, len(part.texts))
-        except DatabricksError as error:
-            _name_texts(error, part)
-            raise
-
-    async def _aembed_part(self, part: _Part) -> list[list[float]]:
-        try:
-            answer = await self._apost(self._body(part.texts, self.documents_params))
-            return self._read(answer, len(part.texts))
-        except DatabricksError as error:
-            _name_texts(error, part)
-            raise
-
-    def _read(self, answer: Any, count: int) -> list[list[float]]:
-        hooked = self.transform_output_fn is not None
-        answer = self._after(answer)
-        with self._decoding(hooked=hooked):
-            read = embeddings.decode_vectors if hooked else embeddings.decode
-            return read(answer, count)
-
-    def _joined(self, parts: Sequence[list[list[float]]]) -> list[list[float]]:
-        vectors = [vector for part in parts for vector in part]
-        with self._decoding():
-            embeddings.check_dimension(vectors)
+    def _embed_documents(self, texts: list[str]) -> Flow[list[list[float]]]:
+        batches = [self._embed_batch(batch) for batch in self._batches(texts)]
+        results: list[list[list[float]]] = yield Concurrent(batches, self.max_concurrency)
+        vectors = [vector for result in results for vector in result]
+        with flow.naming_target(self._called):
+            check_dimension(vectors)
         return vectors
 
-    def _parts(self, texts: Sequence[str]) -> Iterator[_Part]:
-        part: list[str] = []
+    def _embed_batch(self, batch: _Batch) -> Flow[list[list[float]]]:
+        try:
+            return (yield from self._embed(batch.texts, self.documents_params))
+        except DatabricksError as error:
+            last = batch.first + len(batch.texts) - 1
+            error.add_advice(f"The request contained texts {batch.first} to {last}.")
+            raise
+
+    def _embed(self, texts: list[str], params: dict[str, Any]) -> Flow[list[list[float]]]:
+        body = apply_input_hook(self.transform_input_fn, self._codec.encode(texts, params))
+        payload = yield from self._send(body)
+        return self._decode(
+            payload,
+            lambda payload: self._codec.decode(payload, len(texts)),
+            lambda output: decode_vectors(output, len(texts)),
+        )
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[_Batch]:
+        batch: list[str] = []
         size = first = 0
-        for number, text in enumerate(texts):
+        for position, text in enumerate(texts):
             length = len(text.encode("utf-8", "replace"))
-            if part and (len(part) == self.chunk_size or size + length > _MOST_BYTES):
-                yield _Part(first, part)
-                part, size, first = [], 0, number
-            part.append(text)
+            if batch and (len(batch) == self.chunk_size or size + length > _MAX_BYTES):
+                yield _Batch(first, batch)
+                batch, size, first = [], 0, position
+            batch.append(text)
             size += length
-        if part:
-            yield _Part(first, part)
-
-
-def _name_texts(error: DatabricksError, part: _Part) -> None:
-    last = part.first + len(part.texts) - 1
-    error.add_advice(f"It was the request for texts {part.first} to {last}.")
+        if batch:
+            yield _Batch(first, batch)

@@ -1,9 +1,9 @@
-"""Every error that this package raises on purpose, as one tree.
+"""The errors of this package, as one tree.
 
 ::
 
     DatabricksError
-    ├── ConfigurationError            what you asked for cannot be done as it is set up
+    ├── ConfigurationError            invalid or contradictory settings
     │   └── MissingDependencyError    an extra is not installed
     ├── AuthenticationError           401
     ├── PermissionDeniedError         403
@@ -13,19 +13,19 @@
     │   └── ContextOverflowError      the prompt is longer than the model's context
     ├── RateLimitError                429
     ├── ServerError                   5xx
-    ├── RequestTimeoutError           no answer within `timeout`
-    ├── ConnectionFailedError         the host could not be reached, or hung up
-    ├── InvalidResponseError          an answer that is not JSON, or not of the expected shape
-    ├── StreamInterruptedError        a stream that ended before its end
+    ├── RequestTimeoutError           no response within `timeout`
+    ├── ConnectionFailedError         the host could not be reached, or closed the connection
+    ├── InvalidResponseError          a response that is not JSON, or of an unexpected shape
+    ├── StreamInterruptedError        a stream that stopped without a finish reason
     ├── TransformError                a `transform_input_fn` or `transform_output_fn` failed
-    ├── WarehouseError                a SQL warehouse that did not start, or refused a statement
-    ├── SchemaError                   a record that breaks the evaluation schema
-    ├── JournalError                  an evaluation's journal cannot be kept, read or gone on with
+    ├── WarehouseError                a SQL warehouse that did not start, or a failed statement
+    ├── SchemaError                   a record that violates the evaluation schema
+    ├── JournalError                  an evaluation's journal cannot be written, read or resumed
     ├── TrackingError                 MLflow cannot be written to
     └── DriverServerError             the driver server cannot start or stop
 
-Where LangChain has a class for the same condition (`langchain_core.exceptions.Model*Error`),
-ours derives from it too, so that `with_retry` and `with_fallbacks` classify it.
+If LangChain has a class for the same condition (`langchain_core.exceptions.Model*Error`), ours is
+derived from it too, so that `with_retry` and `with_fallbacks` classify it.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ __all__ = [
 
 
 class DatabricksError(Exception):
-    """The root of everything that this package raises on purpose.
+    """The base class of all errors of this package.
 
     Args:
         message: What happened, where, and what to do next.
-        status_code: The HTTP status of the answer, where there was one.
-        error_code: Databricks' own code (such as ``RESOURCE_DOES_NOT_EXIST``).
-        request_id: The ``x-request-id`` of the answer, to quote to support.
-        target: What was called, in words (such as ``serving endpoint 'my-chat'``).
-        retryable: Whether the same call may succeed later. The default is the class's own.
-        retry_after: Seconds that the answer asks to wait (its `Retry-After`), where it does.
+        status_code: The HTTP status of the response, if there was one.
+        error_code: Databricks' error code, such as ``RESOURCE_DOES_NOT_EXIST``.
+        request_id: The ``x-request-id`` of the response, which Databricks' support needs.
+        target: What was called, such as ``serving endpoint 'my-chat'``.
+        retryable: Whether the same call may succeed later; default: that of the class.
+        retry_after: Seconds to wait before the next call, from the `Retry-After` header.
     """
 
     retryable: bool = False
@@ -103,48 +103,48 @@ class DatabricksError(Exception):
         self.retry_after = retry_after
         if retryable is not None:
             self.retryable = retryable
-        # LangChain's classes call the same fact `is_retryable`, and its middleware reads that.
+        # LangChain's classes and middleware read this under the name `is_retryable`.
         self.is_retryable = self.retryable
 
     def add_advice(self, advice: str) -> None:
-        """Say more about what to do, where more is known than where the error was made."""
+        """Append advice to the message, where more is known than at the place that raised it."""
         self.args = (f"{self.args[0]} {advice}", *self.args[1:])
 
 
 class ConfigurationError(DatabricksError):
-    """What you asked for cannot be done as it is set up.
+    """The settings are invalid or contradict each other.
 
-    Not a `ValueError`, on purpose: pydantic would wrap that in a `ValidationError`, and the
-    constructor of a component would raise something else than its first call.
+    Not a `ValueError`: pydantic would wrap that in a `ValidationError`, and the constructor of a
+    component would raise another class than its first call.
     """
 
 
 class MissingDependencyError(ConfigurationError, ImportError):
-    """A part of the package was used whose extra is not installed."""
+    """An optional dependency is not installed."""
 
 
 class AuthenticationError(DatabricksError, ModelAuthenticationError):
-    """The credentials were refused (401), or none could be found."""
+    """The credentials were rejected (401), or none were found."""
 
 
 class PermissionDeniedError(DatabricksError, ModelPermissionDeniedError):
-    """The credentials are good, but not for this (403)."""
+    """The credentials are valid but lack a permission (403)."""
 
 
 class NotFoundError(DatabricksError, ModelNotFoundError):
-    """What was named does not exist, or may not be seen (404)."""
+    """The resource does not exist, or is not visible (404)."""
 
 
 class AlreadyExistsError(DatabricksError):
-    """What was to be created exists already."""
+    """The resource to create exists already."""
 
 
 class InvalidRequestError(DatabricksError, ModelInvalidRequestError):
-    """The request was refused as wrong (a 4xx without a class of its own)."""
+    """The request was rejected (a 4xx without a class of its own)."""
 
 
 class ContextOverflowError(InvalidRequestError, ModelContextOverflowError):
-    """The prompt, or the prompt with its answer, is longer than the model's context."""
+    """The prompt, or the prompt with the answer, exceeds the model's context."""
 
 
 class RateLimitError(DatabricksError, ModelRateLimitError):
@@ -154,32 +154,32 @@ class RateLimitError(DatabricksError, ModelRateLimitError):
 
 
 class ServerError(DatabricksError, ModelAPIError):
-    """The other side failed (5xx)."""
+    """The server failed (5xx)."""
 
     retryable = True
 
 
 class RequestTimeoutError(DatabricksError, ModelTimeoutError):
-    """No answer came within the time allowed."""
+    """No response came within the timeout."""
 
     retryable = True
 
 
 class ConnectionFailedError(DatabricksError, ModelConnectionError):
-    """The host could not be reached, or hung up before it answered."""
+    """The host could not be reached, or closed the connection before it answered."""
 
     retryable = True
 
 
 class InvalidResponseError(DatabricksError, ModelAPIError):
-    """The answer is not JSON, or not of the shape that this kind of target gives."""
+    """The response is not JSON, or of an unexpected shape."""
 
 
 class StreamInterruptedError(DatabricksError, ModelConnectionError):
-    """A stream ended before its end.
+    """A stream stopped without a finish reason, by a lost connection or an error of the server.
 
     Attributes:
-        partial_text: The text that had arrived by then.
+        partial_text: The text that had arrived.
     """
 
     retryable = True
@@ -190,7 +190,7 @@ class StreamInterruptedError(DatabricksError, ModelConnectionError):
 
 
 class TransformError(DatabricksError):
-    """A `transform_input_fn` or `transform_output_fn` raised, or returned something unusable."""
+    """A `transform_input_fn` or `transform_output_fn` raised, or returned an invalid value."""
 
 
 class WarehouseError(DatabricksError):
@@ -199,8 +199,8 @@ class WarehouseError(DatabricksError):
     Attributes:
         warehouse_id: The warehouse.
         state: Its last known state (such as ``STOPPED``), or the statement's (``FAILED``).
-        health: What the warehouse says of its own health, where it says something.
-        statement_id: The statement, as the query history names it, where one was sent.
+        health: The warehouse's own health message, if it has one.
+        statement_id: The id of the statement in the query history, if one was sent.
     """
 
     def __init__(
@@ -221,15 +221,15 @@ class WarehouseError(DatabricksError):
 
 
 class SchemaError(DatabricksError, ValueError):
-    """A record breaks the evaluation schema; the message names row, column and expectation."""
+    """A record violates the evaluation schema; the message names row, column and expected type."""
 
 
 class JournalError(DatabricksError):
-    """An evaluation's journal cannot be kept, cannot be read, or does not go with what is asked."""
+    """An evaluation's journal cannot be written or read, or does not match the arguments."""
 
 
 class TrackingError(DatabricksError):
-    """MLflow cannot be written to; what was to be written is kept, and can be written later."""
+    """MLflow cannot be written to; the data is kept and can be written later."""
 
     retryable = True
 

@@ -1,4 +1,4 @@
-"""A small HTTP server on loopback, for what `LocalWorkspace` is too well-behaved to answer."""
+"""A small HTTP server on loopback, for responses that `LocalWorkspace` cannot return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKEN = "dapi-loopback"
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it arrived."""
+    """A received request."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that is more than JSON with status 200."""
+    """A response that is not JSON with status 200."""
 
     body: Any = b""
     status: int = 200
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pieces:
-    """A body that is sent piece by piece; `cut` hangs up without its end."""
+    """A body that is sent piece by piece; `cut` closes the connection before its end."""
 
     pieces: Iterable[bytes]
     cut: bool = False
@@ -49,10 +49,10 @@ Responder = Callable[[Received], Any]
 
 
 class LoopbackServer:
-    """Answers each request with what a function says: JSON, an `Answer` or `Pieces`.
+    """A server whose responses a function returns: JSON, an `Answer` or `Pieces`.
 
     Attributes:
-        requests: What arrived.
+        requests: The received requests.
         connections: The client's address of each request: one address is one connection.
     """
 
@@ -65,7 +65,7 @@ class LoopbackServer:
 
     @property
     def login(self) -> dict[str, str]:
-        """The arguments with which a component comes here."""
+        """The arguments of a component that calls this server."""
         return {"host": self.url, "api_token": TOKEN}
 
     @property
@@ -86,7 +86,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 512
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hung up is not news."""
+        """Ignore clients that closed the connection."""
 
 
 def _handler(server: LoopbackServer, answer: Responder) -> type[BaseHTTPRequestHandler]:
@@ -129,31 +129,31 @@ def _handler(server: LoopbackServer, answer: Responder) -> type[BaseHTTPRequestH
             self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *_: object) -> None:
-            """Nothing to log."""
+            """Log nothing."""
 
     return Handler
 
 
 def events(*payloads: Any, done: bool = True) -> list[bytes]:
-    """Server-sent events, one a payload, and the `[DONE]` of model servers."""
+    """Return server-sent events, one per payload, and the `[DONE]` of model servers."""
     sent = [f"data: {json.dumps(payload)}\n\n".encode() for payload in payloads]
     return [*sent, b"data: [DONE]\n\n"] if done else sent
 
 
 def chat_answer(content: Any = "ok", **more: Any) -> dict[str, Any]:
-    """A chat completion of one message."""
+    """Return a chat completion of one message."""
     message = {"role": "assistant", "content": content}
     return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **more}
 
 
 def chat_chunk(content: Any = None, *, end: str | None = None, **more: Any) -> dict[str, Any]:
-    """An event of a streamed chat completion."""
+    """Return an event of a streamed chat completion."""
     delta = {} if content is None else {"content": content}
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": end}], **more}
 
 
-class Together:
-    """Answers only when as many requests as were announced are there at the same time."""
+class RequireConcurrency:
+    """Answers only when the given number of requests is in flight at the same time."""
 
     def __init__(self, requests: int, answer: Responder) -> None:
         self._barrier = threading.Barrier(requests)
@@ -161,17 +161,17 @@ class Together:
 
     def __call__(self, received: Received) -> Any:
         try:
-            self._barrier.wait(timeout=10)
+            self._barrier.wait(timeout=60)
         except threading.BrokenBarrierError:
-            return Answer({"error_code": "ALONE", "message": "one by one"}, status=400)
+            return Answer({"error_code": "NOT_CONCURRENT", "message": "one by one"}, status=400)
         return self._answer(received)
 
 
 CALLS = ("invoke", "ainvoke", "stream", "astream")
 
 
-def ask(model: Any, call: str, prompt: Any = "hi", **kwargs: Any) -> Any:
-    """Ask a model in one of the four ways; of a stream, its chunks are returned."""
+def call_model(model: Any, call: str, prompt: Any = "hi", **kwargs: Any) -> Any:
+    """Call a model by one of `CALLS`; of a stream, return the chunks."""
 
     async def collect() -> list[Any]:
         return [chunk async for chunk in model.astream(prompt, **kwargs)]

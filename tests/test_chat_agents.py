@@ -1,4 +1,4 @@
-"""`ChatDatabricks` over agents: MLflow's ResponsesAgent and ChatAgent, whole and streamed."""
+"""`ChatDatabricks` over agents: MLflow's ResponsesAgent and ChatAgent, complete and streamed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def added(chunks: list[Any]) -> AIMessageChunk:
 
 
 @pytest.mark.parametrize("arguments", MODELS, ids=str)
-def test_an_agent_is_asked(agents: LocalWorkspace, arguments: dict[str, Any]) -> None:
+def test_an_agent_answers(agents: LocalWorkspace, arguments: dict[str, Any]) -> None:
     answer = ChatDatabricks(**arguments).invoke("hi")
     assert answer.text == "one two three"
     assert answer.response_metadata["model_provider"] == "databricks"
@@ -60,27 +60,25 @@ def test_custom_inputs_reach_the_agent(agents: LocalWorkspace, arguments: dict[s
 
 
 @pytest.mark.parametrize("arguments", MODELS, ids=str)
-def test_an_agents_stream_that_is_cut_raises(
-    agents: LocalWorkspace, arguments: dict[str, Any]
-) -> None:
+def test_a_cut_stream_of_an_agent_raises(agents: LocalWorkspace, arguments: dict[str, Any]) -> None:
     agents.cut_stream(arguments["model"], after=3, times=9)
     with pytest.raises(errors.StreamInterruptedError):
         list(ChatDatabricks(**arguments, max_retries=0).stream("hi"))
 
 
-def test_the_responses_api_has_its_own_name_for_the_most_tokens(agents: LocalWorkspace) -> None:
+def test_max_tokens_is_renamed_for_the_responses_api(agents: LocalWorkspace) -> None:
     ChatDatabricks(model="responses", use_responses_api=True, max_tokens=5).invoke("hi")
     body = agents.requests[-1].body
     assert body["max_output_tokens"] == 5
     assert "messages" not in body
 
 
-def test_the_responses_api_behind_a_gateway_is_called_there(agents: LocalWorkspace) -> None:
+def test_the_responses_api_behind_a_gateway_is_supported(agents: LocalWorkspace) -> None:
     chat = ChatDatabricks(model="responses", use_responses_api=True, base_url="/serving-endpoints")
     assert chat.invoke("hi").text == "one two three"
     assert agents.requests[-1].path == "/serving-endpoints/responses"
 
 
-def test_a_task_that_no_chat_endpoint_has_is_refused() -> None:
+def test_a_task_that_is_not_a_chat_task_is_rejected() -> None:
     with pytest.raises(errors.ConfigurationError, match="agent/v2/chat"):
         ChatDatabricks(model="m", task="llm/v1/embeddings")

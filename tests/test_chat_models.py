@@ -1,12 +1,15 @@
-"""`ChatDatabricks`: invoke, stream, and what happens when the other side fails."""
+"""`ChatDatabricks`: invoke, stream, and errors of the endpoint."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from langchain_dbx_eval import ChatDatabricks, errors
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.loopback import Answer, LoopbackServer, Pieces, Received, call_model, chat_chunk, events
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def test_messages_keep_their_roles(my_chat: LocalWorkspace) -> None:
     assert roles == ["system", "user", "assistant", "user"]
 
 
-def test_an_answer_tells_usage_model_and_end(my_chat: LocalWorkspace) -> None:
+def test_an_answer_has_usage_model_name_and_finish_reason(my_chat: LocalWorkspace) -> None:
     answer = ChatDatabricks(model="my-chat").invoke("hi")
     assert answer.usage_metadata["output_tokens"] == 4
     assert answer.response_metadata["model_name"] == "my-chat"
@@ -31,7 +34,7 @@ def test_an_answer_tells_usage_model_and_end(my_chat: LocalWorkspace) -> None:
 
 
 @pytest.mark.parametrize("external", [False, True])
-def test_usage_is_counted_once_however_the_stream_tells_it(
+def test_usage_is_counted_once_wherever_the_stream_reports_it(
     workspace: LocalWorkspace, external: bool
 ) -> None:
     workspace.add_endpoint(
@@ -49,7 +52,7 @@ def test_usage_is_counted_once_however_the_stream_tells_it(
     assert whole.response_metadata["model_name"] == "m"
 
 
-def test_a_stream_that_is_cut_raises_with_the_text_so_far(my_chat: LocalWorkspace) -> None:
+def test_a_cut_stream_raises_with_the_text_so_far(my_chat: LocalWorkspace) -> None:
     my_chat.cut_stream("my-chat", after=2)
     received = []
     with pytest.raises(errors.StreamInterruptedError) as raised:
@@ -58,7 +61,7 @@ def test_a_stream_that_is_cut_raises_with_the_text_so_far(my_chat: LocalWorkspac
     assert raised.value.partial_text == "".join(received)
 
 
-def test_a_stream_is_opened_again_when_it_fails_before_its_first_chunk(
+def test_a_stream_that_fails_before_its_first_chunk_is_retried(
     my_chat: LocalWorkspace,
 ) -> None:
     my_chat.fail("my-chat", status=503, times=1)
@@ -66,7 +69,7 @@ def test_a_stream_is_opened_again_when_it_fails_before_its_first_chunk(
     assert text == "one two three four"
 
 
-def test_a_tool_call_is_read(workspace: LocalWorkspace) -> None:
+def test_tool_calls_are_decoded(workspace: LocalWorkspace) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     bad = {"id": "c2", "type": "function", "function": {"name": "add", "arguments": "{oops"}}
     message = {"role": "assistant", "content": None, "tool_calls": [call, bad]}
@@ -76,7 +79,7 @@ def test_a_tool_call_is_read(workspace: LocalWorkspace) -> None:
     assert answer.invalid_tool_calls[0]["args"] == "{oops"
 
 
-def test_hooks_change_both_ways(my_chat: LocalWorkspace) -> None:
+def test_hooks_change_request_and_response(my_chat: LocalWorkspace) -> None:
     chat = ChatDatabricks(
         model="my-chat",
         transform_input_fn=lambda **request: {**request, "max_tokens": 3},
@@ -87,7 +90,7 @@ def test_hooks_change_both_ways(my_chat: LocalWorkspace) -> None:
     assert "".join(c.text for c in chat.stream("hi")) == "ONE TWO THREE FOUR"
 
 
-def test_a_role_that_the_wire_does_not_have_is_refused(my_chat: LocalWorkspace) -> None:
+def test_a_message_type_without_a_role_is_rejected(my_chat: LocalWorkspace) -> None:
     from langchain_core.messages import RemoveMessage
 
     with pytest.raises(errors.InvalidRequestError, match="RemoveMessage"):
@@ -97,9 +100,44 @@ def test_a_role_that_the_wire_does_not_have_is_refused(my_chat: LocalWorkspace) 
 @pytest.mark.parametrize(
     "answer", [{"choices": []}, {"choices": [{}]}, {"choices": "none"}, {"choices": [None]}]
 )
-def test_an_answer_of_another_shape_is_one_typed_error(
+def test_a_response_of_another_shape_raises_a_typed_error(
     workspace: LocalWorkspace, answer: dict
 ) -> None:
     workspace.add_endpoint("m", lambda messages: answer, kind="chat")
     with pytest.raises(errors.InvalidResponseError, match="'m'"):
         ChatDatabricks(model="m").invoke("hi")
+
+
+OVERFLOW = {"error_code": "BAD_REQUEST", "message": "prompt is too long: 9000 > 8000 tokens"}
+
+
+@pytest.mark.parametrize("call", ["stream", "astream"])
+def test_a_stream_that_fails_without_the_usage_option_too_keeps_the_option(call: str) -> None:
+    def reject_long_prompts(received: Received) -> Any:
+        if len(received.body["messages"][0]["content"]) > 100:
+            return Answer(OVERFLOW, 400)
+        return Pieces(events(chat_chunk("ok"), chat_chunk(end="stop")))
+
+    with LoopbackServer(reject_long_prompts) as server:
+        chat = ChatDatabricks(model="m", max_retries=0, **server.login)
+        with pytest.raises(errors.ContextOverflowError):
+            call_model(chat, call, "a long prompt" * 100)
+        call_model(chat, call, "a short one")
+        assert ["stream_options" in body for body in server.bodies] == [True, False, True]
+
+
+def test_profile_is_the_login_profile() -> None:
+    assert ChatDatabricks(model="m", profile="staging").profile_name == "staging"
+    assert ChatDatabricks(model="m", profile="staging").profile is None
+
+
+def test_a_model_profile_is_rejected_as_profile_with_the_right_argument() -> None:
+    with pytest.raises(errors.ConfigurationError, match="model_profile="):
+        ChatDatabricks(model="m", profile={"max_input_tokens": 8000})
+
+
+def test_langchain_reads_the_model_profile_of_a_model_and_of_its_copies() -> None:
+    chat = ChatDatabricks(model="m", model_profile={"max_input_tokens": 8000})
+    assert chat.profile == {"max_input_tokens": 8000}
+    fields = {name: getattr(chat, name) for name in type(chat).model_fields}
+    assert ChatDatabricks(**fields).profile == {"max_input_tokens": 8000}

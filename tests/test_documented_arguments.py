@@ -1,4 +1,4 @@
-"""The pages of the three clients list every argument there is, with its default."""
+"""The pages of the three clients list every argument with its default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls that the Databricks documentation of LangChain shows run as they stand."""
+"""The calls that the Databricks documentation of LangChain shows run unchanged."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings
 from langchain_dbx_eval.driver import DriverServer
 from langchain_dbx_eval.testing import LocalWorkspace
 
-# The documentation names the port: what uses it runs in one worker, one after the other.
+# The documentation uses this port: the tests run in one worker, one after the other.
 pytestmark = [pytest.mark.xdist_group("port 7777"), pytest.mark.usefixtures("documented_port")]
 
 
-def well(prompt: str, stop: list[str] | None = None, temperature: float = 1.0) -> str:
+def answer(prompt: str, stop: list[str] | None = None, temperature: float = 1.0) -> str:
     return f"Good. And you? {temperature}"
 
 
 @pytest.fixture
 def dolly(workspace: LocalWorkspace) -> LocalWorkspace:
-    workspace.add_endpoint("dolly", well, kind="custom")
+    workspace.add_endpoint("dolly", answer, kind="custom")
     return workspace
 
 
@@ -54,7 +54,7 @@ def test_an_input_hook_changes_the_prompt(workspace: LocalWorkspace) -> None:
 def test_a_driver_proxy_app_is_called_through_a_cluster(
     workspace: LocalWorkspace, recwarn: pytest.WarningsRecorder
 ) -> None:
-    with DriverServer(well, host="127.0.0.1", port=7777, api_key="app-key"):
+    with DriverServer(answer, host="127.0.0.1", port=7777, api_key="app-key"):
         llm = Databricks(
             cluster_id="0000-000000-xxxxxxxx", cluster_driver_port="7777", driver_api_key="app-key"
         )
@@ -64,9 +64,9 @@ def test_a_driver_proxy_app_is_called_through_a_cluster(
     assert not recwarn.list
 
 
-def test_the_port_alone_is_enough_on_the_cluster_itself(workspace: LocalWorkspace) -> None:
-    # In one notebook, the server makes a key and the client finds it, as the documented code asks.
-    with DriverServer(well, host="127.0.0.1", port=7777):
+def test_the_port_is_sufficient_on_the_cluster_itself(workspace: LocalWorkspace) -> None:
+    # In one notebook, the server creates a key and the client reads it from the environment.
+    with DriverServer(answer, host="127.0.0.1", port=7777):
         assert Databricks(cluster_id="0000-000000-xxxxxxxx", cluster_driver_port="7777")(
             "How are you?"
         )

@@ -1,4 +1,4 @@
-"""`DatabricksEmbeddings`: chunks, order, and answers that are not what was asked for."""
+"""`DatabricksEmbeddings`: chunks, order, and unexpected responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_many_texts_are_sent_in_chunks_and_come_back_in_order(workspace: LocalWo
     assert sorted(len(r.body["input"]) for r in workspace.requests) == [1, 3, 3]
 
 
-def test_no_text_is_no_request(workspace: LocalWorkspace) -> None:
+def test_no_texts_need_no_request(workspace: LocalWorkspace) -> None:
     assert DatabricksEmbeddings(endpoint="e").embed_documents([]) == []
     assert not workspace.requests
 
@@ -36,7 +36,7 @@ def test_queries_and_documents_have_parameters_of_their_own(workspace: LocalWork
     assert [r.body["instruction"] for r in workspace.requests] == ["q", "d"]
 
 
-def test_an_output_hook_reads_a_model_of_another_shape(workspace: LocalWorkspace) -> None:
+def test_hooks_adapt_a_model_of_another_format(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("e", lambda prompt: [1.0, 2.0], kind="custom")
     embeddings = DatabricksEmbeddings(
         endpoint="e",
@@ -55,7 +55,7 @@ def embeddings_answered(data: object) -> DatabricksEmbeddings:
 
 
 @responses.activate
-def test_vectors_are_put_in_order_by_their_index() -> None:
+def test_vectors_are_ordered_by_their_index() -> None:
     data = [{"index": 1, "embedding": [1.0]}, {"index": 0, "embedding": [0.0]}]
     assert embeddings_answered(data).embed_documents(["a", "b"]) == [[0.0], [1.0]]
 
@@ -73,6 +73,6 @@ def test_vectors_are_put_in_order_by_their_index() -> None:
     ],
 )
 @responses.activate
-def test_vectors_that_do_not_fit_the_texts_are_refused(data: object) -> None:
+def test_vectors_that_do_not_match_the_texts_are_rejected(data: object) -> None:
     with pytest.raises(errors.InvalidResponseError, match="endpoint 'e'"):
         embeddings_answered(data).embed_documents(["a", "b"])

@@ -1,4 +1,4 @@
-"""`Databricks` streams: completions, chat, and driver apps that stream in their own way."""
+"""`Databricks` streams: completions, chat, and driver apps with stream formats of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from langchain_dbx_eval.testing import LocalWorkspace
 
 @contextmanager
 def app_that_answers(*pieces: str, kind: str = "text/event-stream") -> Iterator[int]:
-    """An app on a driver node, that answers with these pieces when it is asked to stream."""
+    """Run an app on a driver node that answers a streaming request with these pieces."""
     app = Flask("app")
 
     @app.post("/")
@@ -54,7 +54,7 @@ class Tokens(BaseCallbackHandler):
 
 
 def streamed(llm: Databricks, callbacks: list[BaseCallbackHandler] | None = None) -> list[str]:
-    """What `stream` gives, after `astream` has been seen to give the same."""
+    """Return what `stream` yields, after a check that `astream` yields the same."""
 
     async def collect() -> list[str]:
         return [chunk async for chunk in llm.astream("hi")]
@@ -65,7 +65,9 @@ def streamed(llm: Databricks, callbacks: list[BaseCallbackHandler] | None = None
 
 
 @pytest.mark.parametrize("kind", ["completions", "chat"])
-def test_an_endpoint_streams_and_tells_each_token(workspace: LocalWorkspace, kind: str) -> None:
+def test_an_endpoint_streams_and_callbacks_receive_each_token(
+    workspace: LocalWorkspace, kind: str
+) -> None:
     workspace.add_endpoint("m", lambda prompt: "one two three", kind=kind)
     tokens = Tokens()
     chunks = streamed(Databricks(endpoint_name="m"), [tokens])
@@ -94,7 +96,7 @@ def test_a_custom_model_answers_in_one_chunk(workspace: LocalWorkspace) -> None:
     ],
     ids=["text", "strings", "objects", "openai"],
 )
-def test_an_app_streams_in_its_own_way(events: list[str]) -> None:
+def test_an_app_may_stream_in_a_format_of_its_own(events: list[str]) -> None:
     with app_that_answers(*events) as port:
         llm = llm_of(port)
         assert streamed(llm) == ["one", " two"]
@@ -106,13 +108,13 @@ def test_an_app_that_does_not_stream_answers_in_one_chunk() -> None:
         assert streamed(llm_of(port)) == ["whole"]
 
 
-def test_an_output_hook_reads_the_whole_answer() -> None:
+def test_an_output_hook_receives_the_whole_answer() -> None:
     with app_that_answers("data: no\n\n") as port:
         llm = llm_of(port).model_copy(update={"transform_output_fn": str.upper})
         assert streamed(llm) == ["WHOLE"]
 
 
-def test_a_stream_without_its_end_raises_with_the_text_so_far() -> None:
+def test_a_stream_without_a_finish_reason_raises_with_the_text_so_far() -> None:
     with (
         app_that_answers("data: one\n\n", "data:  two\n\n") as port,
         pytest.raises(errors.StreamInterruptedError, match="before the model") as raised,
@@ -131,7 +133,7 @@ def test_an_error_event_raises_with_the_text_so_far() -> None:
     assert raised.value.partial_text == "one"
 
 
-def test_what_is_neither_events_nor_json_is_shown() -> None:
+def test_a_body_that_is_neither_events_nor_json_is_shown() -> None:
     with (
         app_that_answers("<html>Welcome</html>", kind="text/html") as port,
         pytest.raises(errors.InvalidResponseError, match="Welcome"),
@@ -139,8 +141,8 @@ def test_what_is_neither_events_nor_json_is_shown() -> None:
         list(llm_of(port).stream("hi"))
 
 
-class Speaker:
-    """An engine that says its words one by one."""
+class WordEngine:
+    """An engine that streams two words."""
 
     parameters: frozenset[str] = frozenset()
 
@@ -154,7 +156,7 @@ class Speaker:
 
 @pytest.mark.parametrize("path", ["", "v1/completions"])
 def test_the_driver_server_streams_through_the_proxy(workspace: LocalWorkspace, path: str) -> None:
-    with DriverServer(Speaker(), host="127.0.0.1", port=0, api_key="k") as server:
+    with DriverServer(WordEngine(), host="127.0.0.1", port=0, api_key="k") as server:
         with pytest.warns(UserWarning, match="3000-8000"):
             llm = Databricks(cluster_driver_port=server.port, driver_api_key="k", path=path)
         assert [chunk for chunk in streamed(llm) if chunk] == ["one", " two"]

@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs, and who may import whom."""
+"""The package as a whole: the cost of its import, its public names, and its import contracts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLIENTS = "from langchain_dbx_eval import Databricks, ChatDatabricks, Databricks
         "import langchain_dbx_eval.cli",
     ],
 )
-def test_importing_it_loads_nothing_heavy(statement: str) -> None:
+def test_an_import_loads_no_heavy_dependency(statement: str) -> None:
     program = f"import sys; {statement}; print([m for m in {HEAVY!r} if m in sys.modules])"
     printed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -43,12 +43,12 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(langchain_dbx_eval, name) is not None
 
 
-def test_a_name_that_it_does_not_have_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = langchain_dbx_eval.no_such_name
 
 
-def test_an_import_only_goes_down_the_floors() -> None:
+def test_the_import_contracts_hold() -> None:
     # In a process of its own: import-linter configures logging, which disables other loggers.
     program = "from importlinter.cli import lint_imports; exit(lint_imports(cache_dir=None))"
     done = subprocess.run(
@@ -61,6 +61,6 @@ def test_an_import_only_goes_down_the_floors() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_missing_extra_is_one_error_that_names_the_command() -> None:
+def test_the_error_for_a_missing_extra_has_the_command() -> None:
     with pytest.raises(MissingDependencyError, match=r"pip install 'langchain-dbx-eval\[delta\]'"):
         require("no_such_module_anywhere", extra="delta")

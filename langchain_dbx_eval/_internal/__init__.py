@@ -1,1 +1,13 @@
-"""Helpers that several packages share: event loop, limiter, paths, JSON text, extras, runtime."""
+"""What several packages share.
+
+Modules:
+    event_loop: one event loop for the life of the process, in a thread of its own.
+    retry: the one retry policy.
+    deadline: a deadline for several calls together.
+    limiter: an adaptive limit of concurrent calls.
+    import_string: ``"package.module:name"``.
+    json_text: a fast JSON parser.
+    extras: optional dependencies.
+    paths: the folders of this package's files.
+    runtime: the cluster and machine that this process runs on.
+"""

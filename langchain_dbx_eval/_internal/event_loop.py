@@ -1,6 +1,6 @@
 """One event loop for the life of the process, in a thread of its own.
 
-Async clients keep connections to the loop that they were first used in, and fail in another one
+Async clients bind their connections to the loop of their first call, and fail in another one
 (langchain-ai/langchain#35783); and a notebook's own loop is busy running the cell.
 """
 
@@ -20,27 +20,31 @@ from typing import Any, TypeVar
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["is_own_thread", "refuse_to_wait", "run", "start"]
+__all__ = ["ensure_off_loop", "is_own_thread", "run", "start"]
 
 _Result = TypeVar("_Result")
-_MOST_THREADS = 512
-_END_TIMEOUT_S = 5.0
+_MAX_THREADS = 512
+_CLOSE_TIMEOUT_S = 5.0
 _LOOP_THREAD = "dbx-eval-loop"
 _WORKER_THREAD = "dbx-eval-worker"
-_beginning = threading.Lock()
+_start_lock = threading.Lock()
 
 
 def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine on the loop, and wait for its result.
+    """Run a coroutine on the loop and wait for its result.
 
-    The coroutine sees the caller's context variables. Ctrl-C, and whatever else ends the wait,
-    cancels it.
+    The coroutine runs with a copy of the caller's context variables. Ctrl-C, or any other exception
+    that ends the wait, cancels it.
+
+    Returns:
+        The coroutine's result.
 
     Raises:
-        ConfigurationError: The caller runs on the loop itself, which would wait for itself.
+        ConfigurationError: The caller runs on the loop, where waiting would deadlock.
+        BaseException: What the coroutine raised.
     """
     try:
-        refuse_to_wait()
+        ensure_off_loop()
     except ConfigurationError:
         coroutine.close()
         raise
@@ -53,16 +57,16 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 def start(coroutine: Coroutine[Any, Any, _Result]) -> Future[_Result]:
-    """Run a coroutine on the loop in the background, with none of the caller's context variables.
+    """Run a coroutine on the loop in the background, without the caller's context variables.
 
-    LangChain keeps a chain's callbacks in one: with it, a judge that is asked in the background of
-    a chain would be taken for a step of that chain.
+    LangChain stores a chain's callbacks in a context variable: with it, a judge that runs in the
+    background of a chain would be recorded as a step of that chain.
     """
     return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, _loop())
 
 
-def refuse_to_wait() -> None:
-    """See to it that nobody on the loop waits for the loop: both would stand still for ever.
+def ensure_off_loop() -> None:
+    """Check that the caller does not run on the loop: waiting for the loop there would deadlock.
 
     Raises:
         ConfigurationError: The caller runs on the loop.
@@ -76,49 +80,49 @@ def refuse_to_wait() -> None:
 
 
 def is_own_thread() -> bool:
-    """Whether this is the loop's thread or a worker's: one that must not wait for the loop."""
+    """Whether this thread is the loop's or one of its workers, which must not wait for the loop."""
     return threading.current_thread().name.startswith((_LOOP_THREAD, _WORKER_THREAD))
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    # `cache` alone would let two threads that come first make two.
-    with _beginning:
-        return _begun()
+    # Without the lock, `cache` would let two threads start one loop each.
+    with _start_lock:
+        return _started_loop()
 
 
 @cache
-def _begun() -> asyncio.AbstractEventLoop:
+def _started_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    # A synchronous chain runs in this pool; the rows in flight bound it, not the CPU count.
-    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, _WORKER_THREAD))
-    threading.Thread(target=_run, args=(loop,), name=_LOOP_THREAD, daemon=True).start()
-    atexit.register(_end, loop)
+    # Synchronous chains run in this pool. The rows in flight limit them, not the CPU count.
+    loop.set_default_executor(ThreadPoolExecutor(_MAX_THREADS, _WORKER_THREAD))
+    threading.Thread(target=_run_forever, args=(loop,), name=_LOOP_THREAD, daemon=True).start()
+    atexit.register(_close, loop)
     return loop
 
 
-def _forget() -> None:
-    # A forked child has the loop's object and not its thread: who waits for it waits for ever.
-    _begun.cache_clear()
-    atexit.unregister(_end)
+def _reset_after_fork() -> None:
+    # A forked child has the loop's object but not its thread: waiting for it would never end.
+    _started_loop.cache_clear()
+    atexit.unregister(_close)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
     while not loop.is_closed():
         try:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt):
-            # asyncio lets these two out of any task, such as a chain that calls `sys.exit()`, and
-            # stops for them. The task has them too, so that who waits for it is told.
+            # asyncio raises these two out of any task, such as a chain that calls `sys.exit()`,
+            # and stops. The task stores them too, so they reach the thread that waits for it.
             continue
         return
 
 
-def _end(loop: asyncio.AbstractEventLoop) -> None:
-    # As `asyncio.run` does for its own: HTTP sessions close with the loop, and complain otherwise.
-    ended = asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop)
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    # As `asyncio.run` does: HTTP sessions are closed with the loop, and warn otherwise.
+    closed = asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop)
     with contextlib.suppress(TimeoutError, FutureTimeoutError):
-        ended.result(timeout=_END_TIMEOUT_S)
+        closed.result(timeout=_CLOSE_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""The optional parts of the package: what to install when one is missing."""
+"""Optional dependencies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["require"]
 
 
 def require(module: str, *, extra: str) -> ModuleType:
-    """Import an optional dependency, or say which extra brings it.
+    """Import an optional dependency.
 
     Args:
         module: The module to import, such as ``"deltalake"``.
@@ -21,7 +21,7 @@ def require(module: str, *, extra: str) -> ModuleType:
         The imported module.
 
     Raises:
-        MissingDependencyError: The module is not installed; the message is the command to run.
+        MissingDependencyError: The module is not installed; the message has the command to run.
     """
     try:
         return importlib.import_module(module)

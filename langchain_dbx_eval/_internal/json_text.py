@@ -1,4 +1,4 @@
-"""Reading JSON, fast where it is ordinary and complete where it is not."""
+"""A fast JSON parser that accepts everything that Python's accepts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ __all__ = ["loads"]
 
 
 def loads(text: bytes | str) -> Any:
-    """Decode JSON.
+    """Parse JSON.
 
     Args:
-        text: The JSON, in UTF-8.
+        text: The JSON; bytes are UTF-8.
+
+    Returns:
+        The decoded value.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not JSON.
         RecursionError: It is nested too deeply.
     """
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        # orjson refuses what Python's own reads: NaN, Infinity, integers beyond 64 bits. Models
-        # write all of them.
+        # orjson rejects NaN, Infinity and integers beyond 64 bits, which Python's parser accepts.
+        # Models write all of them.
         return json.loads(text)

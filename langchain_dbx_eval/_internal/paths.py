@@ -1,4 +1,4 @@
-"""Where this package keeps its files: ``DBX_EVAL_HOME``, by default the user's data folder."""
+"""The folders of this package's files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ __all__ = ["catalog_root", "home", "journals_root"]
 
 
 def home(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder that holds everything: ``DBX_EVAL_HOME``, else the platform's user data folder."""
-    if chosen := environment.get("DBX_EVAL_HOME"):
-        return Path(chosen).expanduser()
+    """Return ``DBX_EVAL_HOME``; default: a folder in the platform's user data folder.
+
+    Raises:
+        MissingDependencyError: The default needs platformdirs, which is not installed.
+    """
+    if path := environment.get("DBX_EVAL_HOME"):
+        return Path(path).expanduser()
     require("platformdirs", extra="delta")
     from platformdirs import user_data_path
 
@@ -22,12 +26,12 @@ def home(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def catalog_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """The local catalog's folder: ``DBX_EVAL_CATALOG``, else ``catalog`` in `home`."""
-    if chosen := environment.get("DBX_EVAL_CATALOG"):
-        return Path(chosen).expanduser()
+    """Return the folder of the local catalog: ``DBX_EVAL_CATALOG``, else ``catalog`` in `home`."""
+    if path := environment.get("DBX_EVAL_CATALOG"):
+        return Path(path).expanduser()
     return home(environment) / "catalog"
 
 
 def journals_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder of the evaluations' journals: ``journals`` in `home`."""
+    """Return the folder of the evaluations' journals: ``journals`` in `home`."""
     return home(environment) / "journals"

@@ -1,4 +1,4 @@
-"""Where this process runs: on which cluster, and what is the same machine."""
+"""The cluster and machine that this process runs on."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["current_cluster_id", "is_loopback"]
 
 
 def current_cluster_id(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The id of the cluster that this notebook or job runs on, or None elsewhere.
+    """Return the id of the cluster that this notebook or job runs on; None elsewhere.
 
-    ``DATABRICKS_CLUSTER_ID`` is databricks-sdk's own setting for it; on a cluster, the notebook's
-    context knows it.
+    It is ``DATABRICKS_CLUSTER_ID``, which is databricks-sdk's setting too, or an attribute of the
+    notebook's context.
     """
     if cluster_id := environment.get("DATABRICKS_CLUSTER_ID"):
         return cluster_id
-    # Only Databricks' runtime has this module, and a notebook has always loaded it already.
+    # Only Databricks' runtime has this module, and each notebook has loaded it.
     context = sys.modules.get("dbruntime.databricks_repl_context")
     if context is None:
         return None
@@ -27,7 +27,7 @@ def current_cluster_id(environment: Mapping[str, str] = os.environ) -> str | Non
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without a port, is always this very machine."""
+    """Whether a host name or address, without a port, always refers to this machine."""
     if host == "localhost":
         return True
     try:

@@ -1,9 +1,13 @@
-"""Talks to a workspace: who am I, where do I send it, how.
+"""HTTP access to serving endpoints and driver-proxy apps.
 
-- `workspace`: one identity (host and credentials) for everything that is sent.
-- `targets`: what is called, and at which URL: a serving endpoint, a gateway, a driver-proxy app.
-- `request`: one request as a value, and what its answer means; no sockets.
-- `retry`: one policy for what is tried again, and when.
-- `failures`: an HTTP answer that is not a success, as one of our typed errors.
-- `sync_transport`, `async_transport`: send a `Request`; they differ in nothing but who waits.
+Modules:
+    connection: `DatabricksConnection`, the base class of the three LangChain components.
+    credentials: a workspace host, and the headers that authenticate requests to it.
+    targets: what is called, and its URL: a serving endpoint, a gateway or a driver app.
+    hooks: `transform_input_fn` and `transform_output_fn`.
+    flow: calls as generators, and the drivers that run them synchronously or with asyncio.
+    request: one request as a value, its attempts, and the errors of a failed connection.
+    error_responses: the typed error of an unsuccessful response.
+    sync_transport: one request over requests.
+    async_transport: one request over aiohttp.
 """

@@ -1,129 +1,79 @@
-"""Sends a `Request` on aiohttp, and lets others run meanwhile.
+"""Requests over aiohttp.
 
-Sessions belong to an event loop, and end with it: one that outlived its loop would fail in the next
-(langchain-ai/langchain#35783), and complain when collected.
+A session belongs to an event loop and is closed with it: a session that outlives its loop fails in
+the next one (langchain-ai/langchain#35783) and warns when it is collected.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from yarl import URL
 
-from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval.client.request import (
-    CONNECT_TIMEOUT_S,
     POOL_SIZE,
+    Attempt,
     Request,
-    checked,
-    connection_error,
+    Response,
+    connection_errors,
     environment_of,
-    read_json,
-    socket_timeout,
-    timeout_error,
 )
-from langchain_dbx_eval.errors import DatabricksError
 
-__all__ = ["post", "stream"]
+__all__ = ["AsyncStream", "send"]
 
-_CHUNK_BYTES = 65536
 # Before Python 3.11, asyncio had a TimeoutError of its own.
 _TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
 _FAILURES = (aiohttp.ClientError, OSError)
 
 
-async def post(request: Request) -> Any:
-    """Send a request, and read the JSON that answers it; the twin of `sync_transport.post`."""
-    deadline = Deadline(request.timeout)
-
-    async def attempt() -> Any:
-        async with await _open(request, deadline, socket_timeout(deadline)) as answer:
-            return read_json(await _read(answer, request, deadline), request)
-
-    return await request.policy.run_async(attempt)
-
-
-async def stream(request: Request) -> AsyncIterator[bytes]:
-    """Send a request, and hand on its answer's bytes; the twin of `sync_transport.stream`."""
-    deadline = Deadline(request.timeout)
-    opened = await request.policy.run_async(lambda: _open(request, deadline, request.read_timeout))
-    async with opened as answer:
-        try:
-            async for chunk in answer.content.iter_any():
-                yield chunk
-        except _TIMEOUTS as error:
-            raise timeout_error(request) from error
-        except _FAILURES as error:
-            raise connection_error(error, request) from error
-
-
-async def _open(
-    request: Request, deadline: Deadline, read_timeout: float
-) -> aiohttp.ClientResponse:
-    """Send a request once, or twice where its login has run out; return an answer to be read."""
-    try:
-        return await _send(request, deadline, read_timeout)
-    except DatabricksError as error:
-        if not await asyncio.to_thread(request.may_log_in_again, error):
-            raise
-    return await _send(request, deadline, read_timeout)
-
-
-async def _send(
-    request: Request, deadline: Deadline, read_timeout: float
-) -> aiohttp.ClientResponse:
-    headers = request.headers_with(await _login_headers(request))
-    left = socket_timeout(deadline)
-    timeout = aiohttp.ClientTimeout(
-        sock_connect=min(CONNECT_TIMEOUT_S, left), sock_read=min(read_timeout, left)
-    )
-    try:
-        answer = await (await _session()).request(
+async def send(attempt: Attempt) -> Response:
+    """Send a request once; see `sync_transport.send`."""
+    request = attempt.request
+    environment = environment_of(request.host)
+    body = request.body
+    with connection_errors(request, _TIMEOUTS, _FAILURES):
+        raw = await (await _session()).request(
             request.method,
-            # Parts are quoted already; aiohttp would quote them its own way.
+            # The parts of the URL are quoted already; aiohttp would quote them again.
             URL(request.url, encoded=True),
-            data=request.body,
-            headers=headers,
-            timeout=timeout,
+            data=body,
+            headers=attempt.headers,
+            timeout=aiohttp.ClientTimeout(
+                sock_connect=attempt.connect_timeout, sock_read=attempt.read_timeout
+            ),
             allow_redirects=False,
-            proxy=environment_of(request.host).proxies.get(urlsplit(request.host).scheme),
-            ssl=_tls(environment_of(request.host).ca_bundle),
+            proxy=environment.proxies.get(urlsplit(request.host).scheme),
+            ssl=_tls_context(environment.ca_bundle),
         )
-    except _TIMEOUTS as error:
-        raise timeout_error(request) from error
-    except _FAILURES as error:
-        raise connection_error(error, request) from error
-    if not 200 <= answer.status < 300:
-        async with answer:
-            body = await _read(answer, request, deadline)
-        checked(answer.status, body, answer.headers, request)
-    return answer
+        if request.streams and raw.status < 300:
+            return Response(raw.status, raw.headers, stream=AsyncStream(raw, request))
+        async with raw:
+            content = await asyncio.wait_for(raw.read(), max(attempt.deadline.remaining, 0.001))
+    return Response(raw.status, raw.headers, content)
 
 
-async def _read(answer: aiohttp.ClientResponse, request: Request, deadline: Deadline) -> bytes:
-    try:
-        return await asyncio.wait_for(answer.read(), socket_timeout(deadline))
-    except _TIMEOUTS as error:
-        raise timeout_error(request) from error
-    except _FAILURES as error:
-        raise connection_error(error, request) from error
+class AsyncStream:
+    """The open body of a response; see `sync_transport.SyncStream`."""
 
+    def __init__(self, raw: aiohttp.ClientResponse, request: Request) -> None:
+        self._raw = raw
+        self._request = request
 
-async def _login_headers(request: Request) -> dict[str, str]:
-    if request.login is None:
-        return {}
-    if request.login.is_static:
-        return request.login.headers()
-    # It may ask an identity provider, or run the Azure or Databricks command line.
-    return await asyncio.to_thread(request.login.headers)
+    async def read(self) -> bytes:
+        """Return the bytes that have arrived; see `SyncStream.read`."""
+        with connection_errors(self._request, _TIMEOUTS, _FAILURES):
+            return await self._raw.content.readany()
+
+    def close(self) -> None:
+        """Close the body; see `SyncStream.close`."""
+        self._raw.close()
 
 
 _sessions: WeakKeyDictionary[
@@ -140,17 +90,15 @@ async def _session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0, limit_per_host=POOL_SIZE),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
-    # `asyncio.run` and every server end the async generators of a loop before they close it: the
-    # one moment at which the session's connections can still be closed in order.
-    keeper = _close_at_the_end_of_the_loop(session)
-    await anext(keeper)
-    _sessions[loop] = (session, keeper)
+    # `asyncio.run` and servers close a loop's async generators before they close the loop: the
+    # last moment at which the session's connections can be closed cleanly.
+    closer = _close_with_loop(session)
+    await anext(closer)
+    _sessions[loop] = (session, closer)
     return session
 
 
-async def _close_at_the_end_of_the_loop(
-    session: aiohttp.ClientSession,
-) -> AsyncGenerator[None, None]:
+async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
@@ -158,7 +106,7 @@ async def _close_at_the_end_of_the_loop(
 
 
 @lru_cache(maxsize=16)
-def _tls(ca_bundle: str) -> ssl.SSLContext:
+def _tls_context(ca_bundle: str) -> ssl.SSLContext:
     path = Path(ca_bundle)
     if path.is_dir():
         return ssl.create_default_context(capath=ca_bundle)

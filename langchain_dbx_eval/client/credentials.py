@@ -1,8 +1,8 @@
-"""Who am I: one workspace identity for everything that is sent.
+"""A workspace host, and the headers that authenticate requests to it.
 
-A personal access token is used as it is. Every other way to log in (OAuth, Azure, profiles,
-notebooks) is databricks-sdk's: its `Config` is asked for the headers of each request, so a token
-that expires is refreshed by the library that knows how.
+A personal access token is sent as it is. Every other authentication (OAuth, Azure, profiles,
+notebooks) is databricks-sdk's: its `Config` provides the headers of each request, and refreshes
+expired tokens.
 """
 
 from __future__ import annotations
@@ -24,40 +24,50 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Credentials",
-    "DataPlaneLogin",
-    "SdkWorkspace",
-    "connect",
+    "DataPlaneCredentials",
+    "SdkCredentials",
+    "TokenCredentials",
     "header_value",
     "normalize_host",
-    "profile_of",
+    "profile_from_uri",
+    "resolve_credentials",
 ]
 
 
 class Credentials(Protocol):
-    """A host, and the headers that log in there."""
+    """A host, and the headers that authenticate requests to it."""
 
     @property
     def host(self) -> str:
-        """The workspace's URL: scheme and host, without a trailing slash."""
+        """The URL of the workspace: scheme and host, without a trailing slash."""
         ...
 
     @property
     def is_static(self) -> bool:
-        """Whether `headers` answers at once, without asking anybody."""
+        """Whether `headers` returns at once, without a request or a subprocess."""
         ...
 
     def headers(self) -> dict[str, str]:
-        """Headers that authenticate one request, made anew for each."""
+        """Return the authentication headers of one request.
+
+        Raises:
+            AuthenticationError: No token could be obtained.
+        """
         ...
 
     def refresh(self) -> bool:
-        """Log in anew after a refusal; False where that would change nothing."""
+        """Log in again after a 401; return False if that would change nothing."""
         ...
 
 
 @dataclass(frozen=True)
-class TokenWorkspace:
-    """A workspace entered with a personal access token."""
+class TokenCredentials:
+    """A personal access token.
+
+    Attributes:
+        host: The URL of the workspace.
+        token: The token.
+    """
 
     host: str
     token: str = field(repr=False)
@@ -69,13 +79,17 @@ class TokenWorkspace:
         return {"Authorization": f"Bearer {self.token}"}
 
     def refresh(self) -> bool:
-        """See `Credentials`: a personal access token stays what it is."""
+        """See `Credentials`; a personal access token cannot be refreshed."""
         return False
 
 
 @dataclass(frozen=True)
-class SdkWorkspace(Credentials):
-    """A workspace entered by whatever login databricks-sdk was configured with."""
+class SdkCredentials(Credentials):
+    """Any authentication that databricks-sdk supports.
+
+    Attributes:
+        config: The SDK's configuration.
+    """
 
     config: Config = field(repr=False)
 
@@ -89,11 +103,11 @@ class SdkWorkspace(Credentials):
     @override
     def headers(self) -> dict[str, str]:
         try:
-            # All of them: an Azure service principal needs more than `Authorization`.
+            # All headers: an Azure service principal needs more than `Authorization`.
             return dict(self.config.authenticate())
         except Exception as error:
-            # A token that could not be refreshed: the SDK, its identity provider and the command
-            # lines that it runs each fail in their own way.
+            # The SDK, its identity providers and the command lines that it runs raise different
+            # exceptions when a token cannot be refreshed.
             raise _login_error(error) from error
 
     @override
@@ -104,16 +118,16 @@ class SdkWorkspace(Credentials):
         return True
 
 
-class DataPlaneLogin(Credentials):
-    """The login of a route-optimised endpoint, which takes a token for itself alone.
+class DataPlaneCredentials(Credentials):
+    """A token for one route-optimized endpoint.
 
     Protocol: the workspace exchanges the user's OAuth token for one that is limited to the
     endpoint (`databricks.sdk.data_plane`); personal access tokens cannot be exchanged.
 
     Args:
-        config: The workspace's login.
-        endpoint_url: The endpoint's own URL.
-        authorization_details: What the token is to be limited to, as the endpoint describes it.
+        config: The SDK's configuration of the workspace.
+        endpoint_url: The URL of the endpoint.
+        authorization_details: The scope of the token, from the endpoint's description.
     """
 
     is_static = False
@@ -121,7 +135,6 @@ class DataPlaneLogin(Credentials):
     def __init__(self, config: Config, endpoint_url: str, authorization_details: str) -> None:
         from databricks.sdk.data_plane import DataPlaneTokenSource
 
-        self._config = config
         self._details = authorization_details
         self._endpoint_url = endpoint_url
         self._tokens = DataPlaneTokenSource(config.host, config.oauth_token)
@@ -146,7 +159,7 @@ class DataPlaneLogin(Credentials):
         return False
 
 
-def connect(
+def resolve_credentials(
     *,
     host: str | None = None,
     api_token: str | None = None,
@@ -154,48 +167,48 @@ def connect(
     workspace_client: Any = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Credentials:
-    """Find the workspace to talk to.
+    """Find the credentials to use.
 
-    The first of these that is given decides: `workspace_client`, `host` with `api_token`,
-    `profile`, the environment, and last the SDK's default chain (its configuration file and the
-    notebook's own login included).
+    The first of these that is given is used: `workspace_client`, `host` with `api_token`,
+    `profile`, the environment, and last the SDK's default chain, which includes its configuration
+    file and the notebook's own authentication.
 
     Args:
         host: The workspace's host name or URL.
         api_token: A personal access token.
         profile: A profile of ``~/.databrickscfg``.
-        workspace_client: A `databricks.sdk.WorkspaceClient` whose login is used.
-        environment: Where ``DATABRICKS_HOST`` and ``DATABRICKS_TOKEN`` are looked up.
+        workspace_client: A `databricks.sdk.WorkspaceClient`.
+        environment: Contains ``DATABRICKS_HOST`` and ``DATABRICKS_TOKEN``.
 
     Returns:
-        The identity. No request has been made with it yet.
+        The credentials. No request has been made with them yet.
 
     Raises:
-        ConfigurationError: The host is not usable.
+        ConfigurationError: The host is invalid.
         AuthenticationError: No credentials were found.
     """
     if workspace_client is not None:
-        return SdkWorkspace(workspace_client.config)
+        return SdkCredentials(workspace_client.config)
     if profile is None:
         host = host or environment.get("DATABRICKS_HOST")
         api_token = api_token or _environment_token(environment)
         if host and api_token:
             token = header_value(api_token, "The token (api_token= or DATABRICKS_TOKEN)")
-            return TokenWorkspace(normalize_host(host), token)
-    return _sdk_workspace(host=host, token=api_token, profile=profile)
+            return TokenCredentials(normalize_host(host), token)
+    return _sdk_credentials(host=host, token=api_token, profile=profile)
 
 
 def normalize_host(raw: str) -> str:
-    """Bring a host to the form ``https://name[:port]``.
+    """Normalize a host to ``https://name[:port]``.
 
     Args:
         raw: A host name or URL; a path, query or trailing slash is dropped.
 
     Returns:
-        Scheme and host. ``http`` is kept for loopback addresses only, where no network sees it.
+        Scheme and host. ``http`` is kept for loopback addresses only, where no network carries it.
 
     Raises:
-        ConfigurationError: There is no host in it, or it hides credentials or another host.
+        ConfigurationError: The string contains no host, another scheme, or a user name.
     """
     text = raw.strip()
     try:
@@ -206,74 +219,75 @@ def normalize_host(raw: str) -> str:
         raise ConfigurationError(msg) from error
     if not name or parts.scheme not in {"http", "https"} or any(c.isspace() for c in name):
         msg = (
-            f"The workspace host {raw!r} is not usable. Give it as in your browser's address bar, "
+            f"The workspace host {raw!r} is invalid. Give it as in your browser's address bar, "
             "such as 'https://my-workspace.cloud.databricks.com'."
         )
         raise ConfigurationError(msg)
     if parts.username is not None or parts.password is not None:
         # The part after '@' is the real host: such a URL sends the token elsewhere.
-        msg = (
-            "The workspace host has a user name or password in it ('…@host'). Give the host alone."
-        )
+        msg = "The workspace host contains a user name or password ('…@host'). Give the host alone."
         raise ConfigurationError(msg)
     if parts.scheme == "http" and not is_loopback(name):
-        msg = f"The workspace host {raw!r} is http, which would show the token. Use https."
+        msg = f"The workspace host {raw!r} is http, which would expose the token. Use https."
         raise ConfigurationError(msg)
     address = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{address}" + (f":{port}" if port else "")
 
 
 def header_value(secret: str, name: str) -> str:
-    """A token or key as a header can carry it: without the line end that a file ends in.
+    """Return a token or key as a header value, without the line end of the file it came from.
+
+    Args:
+        secret: The token or key.
+        name: Its name, for messages.
 
     Raises:
-        ConfigurationError: There is something in it that no header can carry. An HTTP library
-            would show it in its own error.
+        ConfigurationError: It is empty, or contains characters that a header cannot contain: an
+            HTTP library would show it in its own error.
     """
     text = secret.strip()
     if not text or not text.isascii() or not text.isprintable():
-        msg = f"{name} is empty, or has characters in it that no token has. Copy it once more."
+        msg = f"{name} is empty or contains invalid characters. Copy it once more."
         raise ConfigurationError(msg)
     return text
 
 
-def profile_of(uri: str | None) -> str | None:
-    """The profile that a ``databricks://profile`` URI names, or None for plain ``databricks``.
+def profile_from_uri(uri: str | None) -> str | None:
+    """Return the profile of a ``databricks://<profile>`` URI; None for plain ``databricks``.
 
     Raises:
-        ConfigurationError: The URI is neither.
+        ConfigurationError: The URI has another form.
     """
     if uri is None or uri == "databricks":
         return None
     scheme, _, profile = uri.partition("://")
     if scheme != "databricks" or not profile:
-        msg = f"The URI {uri!r} is not usable. Give 'databricks' or 'databricks://<profile>'."
+        msg = f"The URI {uri!r} is invalid. Give 'databricks' or 'databricks://<profile>'."
         raise ConfigurationError(msg)
     return profile
 
 
 def _environment_token(environment: Mapping[str, str]) -> str | None:
-    """The token of the environment, unless it also names a login that the SDK must arbitrate."""
-    rivals = ("DATABRICKS_CONFIG_PROFILE", "DATABRICKS_CLIENT_ID", "DATABRICKS_AUTH_TYPE")
-    if any(environment.get(name) for name in rivals):
+    """Return ``DATABRICKS_TOKEN``; None if other variables make the SDK choose the login."""
+    others = ("DATABRICKS_CONFIG_PROFILE", "DATABRICKS_CLIENT_ID", "DATABRICKS_AUTH_TYPE")
+    if any(environment.get(name) for name in others):
         return None
     return environment.get("DATABRICKS_TOKEN")
 
 
-def _sdk_workspace(*, host: str | None, token: str | None, profile: str | None) -> SdkWorkspace:
+def _sdk_credentials(*, host: str | None, token: str | None, profile: str | None) -> SdkCredentials:
     from databricks.sdk.core import Config
 
+    host = normalize_host(host) if host else None
     try:
-        config = Config(host=normalize_host(host) if host else None, token=token, profile=profile)
-    except ConfigurationError:
-        raise
+        config = Config(host=host, token=token, profile=profile)
     except ValueError as error:
         raise _login_error(error) from error
-    return SdkWorkspace(config)
+    return SdkCredentials(config)
 
 
 def _login_error(error: Exception) -> AuthenticationError:
     return AuthenticationError(
-        f"Databricks did not let us log in. Set DATABRICKS_HOST and DATABRICKS_TOKEN, run "
-        f"`databricks auth login`, or pass host= and api_token=. The SDK says: {error}"
+        f"The login to Databricks failed. Set DATABRICKS_HOST and DATABRICKS_TOKEN, run "
+        f"`databricks auth login`, or pass host= and api_token=. databricks-sdk reported: {error}"
     )

@@ -1,4 +1,4 @@
-"""An HTTP answer that is not a success, as one of our typed errors."""
+"""Typed errors from unsuccessful HTTP responses."""
 
 from __future__ import annotations
 
@@ -22,56 +22,50 @@ from langchain_dbx_eval.errors import (
     ServerError,
 )
 
-__all__ = ["EXCERPT_CHARS", "error_of_answer", "excerpt"]
+__all__ = ["error_from_response", "excerpt"]
 
-EXCERPT_CHARS = 200
-
+_EXCERPT_CHARS = 200
 _CLASS_OF_STATUS: dict[int, type[DatabricksError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
     408: RequestTimeoutError,
     429: RateLimitError,
-    504: ServerError,
 }
-# Databricks answers a token that it does not know with 403, as it does a missing permission
+# Databricks answers an unknown token with 403, as it does a missing permission
 # (databricks/databricks-sdk-go#873).
-_WORDS_OF_A_REFUSED_LOGIN = "Invalid access token"
-# OpenAI's code and words for it, which other models and gateways repeat.
+_INVALID_TOKEN = "Invalid access token"  # noqa: S105 - a message, not a token
+# OpenAI's code and message, which other models and gateways repeat.
 _OVERFLOW = re.compile(
     r"context_length_exceeded|maximum context|context (length|window)|prompt is too long", re.I
 )
 
 
-def error_of_answer(
+def error_from_response(
     status: int, body: bytes, headers: Mapping[str, str], *, target: Target, host: str
 ) -> DatabricksError:
-    """Make the error that an unsuccessful answer stands for.
+    """Return the typed error of an unsuccessful response.
 
     Args:
         status: The HTTP status, outside 200-299.
-        body: The body as it came: Databricks' JSON, an OpenAI-style error, HTML or text.
-        headers: The answer's headers, looked up without regard to case by their mapping.
+        body: The body: Databricks' JSON, an OpenAI-style error, HTML or text.
+        headers: The response's headers, a case-insensitive mapping.
         target: What was called.
-        host: Where it was called.
+        host: Scheme and host that were called.
 
     Returns:
-        The error, ready to raise: its message says what happened, where, and what to do.
+        The error, not raised; its message names target, host and reason, and gives advice.
     """
     code, reason = _read_error(body)
     if 300 <= status < 400:
         reason = "a redirect, which is not followed, so that no token goes to another host"
-    told = f"{status} {code}" if code and code != str(status) else str(status)
-    kind = _class_of(status)
-    if kind is PermissionDeniedError and reason.startswith(_WORDS_OF_A_REFUSED_LOGIN):
-        kind = AuthenticationError
-    if kind is InvalidRequestError and _OVERFLOW.search(f"{code} {reason}"):
-        kind = ContextOverflowError
-    message = f"{str(target)[0].upper()}{str(target)[1:]} at {host} answered {told}"
+    error_class = _error_class(status, code, reason)
+    message = f"{str(target)[0].upper()}{str(target)[1:]} at {host} answered {status}"
+    message += f" {code}" if code and code != str(status) else ""
     message += f": {reason.rstrip('.')}." if reason else "."
-    if advice := target.advice(401 if kind is AuthenticationError else status):
+    if advice := target.advice(401 if error_class is AuthenticationError else status):
         message += f" {advice}"
-    return kind(
+    return error_class(
         message,
         status_code=status,
         error_code=code,
@@ -83,28 +77,32 @@ def error_of_answer(
 
 
 def excerpt(body: bytes | str) -> str:
-    """The first 200 characters of a body, on one line, to show in a message."""
+    """Return the first 200 characters of a body on one line, for error messages."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     text = " ".join(text.split())
-    return text if len(text) <= EXCERPT_CHARS else text[:EXCERPT_CHARS] + "…"
+    return text if len(text) <= _EXCERPT_CHARS else text[:_EXCERPT_CHARS] + "…"
 
 
-def _class_of(status: int) -> type[DatabricksError]:
+def _error_class(status: int, code: str | None, reason: str) -> type[DatabricksError]:
+    if status == 403 and reason.startswith(_INVALID_TOKEN):
+        return AuthenticationError
     if status in _CLASS_OF_STATUS:
         return _CLASS_OF_STATUS[status]
-    return ServerError if status >= 500 else InvalidRequestError
+    if status >= 500:
+        return ServerError
+    return ContextOverflowError if _OVERFLOW.search(f"{code} {reason}") else InvalidRequestError
 
 
 def _read_error(body: bytes) -> tuple[str | None, str]:
-    """Databricks' error code, where there is one, and the reason in words."""
+    """Return Databricks' error code, if any, and the reason as text."""
     text = body.decode("utf-8", "replace").strip()
     try:
         payload = json.loads(text)
     except ValueError:
-        return None, excerpt(_text_of_html(text))
+        return None, excerpt(_strip_html(text))
     if not isinstance(payload, dict):
         return None, excerpt(text)
-    # An external model's own error lies one level down, beside or instead of Databricks' words.
+    # The error of an external model is nested, beside or instead of Databricks' own message.
     inner: Any = payload.get("external_model_error") or payload
     inner = inner.get("error", inner) if isinstance(inner, dict) else inner
     detail = inner if isinstance(inner, dict) else {"message": inner}
@@ -113,8 +111,8 @@ def _read_error(body: bytes) -> tuple[str | None, str]:
     return (str(code) if code else None), excerpt(str(reason))
 
 
-def _text_of_html(text: str) -> str:
-    """The words of an HTML error page; any other text as it is."""
+def _strip_html(text: str) -> str:
+    """Return the text of an HTML error page; other text unchanged."""
     if not text.lstrip().startswith("<"):
         return text
     for tag in ("pre", "title", "body"):

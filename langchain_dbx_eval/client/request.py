@@ -1,13 +1,14 @@
-"""One request as a value, and what its answer means: what both transports share."""
+"""One request as a value, its attempts, and the errors of a failed connection."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from langchain_dbx_eval._internal import json_text
@@ -16,33 +17,29 @@ from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import is_loopback
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.client.credentials import Credentials
-from langchain_dbx_eval.client.error_responses import error_of_answer, excerpt
+from langchain_dbx_eval.client.error_responses import error_from_response, excerpt
 from langchain_dbx_eval.client.targets import Target
 from langchain_dbx_eval.errors import (
-    AuthenticationError,
     ConnectionFailedError,
-    DatabricksError,
     InvalidRequestError,
     InvalidResponseError,
     RequestTimeoutError,
 )
 
 __all__ = [
-    "CONNECT_TIMEOUT_S",
     "POOL_SIZE",
+    "Attempt",
     "Environment",
     "Request",
-    "checked",
-    "connection_error",
+    "Response",
+    "attempt",
+    "connection_errors",
     "environment_of",
-    "read_json",
-    "socket_timeout",
-    "timeout_error",
 ]
 
-CONNECT_TIMEOUT_S = 10.0
+_CONNECT_TIMEOUT_S = 10.0
 POOL_SIZE = 256
-"""Connections kept to one host; a call beyond them waits for one, rather than opening more."""
+"""Connections per host; a call beyond them waits for one instead of opening another."""
 
 _HEADERS = {
     "User-Agent": f"langchain-dbx-eval/{__version__}",
@@ -52,24 +49,24 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request, complete but for the login of the moment at which it is sent.
+    """One request, complete except for the authentication headers.
 
     Attributes:
-        url: Where to.
+        url: The URL.
         target: What is called, for messages.
-        login: Whose login to send; None sends none.
-        payload: The JSON to send; None makes it a GET.
-        headers: Further headers. Never shown.
+        credentials: The credentials to send; None: none.
         policy: The retry policy.
-        streams: Whether the answer may come as events. An app of one's own, whose body has no
-            place to ask for that, sees it by the `Accept` header.
+        payload: The JSON body; None makes the request a GET.
+        headers: Further headers. Excluded from `repr`, because they contain keys.
+        streams: Whether the response may be server-sent events. An app whose body has no
+            ``stream`` parameter reads this from the `Accept` header.
         timeout: Seconds for all attempts and waits together; for a stream, until it opens.
         read_timeout: Seconds without a byte after which a stream has failed.
     """
 
     url: str
     target: Target
-    login: Credentials | None
+    credentials: Credentials | None
     policy: RetryPolicy
     payload: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -79,12 +76,12 @@ class Request:
 
     @property
     def method(self) -> str:
-        """``POST``, or ``GET`` where there is nothing to send."""
+        """``POST``, or ``GET`` if there is no payload."""
         return "GET" if self.payload is None else "POST"
 
     @cached_property
     def host(self) -> str:
-        """Scheme, name and port."""
+        """Scheme, host name and port."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
@@ -93,7 +90,7 @@ class Request:
         """The payload as JSON in UTF-8.
 
         Raises:
-            InvalidRequestError: JSON has no form for something in it.
+            InvalidRequestError: The payload contains something that JSON cannot represent.
         """
         if self.payload is None:
             return None
@@ -104,24 +101,98 @@ class Request:
             msg = f"The request to {self.target} cannot be written as JSON: {error}."
             raise InvalidRequestError(msg, target=str(self.target)) from error
 
-    def headers_with(self, login_headers: Mapping[str, str]) -> dict[str, str]:
-        """All headers to send, given those of the login."""
-        accept = "text/event-stream, application/json;q=0.5" if self.streams else "application/json"
-        return {**_HEADERS, "Accept": accept, **self.headers, **login_headers}
 
-    def may_log_in_again(self, error: DatabricksError) -> bool:
-        """Whether the login was refused, and a new one of the same user has been made."""
-        refused = isinstance(error, AuthenticationError) and error.status_code == 401
-        return refused and self.login is not None and self.login.refresh()
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt to send a request.
+
+    Attributes:
+        request: The request.
+        headers: All headers to send.
+        deadline: The deadline of all attempts together.
+        connect_timeout: Seconds to wait for the connection.
+        read_timeout: Seconds to wait for each read.
+    """
+
+    request: Request
+    headers: Mapping[str, str] = field(repr=False)
+    deadline: Deadline
+    connect_timeout: float
+    read_timeout: float
 
 
 @dataclass(frozen=True)
-class Environment:
-    """What the environment says about the way to one host.
+class Response:
+    """A response.
 
     Attributes:
-        proxies: A proxy's URL by scheme.
-        ca_bundle: The certificates to trust: a file or folder.
+        status: The HTTP status.
+        headers: The headers, a case-insensitive mapping.
+        body: The whole body; empty if `stream` is given.
+        stream: The transport's reader of a body that is still open.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+    stream: Any = None
+
+
+def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
+    """Send a request once, and once more with new credentials after a 401.
+
+    A flow (see `client.flow`).
+
+    Returns:
+        The decoded JSON; the open body if the request streams.
+
+    Raises:
+        DatabricksError: The response is unsuccessful.
+        InvalidResponseError: The body is not JSON, for example a proxy's HTML page. Retryable.
+    """
+    credentials = request.credentials
+    types = "text/event-stream, application/json;q=0.5"
+    headers = {**_HEADERS, "Accept": types if request.streams else "application/json"}
+    headers |= request.headers
+    for may_refresh in (True, False):
+        if credentials is not None:
+            # Without a static token, this may call an identity provider or run a command line.
+            own = credentials.headers() if credentials.is_static else (yield credentials.headers)
+            headers |= own
+        # Sockets treat 0 as "no timeout".
+        remaining = max(deadline.remaining, 0.001)
+        read_timeout = min(request.read_timeout, remaining) if request.streams else remaining
+        response = yield Attempt(
+            request, headers, deadline, min(_CONNECT_TIMEOUT_S, remaining), read_timeout
+        )
+        if credentials is None or response.status != 401 or not may_refresh:
+            break
+        if not (yield credentials.refresh):
+            break
+    if response.status >= 300:
+        raise error_from_response(
+            response.status,
+            response.body,
+            response.headers,
+            target=request.target,
+            host=request.host,
+        )
+    if request.streams:
+        return response.stream
+    try:
+        return json_text.loads(response.body)
+    except (ValueError, RecursionError) as error:
+        shown = excerpt(response.body) or "(nothing)"
+        msg = f"The {request.target} answered something that is not JSON: {shown}"
+        raise InvalidResponseError(msg, target=str(request.target), retryable=True) from error
+
+
+class Environment(NamedTuple):
+    """The environment's network settings for one host.
+
+    Attributes:
+        proxies: The proxy's URL by scheme.
+        ca_bundle: The trusted certificates: a file or a folder.
     """
 
     proxies: Mapping[str, str]
@@ -130,66 +201,57 @@ class Environment:
 
 @lru_cache(maxsize=256)
 def environment_of(host: str) -> Environment:
-    """Look up proxies and certificates for a host: once, for it takes as long as a request.
+    """Return the proxies and certificates for a host, cached: the look-up costs as much as a call.
 
     The variables are those of requests: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``,
-    ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``. A loopback address has no proxy, whatever they say:
-    on another machine it is another server, which must see neither key nor prompt.
+    ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``. A loopback address never has a proxy: on the proxy's
+    machine it is another server, which must receive neither key nor prompt.
     """
     from certifi import where
     from requests.utils import get_environ_proxies
 
     ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    here = is_loopback(urlsplit(host).hostname or "")
-    proxies = {} if here else get_environ_proxies(host, no_proxy=None)
+    loopback = is_loopback(urlsplit(host).hostname or "")
+    proxies = {} if loopback else get_environ_proxies(host, no_proxy=None)
     return Environment(proxies, ca_bundle or where())
 
 
-def checked(status: int, body: bytes, headers: Mapping[str, str], request: Request) -> None:
-    """Raise what an answer stands for, unless it is a success."""
-    if not 200 <= status < 300:
-        raise error_of_answer(status, body, headers, target=request.target, host=request.host)
+@contextmanager
+def connection_errors(
+    request: Request,
+    timeouts: tuple[type[BaseException], ...],
+    failures: tuple[type[BaseException], ...],
+) -> Iterator[None]:
+    """Convert an HTTP library's errors into ours.
 
-
-def read_json(body: bytes, request: Request) -> Any:
-    """Decode a JSON body.
+    Args:
+        request: The request that is being sent or read.
+        timeouts: The library's timeouts.
+        failures: Its other connection errors.
 
     Raises:
-        InvalidResponseError: It is not JSON, as when a proxy answers in HTML. It may pass.
+        RequestTimeoutError: A timeout was raised.
+        ConnectionFailedError: Another connection error was raised.
     """
     try:
-        return json_text.loads(body)
-    except (ValueError, RecursionError) as error:
-        shown = excerpt(body) or "(nothing)"
-        msg = f"The {request.target} answered something that is not JSON: {shown}"
-        raise InvalidResponseError(msg, target=str(request.target), retryable=True) from error
-
-
-def socket_timeout(deadline: Deadline) -> float:
-    """Seconds until a deadline, at least 1 ms: sockets treat 0 as "no timeout"."""
-    return max(deadline.remaining, 0.001)
-
-
-def timeout_error(request: Request) -> RequestTimeoutError:
-    """The error for an answer that did not come in time."""
-    msg = (
-        f"No answer came in time from {request.target} at {request.host}. "
-        "Raise timeout= (seconds, over all retries)."
-    )
-    return RequestTimeoutError(msg, target=str(request.target))
-
-
-def connection_error(error: BaseException, request: Request) -> ConnectionFailedError:
-    """The error for a connection that failed."""
-    msg = (
-        f"The connection to {request.target} at {request.host} failed: {_reason(error)}. Check the "
-        "host name, the network and the proxy settings (HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE)."
-    )
-    return ConnectionFailedError(msg, target=str(request.target))
+        yield
+    except timeouts as error:
+        msg = (
+            f"No answer came in time from {request.target} at {request.host}. "
+            "Raise timeout= (seconds, over all retries)."
+        )
+        raise RequestTimeoutError(msg, target=str(request.target)) from error
+    except failures as error:
+        msg = (
+            f"The connection to {request.target} at {request.host} failed: {_reason(error)}. Check "
+            "the host name, the network and the proxy settings (HTTPS_PROXY, NO_PROXY, "
+            "REQUESTS_CA_BUNDLE)."
+        )
+        raise ConnectionFailedError(msg, target=str(request.target)) from error
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason in words: requests wraps urllib3, which wraps the socket's error."""
+    """Return the innermost error as text: requests wraps urllib3, which wraps the socket's."""
     inner = getattr(error, "reason", None) or getattr(error, "os_error", None)
     inner = inner or (error.args[0] if error.args else None)
     if isinstance(inner, BaseException) and inner is not error:

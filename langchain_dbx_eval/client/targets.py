@@ -1,7 +1,7 @@
-"""What is called, and at which URL: a serving endpoint or an app behind the driver proxy.
+"""What is called, and its URL: a serving endpoint, a gateway or a driver app.
 
-Every part of a URL that a caller gives is checked or quoted here, because a stray ``../`` would
-carry the token to another API of the workspace.
+Each part of a URL that a caller gives is validated or quoted here, because a ``../`` would send the
+token to another API of the workspace.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from typing_extensions import override
 
+from langchain_dbx_eval._internal.runtime import current_cluster_id
 from langchain_dbx_eval.client.credentials import normalize_host
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -25,42 +26,32 @@ __all__ = [
     "OptimizedEndpoint",
     "ServingEndpoint",
     "Target",
-    "parse_port",
+    "find_target",
 ]
 
 LOCAL = "local"
-"""The `host` that means: the driver node that this code itself runs on."""
+"""The value of `host` for an app on the driver node that runs this code."""
 
 _DOCUMENTED_PORTS = range(3000, 8001)
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9-]+")
 _ORG_ID = re.compile(r"[0-9]+")
 
-_ADVICE_TO_WAIT = {
-    429: "Send fewer requests at once (max_concurrency), or let more tries wait for their turn "
-    "(max_retries=, timeout=).",
-    503: "It may be starting, or have too much to do. Let more tries wait for it (max_retries=, "
+_OVERLOAD_ADVICE = {
+    429: "Send fewer requests at once (max_concurrency), or allow more retries (max_retries=, "
     "timeout=).",
+    503: "It may be starting or overloaded. Allow more retries (max_retries=, timeout=).",
 }
 
 
 class Target(Protocol):
-    """Something that answers JSON to a POST."""
-
-    @property
-    def is_app(self) -> bool:
-        """Whether an app answers, which has its own key, rather than Databricks itself."""
-        ...
+    """Something that answers a POST of JSON. Its `str` is its name in messages."""
 
     def url(self, host: str) -> str:
-        """Where to send it, given the workspace's host."""
+        """Return the URL to send to, given the host of the workspace."""
         ...
 
     def advice(self, status: int) -> str:
-        """What to do about an answer of this status, or an empty string."""
-        ...
-
-    def __str__(self) -> str:
-        """The target in words, for messages."""
+        """Return what to do about a response of this status; an empty string for none."""
         ...
 
 
@@ -70,11 +61,12 @@ class ServingEndpoint(Target):
 
     Protocol: ``POST /serving-endpoints/{name}/invocations`` (Databricks REST API, "Query a
     serving endpoint").
+
+    Attributes:
+        name: The name of the endpoint.
     """
 
     name: str
-
-    is_app = False
 
     def __post_init__(self) -> None:
         if self.name in {"", ".", ".."}:
@@ -86,7 +78,7 @@ class ServingEndpoint(Target):
         return f"{host}/serving-endpoints/{quote(self.name, safe='')}/invocations"
 
     def description_url(self, host: str) -> str:
-        """Where the endpoint says what it is (Databricks REST API, "Get a serving endpoint")."""
+        """Return the URL of its description (Databricks REST API, "Get a serving endpoint")."""
         return f"{host}/api/2.0/serving-endpoints/{quote(self.name, safe='')}"
 
     @override
@@ -96,19 +88,21 @@ class ServingEndpoint(Target):
             403: f"Ask for CAN QUERY on {self.name!r}.",
             404: "It does not exist here, or you lack CAN QUERY on it. "
             "List yours with `databricks serving-endpoints list`.",
-            413: "The request is larger than the endpoint takes. Send fewer or shorter texts.",
-        }.get(status, _ADVICE_TO_WAIT.get(status, ""))
+            413: "The request is larger than the endpoint accepts. Send fewer or shorter texts.",
+        }.get(status, _OVERLOAD_ADVICE.get(status, ""))
 
-    @override
     def __str__(self) -> str:
         return f"serving endpoint {self.name!r}"
 
 
 @dataclass(frozen=True)
 class OptimizedEndpoint(ServingEndpoint):
-    """A route-optimised serving endpoint, which is called at a URL of its own.
+    """A route-optimized serving endpoint, which has a URL of its own.
 
     Protocol: Databricks, "Route optimization on serving endpoints".
+
+    Attributes:
+        endpoint_url: The URL.
     """
 
     endpoint_url: str = ""
@@ -120,11 +114,11 @@ class OptimizedEndpoint(ServingEndpoint):
 
 @dataclass(frozen=True)
 class Gateway(Target):
-    """A model behind a base URL that speaks OpenAI's API, such as an AI Gateway.
+    """A model behind the base URL of an OpenAI-compatible API, such as an AI Gateway.
 
     Attributes:
-        base_url: What stands before the route: a path of the workspace
-            (``/ai-gateway/mlflow/v1``), or a whole URL.
+        base_url: The URL without the route: a path of the workspace (``/ai-gateway/mlflow/v1``),
+            or a whole URL.
         route: ``chat/completions``, ``completions``, ``embeddings`` or ``responses``.
         model: The model to name in the body.
     """
@@ -133,17 +127,18 @@ class Gateway(Target):
     route: str
     model: str
 
-    is_app = False
+    def __post_init__(self) -> None:
+        self.url("")  # raises if the base URL is invalid
 
     @property
     def own_host(self) -> str | None:
-        """The base URL's own host, where it is a whole URL."""
+        """The host of the base URL; None if it is a path of the workspace."""
         return None if self.base_url.startswith("/") else normalize_host(self.base_url)
 
     @override
     def url(self, host: str) -> str:
         path = self.base_url if self.own_host is None else urlsplit(self.base_url).path
-        return f"{self.own_host or host}/{_safe_path(path, joined=self.route)}"
+        return f"{self.own_host or host}/{_quote_path(f'{path}/{self.route}')}"
 
     @override
     def advice(self, status: int) -> str:
@@ -151,27 +146,30 @@ class Gateway(Target):
             401: "Check the token (api_token= or DATABRICKS_TOKEN), and that it is for this host.",
             403: f"Ask for permission to query {self.model!r} through this gateway.",
             404: f"Check base_url={self.base_url!r}, and the model's name {self.model!r}.",
-        }.get(status, _ADVICE_TO_WAIT.get(status, ""))
+        }.get(status, _OVERLOAD_ADVICE.get(status, ""))
 
-    @override
     def __str__(self) -> str:
         return f"model {self.model!r} behind {self.base_url}"
 
 
 @dataclass(frozen=True)
 class DriverProxyApp(Target):
-    """An HTTP app on a cluster's driver node, reached through the workspace.
+    """An HTTP app on a cluster's driver node, called through the workspace.
 
     Protocol: ``POST /driver-proxy-api/o/{org_id}/{cluster_id}/{port}/{path}``. The proxy strips
     the prefix and does not forward ``Authorization``.
+
+    Attributes:
+        cluster_id: The cluster.
+        port: The port of the app.
+        path: The path of the app.
+        org_id: The workspace id.
     """
 
     cluster_id: str
     port: int
     path: str = ""
     org_id: str = "0"
-
-    is_app = True
 
     def __post_init__(self) -> None:
         if not _CLUSTER_ID.fullmatch(self.cluster_id):
@@ -181,69 +179,126 @@ class DriverProxyApp(Target):
             )
             raise ConfigurationError(msg)
         if not _ORG_ID.fullmatch(self.org_id):
-            msg = f"org_id={self.org_id!r} is not a workspace id: it has digits only."
+            msg = f"org_id={self.org_id!r} is not a workspace id: it may contain digits only."
             raise ConfigurationError(msg)
-        _safe_path(self.path)
+        _quote_path(self.path)
 
     @override
     def url(self, host: str) -> str:
         prefix = f"{host}/driver-proxy-api/o/{self.org_id}/{self.cluster_id}/{self.port}/"
-        return prefix + _safe_path(self.path)
+        return prefix + _quote_path(self.path)
 
     @override
     def advice(self, status: int) -> str:
         return {
             400: f"If the cluster is off, start {self.cluster_id!r} and the app on it.",
-            401: "Either the workspace refused DATABRICKS_TOKEN, or the app refused its key: "
+            401: "Either the workspace rejected DATABRICKS_TOKEN, or the app rejected its key: "
             "pass driver_api_key= or set DBX_EVAL_DRIVER_API_KEY.",
-            403: "You need CAN ATTACH TO on the cluster, a token with the scope 'clusters', and on "
-            "a dedicated cluster to be its user.",
+            403: "You need CAN ATTACH TO on the cluster, a token with the scope 'clusters', and, "
+            "on a dedicated cluster, to be its user.",
             404: "The app has no such path, or the cluster does not exist in this workspace.",
-            502: f"Nothing answers on port {self.port} of the driver: start the app there, and let "
-            "it listen on 0.0.0.0, not on localhost.",
+            502: f"Nothing answers on port {self.port} of the driver: start the app there, and "
+            "make it listen on 0.0.0.0, not on localhost.",
         }.get(status, "")
 
-    @override
     def __str__(self) -> str:
         return f"driver-proxy app on cluster {self.cluster_id!r}, port {self.port}"
 
 
 @dataclass(frozen=True)
 class DriverNodeApp(Target):
-    """The same app called from the driver node itself, without the workspace in between."""
+    """An HTTP app on the driver node, called from that node, without the workspace.
+
+    Attributes:
+        port: The port of the app.
+        path: The path of the app.
+    """
 
     port: int
     path: str = ""
 
-    is_app = True
-
     def __post_init__(self) -> None:
-        _safe_path(self.path)
+        _quote_path(self.path)
 
     @override
     def url(self, host: str) -> str:
-        return f"http://127.0.0.1:{self.port}/{_safe_path(self.path)}"
+        return f"http://127.0.0.1:{self.port}/{_quote_path(self.path)}"
 
     @override
     def advice(self, status: int) -> str:
         if status == 401:
-            return "The app refused its key: pass driver_api_key= or set DBX_EVAL_DRIVER_API_KEY."
+            return "The app rejected its key: pass driver_api_key= or set DBX_EVAL_DRIVER_API_KEY."
         return ""
 
-    @override
     def __str__(self) -> str:
         return f"app on this driver node, port {self.port}"
 
 
-def parse_port(port: int | str) -> int:
-    """Read a driver port, as a number or as digits.
+def find_target(
+    *,
+    endpoint: str | None,
+    base_url: str | None,
+    route: str,
+    port: int | str | None,
+    host: str | None,
+    cluster_id: str | None,
+    org_id: str,
+    path: str,
+) -> Target:
+    """Return the target that a component's fields describe.
+
+    Args:
+        endpoint: A serving endpoint, or the model behind `base_url`.
+        base_url: The base URL of an OpenAI-compatible API.
+        route: The route to call behind `base_url`.
+        port: The port of a driver app, as a number or as digits.
+        host: ``"local"`` for an app on this driver node.
+        cluster_id: The cluster of a driver app; default: the one that runs this code.
+        org_id: The workspace id of a driver app.
+        path: The path of a driver app.
 
     Raises:
-        ConfigurationError: It is not a port number.
+        ConfigurationError: Neither or both kinds of target are given, or a value is invalid.
 
     Warns:
-        UserWarning: It is outside 3000-8000, the range that Databricks documents for the proxy.
+        UserWarning: The port is outside 3000-8000, the range that Databricks documents.
     """
+    if endpoint and port is not None:
+        msg = (
+            f"Both a serving endpoint ({endpoint!r}) and cluster_driver_port={port!r} are given. "
+            "Give the one to call."
+        )
+        raise ConfigurationError(msg)
+    if port is not None:
+        return _driver_app(_parse_port(port), host, cluster_id, org_id, path)
+    if cluster_id or host == LOCAL:
+        msg = "cluster_id= and host='local' need cluster_driver_port=, which is missing."
+        raise ConfigurationError(msg)
+    if not endpoint:
+        msg = (
+            "No target is given. Name a serving endpoint, or give cluster_driver_port= for an app "
+            "on a cluster's driver node."
+        )
+        raise ConfigurationError(msg)
+    return ServingEndpoint(endpoint) if base_url is None else Gateway(base_url, route, endpoint)
+
+
+def _driver_app(
+    port: int, host: str | None, cluster_id: str | None, org_id: str, path: str
+) -> Target:
+    if host == LOCAL:
+        return DriverNodeApp(port, path)
+    cluster_id = cluster_id or current_cluster_id()
+    if cluster_id is None:
+        msg = (
+            "cluster_id= is missing, and this code does not run on a Databricks cluster. Give the "
+            "id of the cluster that runs the app, or host='local' for an app on this machine."
+        )
+        raise ConfigurationError(msg)
+    return DriverProxyApp(cluster_id, port, path, org_id)
+
+
+def _parse_port(port: int | str) -> int:
     text = str(port)
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
     if isinstance(port, bool) or not 1 <= number <= 65535:
@@ -259,9 +314,9 @@ def parse_port(port: int | str) -> int:
     return number
 
 
-def _safe_path(path: str, joined: str = "") -> str:
-    parts = [part for part in f"{path}/{joined}".split("/") if part]
+def _quote_path(path: str) -> str:
+    parts = [part for part in path.split("/") if part]
     if any(part in {".", ".."} for part in parts):
-        msg = f"path={path!r} has '.' or '..' in it, which would leave the app."
+        msg = f"path={path!r} contains '.' or '..', which would leave the app."
         raise ConfigurationError(msg)
     return "/".join(quote(part, safe="") for part in parts)

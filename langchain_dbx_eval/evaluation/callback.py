@@ -148,7 +148,7 @@ class EvaluationCallbackHandler(CaptureHandler):
             ConfigurationError: It is called by async code that an evaluation runs, which cannot
                 wait for it.
         """
-        event_loop.refuse_to_wait()
+        event_loop.ensure_off_loop()
         # Of two threads that ask at once, the second gets what the first makes, not an empty one.
         with self._making_result:
             with self._backlog.emptied():

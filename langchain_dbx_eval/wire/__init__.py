@@ -1,6 +1,20 @@
-"""JSON to LangChain objects and back: pure functions, without sockets, clocks or configuration.
+"""Wire formats: JSON to LangChain objects and back, as pure functions without I/O.
 
-Each wire format has a module: ``encode…`` makes the body of a request, ``decode…`` reads the
-answer. A stream has a small class with ``feed(payload) -> chunk | None`` and ``finish()``, which
-raises when the stream ended before its end.
+Each format is one codec module: ``encode`` returns the body of a request, ``decode`` converts a
+response, ``Stream`` decodes the events of a streamed response, and ``CODEC`` names the three.
+
+Modules:
+    tasks: the table of serving tasks and their codecs. A new task is one line there.
+    codec: the types of codecs: chat, text and embeddings.
+    openai: chat completions, completions, embeddings, tools and structured output.
+    responses: OpenAI's Responses API and MLflow's ResponsesAgent.
+    mlflow: MLflow's ChatAgent and its scoring server.
+    chat_by_shape: chat endpoints whose format is recognized by the shape of a response.
+    plain_prompt: the driver app's ``{"prompt": …}``, and the text in an arbitrary response.
+    content: content blocks and media.
+    roles: the role of a message.
+    metadata: token usage, model name and other fields beside a response's messages.
+    stream_reader: a streamed response from bytes to chunks, and the base class of `Stream`.
+    sse: server-sent events.
+    validate: checks of decoded JSON, and the error that they raise.
 """

@@ -1,9 +1,10 @@
-"""A streamed answer, read from bytes to chunks, whatever its format."""
+"""A streamed response from bytes to chunks, for any format."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from langchain_dbx_eval._internal import json_text
 from langchain_dbx_eval._internal.sse import EventDecoder, looks_like_events
@@ -13,87 +14,137 @@ from langchain_dbx_eval.wire.validate import wrong_shape
 __all__ = ["EventReader", "StreamReader"]
 
 Chunk = TypeVar("Chunk")
-_Chunk = TypeVar("_Chunk", covariant=True)
+
+_DONE = "[DONE]"
 
 
-class EventReader(Protocol[_Chunk]):
-    """Reads the events of one streamed answer: a format's own part."""
+class EventReader(ABC, Generic[Chunk]):
+    """Decoder of the events of one streamed response; each format is a subclass.
+
+    Attributes:
+        started: Whether a part of the answer was decoded.
+        finished: Whether the model reported its end, or the server sent ``[DONE]``.
+    """
+
+    def __init__(self) -> None:
+        self.started = False
+        self.finished = False
+        self._texts: list[str] = []
 
     @property
-    def started(self) -> bool:
-        """Whether something of the answer has been read, so that the call cannot begin anew."""
-        ...
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._texts)
 
-    def feed(self, data: str) -> _Chunk | None:
-        """What an event adds, or None where it adds nothing."""
-        ...
+    @abstractmethod
+    def _decode(self, data: str) -> Chunk | None:
+        """Decode an event other than ``[DONE]``; see `feed`."""
 
-    def finish(self) -> _Chunk | None:
-        """What the end adds; raises where the answer is not complete."""
-        ...
+    @abstractmethod
+    def _last_chunk(self) -> Chunk | None:
+        """Return what is known at the end only, such as the usage."""
 
-    def cut(self, reason: str) -> StreamInterruptedError:
-        """The error for a stream that was lost here, with the text so far."""
-        ...
+    def feed(self, data: str) -> Chunk | None:
+        """Decode one event.
+
+        Args:
+            data: The event's payload: JSON, or ``[DONE]``.
+
+        Returns:
+            The chunk that the event adds to the answer; None if it adds nothing.
+
+        Raises:
+            StreamInterruptedError: The event reports an error; `partial_text` has the text so far.
+            InvalidResponseError: The event is not one of this format.
+        """
+        if data == _DONE:
+            self.finished = True
+            return None
+        return self._decode(data)
+
+    def finish(self) -> Chunk | None:
+        """End the stream.
+
+        Returns:
+            The last chunk, with usage and metadata; None if there is nothing to add.
+
+        Raises:
+            StreamInterruptedError: The stream ended without a finish reason or ``[DONE]``.
+        """
+        if not self.finished:
+            raise self.interrupted("it ended before the model had finished")
+        return self._last_chunk()
+
+    def interrupted(self, reason: str) -> StreamInterruptedError:
+        """Return the error for a stream that was cut off, with the text so far."""
+        return self._error(f"The stream was cut off: {reason}.")
+
+    def failed(self, reason: str) -> StreamInterruptedError:
+        """Return the error for an event that reports an error, with the text so far."""
+        return self._error(f"The model failed in the middle of its answer: {reason}")
+
+    def _error(self, message: str) -> StreamInterruptedError:
+        return StreamInterruptedError(message, partial_text=self.text)
 
 
 class StreamReader(Generic[Chunk]):
-    """Reads a streamed answer, or one that came whole because the other side does not stream.
+    """Decoder of a streamed body, or of a complete one if the server does not stream.
 
     Args:
-        events: Reads the format's events.
-        whole: Reads the JSON of an answer that came whole.
-        recognise: Given the first event, may return the reader of another format.
+        events: Decodes the events.
+        decode: Decodes the JSON of a complete response.
+        recognize: Returns the reader of another format if the first event has it.
     """
 
     def __init__(
         self,
         events: EventReader[Chunk],
-        whole: Callable[[Any], Chunk],
-        recognise: Callable[[str], EventReader[Chunk] | None] = lambda _: None,
+        decode: Callable[[Any], Chunk],
+        recognize: Callable[[str], EventReader[Chunk] | None] | None = None,
     ) -> None:
-        self._reader = events
-        self._whole = whole
-        self._recognise = recognise
-        self._decoder = EventDecoder()
+        self._events = events
+        self._decode = decode
+        self._recognize = recognize
+        self._splitter = EventDecoder()
         self._beginning: bytes | None = b""
 
     def feed(self, piece: bytes) -> list[Chunk]:
-        """Take the next piece of the body; an empty one is its end.
-
-        Returns:
-            The chunks that it completes.
+        """Return the chunks that a piece of the body completes.
 
         Raises:
-            StreamInterruptedError: The model failed, or the answer is not complete.
-            InvalidResponseError: It is neither events nor JSON, or of another shape.
+            StreamInterruptedError: An event reports an error.
+            InvalidResponseError: An event is not one of the format.
         """
-        if not piece:
-            return self._finish()
         if self._beginning is not None:
             self._beginning += piece
             if not looks_like_events(self._beginning):
                 return []
             piece, self._beginning = self._beginning, None
-        return self._read(self._decoder.feed(piece))
+        return self._read(self._splitter.feed(piece))
 
-    def lost(self, error: Exception) -> Exception:
-        """The error to raise for a connection that was lost."""
-        return self._reader.cut(str(error)) if self._reader.started else error
+    def finish(self) -> list[Chunk]:
+        """Return the chunks that the end of the body completes.
 
-    def _finish(self) -> list[Chunk]:
+        Raises:
+            StreamInterruptedError: The answer is incomplete.
+            InvalidResponseError: The body is neither events nor JSON, or of another shape.
+        """
         if self._beginning:
-            return [self._whole(_loads(self._beginning))]
-        last_events = self._read(self._decoder.finish())
-        last = self._reader.finish()
-        return [*last_events, last] if last is not None else last_events
+            return [self._decode(_loads(self._beginning))]
+        chunks = self._read(self._splitter.finish())
+        last = self._events.finish()
+        return [*chunks, last] if last is not None else chunks
+
+    def interrupted(self, error: Exception) -> StreamInterruptedError | None:
+        """Return the error for a lost connection; None if no part of the answer was decoded."""
+        return self._events.interrupted(str(error)) if self._events.started else None
 
     def _read(self, events: list[str]) -> list[Chunk]:
         chunks = []
         for event in events:
-            if not self._reader.started:
-                self._reader = self._recognise(event) or self._reader
-            if (chunk := self._reader.feed(event)) is not None:
+            if self._recognize is not None and not self._events.started:
+                self._events = self._recognize(event) or self._events
+            if (chunk := self._events.feed(event)) is not None:
                 chunks.append(chunk)
         return chunks
 

@@ -1,74 +1,95 @@
-"""The wire formats that chat endpoints speak, by the task that they say they have."""
+"""The table of serving tasks.
+
+To support a task, write its codec module and add a line to `TASKS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.wire.codec import ChatCodec, EmbeddingsCodec, TextCodec
 
-from langchain_dbx_eval._internal import json_text
-from langchain_dbx_eval.wire.openai import chat
-from langchain_dbx_eval.wire.stream_reader import EventReader
-
-__all__ = ["CHAT", "CHAT_TASKS", "RESPONSES", "ChatFormat", "chat_format", "reader_of_chat_agent"]
+__all__ = [
+    "CHAT",
+    "COMPLETIONS",
+    "CUSTOM_MODEL",
+    "DRIVER_APP",
+    "EMBEDDINGS",
+    "RESPONSES",
+    "TASKS",
+    "Task",
+    "chat_codec",
+    "embeddings_codec",
+    "text_codec",
+]
 
 CHAT = "llm/v1/chat"
+COMPLETIONS = "llm/v1/completions"
+EMBEDDINGS = "llm/v1/embeddings"
 RESPONSES = "agent/v1/responses"
-_CHAT_AGENT = "agent/v2/chat"
-CHAT_TASKS = (CHAT, "agent/v1/chat", RESPONSES, _CHAT_AGENT)
-"""``agent/v1/chat`` is MLflow's older ChatModel, which speaks chat completions; ``agent/v2/chat``
-its ChatAgent."""
+CUSTOM_MODEL = "custom"
+"""Any task that is not in the table: a custom MLflow model."""
+DRIVER_APP = "app"
+"""An app on a cluster's driver node."""
 
 
-class ChatFormat(NamedTuple):
-    """How a request is written, and how an answer and a stream are read.
+class Task(NamedTuple):
+    """The codecs of a serving task, as ``"module:name"`` in `langchain_dbx_eval.wire`.
 
     Attributes:
-        encode: Makes the body of a request.
-        decode: Reads an answer.
-        events: Makes the reader of a stream.
-        tells_usage_when_asked: Whether a stream can be asked for its token counts.
+        chat: The `ChatCodec`; None: `ChatDatabricks` does not support the task.
+        text: The `TextCodec`; None: `Databricks` handles the task as a custom model.
+        embeddings: The `EmbeddingsCodec`.
     """
 
-    encode: Callable[[Sequence[BaseMessage], dict[str, Any]], dict[str, Any]]
-    decode: Callable[[Any], ChatResult]
-    events: Callable[[], EventReader[ChatGenerationChunk]]
-    tells_usage_when_asked: bool
+    chat: str | None = None
+    text: str | None = None
+    embeddings: str | None = None
 
 
-def reader_of_chat_agent(event: str) -> EventReader[ChatGenerationChunk] | None:
-    """A ChatAgent's reader, if an event is one's: its ``delta`` is a message, and not nested."""
-    try:
-        payload = json_text.loads(event)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(payload, dict) or "choices" in payload:
-        return None
-    delta = payload.get("delta")
-    if not isinstance(delta, dict) or "role" not in delta:
-        return None
-    return chat_format(_CHAT_AGENT).events()
+TASKS = {
+    CHAT: Task(chat="chat_by_shape:CODEC", text="openai.completions:CHAT_CODEC"),
+    COMPLETIONS: Task(text="openai.completions:CODEC"),
+    EMBEDDINGS: Task(embeddings="openai.embeddings:CODEC"),
+    "agent/v1/chat": Task(chat="chat_by_shape:CODEC"),  # MLflow's ChatModel
+    RESPONSES: Task(chat="responses:CODEC"),  # MLflow's ResponsesAgent
+    "agent/v2/chat": Task(chat="mlflow.chat_agent:CODEC"),  # MLflow's ChatAgent
+    CUSTOM_MODEL: Task(text="mlflow.scoring_server:CODEC"),
+    DRIVER_APP: Task(text="plain_prompt:CODEC"),
+}
+"""The supported tasks. Codecs are loaded when they are first used."""
 
 
-def _decode_by_shape(answer: Any) -> ChatResult:
-    """Read a chat completion, what an app of one's own answers, or a ChatAgent's messages."""
-    if isinstance(answer, dict) and "messages" in answer and "choices" not in answer:
-        return chat_format(_CHAT_AGENT).decode(answer)
-    return chat.decode_answer(answer)
+def chat_codec(task: str) -> ChatCodec:
+    """Return the codec of a task for `ChatDatabricks`.
+
+    Raises:
+        ConfigurationError: The task is not a chat task.
+    """
+    reference = TASKS.get(task, Task()).chat
+    if reference is None:
+        known = ", ".join(name for name, codecs in TASKS.items() if codecs.chat)
+        msg = f"task={task!r} is not a chat task. Supported: {known}."
+        raise ConfigurationError(msg)
+    codec: ChatCodec = _load(reference)
+    return codec
+
+
+def text_codec(task: str | None) -> TextCodec:
+    """Return the codec of a task for `Databricks`; default: that of a custom model."""
+    codec: TextCodec = _load(TASKS.get(task or "", Task()).text or TASKS[CUSTOM_MODEL].text)
+    return codec
+
+
+def embeddings_codec(task: str) -> EmbeddingsCodec:
+    """Return the codec of a task for `DatabricksEmbeddings`."""
+    codec: EmbeddingsCodec = _load(TASKS[task].embeddings)
+    return codec
 
 
 @cache
-def chat_format(task: str) -> ChatFormat:
-    """The format of a task, one of `CHAT_TASKS`; agents' codecs are loaded when first used."""
-    if task == RESPONSES:
-        from langchain_dbx_eval.wire.responses import answer as responses
-
-        return ChatFormat(responses.encode, responses.decode, responses.ResponsesStream, False)
-    if task == _CHAT_AGENT:
-        from langchain_dbx_eval.wire.mlflow import chat_agent as agents
-
-        return ChatFormat(agents.encode, agents.decode, agents.ChatAgentStream, False)
-    return ChatFormat(chat.encode, _decode_by_shape, chat.ChatStream, True)
+def _load(reference: str) -> Any:
+    return load_object(f"{__package__}.{reference}")

@@ -1,23 +1,34 @@
-"""Reading JSON of which nothing may be assumed: one error for whatever is not as it should be."""
+"""Checks of decoded JSON. They raise `InvalidResponseError`, which shows what was received."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from langchain_dbx_eval._internal import json_text
 from langchain_dbx_eval.errors import InvalidResponseError
 
-__all__ = ["expect_dict", "expect_list", "expect_text", "is_failure", "wrong_shape"]
+__all__ = [
+    "error_text",
+    "expect_dict",
+    "expect_list",
+    "expect_text",
+    "has_error",
+    "parse_event",
+    "wrong_shape",
+]
 
 _EXCERPT_CHARS = 200
+_REASON_CHARS = 500
 
 
 def wrong_shape(expected: str, payload: Any) -> InvalidResponseError:
-    """The error for a payload that is not what it should be, ready to raise.
+    """Return the error for a payload of an unexpected shape, not raised.
 
     Args:
-        expected: What should have been there, such as ``"a list under 'choices'"``.
-        payload: What was there; its first 200 characters are shown.
+        expected: What is missing, such as ``"a list under 'choices'"``.
+        payload: What was received; its first 200 characters are shown.
     """
     try:
         shown = json.dumps(payload, ensure_ascii=False, default=str)
@@ -25,19 +36,31 @@ def wrong_shape(expected: str, payload: Any) -> InvalidResponseError:
         shown = repr(type(payload))
     if len(shown) > _EXCERPT_CHARS:
         shown = shown[:_EXCERPT_CHARS] + "…"
-    msg = f"The answer does not have {expected}. It is: {shown}"
+    msg = f"The response does not have {expected}. It is: {shown}"
     return InvalidResponseError(msg)
 
 
-def expect_dict(payload: Any, what: str = "an object at its top") -> dict[str, Any]:
-    """Return the payload if it is an object, else refuse it."""
+def expect_dict(payload: Any, expected: str = "an object at its top level") -> dict[str, Any]:
+    """Return the payload.
+
+    Args:
+        payload: Any JSON.
+        expected: What to say is missing.
+
+    Raises:
+        InvalidResponseError: The payload is not an object.
+    """
     if isinstance(payload, dict):
         return payload
-    raise wrong_shape(what, payload)
+    raise wrong_shape(expected, payload)
 
 
 def expect_list(payload: dict[str, Any], key: str) -> list[Any]:
-    """Return the list under a key, else refuse the payload."""
+    """Return the list under a key.
+
+    Raises:
+        InvalidResponseError: There is no list under the key.
+    """
     value = payload.get(key)
     if isinstance(value, list):
         return value
@@ -45,14 +68,43 @@ def expect_list(payload: dict[str, Any], key: str) -> list[Any]:
 
 
 def expect_text(payload: dict[str, Any], key: str) -> str:
-    """Return the string under a key, else refuse the payload."""
+    """Return the string under a key.
+
+    Raises:
+        InvalidResponseError: There is no string under the key.
+    """
     value = payload.get(key)
     if isinstance(value, str):
         return value
     raise wrong_shape(f"a string under {key!r}", payload)
 
 
-def is_failure(payload: dict[str, Any]) -> bool:
-    """Whether an answer tells an error: Databricks', OpenAI's or an external model's."""
-    # A server may also write `"error": null` everywhere, which tells that there is none.
+def parse_event(data: str) -> dict[str, Any]:
+    """Parse the JSON object of one event of a stream.
+
+    Raises:
+        InvalidResponseError: The data is not a JSON object.
+    """
+    try:
+        return expect_dict(json_text.loads(data))
+    except (ValueError, RecursionError):
+        raise wrong_shape("JSON in its events", data) from None
+
+
+def has_error(payload: Mapping[str, Any]) -> bool:
+    """Whether a payload contains an error of Databricks, OpenAI or an external model."""
+    # Some servers write `"error": null` into each payload.
     return any(payload.get(name) for name in ("error", "error_code", "external_model_error"))
+
+
+def error_text(error: Any) -> str:
+    """Return the text of an error: a string, ``{"code", "message"}``, or any other JSON."""
+    if isinstance(error, Mapping):
+        if isinstance(error.get("error"), Mapping | str):
+            return error_text(error["error"])
+        code, message = error.get("code") or error.get("error_code"), error.get("message")
+        if message:
+            return (f"{code}: {message}" if code else str(message))[:_REASON_CHARS]
+    if isinstance(error, str) and error:
+        return error[:_REASON_CHARS]
+    return f"no reason given ({json.dumps(error, default=str)[:_REASON_CHARS]})"

@@ -1,4 +1,4 @@
-"""How many rows are in flight, when the endpoint says that it is too many."""
+"""`AdaptiveLimiter`: concurrent calls while an endpoint answers 429."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import asyncio
 import pytest
 
 from langchain_dbx_eval import errors
-from langchain_dbx_eval._internal import limiter as pace_module
+from langchain_dbx_eval._internal import limiter as limiter_module
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 
-REFUSAL = errors.RateLimitError("slow down", status_code=429)
+RATE_LIMIT_ERROR = errors.RateLimitError("slow down", status_code=429)
 
 
 @pytest.fixture
 def _no_pause(monkeypatch):
-    monkeypatch.setattr(pace_module, "_MIN_PAUSE_S", 0.0)
+    monkeypatch.setattr(limiter_module, "_MIN_PAUSE_S", 0.0)
 
 
 async def in_flight(limiter: AdaptiveLimiter, count: int) -> None:
@@ -23,7 +23,7 @@ async def in_flight(limiter: AdaptiveLimiter, count: int) -> None:
         await asyncio.wait_for(limiter.acquire(), 2)
 
 
-async def test_no_more_rows_than_slots_are_in_flight():
+async def test_no_more_calls_than_the_limit_are_in_flight():
     limiter = AdaptiveLimiter(2)
     await in_flight(limiter, 2)
 
@@ -31,7 +31,7 @@ async def test_no_more_rows_than_slots_are_in_flight():
         await asyncio.wait_for(limiter.acquire(), 0.05)
 
 
-async def test_a_slot_that_is_given_back_goes_to_who_waits():
+async def test_a_released_slot_goes_to_a_waiting_call():
     limiter = AdaptiveLimiter(1)
     await limiter.acquire()
     waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
@@ -43,52 +43,52 @@ async def test_a_slot_that_is_given_back_goes_to_who_waits():
     await asyncio.wait_for(asyncio.gather(*waiting), 2)
 
 
-async def test_a_waiter_that_was_cancelled_takes_nothing_with_it():
+async def test_a_canceled_waiter_does_not_lose_its_slot():
     limiter = AdaptiveLimiter(1)
     await limiter.acquire()
-    gone, staying = (asyncio.create_task(limiter.acquire()) for _ in range(2))
+    canceled, waiting = (asyncio.create_task(limiter.acquire()) for _ in range(2))
     await asyncio.sleep(0)
-    gone.cancel()
+    canceled.cancel()
     await asyncio.sleep(0)
     limiter.release()
 
-    await asyncio.wait_for(staying, 2)
+    await asyncio.wait_for(waiting, 2)
 
 
-async def test_a_refusal_halves_the_slots_once_for_all_rows_on_their_way():
+async def test_the_429s_of_calls_in_flight_halve_the_limit_once():
     limiter = AdaptiveLimiter(32)
     await in_flight(limiter, 32)
 
     for _ in range(32):
-        limiter.on_error(REFUSAL)
+        limiter.on_error(RATE_LIMIT_ERROR)
 
     assert limiter.limit == 16
 
 
 @pytest.mark.usefixtures("_no_pause")
-async def test_refusals_that_go_on_end_at_one_slot():
+async def test_repeated_429s_lower_the_limit_to_one():
     limiter = AdaptiveLimiter(32)
     for _ in range(7):
-        limiter.on_error(REFUSAL)
+        limiter.on_error(RATE_LIMIT_ERROR)
 
     assert limiter.limit == 1
 
 
-async def test_all_wait_as_long_as_the_answer_asks():
+async def test_all_calls_wait_for_retry_after():
     limiter = AdaptiveLimiter(4)
     loop = asyncio.get_running_loop()
     limiter.on_error(errors.RateLimitError("slow", status_code=429, retry_after=0.7))
-    began = loop.time()
+    started = loop.time()
     await asyncio.gather(limiter.acquire(), limiter.acquire())
 
-    assert loop.time() - began >= 0.69
+    assert loop.time() - started >= 0.69
 
 
 @pytest.mark.usefixtures("_no_pause")
-async def test_answers_bring_the_slots_back_one_a_round_and_never_beyond_the_most():
+async def test_successes_raise_the_limit_by_one_per_round_up_to_the_maximum():
     limiter = AdaptiveLimiter(8)
-    limiter.on_error(REFUSAL)
-    limiter.on_error(REFUSAL)
+    limiter.on_error(RATE_LIMIT_ERROR)
+    limiter.on_error(RATE_LIMIT_ERROR)
     assert limiter.limit == 2
 
     for _ in range(3):
@@ -100,17 +100,17 @@ async def test_answers_bring_the_slots_back_one_a_round_and_never_beyond_the_mos
 
 
 @pytest.mark.usefixtures("_no_pause")
-async def test_nothing_but_refusals_is_hopeless_until_an_answer_comes():
+async def test_repeated_429s_exhaust_the_limiter_until_a_success():
     limiter = AdaptiveLimiter(4)
     for _ in range(8):
-        limiter.on_error(REFUSAL)
+        limiter.on_error(RATE_LIMIT_ERROR)
     assert limiter.exhausted
 
     limiter.on_success()
     assert not limiter.exhausted
 
 
-class OthersError(Exception):
+class OtherClientError(Exception):
     def __init__(self, status: int) -> None:
         self.response = type("Answer", (), {"status_code": status})
 
@@ -122,18 +122,18 @@ def caused(error, cause):
 
 @pytest.mark.usefixtures("_no_pause")
 @pytest.mark.parametrize(
-    ("error", "is_refusal"),
+    ("error", "is_rate_limit"),
     [
-        (REFUSAL, True),
-        (OthersError(429), True),
-        (caused(ValueError("the model failed"), OthersError(429)), True),
-        (OthersError(500), False),
+        (RATE_LIMIT_ERROR, True),
+        (OtherClientError(429), True),
+        (caused(ValueError("the model failed"), OtherClientError(429)), True),
+        (OtherClientError(500), False),
         (ValueError("429"), False),
         (None, False),
     ],
 )
-async def test_anybodys_429_is_a_refusal_and_nothing_else(error, is_refusal):
+async def test_a_429_of_any_client_is_recognized_and_nothing_else(error, is_rate_limit):
     limiter = AdaptiveLimiter(8)
 
-    assert limiter.on_error(error) is is_refusal
-    assert limiter.limit == (4 if is_refusal else 8)
+    assert limiter.on_error(error) is is_rate_limit
+    assert limiter.limit == (4 if is_rate_limit else 8)

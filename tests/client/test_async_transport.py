@@ -1,4 +1,4 @@
-"""The asynchronous transport beside its twin: event loops, time limits, logins, proxies."""
+"""Both transports: event loops, timeouts, logins, proxies."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.loopback import (
     LoopbackServer,
     Pieces,
     Received,
-    Together,
-    ask,
+    RequireConcurrency,
+    call_model,
     chat_answer,
     chat_chunk,
     events,
@@ -56,15 +56,15 @@ from langchain_dbx_eval import ChatDatabricks, DatabricksEmbeddings
 
 chat = ChatDatabricks(model="m", max_retries=0)
 
-async def all_ways():
+async def all_calls():
     await asyncio.gather(*(chat.ainvoke("hi") for _ in range(64)))
     async for _ in chat.astream("hi"):
         pass
     async for _ in chat.astream("hi"):
-        break  # a stream that nobody reads to its end
+        break  # a stream that is not read to its end
 
-asyncio.run(all_ways())
-asyncio.run(all_ways())
+asyncio.run(all_calls())
+asyncio.run(all_calls())
 loop = asyncio.new_event_loop()
 loop.run_until_complete(chat.ainvoke("hi"))
 loop.run_until_complete(loop.shutdown_asyncgens())
@@ -76,7 +76,7 @@ print("fine")
 """
 
 
-def test_event_loops_come_and_go_without_a_complaint(server: LoopbackServer) -> None:
+def test_several_event_loops_cause_no_warning(server: LoopbackServer) -> None:
     environment = {
         **os.environ,
         "DATABRICKS_HOST": server.url,
@@ -92,11 +92,11 @@ def test_event_loops_come_and_go_without_a_complaint(server: LoopbackServer) -> 
         check=False,
     )
     assert done.stdout == "fine\n"
-    complaints = [line for line in done.stderr.splitlines() if "took" not in line]
-    assert complaints == []
+    warnings = [line for line in done.stderr.splitlines() if "took" not in line]
+    assert warnings == []
 
 
-def test_a_stream_that_is_left_gives_its_connection_back(server: LoopbackServer) -> None:
+def test_a_stream_that_is_closed_early_releases_its_connection(server: LoopbackServer) -> None:
     chat = chat_at(server)
 
     async def leave() -> None:
@@ -121,16 +121,16 @@ def test_a_loop_keeps_its_connection(server: LoopbackServer) -> None:
     assert len(set(server.connections)) == 1
 
 
-def test_sixty_four_calls_are_in_flight_at_once() -> None:
+def test_sixty_four_calls_run_concurrently() -> None:
     async def gathered(chat: ChatDatabricks) -> int:
         return len(await asyncio.gather(*(chat.ainvoke("hi") for _ in range(64))))
 
-    with LoopbackServer(Together(64, ok)) as server:
+    with LoopbackServer(RequireConcurrency(64, ok)) as server:
         assert asyncio.run(gathered(chat_at(server))) == 64
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_what_may_pass_is_tried_again(call: str) -> None:
+def test_transient_errors_are_retried(call: str) -> None:
     faults = iter(
         [
             Answer(status=429, headers={"Retry-After": "0"}),
@@ -143,18 +143,18 @@ def test_what_may_pass_is_tried_again(call: str) -> None:
         return ok(received) if fault is None else fault
 
     with LoopbackServer(flaky) as server:
-        assert ask(chat_at(server, max_retries=2), call)
+        assert call_model(chat_at(server, max_retries=2), call)
         assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("call", WHOLE)
-def test_a_body_that_stops_in_the_middle_is_tried_again(call: str) -> None:
+def test_an_incomplete_body_is_retried(call: str) -> None:
     bodies = iter([Answer(b'{"choices": [')])
     with LoopbackServer(lambda received: next(bodies, None) or ok(received)) as server:
-        assert ask(chat_at(server, max_retries=1), call).text == "ok"
+        assert call_model(chat_at(server, max_retries=1), call).text == "ok"
 
 
-def test_a_connection_that_the_server_closed_is_opened_again() -> None:
+def test_a_connection_that_the_server_closed_is_reopened() -> None:
     def closing(received: Received) -> Any:
         return Answer(ok(received), headers={"Connection": "close"})
 
@@ -168,8 +168,8 @@ def test_a_connection_that_the_server_closed_is_opened_again() -> None:
         chat_at(server).invoke("hi")
 
 
-def dripping(stop: threading.Event) -> Iterator[bytes]:
-    """A byte now and then, for longer than anybody waits."""
+def byte_by_byte(stop: threading.Event) -> Iterator[bytes]:
+    """Yield a byte every 20 ms for four seconds."""
     for _ in range(200):
         if stop.wait(0.02):
             return
@@ -177,36 +177,36 @@ def dripping(stop: threading.Event) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("call", WHOLE)
-def test_a_body_that_drips_does_not_outlast_the_deadline(call: str) -> None:
-    enough = threading.Event()
-    with LoopbackServer(lambda _: Pieces(dripping(enough))) as server:
+def test_a_body_that_arrives_byte_by_byte_does_not_exceed_the_timeout(call: str) -> None:
+    stop = threading.Event()
+    with LoopbackServer(lambda _: Pieces(byte_by_byte(stop))) as server:
         with pytest.raises(errors.RequestTimeoutError, match="timeout="):
-            ask(chat_at(server, timeout=0.2, max_retries=5), call)
-        enough.set()
+            call_model(chat_at(server, timeout=0.2, max_retries=5), call)
+        stop.set()
 
 
 @pytest.mark.parametrize("call", WHOLE)
-def test_the_deadline_is_of_all_tries_together(call: str) -> None:
-    enough = threading.Event()
-    with LoopbackServer(lambda _: enough.wait(5)) as server:
+def test_the_timeout_covers_all_attempts(call: str) -> None:
+    stop = threading.Event()
+    with LoopbackServer(lambda _: stop.wait(5)) as server:
         with pytest.raises(errors.RequestTimeoutError):
-            ask(chat_at(server, timeout=0.3, max_retries=50), call)
-        enough.set()
+            call_model(chat_at(server, timeout=0.3, max_retries=50), call)
+        stop.set()
         assert len(server.requests) <= 2
 
 
 @pytest.mark.parametrize("call", STREAMS)
-def test_a_stream_that_falls_silent_is_told_with_the_text_so_far(call: str) -> None:
-    enough = threading.Event()
+def test_a_stalled_stream_raises_with_the_text_so_far(call: str) -> None:
+    stop = threading.Event()
 
-    def silent() -> Iterator[bytes]:
+    def stalled() -> Iterator[bytes]:
         yield events(chat_chunk("so far"), done=False)[0]
-        enough.wait(5)
+        stop.wait(5)
 
-    with LoopbackServer(lambda _: Pieces(silent())) as server:
+    with LoopbackServer(lambda _: Pieces(stalled())) as server:
         with pytest.raises(errors.StreamInterruptedError) as raised:
-            ask(chat_at(server, stream_chunk_timeout=0.2), call)
-        enough.set()
+            call_model(chat_at(server, stream_chunk_timeout=0.2), call)
+        stop.set()
     assert raised.value.partial_text == "so far"
 
 
@@ -214,22 +214,22 @@ def test_a_stream_that_falls_silent_is_told_with_the_text_so_far(call: str) -> N
 def test_a_stream_may_last_longer_than_the_timeout(call: str) -> None:
     def slow() -> Iterator[bytes]:
         for event in events(*[chat_chunk("x")] * 5, chat_chunk(end="stop")):
-            time.sleep(0.1)
+            time.sleep(0.25)
             yield event
 
     with LoopbackServer(lambda _: Pieces(slow())) as server:
-        chunks = ask(chat_at(server, timeout=0.4, stream_chunk_timeout=5), call)
+        chunks = call_model(chat_at(server, timeout=1.0, stream_chunk_timeout=60), call)
     assert "".join(chunk.text for chunk in chunks) == "xxxxx"
 
 
 @pytest.mark.parametrize("call", STREAMS)
-def test_chunks_are_handed_on_as_they_come(call: str) -> None:
+def test_chunks_are_returned_as_they_arrive(call: str) -> None:
     read = threading.Event()
 
     def waiting() -> Iterator[bytes]:
         first, *others = events(chat_chunk("a"), chat_chunk("b", end="stop"))
         yield first
-        assert read.wait(5), "the first chunk was held back"
+        assert read.wait(60), "the first chunk was not returned at once"
         yield from others
 
     async def collect(chat: ChatDatabricks) -> str:
@@ -250,8 +250,8 @@ def test_chunks_are_handed_on_as_they_come(call: str) -> None:
         assert text == "ab"
 
 
-def test_a_call_can_be_cancelled() -> None:
-    enough = threading.Event()
+def test_a_call_can_be_canceled() -> None:
+    stop = threading.Event()
 
     async def cancel(chat: ChatDatabricks) -> str:
         task = asyncio.create_task(chat.ainvoke("first"))
@@ -260,20 +260,20 @@ def test_a_call_can_be_cancelled() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        enough.set()
+        stop.set()
         return (await chat.ainvoke("second")).text
 
     def slow(received: Received) -> Any:
-        enough.wait(5)
+        stop.wait(5)
         return ok(received)
 
     with LoopbackServer(slow) as server:
         assert asyncio.run(cancel(chat_at(server, max_retries=3))) == "ok"
-        assert len(server.requests) == 2  # a cancelled call is not tried again
+        assert len(server.requests) == 2  # a canceled call is not retried
 
 
 class Config:
-    """What of databricks-sdk's `Config` is used."""
+    """The part of databricks-sdk's `Config` that is used."""
 
     auth_type = "oauth-m2m"
 
@@ -284,7 +284,7 @@ class Config:
 
     def authenticate(self) -> dict[str, str]:
         if self.wait is not None:
-            assert self.wait.wait(2), "the event loop stands still while we log in"
+            assert self.wait.wait(60), "the login blocks the event loop"
         return {"Authorization": f"Bearer {self.tokens[-1]}", "X-Further": "header"}
 
     def init_auth(self) -> None:
@@ -296,7 +296,7 @@ class Client:
         self.config = config
 
 
-def test_a_slow_login_leaves_the_event_loop_to_others(server: LoopbackServer) -> None:
+def test_a_slow_login_does_not_block_the_event_loop(server: LoopbackServer) -> None:
     config = Config(server.url)
     config.wait = threading.Event()
     chat = ChatDatabricks(model="m", workspace_client=Client(config))
@@ -315,19 +315,19 @@ def test_a_slow_login_leaves_the_event_loop_to_others(server: LoopbackServer) ->
 
     answers = asyncio.run(everything())
     assert [answer.text for answer in answers[1:6]] == ["ok"] * 5
-    # The server knows no embeddings; but it was asked, so the login was found.
+    # The server answers with a chat completion: the error shows that the login succeeded.
     assert all(isinstance(error, errors.InvalidResponseError) for error in answers[6:])
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_all_headers_of_the_login_are_sent(server: LoopbackServer, call: str) -> None:
-    ask(ChatDatabricks(model="m", workspace_client=Client(Config(server.url))), call)
+    call_model(ChatDatabricks(model="m", workspace_client=Client(Config(server.url))), call)
     sent = server.requests[0].headers
     assert (sent["Authorization"], sent["X-Further"]) == ("Bearer old", "header")
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_login_that_ran_out_is_made_anew_once(call: str) -> None:
+def test_an_expired_login_is_refreshed_once(call: str) -> None:
     def strict(received: Received) -> Any:
         if received.headers["Authorization"] != "Bearer new":
             return Answer({"error_code": 401, "message": "token expired"}, 401)
@@ -336,33 +336,33 @@ def test_a_login_that_ran_out_is_made_anew_once(call: str) -> None:
     with LoopbackServer(strict) as server:
         config = Config(server.url)
         chat = ChatDatabricks(model="m", workspace_client=Client(config), max_retries=0)
-        assert ask(chat, call)
+        assert call_model(chat, call)
         assert config.tokens == ["old", "new"]
         assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_login_that_is_refused_twice_is_an_error(call: str) -> None:
+def test_a_login_that_is_rejected_twice_is_an_error(call: str) -> None:
     refused = Answer({"error_code": 401, "message": "token expired"}, 401)
     with LoopbackServer(lambda _: refused) as server:
         chat = ChatDatabricks(model="m", workspace_client=Client(Config(server.url)))
         with pytest.raises(errors.AuthenticationError, match="token expired"):
-            ask(chat, call)
+            call_model(chat, call)
         assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_token_that_is_refused_is_not_sent_again(call: str) -> None:
+def test_a_rejected_token_is_not_sent_again(call: str) -> None:
     refused = Answer({"error_code": 401, "message": "no"}, 401)
     with LoopbackServer(lambda _: refused) as server:
         with pytest.raises(errors.AuthenticationError, match="DATABRICKS_TOKEN"):
-            ask(chat_at(server, max_retries=3), call)
+            call_model(chat_at(server, max_retries=3), call)
         assert len(server.requests) == 1
 
 
 @pytest.fixture
-def _forgotten_environment() -> Iterator[None]:
-    """What the environment says of hosts is looked up once a process; here it changes."""
+def _uncached_environment() -> Iterator[None]:
+    """Clear the cached network settings, which these tests change."""
     from langchain_dbx_eval.client.request import environment_of
 
     environment_of.cache_clear()
@@ -370,7 +370,7 @@ def _forgotten_environment() -> Iterator[None]:
     environment_of.cache_clear()
 
 
-@pytest.mark.usefixtures("_forgotten_environment")
+@pytest.mark.usefixtures("_uncached_environment")
 @pytest.mark.parametrize("call", CALLS)
 def test_a_proxy_of_the_environment_is_used(call: str) -> None:
     with LoopbackServer(lambda _: Answer(status=403)) as proxy:
@@ -378,12 +378,12 @@ def test_a_proxy_of_the_environment_is_used(call: str) -> None:
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = ""
         chat = ChatDatabricks(model="m", host="workspace.invalid", api_token="t", max_retries=0)
         with pytest.raises(errors.ConnectionFailedError):
-            ask(chat, call)
+            call_model(chat, call)
         assert proxy.requests[0].method == "CONNECT"
         assert proxy.requests[0].path == "workspace.invalid:443"
 
 
-@pytest.mark.usefixtures("_forgotten_environment")
+@pytest.mark.usefixtures("_uncached_environment")
 @pytest.mark.parametrize("call", CALLS)
 def test_a_host_of_no_proxy_is_called_directly(call: str) -> None:
     with LoopbackServer(lambda _: Answer(status=403)) as proxy:
@@ -391,13 +391,13 @@ def test_a_host_of_no_proxy_is_called_directly(call: str) -> None:
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = "0.0.0.0"
         chat = ChatDatabricks(model="m", host="0.0.0.0:1", api_token="t", max_retries=0)
         with pytest.raises(errors.ConnectionFailedError):
-            ask(chat, call)
+            call_model(chat, call)
         assert not proxy.requests
 
 
 @pytest.fixture
-def proxy_for_all(_forgotten_environment: None) -> Iterator[LoopbackServer]:
-    """A proxy that the environment names for every host."""
+def proxy_for_all(_uncached_environment: None) -> Iterator[LoopbackServer]:
+    """A proxy that the environment sets for every host."""
     with LoopbackServer(lambda _: Answer(status=403)) as proxy:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             os.environ[name] = os.environ[name.lower()] = proxy.url
@@ -407,23 +407,23 @@ def proxy_for_all(_forgotten_environment: None) -> Iterator[LoopbackServer]:
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LocalHost", "127.0.0.9", "[::1]"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_proxy_never_sees_what_goes_to_this_machine(
+def test_requests_to_this_machine_use_no_proxy(
     server: LoopbackServer, proxy_for_all: LoopbackServer, name: str, call: str
 ) -> None:
     host = f"http://{name}:{server.port}"
     chat = ChatDatabricks(model="m", host=host, api_token="t", max_retries=0)
-    with suppress(errors.ConnectionFailedError):  # nobody listens on the addresses but the first
-        ask(chat, call)
+    with suppress(errors.ConnectionFailedError):  # only the first address has a listener
+        call_model(chat, call)
     assert not proxy_for_all.requests
 
 
 @pytest.mark.parametrize("model", [Databricks, ChatDatabricks, DatabricksEmbeddings])
-def test_a_proxy_never_sees_the_key_of_an_app_on_this_node(
+def test_requests_to_an_app_on_this_node_use_no_proxy(
     server: LoopbackServer, proxy_for_all: LoopbackServer, model: type[Any]
 ) -> None:
     client = model(cluster_driver_port=server.port, host="local", driver_api_key="k", max_retries=0)
     begin = client.embed_query if model is DatabricksEmbeddings else client.invoke
-    with suppress(errors.DatabricksError):  # it answers all of them as a chat
+    with suppress(errors.DatabricksError):  # each component receives a chat completion
         begin("hi")
     assert server.requests[0].headers["X-Api-Key"] == "k"
     assert not proxy_for_all.requests
@@ -438,7 +438,7 @@ def test_a_redirect_is_not_followed(call: str, status: int) -> None:
             LoopbackServer(lambda _: moved) as server,
             pytest.raises(errors.DatabricksError, match="redirect, which is not followed"),
         ):
-            ask(chat_at(server), call)
+            call_model(chat_at(server), call)
         assert not elsewhere.requests
 
 
@@ -450,7 +450,7 @@ def test_netrc_does_not_replace_the_token(
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
     os.environ["NETRC"] = str(netrc)
-    ask(chat_at(server), call)
+    call_model(chat_at(server), call)
     assert server.requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
@@ -462,7 +462,7 @@ def test_cookies_are_not_kept(call: str) -> None:
 
     cookie = Answer(chat_answer("ok"), headers={"Set-Cookie": "session=1; Path=/"})
     with LoopbackServer(lambda _: cookie) as server:
-        # By name: aiohttp keeps no cookies of bare addresses anyway.
+        # By name: aiohttp never keeps cookies of IP addresses.
         chat = chat_at(server, host=f"http://localhost:{server.port}")
         if call == "ainvoke":
             asyncio.run(twice(chat))

@@ -1,4 +1,4 @@
-"""Whose login is used, and which hosts are refused."""
+"""Credentials: their order, and invalid hosts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import pytest
 
 from langchain_dbx_eval import ChatDatabricks, errors
 from langchain_dbx_eval._internal.runtime import current_cluster_id
-from langchain_dbx_eval.client.credentials import connect, normalize_host, profile_of
+from langchain_dbx_eval.client.credentials import (
+    normalize_host,
+    profile_from_uri,
+    resolve_credentials,
+)
 from langchain_dbx_eval.testing import LocalWorkspace
 
 
@@ -27,7 +31,7 @@ from langchain_dbx_eval.testing import LocalWorkspace
         ("HTTPS://UPPER.example", "https://upper.example"),
     ],
 )
-def test_a_host_is_taken_in_whatever_form(raw: str, host: str) -> None:
+def test_a_host_is_normalized(raw: str, host: str) -> None:
     assert normalize_host(raw) == host
 
 
@@ -43,20 +47,22 @@ def test_a_host_is_taken_in_whatever_form(raw: str, host: str) -> None:
         "a:x",
     ],
 )
-def test_a_host_that_would_leak_or_cannot_be_is_refused(raw: str) -> None:
+def test_an_unsafe_or_invalid_host_is_rejected(raw: str) -> None:
     with pytest.raises(errors.ConfigurationError):
         normalize_host(raw)
 
 
 def test_the_environment_is_used_when_nothing_is_given() -> None:
-    found = connect(environment={"DATABRICKS_HOST": "a.example", "DATABRICKS_TOKEN": "t"})
+    found = resolve_credentials(
+        environment={"DATABRICKS_HOST": "a.example", "DATABRICKS_TOKEN": "t"}
+    )
     assert found.host == "https://a.example"
     assert found.headers() == {"Authorization": "Bearer t"}
     assert "Bearer" not in repr(found)
 
 
-def test_an_explicit_host_and_token_win_over_the_environment() -> None:
-    found = connect(
+def test_an_explicit_host_and_token_take_precedence_over_the_environment() -> None:
+    found = resolve_credentials(
         host="b.example",
         api_token="u",
         environment={"DATABRICKS_HOST": "a.example", "DATABRICKS_TOKEN": "t"},
@@ -88,7 +94,7 @@ def test_a_workspace_client_logs_in() -> None:
         assert ChatDatabricks(model="m", workspace_client=client).invoke("hi").text == "ok"
 
 
-def test_no_login_at_all_says_how_to_log_in() -> None:
+def test_the_error_without_credentials_explains_how_to_log_in() -> None:
     with pytest.raises(errors.AuthenticationError, match="DATABRICKS_HOST and DATABRICKS_TOKEN"):
         ChatDatabricks(model="m").invoke("hi")
 
@@ -99,22 +105,22 @@ def test_a_profile_that_does_not_exist_is_named() -> None:
 
 
 @pytest.mark.parametrize("uri", ["databricks://", "http://x", "uc"])
-def test_a_uri_that_names_no_profile_is_refused(uri: str) -> None:
+def test_a_uri_without_a_profile_is_rejected(uri: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="databricks://<profile>"):
-        profile_of(uri)
+        profile_from_uri(uri)
 
 
-def test_the_cluster_is_the_one_that_the_sdk_is_set_to() -> None:
+def test_the_cluster_id_is_that_of_the_sdks_variable() -> None:
     assert current_cluster_id({"DATABRICKS_CLUSTER_ID": "c-1"}) == "c-1"
 
 
-def test_the_cluster_is_the_one_of_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cluster_id_is_that_of_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     context = ModuleType("dbruntime.databricks_repl_context")
     context.get_context = lambda: SimpleNamespace(clusterId="c-2")
     monkeypatch.setitem(sys.modules, "dbruntime.databricks_repl_context", context)
     assert current_cluster_id({}) == "c-2"
 
 
-def test_there_is_no_cluster_elsewhere() -> None:
+def test_there_is_no_cluster_id_elsewhere() -> None:
     assert "DATABRICKS_CLUSTER_ID" not in os.environ
     assert current_cluster_id() is None

@@ -1,4 +1,4 @@
-"""What happens on the wire: retries, typed errors, and where a token must never go."""
+"""The synchronous transport: retries, typed errors, and hosts that receive no token."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def my_chat(workspace: LocalWorkspace) -> LocalWorkspace:
     ],
 )
 @responses.activate
-def test_a_status_is_a_typed_error_that_langchain_knows(
+def test_a_status_is_a_typed_error_with_langchains_base_class(
     chat: ChatDatabricks, status: int, kind: type, core_kind: type
 ) -> None:
     responses.post(
@@ -68,7 +68,7 @@ def test_a_status_is_a_typed_error_that_langchain_knows(
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reason"),
     [
         ('{"error": {"message": "from OpenAI", "code": "x"}}', "from OpenAI"),
         ('{"error": "a plain one"}', "a plain one"),
@@ -79,19 +79,19 @@ def test_a_status_is_a_typed_error_that_langchain_knows(
     ],
 )
 @responses.activate
-def test_the_reason_is_found_in_whatever_body(chat: ChatDatabricks, body: str, told: str) -> None:
+def test_the_reason_is_found_in_any_body(chat: ChatDatabricks, body: str, reason: str) -> None:
     responses.post(URL, body=body, status=500)
-    with pytest.raises(errors.ServerError, match=told):
+    with pytest.raises(errors.ServerError, match=reason):
         chat.invoke("hi")
 
 
-def test_what_may_pass_is_tried_again(my_chat: LocalWorkspace) -> None:
+def test_a_transient_error_is_retried(my_chat: LocalWorkspace) -> None:
     my_chat.fail("my-chat", status=429, retry_after=0, times=2)
     assert ChatDatabricks(model="my-chat", max_retries=2).invoke("hi").text == "ok"
     assert len(my_chat.requests) == 3
 
 
-def test_a_broken_body_is_tried_again(my_chat: LocalWorkspace) -> None:
+def test_a_broken_body_is_retried(my_chat: LocalWorkspace) -> None:
     my_chat.break_body("my-chat", times=1)
     assert ChatDatabricks(model="my-chat", max_retries=1).invoke("hi").text == "ok"
 
@@ -104,58 +104,59 @@ def test_no_more_than_max_retries_are_made(my_chat: LocalWorkspace) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
-def test_what_cannot_pass_is_not_tried_again(my_chat: LocalWorkspace, status: int) -> None:
+def test_a_permanent_error_is_not_retried(my_chat: LocalWorkspace, status: int) -> None:
     my_chat.fail("my-chat", status=status, times=9)
     with pytest.raises(errors.DatabricksError):
         ChatDatabricks(model="my-chat", max_retries=3).invoke("hi")
     assert len(my_chat.requests) == 1
 
 
-def test_a_wait_that_would_outlast_the_timeout_is_not_begun(my_chat: LocalWorkspace) -> None:
+def test_a_wait_beyond_the_timeout_is_not_started(my_chat: LocalWorkspace) -> None:
     my_chat.fail("my-chat", status=429, retry_after=3600, times=9)
     with pytest.raises(errors.RateLimitError) as raised:
         ChatDatabricks(model="my-chat", timeout=5).invoke("hi")
     assert raised.value.retry_after == 3600
 
 
-def test_an_answer_that_does_not_come_is_a_timeout(my_chat: LocalWorkspace) -> None:
+def test_a_missing_response_is_a_timeout(my_chat: LocalWorkspace) -> None:
     my_chat.delay("my-chat", seconds=2.0)
     with pytest.raises(errors.RequestTimeoutError, match="timeout="):
         ChatDatabricks(model="my-chat", timeout=0.2, max_retries=0).invoke("hi")
 
 
-def test_a_dead_port_is_one_clear_error() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    chat = ChatDatabricks(model="m", host=f"http://127.0.0.1:{port}", api_token="t", max_retries=0)
-    with pytest.raises(errors.ConnectionFailedError, match=rf"127\.0\.0\.1:{port}.*refused"):
-        chat.invoke("hi")
+def test_a_closed_port_is_a_connection_error() -> None:
+    with socket.socket() as bound:  # without a listener, and reserved for this test
+        bound.bind(("127.0.0.1", 0))
+        host = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        chat = ChatDatabricks(model="m", host=host, api_token="t", max_retries=0)
+        with pytest.raises(errors.ConnectionFailedError, match=rf"{host}.*refused"):
+            chat.invoke("hi")
 
 
-def test_a_wrong_token_says_what_to_check(my_chat: LocalWorkspace) -> None:
+def test_the_error_for_a_wrong_token_names_the_variable(my_chat: LocalWorkspace) -> None:
     chat = ChatDatabricks(model="my-chat", host=my_chat.url, api_token="wrong", max_retries=0)
     with pytest.raises(errors.AuthenticationError, match="DATABRICKS_TOKEN"):
         chat.invoke("hi")
 
 
-def test_an_app_that_is_not_there_says_where_to_look(workspace: LocalWorkspace) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.warns(UserWarning, match="3000-8000"):
-        llm = Databricks(cluster_driver_port=port, max_retries=0)
-    with pytest.raises(errors.ServerError, match=r"0\.0\.0\.0"):
-        llm.invoke("hi")
+def test_the_error_for_a_missing_app_names_the_address_to_listen_on(
+    workspace: LocalWorkspace,
+) -> None:
+    with socket.socket() as bound:  # without a listener, and reserved for this test
+        bound.bind(("127.0.0.1", 0))
+        with pytest.warns(UserWarning, match="3000-8000"):
+            llm = Databricks(cluster_driver_port=bound.getsockname()[1], max_retries=0)
+        with pytest.raises(errors.ServerError, match=r"0\.0\.0\.0"):
+            llm.invoke("hi")
 
 
-def test_a_stopped_cluster_says_so(workspace: LocalWorkspace) -> None:
+def test_the_error_for_a_stopped_cluster_has_its_code(workspace: LocalWorkspace) -> None:
     workspace.stop_cluster(workspace.cluster_id)
     with pytest.raises(errors.InvalidRequestError, match="INVALID_STATE"):
         Databricks(cluster_driver_port=7777).invoke("hi")
 
 
-def test_the_app_gets_its_own_key_and_not_the_token(workspace: LocalWorkspace) -> None:
+def test_an_app_receives_its_own_key(workspace: LocalWorkspace) -> None:
     server = DriverServer(lambda prompt: "ok", host="127.0.0.1", port=0, api_key="app-key")
     with server:
         with pytest.warns(UserWarning, match="3000-8000"):
@@ -187,13 +188,13 @@ def test_netrc_does_not_replace_the_token(chat: ChatDatabricks, tmp_path: Path) 
 
 
 @responses.activate
-def test_html_instead_of_json_shows_its_beginning(chat: ChatDatabricks) -> None:
+def test_the_error_for_html_shows_its_text(chat: ChatDatabricks) -> None:
     responses.post(URL, body="<html>Please log in</html>")
     with pytest.raises(errors.InvalidResponseError, match="Please log in"):
         chat.invoke("hi")
 
 
-def test_all_components_share_one_kept_connection_to_a_host() -> None:
+def test_all_components_share_one_connection_to_a_host() -> None:
     addresses = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what a user gives or a server answers is one typed error that helps."""
+"""Invalid arguments and unexpected responses: each raises one typed error with advice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
 from langchain_dbx_eval.testing import LocalWorkspace
-from tests.loopback import CALLS, Answer, LoopbackServer, Pieces, Received, ask, events
+from tests.loopback import CALLS, Answer, LoopbackServer, Pieces, Received, call_model, events
 
 SECRET = "dapi-very-secret"
 
@@ -20,7 +20,7 @@ Component = ChatDatabricks | Databricks | DatabricksEmbeddings
 
 
 def components(**arguments: Any) -> list[Component]:
-    """One of each, at the endpoint 'm'."""
+    """Return one of each component, for the endpoint 'm'."""
     arguments = {"max_retries": 0, "api_token": SECRET, **arguments}
     return [
         ChatDatabricks(model="m", **arguments),
@@ -29,8 +29,8 @@ def components(**arguments: Any) -> list[Component]:
     ]
 
 
-def every_way(component: Component) -> list[Any]:
-    """Each way to call it."""
+def every_call(component: Component) -> list[Any]:
+    """Return each call of a component."""
     if isinstance(component, DatabricksEmbeddings):
         import asyncio
 
@@ -40,34 +40,36 @@ def every_way(component: Component) -> list[Any]:
             lambda: asyncio.run(component.aembed_query("hi")),
             lambda: asyncio.run(component.aembed_documents(["hi", "ho"])),
         ]
-    return [lambda call=call: ask(component, call) for call in CALLS]
+    return [lambda call=call: call_model(component, call) for call in CALLS]
 
 
-def assert_told(kind: type[errors.DatabricksError], *told: str, arguments: dict[str, Any]) -> None:
-    """Every component, however it is called, raises an error of one kind that tells as much."""
+def assert_raises(
+    kind: type[errors.DatabricksError], *texts: str, arguments: dict[str, Any]
+) -> None:
+    """Check that each call of each component raises an error with these texts."""
     for component in components(**arguments):
-        for call in every_way(component):
+        for call in every_call(component):
             with pytest.raises(errors.DatabricksError) as raised:
                 call()
             error, message = raised.value, str(raised.value)
             assert type(error) is kind, message
-            for words in told:
-                assert words in message
+            for text in texts:
+                assert text in message
             assert error.target == "serving endpoint 'm'"
             assert SECRET not in message
             assert len(message) < 800
 
 
 @pytest.fixture
-def dead_port() -> Iterator[int]:
-    """A port on which nobody listens, and nobody else can."""
+def closed_port() -> Iterator[int]:
+    """A port without a listener, reserved for the test."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
-def test_a_host_that_does_not_exist() -> None:
-    assert_told(
+def test_an_unknown_host_is_a_connection_error() -> None:
+    assert_raises(
         errors.ConnectionFailedError,
         "no-such-workspace.invalid",
         "Check the host name",
@@ -75,19 +77,19 @@ def test_a_host_that_does_not_exist() -> None:
     )
 
 
-def test_a_port_where_nobody_listens(dead_port: int) -> None:
-    assert_told(
+def test_a_closed_port_is_a_connection_error(closed_port: int) -> None:
+    assert_raises(
         errors.ConnectionFailedError,
-        f"127.0.0.1:{dead_port}",
+        f"127.0.0.1:{closed_port}",
         "efused",
         "Check the host name, the network and the proxy settings",
-        arguments={"host": f"http://127.0.0.1:{dead_port}"},
+        arguments={"host": f"http://127.0.0.1:{closed_port}"},
     )
 
 
-def test_a_server_that_is_no_https_server() -> None:
+def test_a_server_without_tls_is_a_connection_error() -> None:
     with LoopbackServer(lambda _: {}) as server:
-        assert_told(
+        assert_raises(
             errors.ConnectionFailedError,
             "SSL",
             arguments={"host": f"https://127.0.0.1:{server.port}"},
@@ -95,7 +97,7 @@ def test_a_server_that_is_no_https_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "message"),
     [
         ("http://w.example", "Use https"),
         ("https://user:pass@w.example", "Give the host alone"),
@@ -104,14 +106,14 @@ def test_a_server_that_is_no_https_server() -> None:
         ("w.example:port", "not a URL"),
     ],
 )
-def test_a_host_that_cannot_be(host: str, told: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match=told):
+def test_an_invalid_host_is_rejected_with_advice(host: str, message: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=message):
         ChatDatabricks(model="m", host=host)
 
 
-def test_a_wrong_token(workspace: LocalWorkspace) -> None:
+def test_a_wrong_token_is_an_authentication_error(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("m", lambda texts: "ok", kind="chat")
-    assert_told(
+    assert_raises(
         errors.AuthenticationError,
         "Invalid access token",
         "Check DATABRICKS_TOKEN (or api_token=)",
@@ -120,9 +122,11 @@ def test_a_wrong_token(workspace: LocalWorkspace) -> None:
 
 
 @pytest.mark.parametrize("token", [f"{SECRET}\nX-Evil: 1", f"{SECRET}€", "\n"])
-def test_a_token_that_no_header_can_carry(workspace: LocalWorkspace, token: str) -> None:
+def test_a_token_with_invalid_characters_is_rejected_and_not_shown(
+    workspace: LocalWorkspace, token: str
+) -> None:
     for component in components(host=workspace.url, api_token=token):
-        for call in every_way(component):
+        for call in every_call(component):
             with pytest.raises(errors.ConfigurationError, match="api_token= or") as raised:
                 call()
             assert SECRET not in str(raised.value)
@@ -132,14 +136,14 @@ def test_a_token_that_no_header_can_carry(workspace: LocalWorkspace, token: str)
     assert not workspace.requests
 
 
-def test_a_token_from_a_file_may_end_in_a_line_end(workspace: LocalWorkspace) -> None:
+def test_a_token_may_end_with_a_line_break(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("m", lambda messages: "ok", kind="chat")
     chat = ChatDatabricks(model="m", host=workspace.url, api_token=f"{workspace.token}\n")
     assert chat.invoke("hi").text == "ok"
 
 
-def test_an_endpoint_that_does_not_exist(workspace: LocalWorkspace) -> None:
-    assert_told(
+def test_an_unknown_endpoint_is_a_not_found_error(workspace: LocalWorkspace) -> None:
+    assert_raises(
         errors.NotFoundError,
         "Endpoint with name 'm' does not exist",
         "databricks serving-endpoints list",
@@ -147,10 +151,10 @@ def test_an_endpoint_that_does_not_exist(workspace: LocalWorkspace) -> None:
     )
 
 
-def test_an_endpoint_that_is_not_ready() -> None:
-    told = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "The endpoint is scaling up"}
-    with LoopbackServer(lambda _: Answer(told, 503)) as server:
-        assert_told(
+def test_an_endpoint_that_is_not_ready_is_a_server_error() -> None:
+    body = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "The endpoint is scaling up"}
+    with LoopbackServer(lambda _: Answer(body, 503)) as server:
+        assert_raises(
             errors.ServerError,
             "503 TEMPORARILY_UNAVAILABLE",
             "scaling up",
@@ -159,10 +163,10 @@ def test_an_endpoint_that_is_not_ready() -> None:
         )
 
 
-def test_too_many_requests() -> None:
-    told = {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "Exceeded 10 QPS"}
-    with LoopbackServer(lambda _: Answer(told, 429)) as server:
-        assert_told(
+def test_too_many_requests_are_a_rate_limit_error() -> None:
+    body = {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "Exceeded 10 QPS"}
+    with LoopbackServer(lambda _: Answer(body, 429)) as server:
+        assert_raises(
             errors.RateLimitError,
             "Exceeded 10 QPS",
             "max_concurrency",
@@ -170,26 +174,26 @@ def test_too_many_requests() -> None:
         )
 
 
-def test_html_instead_of_json() -> None:
+def test_html_instead_of_json_is_shown() -> None:
     page = b"<html><head><title>Sign in</title></head><body>Please sign in</body></html>"
     with LoopbackServer(lambda _: Answer(page)) as server:
         for component in components(host=server.url):
-            for call in every_way(component):
+            for call in every_call(component):
                 with pytest.raises(errors.InvalidResponseError, match="Sign in"):
                     call()
 
 
 @pytest.mark.parametrize("call", ["stream", "astream"])
-def test_an_answer_that_comes_whole_is_read_where_a_stream_was_asked_for(call: str) -> None:
+def test_a_complete_response_to_a_streaming_request_is_decoded(call: str) -> None:
     whole = {"choices": [{"message": {"content": "ok"}, "text": "ok"}]}
     with LoopbackServer(lambda _: whole) as server:
         chat, llm, _ = components(host=server.url)
-        assert [chunk.text for chunk in ask(chat, call)] == ["ok"]
-        assert ask(llm, call) == ["ok"]
+        assert [chunk.text for chunk in call_model(chat, call)] == ["ok"]
+        assert call_model(llm, call) == ["ok"]
 
 
-def answer_as_asked(body: Any) -> Any:
-    """The same body, whole, or as the one event of a stream where a stream was asked for."""
+def as_requested(body: Any) -> Any:
+    """Return the body, or a stream with it as its only event if a stream was requested."""
 
     def answer(received: Received) -> Any:
         if received.body.get("stream"):
@@ -207,10 +211,10 @@ def answer_as_asked(body: Any) -> Any:
         {"error": "out of memory"},
     ],
 )
-def test_an_error_with_status_200(body: Any) -> None:
-    with LoopbackServer(answer_as_asked(body)) as server:
+def test_an_error_with_status_200_is_raised(body: Any) -> None:
+    with LoopbackServer(as_requested(body)) as server:
         for component in components(host=server.url):
-            for call in every_way(component):
+            for call in every_call(component):
                 with pytest.raises(errors.DatabricksError, match="out of memory") as raised:
                     call()
                 assert isinstance(
@@ -236,25 +240,25 @@ def test_an_error_with_status_200(body: Any) -> None:
     ],
     ids=json.dumps,
 )
-def test_an_answer_of_another_shape(body: Any) -> None:
+def test_a_response_of_another_shape_is_an_error(body: Any) -> None:
     with LoopbackServer(lambda _: body) as server:
         for component in components(host=server.url):
-            whole = every_way(component)[:2]
+            whole = every_call(component)[:2]
             for call in whole:
                 with pytest.raises(errors.InvalidResponseError, match="Serving endpoint 'm'"):
                     call()
 
 
-def test_choices_are_empty() -> None:
+def test_empty_choices_are_an_error() -> None:
     with LoopbackServer(lambda _: {"choices": []}) as server:
         chat, llm, _ = components(host=server.url)
         for component in (chat, llm):
             with pytest.raises(errors.InvalidResponseError, match=r"endpoint 'm'.*'choices'"):
-                ask(component, "invoke")
+                call_model(component, "invoke")
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_another_number_of_vectors(count: int) -> None:
+def test_a_wrong_number_of_vectors_is_an_error(count: int) -> None:
     data = [{"index": i, "embedding": [1.0]} for i in range(count)]
     with LoopbackServer(lambda _: {"data": data}) as server:
         embeddings = components(host=server.url)[2]
@@ -262,18 +266,18 @@ def test_another_number_of_vectors(count: int) -> None:
             embeddings.embed_documents(["a", "b"])  # type: ignore[union-attr]
 
 
-def test_a_prompt_longer_than_the_models_context() -> None:
-    told = {"error_code": "BAD_REQUEST", "message": "prompt is too long: 9000 > 8000 tokens"}
-    with LoopbackServer(lambda _: Answer(told, 400)) as server:
-        assert_told(
+def test_a_prompt_beyond_the_context_is_a_context_overflow() -> None:
+    body = {"error_code": "BAD_REQUEST", "message": "prompt is too long: 9000 > 8000 tokens"}
+    with LoopbackServer(lambda _: Answer(body, 400)) as server:
+        assert_raises(
             errors.ContextOverflowError, "9000 > 8000 tokens", arguments={"host": server.url}
         )
 
 
-def test_a_request_larger_than_the_endpoint_takes() -> None:
-    told = {"error_code": "BAD_REQUEST", "message": "Request size cannot exceed 4194304 bytes"}
-    with LoopbackServer(lambda _: Answer(told, 413)) as server:
-        assert_told(
+def test_a_request_that_is_too_large_is_an_invalid_request() -> None:
+    body = {"error_code": "BAD_REQUEST", "message": "Request size cannot exceed 4194304 bytes"}
+    with LoopbackServer(lambda _: Answer(body, 413)) as server:
+        assert_raises(
             errors.InvalidRequestError,
             "4194304 bytes",
             "Send fewer or shorter texts",
@@ -281,7 +285,7 @@ def test_a_request_larger_than_the_endpoint_takes() -> None:
         )
 
 
-def test_a_parameter_that_json_cannot_write(workspace: LocalWorkspace) -> None:
+def test_a_parameter_without_json_form_is_rejected(workspace: LocalWorkspace) -> None:
     with pytest.raises(errors.InvalidRequestError, match=r"endpoint 'm' cannot be written as JSON"):
         ChatDatabricks(model="m").invoke("hi", top_k={1, 2})
     with pytest.raises(errors.InvalidRequestError, match="cannot be written as JSON"):
@@ -289,7 +293,7 @@ def test_a_parameter_that_json_cannot_write(workspace: LocalWorkspace) -> None:
     assert not workspace.requests
 
 
-def test_a_text_that_utf8_cannot_write(workspace: LocalWorkspace) -> None:
+def test_a_text_without_utf8_form_is_rejected(workspace: LocalWorkspace) -> None:
     for component in components(host=workspace.url):
         for text in ("\ud800", "half a \udc00 pair"):
             embed = getattr(component, "embed_query", None)
@@ -307,31 +311,31 @@ def with_hook(name: str, hook: Any, host: str) -> list[Component]:
 
 
 @pytest.mark.parametrize("name", ["transform_input_fn", "transform_output_fn"])
-def test_a_hook_that_raises(name: str) -> None:
+def test_a_hook_that_raises_is_named(name: str) -> None:
     with LoopbackServer(lambda _: {}) as server:
         for component in with_hook(name, raising, server.url):
-            for call in every_way(component):
-                told = f"{name} 'raising' raised KeyError: 'missing'"
-                with pytest.raises(errors.TransformError, match=told) as raised:
+            for call in every_call(component):
+                message = f"{name} 'raising' raised KeyError: 'missing'"
+                with pytest.raises(errors.TransformError, match=message) as raised:
                     call()
                 assert isinstance(raised.value.__cause__, KeyError)
 
 
 @pytest.mark.parametrize("returned", [None, "text", ["list"], 5])
-def test_an_input_hook_that_returns_no_request(returned: Any) -> None:
+def test_an_input_hook_that_does_not_return_a_request_is_an_error(returned: Any) -> None:
     with LoopbackServer(lambda _: {}) as server:
         for component in with_hook("transform_input_fn", lambda **_: returned, server.url):
-            for call in every_way(component):
+            for call in every_call(component):
                 with pytest.raises(errors.TransformError, match="must return the request to send"):
                     call()
         assert not server.requests
 
 
 @pytest.mark.parametrize("returned", [None, 5, {"no": 1}, [None], object()])
-def test_an_output_hook_that_returns_nonsense(returned: Any) -> None:
+def test_an_output_hook_that_returns_an_invalid_value_is_named(returned: Any) -> None:
     with LoopbackServer(lambda _: {"choices": []}) as server:
         for component in with_hook("transform_output_fn", lambda _: returned, server.url):
-            for call in every_way(component):
+            for call in every_call(component):
                 with pytest.raises(
                     errors.TransformError, match=r"endpoint 'm'.*transform_output_fn '.*<lambda>'"
                 ):
@@ -339,7 +343,7 @@ def test_an_output_hook_that_returns_nonsense(returned: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hook", "told"),
+    ("hook", "message"),
     [
         ("no_colon", "not an import string"),
         ("no_such_module:hook", "cannot be imported"),
@@ -347,8 +351,10 @@ def test_an_output_hook_that_returns_nonsense(returned: Any) -> None:
         ("os:name", "not a function but a str"),
     ],
 )
-def test_a_hook_that_cannot_be_found(workspace: LocalWorkspace, hook: str, told: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match=told):
+def test_a_hook_that_cannot_be_imported_is_an_error(
+    workspace: LocalWorkspace, hook: str, message: str
+) -> None:
+    with pytest.raises(errors.ConfigurationError, match=message):
         Databricks(endpoint_name="m", transform_input_fn=hook).invoke("hi")
 
 
@@ -364,23 +370,23 @@ BOTH = {"cluster_id": "c-1", "cluster_driver_port": 7777}
         lambda **more: DatabricksEmbeddings(endpoint="m", **more),
     ],
 )
-def test_both_targets_given(make: Any) -> None:
+def test_two_targets_are_rejected(make: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match=r"Both.*'m'.*7777.*Give the one to call"):
         make(**BOTH)
 
 
 @pytest.mark.parametrize("kind", [Databricks, ChatDatabricks, DatabricksEmbeddings])
-def test_no_target_given(kind: Any) -> None:
+def test_a_missing_target_is_rejected(kind: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match=r"Name a serving endpoint.*driver_port="):
         kind()
 
 
-def test_no_login_at_all() -> None:
+def test_missing_credentials_are_an_authentication_error() -> None:
     with pytest.raises(errors.AuthenticationError, match="Set DATABRICKS_HOST and"):
         Databricks(endpoint_name="m").invoke("hi")
 
 
-def test_an_app_that_answers_another_shape() -> None:
+def test_an_app_with_another_shape_is_an_error_that_shows_it() -> None:
     with LoopbackServer(lambda _: {"score": 0.5}) as server:
         os.environ.update(DATABRICKS_HOST=server.url, DATABRICKS_TOKEN="t")
         with pytest.raises(errors.InvalidResponseError, match=r"7777.*transform_output_fn.*score"):

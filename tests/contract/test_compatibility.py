@@ -1,7 +1,7 @@
-"""`langchain_community.llms.Databricks` as a reference: what works there works here.
+"""Compatibility with `langchain_community.llms.Databricks`.
 
-The same arguments are given to both, and the same must be sent and returned. Where theirs sends its
-defaults (`temperature` 0.0, `n` 1), ours leaves them to the endpoint; B1 to B17 are apart.
+Both receive the same arguments, and must send and return the same. Theirs sends its defaults
+(`temperature` 0.0, `n` 1), which ours leaves to the endpoint. The defects B1 to B17 are excluded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def add_context(**request: Any) -> dict[str, Any]:
     return {**request, "prompt": f"{request['prompt']} Be concise."}
 
 
-def shouted(response: Any) -> str:
+def upper_case(response: Any) -> str:
     return response.upper()
 
 
@@ -51,8 +51,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "nothing else": {},
     "extra_params": {"extra_params": {"top_k": 3}},
     "input hook": {"transform_input_fn": add_context},
-    "output hook": {"transform_output_fn": shouted},
-    "both hooks": {"transform_input_fn": add_context, "transform_output_fn": shouted},
+    "output hook": {"transform_output_fn": upper_case},
+    "both hooks": {"transform_input_fn": add_context, "transform_output_fn": upper_case},
     "uri": {"databricks_uri": "databricks"},
     "stop": {"stop": ["."]},
     "max_tokens": {"max_tokens": 5},
@@ -64,19 +64,21 @@ CALLS: dict[str, dict[str, Any]] = {
     "stop": {"stop": ["."]},
     "parameters": {"temperature": 0.2, "top_k": 1},
 }
-# What theirs does not send to these targets though it was given it (B12).
+# Arguments that theirs does not send to these targets (B12).
 DROPPED_THERE = {"stop", "max_tokens", "temperature"}
 
 
-def both(arguments: dict[str, Any]) -> list[Any]:
+def create_both(arguments: dict[str, Any]) -> list[Any]:
     return [kind(**arguments) for kind in (Community, Databricks)]
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("given", [name for name in ARGUMENTS if name not in DROPPED_THERE])
-def test_a_custom_model(workspace: LocalWorkspace, given: str, call: str) -> None:
+def test_a_custom_model_receives_and_returns_the_same(
+    workspace: LocalWorkspace, given: str, call: str
+) -> None:
     workspace.add_endpoint("dolly", model, kind="custom")
-    theirs, ours = both({"endpoint_name": "dolly", **ARGUMENTS[given]})
+    theirs, ours = create_both({"endpoint_name": "dolly", **ARGUMENTS[given]})
     expected = theirs.invoke("Hi.", **CALLS[call])
     sent = workspace.requests[-1].body
     assert ours.invoke("Hi.", **CALLS[call]) == expected
@@ -85,11 +87,13 @@ def test_a_custom_model(workspace: LocalWorkspace, given: str, call: str) -> Non
 
 @pytest.mark.parametrize("kind", ["completions", "chat"])
 @pytest.mark.parametrize("given", [name for name in ARGUMENTS if "hook" not in name])
-def test_a_foundation_model(workspace: LocalWorkspace, given: str, kind: Any) -> None:
+def test_a_foundation_model_receives_and_returns_the_same(
+    workspace: LocalWorkspace, given: str, kind: Any
+) -> None:
     workspace.add_endpoint("m", chat_model if kind == "chat" else text_model, kind=kind)
-    # Theirs sends a prompt to chat endpoints (B11), unless a hook makes messages of it.
+    # Theirs sends a prompt to chat endpoints (B11), unless a hook converts it into messages.
     hook = {"transform_input_fn": as_messages} if kind == "chat" else {}
-    theirs, ours = both({"endpoint_name": "m", **ARGUMENTS[given], **hook})
+    theirs, ours = create_both({"endpoint_name": "m", **ARGUMENTS[given], **hook})
     expected = theirs.invoke("Hi.")
     sent = workspace.requests[-1].body
     assert ours.invoke("Hi.") == expected
@@ -105,9 +109,9 @@ def without_their_defaults(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if defaults.get(name) != value}
 
 
-def test_an_output_hook_reads_the_whole_completion(workspace: LocalWorkspace) -> None:
+def test_an_output_hook_receives_the_whole_completion(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("m", text_model, kind="completions")
-    theirs, ours = both({"endpoint_name": "m", "transform_output_fn": text_of_choice})
+    theirs, ours = create_both({"endpoint_name": "m", "transform_output_fn": text_of_choice})
     assert ours.invoke("Hi.") == theirs.invoke("Hi.")
 
 
@@ -123,11 +127,13 @@ PROXY = "https://w.example/driver-proxy-api/o/0/0123-456789-abcdefgh/7777"
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("given", [name for name in ARGUMENTS if name not in DROPPED_THERE])
 @responses.activate
-def test_an_app_behind_the_driver_proxy(given: str, call: str) -> None:
-    # Ours has the slash of the app's root, which the proxy passes on in either case.
+def test_an_app_behind_the_driver_proxy_receives_and_returns_the_same(
+    given: str, call: str
+) -> None:
+    # Ours has the slash of the app's root; the proxy forwards both.
     for url in (PROXY, f"{PROXY}/"):
         responses.post(url, json="You said hi.")
-    theirs, ours = both({**APP, **ARGUMENTS[given]})
+    theirs, ours = create_both({**APP, **ARGUMENTS[given]})
     assert ours.invoke("Hi.", **CALLS[call]) == theirs.invoke("Hi.", **CALLS[call])
     by_ours, by_theirs = (recorded.request for recorded in responses.calls)
     assert json.loads(by_ours.body) == json.loads(by_theirs.body)
@@ -135,16 +141,16 @@ def test_an_app_behind_the_driver_proxy(given: str, call: str) -> None:
         assert by_ours.headers[header] == by_theirs.headers[header]
 
 
-# Nothing is ever unpickled here: a hook is a function or an import string.
+# Ours never unpickles: a hook is a function or an import string.
 UNPICKLING = "allow_dangerous_deserialization"
 
 
 @pytest.mark.parametrize("name", sorted({*Community.model_fields} - {UNPICKLING}))
-def test_every_argument_has_its_place_here(name: str) -> None:
+def test_every_argument_of_theirs_exists_in_ours(name: str) -> None:
     assert name in Databricks.model_fields
 
 
-def test_the_argument_that_allows_unpickling_is_refused_by_name() -> None:
+def test_the_argument_that_allows_unpickling_is_rejected_by_name() -> None:
     with pytest.raises(errors.ConfigurationError, match=UNPICKLING):
         Databricks(endpoint_name="m", **{UNPICKLING: True})
 
@@ -161,7 +167,7 @@ def test_the_argument_that_allows_unpickling_is_refused_by_name() -> None:
         {"endpoint_name": "m", "model_kwargs": {"prompt": "x"}},
     ],
 )
-def test_what_is_refused_there_is_refused_here(
+def test_arguments_that_theirs_rejects_are_rejected_by_ours(
     workspace: LocalWorkspace, arguments: dict[str, Any]
 ) -> None:
     workspace.add_endpoint("m", model, kind="custom")

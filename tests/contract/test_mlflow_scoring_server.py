@@ -1,4 +1,4 @@
-"""What MLflow's own scoring server answers is read, whatever type a model returns."""
+"""Responses of MLflow's own scoring server, for each type that a model may return."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ ONE: dict[str, Callable[[str], Any]] = {
 
 
 class Model(mlflow.pyfunc.PythonModel):
-    """Answers a prompt by shouting it, in one of the types above."""
+    """Returns the prompts in upper case, in one of the types above."""
 
     shape: Callable[[list[str]], Any]
 
-    # Without type hints, which MLflow would take for a schema.
+    # Without type hints, which MLflow would use as a schema.
     def predict(self, context, model_input, params=None):
         return type(self).shape([prompt.upper() for prompt in model_input["prompt"]])
 
@@ -134,7 +134,7 @@ def llm_at(server: LoopbackServer) -> Databricks:
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
-def test_predictions_for_many_prompts_are_read(
+def test_predictions_for_many_prompts_are_decoded(
     server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(Model, "shape", staticmethod(PREDICTIONS[name]), raising=False)
@@ -144,7 +144,7 @@ def test_predictions_for_many_prompts_are_read(
 
 
 @pytest.mark.parametrize("name", ONE)
-def test_a_prediction_without_a_list_around_it_is_read(
+def test_a_prediction_without_a_list_around_it_is_decoded(
     server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     shape = ONE[name]
@@ -152,7 +152,7 @@ def test_a_prediction_without_a_list_around_it_is_read(
     assert llm_at(server).invoke("a") == "A"
 
 
-def test_what_the_model_raises_is_told(
+def test_an_exception_of_the_model_is_an_error(
     server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(answers: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Components as objects: written and read, copied, pickled, forked, cached."""
+"""Components as objects: serialized, copied, pickled, forked, cached."""
 
 from __future__ import annotations
 
@@ -21,33 +21,35 @@ COMPONENTS = [
 ]
 
 
-def shout(**request: Any) -> dict[str, Any]:
+def unchanged(**request: Any) -> dict[str, Any]:
     return request
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: type(c).__name__)
-def test_what_is_written_is_read_again_without_its_secrets(component: Any) -> None:
+def test_serialization_omits_secrets_and_reads_them_from_the_environment(component: Any) -> None:
     os.environ["DATABRICKS_TOKEN"] = "from-environment"
     text = dumps(component)
     assert "dapi-secret" not in text
-    again = loads(
+    loaded = loads(
         text,
         allowed_objects=[type(component)],
         valid_namespaces=["langchain_dbx_eval"],
         secrets_from_env=True,
     )
-    assert (again.host, again.temperature) == ("w.example", 0.5)
-    assert again.api_token.get_secret_value() == "from-environment"
+    assert (loaded.host, loaded.temperature) == ("w.example", 0.5)
+    assert loaded.api_token.get_secret_value() == "from-environment"
 
 
-def test_a_hook_survives_as_an_import_string_alone() -> None:
-    named = f"{__name__}:shout"
+def test_only_hooks_given_as_import_strings_are_serialized() -> None:
+    named = f"{__name__}:unchanged"
     llm = Databricks(
         endpoint_name="m", transform_input_fn=named, transform_output_fn=lambda response: "x"
     )
-    again = loads(dumps(llm), allowed_objects=[Databricks], valid_namespaces=["langchain_dbx_eval"])
-    assert again.transform_input_fn == named
-    assert again.transform_output_fn is None
+    loaded = loads(
+        dumps(llm), allowed_objects=[Databricks], valid_namespaces=["langchain_dbx_eval"]
+    )
+    assert loaded.transform_input_fn == named
+    assert loaded.transform_output_fn is None
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def workspace_of_three(workspace: LocalWorkspace) -> LocalWorkspace:
 
 
 def used(kind: str) -> tuple[Any, Any]:
-    """A component after its first use, and a call of it."""
+    """Return a component after its first call, and the call."""
     component, call = {
         "llm": (Databricks(endpoint_name="llm"), lambda c: c.invoke("hi")),
         "chat": (ChatDatabricks(model="chat"), lambda c: c.invoke("hi").text),
@@ -86,25 +88,27 @@ def test_a_used_component_can_be_copied_deeply(
     assert call(copy.deepcopy(component)) == call(component)
 
 
-def test_a_copy_with_another_endpoint_calls_that_one(workspace_of_three: LocalWorkspace) -> None:
+def test_a_copy_with_another_endpoint_calls_that_endpoint(
+    workspace_of_three: LocalWorkspace,
+) -> None:
     chat, _ = used("chat")
     workspace_of_three.add_endpoint("other", lambda messages: "other", kind="chat")
     assert chat.model_copy(update={"model": "other"}).invoke("hi").text == "other"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX has fork")
 def test_a_used_component_works_in_a_forked_process(workspace_of_three: LocalWorkspace) -> None:
     chat, call = used("chat")
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(_ask, (chat,)) == "chat"
+        assert pool.apply(_invoke, (chat,)) == "chat"
     assert call(chat) == "chat"
 
 
-def _ask(chat: ChatDatabricks) -> str:
+def _invoke(chat: ChatDatabricks) -> str:
     return chat.invoke("hi").text
 
 
-def test_the_cache_tells_workspaces_and_hooks_apart() -> None:
+def test_the_cache_distinguishes_workspaces_and_hooks() -> None:
     cache = InMemoryCache()
     with LocalWorkspace(set_environment=False) as one, LocalWorkspace(set_environment=False) as two:
         one.add_endpoint("m", lambda messages: "one", kind="chat")
@@ -119,6 +123,6 @@ def test_the_cache_tells_workspaces_and_hooks_apart() -> None:
             for hook in (None, lambda r: "hooked")
         ]
         assert answers == ["one", "hooked", "two", "hooked"]
-        again = ChatDatabricks(model="m", host=one.url, api_token=one.token, cache=cache)
-        assert again.invoke("hi").text == "one"
+        loaded = ChatDatabricks(model="m", host=one.url, api_token=one.token, cache=cache)
+        assert loaded.invoke("hi").text == "one"
         assert len(one.requests) == 2

@@ -1,4 +1,4 @@
-"""Defects measured in `databricks_langchain.ChatDatabricks` 0.22, none of which is ours.
+"""Regression tests for defects measured in `databricks_langchain.ChatDatabricks` 0.22.
 
 The numbers D1 to D28 are those of the project's research on the peers.
 """
@@ -32,8 +32,8 @@ from tests.loopback import (
     LoopbackServer,
     Pieces,
     Received,
-    Together,
-    ask,
+    RequireConcurrency,
+    call_model,
     chat_answer,
     chat_chunk,
     events,
@@ -48,7 +48,7 @@ def chat_at(server: LoopbackServer, **arguments: Any) -> ChatDatabricks:
 
 @pytest.fixture
 def server() -> Iterator[LoopbackServer]:
-    """Answers "ok", whole or as a stream."""
+    """Answers "ok", complete or as a stream."""
     with LoopbackServer(ok) as running:
         yield running
 
@@ -83,29 +83,29 @@ USAGE_DIALECTS = {
 @pytest.mark.parametrize("dialect", USAGE_DIALECTS)
 def test_d01_usage_is_counted_once(dialect: str) -> None:
     with LoopbackServer(lambda _: Pieces(USAGE_DIALECTS[dialect])) as server:
-        told = streamed(chat_at(server)).usage_metadata
-    assert told == {"input_tokens": 6, "output_tokens": 10, "total_tokens": 16}
+        usage = streamed(chat_at(server)).usage_metadata
+    assert usage == {"input_tokens": 6, "output_tokens": 10, "total_tokens": 16}
 
 
-def test_d02_usage_is_asked_for(server: LoopbackServer) -> None:
+def test_d02_usage_is_requested(server: LoopbackServer) -> None:
     streamed(chat_at(server))
     streamed(chat_at(server, stream_usage=False))
     streamed(chat_at(server), stream_usage=False)
-    asked = [body.get("stream_options") for body in server.bodies]
-    assert asked == [{"include_usage": True}, None, None]
+    options = [body.get("stream_options") for body in server.bodies]
+    assert options == [{"include_usage": True}, None, None]
 
 
 @pytest.mark.parametrize("call", ["stream", "astream"])
-def test_d02_an_endpoint_that_refuses_to_be_asked_is_asked_once(call: str) -> None:
-    def picky(received: Received) -> Any:
+def test_d02_a_rejected_usage_option_is_not_sent_again(call: str) -> None:
+    def reject_option(received: Received) -> Any:
         if "stream_options" in received.body:
             return Answer({"error_code": "BAD_REQUEST", "message": "unknown field"}, 400)
         return ok(received)
 
-    with LoopbackServer(picky) as server:
+    with LoopbackServer(reject_option) as server:
         chat = chat_at(server)
         for _ in range(2):
-            assert "".join(chunk.text for chunk in ask(chat, call)) == "ok"
+            assert "".join(chunk.text for chunk in call_model(chat, call)) == "ok"
         assert ["stream_options" in body for body in server.bodies] == [True, False, False]
 
 
@@ -115,18 +115,18 @@ BY_CALL = {"temperature": 0.0, "max_tokens": 99, "n": 1, "stop": ["CALL"]}
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("bound", [False, True])
-def test_d03_a_call_wins_over_the_constructor(
+def test_d03_parameters_of_a_call_take_precedence_over_the_constructor(
     server: LoopbackServer, call: str, bound: bool
 ) -> None:
     chat = chat_at(server, **BY_CONSTRUCTOR)
     if bound:
-        ask(chat.bind(**BY_CALL), call)
+        call_model(chat.bind(**BY_CALL), call)
     else:
-        ask(chat, call, **BY_CALL)
+        call_model(chat, call, **BY_CALL)
     assert server.bodies[0].items() >= BY_CALL.items()
 
 
-def test_d03_a_call_wins_over_further_parameters(server: LoopbackServer) -> None:
+def test_d03_parameters_of_a_call_take_precedence_over_extra_params(server: LoopbackServer) -> None:
     chat_at(server, extra_params=BY_CONSTRUCTOR).invoke("hi", **BY_CALL)
     assert server.bodies[0].items() >= BY_CALL.items()
 
@@ -159,20 +159,22 @@ def test_d04_an_error_event_is_raised_with_the_text_so_far(dialect: str) -> None
 
 @pytest.mark.parametrize("cut", [False, True], ids=["ended", "hung-up"])
 @pytest.mark.parametrize("call", ["stream", "astream"])
-def test_d05_a_stream_without_its_end_is_no_answer(cut: bool, call: str) -> None:
+def test_d05_a_stream_without_a_finish_reason_raises_with_the_text_so_far(
+    cut: bool, call: str
+) -> None:
     sent = events(chat_chunk("so "), chat_chunk("far"), done=False)
     with (
         LoopbackServer(lambda _: Pieces(sent, cut=cut)) as server,
         pytest.raises(errors.StreamInterruptedError) as raised,
     ):
-        ask(chat_at(server), call)
+        call_model(chat_at(server), call)
     assert raised.value.partial_text == "so far"
 
 
 LOGPROBS = {"content": [{"token": "o", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
 
 
-def test_d06_log_probabilities_arrive_whole_and_in_streams() -> None:
+def test_d06_log_probabilities_are_decoded_in_answers_and_streams() -> None:
     def answer(received: Received) -> Any:
         choice = {"index": 0, "finish_reason": "stop", "logprobs": LOGPROBS}
         message = {"role": "assistant", "content": "o"}
@@ -195,7 +197,7 @@ REASONED = [
 ]
 
 
-def test_d07_reasoning_is_no_text_and_is_sent_back_with_its_signature() -> None:
+def test_d07_reasoning_is_not_text_and_is_sent_back_with_its_signature() -> None:
     def answer(received: Received) -> Any:
         if received.body.get("stream"):
             thought, text = ([block] for block in REASONED)
@@ -211,7 +213,7 @@ def test_d07_reasoning_is_no_text_and_is_sent_back_with_its_signature() -> None:
             assert server.bodies[-1]["messages"][1]["content"] == REASONED
 
 
-def test_d08_a_stream_tells_the_models_name_once(server: LoopbackServer) -> None:
+def test_d08_a_stream_has_the_model_name_once(server: LoopbackServer) -> None:
     chunks = list(chat_at(server).stream("hi"))
     named = [c for c in chunks if "model_name" in c.response_metadata]
     assert [c.response_metadata["model_name"] for c in named] == ["x"]
@@ -225,7 +227,7 @@ class Answered(BaseModel):
 
 @pytest.mark.parametrize("method", ["function_calling", "json_mode", "json_schema"])
 @pytest.mark.parametrize("strict", [True, None])
-def test_d09_structured_output_takes_strict_and_tells_tracers(
+def test_d09_structured_output_passes_strict_and_informs_tracers(
     method: Any, strict: bool | None
 ) -> None:
     def answer(received: Received) -> Any:
@@ -239,8 +241,8 @@ def test_d09_structured_output_takes_strict_and_tells_tracers(
         structured = chat_at(server).with_structured_output(Answered, method=method, strict=strict)
         assert structured.invoke("hi") == Answered(number=42)
         body = server.bodies[0]
-    told = structured.first.kwargs["ls_structured_output_format"]  # type: ignore[attr-defined]
-    assert told["kwargs"]["method"] == method
+    traced = structured.first.kwargs["ls_structured_output_format"]  # type: ignore[attr-defined]
+    assert traced["kwargs"]["method"] == method
     assert "ls_structured_output_format" not in body
     if method != "json_mode":
         described = (
@@ -270,8 +272,8 @@ CALL = {"name": "add", "args": {"a": 1}, "id": "c-1"}
 def test_d10_a_call_is_sent_as_a_call_and_never_as_content(
     server: LoopbackServer, block: dict[str, Any]
 ) -> None:
-    said = AIMessage(content=[{"type": "text", "text": "So."}, block], tool_calls=[CALL])
-    chat_at(server).invoke([HumanMessage("hi"), said, ToolMessage("2", tool_call_id="c-1")])
+    message = AIMessage(content=[{"type": "text", "text": "So."}, block], tool_calls=[CALL])
+    chat_at(server).invoke([HumanMessage("hi"), message, ToolMessage("2", tool_call_id="c-1")])
     sent = server.bodies[0]["messages"][1]
     assert sent["content"] == "So."
     assert [call["id"] for call in sent["tool_calls"]] == ["c-1"]
@@ -288,7 +290,7 @@ def test_d10_a_call_is_sent_as_a_call_and_never_as_content(
     ],
     ids=["standard", "anthropic"],
 )
-def test_d10_an_image_is_sent_in_the_wires_form(
+def test_d10_an_image_is_sent_in_openais_format(
     server: LoopbackServer, block: dict[str, Any]
 ) -> None:
     chat_at(server).invoke([HumanMessage(content=[block])])
@@ -300,7 +302,7 @@ def test_d10_an_image_is_sent_in_the_wires_form(
 def test_d11_workspaces_do_not_share_a_cache(login: str) -> None:
     cache = InMemoryCache()
 
-    def ask(server: LoopbackServer) -> str:
+    def answer_of(server: LoopbackServer) -> str:
         if login == "argument":
             return chat_at(server, cache=cache).invoke("hi").text
         os.environ.update(DATABRICKS_HOST=server.url, DATABRICKS_TOKEN=TOKEN)
@@ -310,7 +312,7 @@ def test_d11_workspaces_do_not_share_a_cache(login: str) -> None:
         LoopbackServer(lambda _: chat_answer("one")) as one,
         LoopbackServer(lambda _: chat_answer("two")) as two,
     ):
-        assert [ask(one), ask(two), ask(one)] == ["one", "two", "one"]
+        assert [answer_of(one), answer_of(two), answer_of(one)] == ["one", "two", "one"]
         assert (len(one.requests), len(two.requests)) == (1, 1)
 
 
@@ -330,36 +332,36 @@ def test_d12_one_model_serves_one_event_loop_after_another(server: LoopbackServe
 
 
 class SlowConfig:
-    """A login that answers only once the event loop has turned meanwhile."""
+    """A login that returns only after the event loop has run a callback."""
 
     auth_type = "oauth-m2m"
 
     def __init__(self, host: str) -> None:
         self.host = host
-        self.turned = threading.Event()
+        self.loop_ran = threading.Event()
         self.headers = {"Authorization": f"Bearer {TOKEN}"}
 
     def authenticate(self) -> dict[str, str]:
-        assert self.turned.wait(10), "the event loop stands still while we log in"
+        assert self.loop_ran.wait(60), "the login blocks the event loop"
         return self.headers
 
 
 class Client:
-    """What of a `WorkspaceClient` is used."""
+    """The part of a `WorkspaceClient` that is used."""
 
     def __init__(self, config: SlowConfig) -> None:
         self.config = config
 
 
-def test_d13_a_slow_login_does_not_stop_the_event_loop(server: LoopbackServer) -> None:
+def test_d13_a_slow_login_does_not_block_the_event_loop(server: LoopbackServer) -> None:
     config = SlowConfig(server.url)
     chat = ChatDatabricks(model="m", workspace_client=Client(config))
 
-    async def ask() -> list[AIMessage]:
-        asyncio.get_running_loop().call_later(0.05, config.turned.set)
+    async def five_calls() -> list[AIMessage]:
+        asyncio.get_running_loop().call_later(0.05, config.loop_ran.set)
         return await asyncio.gather(*(chat.ainvoke("hi") for _ in range(5)))
 
-    assert len(asyncio.run(ask())) == 5
+    assert len(asyncio.run(five_calls())) == 5
 
 
 AZURE = {
@@ -372,18 +374,18 @@ AZURE = {
 @pytest.mark.parametrize("call", CALLS)
 def test_d14_all_headers_of_a_login_are_sent(server: LoopbackServer, call: str) -> None:
     config = SlowConfig(server.url)
-    config.turned.set()
+    config.loop_ran.set()
     config.headers = AZURE
     chat = ChatDatabricks(model="m", workspace_client=Client(config))
-    ask(chat, call)
+    call_model(chat, call)
     assert server.requests[0].headers.items() >= AZURE.items()
 
 
-def test_d15_more_calls_than_a_hundred_are_in_flight_at_once() -> None:
+def test_d15_120_calls_run_concurrently() -> None:
     async def gathered(chat: ChatDatabricks) -> list[AIMessage]:
         return await asyncio.gather(*(chat.ainvoke("hi") for _ in range(120)))
 
-    with LoopbackServer(Together(120, ok)) as server:
+    with LoopbackServer(RequireConcurrency(120, ok)) as server:
         assert len(asyncio.run(gathered(chat_at(server)))) == 120
         assert len(set(server.connections)) == 120
 
@@ -400,13 +402,13 @@ def test_d15_more_calls_than_a_hundred_are_in_flight_at_once() -> None:
         ("endpoint_name", "endpoint"),
     ],
 )
-def test_d16_an_unknown_argument_is_never_dropped(name: str, near: str | None) -> None:
-    told = f"no argument '{name}'.*" + (f"Did you mean '{near}'" if near else "extra_params=")
-    with pytest.raises(errors.ConfigurationError, match=told):
+def test_d16_an_unknown_argument_is_rejected(name: str, near: str | None) -> None:
+    message = f"no argument '{name}'.*" + (f"Did you mean '{near}'" if near else "extra_params=")
+    with pytest.raises(errors.ConfigurationError, match=message):
         ChatDatabricks(model="m", **{name: 1})
 
 
-def test_d16_further_parameters_are_sent(server: LoopbackServer) -> None:
+def test_d16_extra_params_and_parameters_of_a_call_are_sent(server: LoopbackServer) -> None:
     chat_at(server, extra_params={"top_p": 0.1}, streaming=True).invoke("hi", seed=7)
     body = server.bodies[0]
     assert (body["top_p"], body["seed"], body["stream"]) == (0.1, 7, True)
@@ -420,7 +422,7 @@ def test_d16_further_parameters_are_sent(server: LoopbackServer) -> None:
         {"choices": None, "error": "no such model"},
     ],
 )
-def test_d17_an_error_with_status_200_is_told(body: dict[str, Any]) -> None:
+def test_d17_an_error_with_status_200_is_raised(body: dict[str, Any]) -> None:
     with (
         LoopbackServer(lambda _: body) as server,
         pytest.raises(errors.InvalidResponseError, match=r"endpoint 'm'.*no such model"),
@@ -430,7 +432,7 @@ def test_d17_an_error_with_status_200_is_told(body: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_d18_stream_usage_is_an_option_of_every_call(server: LoopbackServer, call: str) -> None:
-    ask(chat_at(server), call, stream_usage=True)
+    call_model(chat_at(server), call, stream_usage=True)
     assert "stream_usage" not in server.bodies[0]
 
 
@@ -445,7 +447,7 @@ def test_d19_custom_inputs_leave_other_parameters_alone(server: LoopbackServer) 
     assert server.bodies[0].items() >= expected.items()
 
 
-def test_d20_of_several_streamed_choices_one_is_one_message() -> None:
+def test_d20_the_first_of_several_streamed_choices_is_the_message() -> None:
     def chunk(index: int, text: str, end: str | None = None) -> dict[str, Any]:
         choice = {"index": index, "delta": {"content": text}, "finish_reason": end}
         return {"choices": [choice]}
@@ -468,7 +470,7 @@ def test_d21_usage_of_several_answers_sums_to_what_was_used() -> None:
     assert sum(u["total_tokens"] for u in used if u) == 16
 
 
-def test_d22_nothing_of_the_callers_is_changed(server: LoopbackServer) -> None:
+def test_d22_arguments_are_not_modified(server: LoopbackServer) -> None:
     function = {"name": "add", "parameters": {"type": "object", "properties": {}}, "strict": True}
     tools = [{"type": "function", "function": function}]
     block = {"type": "text", "text": "hi", "status": "completed", "id": "i" * 100}
@@ -496,7 +498,7 @@ def test_d25_a_used_model_can_be_copied(server: LoopbackServer, copied: Any) -> 
 FAILED = {"id": "r", "status": "failed", "error": {"code": "server_error", "message": "no memory"}}
 
 
-def test_d23_a_response_that_failed_is_no_answer() -> None:
+def test_d23_a_failed_response_is_an_error() -> None:
     with (
         LoopbackServer(lambda _: Answer(FAILED)) as server,
         pytest.raises(errors.DatabricksError, match="no memory"),
@@ -505,10 +507,10 @@ def test_d23_a_response_that_failed_is_no_answer() -> None:
 
 
 def test_d23_a_streamed_response_that_fails_keeps_the_text_so_far() -> None:
-    begun = {"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "delta": "so"}
-    begun |= {"content_index": 0, "sequence_number": 1}
-    told = [begun, {"type": "response.failed", "sequence_number": 2, "response": FAILED}]
-    body = "".join(f"data: {json.dumps(event)}\n\n" for event in told)
+    first = {"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "delta": "so"}
+    first |= {"content_index": 0, "sequence_number": 1}
+    sent = [first, {"type": "response.failed", "sequence_number": 2, "response": FAILED}]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in sent)
     with (
         LoopbackServer(lambda _: Pieces([body.encode()])) as server,
         pytest.raises(errors.StreamInterruptedError, match="no memory") as raised,
@@ -517,7 +519,7 @@ def test_d23_a_streamed_response_that_fails_keeps_the_text_so_far() -> None:
     assert raised.value.partial_text == "so"
 
 
-def test_d23_most_tokens_and_pictures_reach_the_responses_api(workspace: LocalWorkspace) -> None:
+def test_d23_max_tokens_and_images_reach_the_responses_api(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("agent", lambda items, **params: "ok", kind="responses")
     picture = {"type": "image", "url": "https://example.com/cat.png"}
     chat = ChatDatabricks(model="agent", use_responses_api=True, max_tokens=7)
@@ -530,14 +532,14 @@ def test_d23_most_tokens_and_pictures_reach_the_responses_api(workspace: LocalWo
 
 def test_d24_a_chat_agents_text_and_calls_are_a_message() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-    said = {"role": "assistant", "content": "Adding.", "id": "1", "tool_calls": [call]}
-    with LoopbackServer(lambda _: Answer({"messages": [said]})) as server:
+    message = {"role": "assistant", "content": "Adding.", "id": "1", "tool_calls": [call]}
+    with LoopbackServer(lambda _: Answer({"messages": [message]})) as server:
         answer = chat_at(server).invoke("hi")
     assert answer.text == "Adding."
     assert [call["name"] for call in answer.tool_calls] == ["add"]
 
 
-def test_d25_a_copy_is_what_it_was_told_to_be() -> None:
+def test_d25_a_copy_uses_its_updated_fields() -> None:
     failures = iter([Answer(status=503, headers={"Retry-After": "0"})] * 2)
 
     def flaky(_: Received) -> Any:
@@ -569,7 +571,7 @@ def add(a: int, b: int) -> int:
         (None, None),
     ],
 )
-def test_d26_every_choice_of_tool_is_taken(server: LoopbackServer, choice: Any, sent: Any) -> None:
+def test_d26_every_tool_choice_is_supported(server: LoopbackServer, choice: Any, sent: Any) -> None:
     chat_at(server).bind_tools([add], tool_choice=choice).invoke("hi")
     assert server.bodies[0].get("tool_choice") == sent
 
@@ -586,23 +588,23 @@ def test_d26_every_choice_of_tool_is_taken(server: LoopbackServer, choice: Any, 
     ],
 )
 @pytest.mark.parametrize("call", CALLS)
-def test_d27_langchain_knows_each_error(status: int, kind: type, call: str) -> None:
+def test_d27_each_error_has_langchains_base_class(status: int, kind: type, call: str) -> None:
     refused = Answer({"message": "no"}, status)
     with LoopbackServer(lambda _: refused) as server, pytest.raises(kind) as raised:
-        ask(chat_at(server), call)
+        call_model(chat_at(server), call)
     assert raised.value.is_retryable is (status == 429)
 
 
-def test_d27_a_prompt_that_is_too_long_is_known_as_such() -> None:
-    told = {"error_code": "BAD_REQUEST", "message": "context_length_exceeded: 9 > 8 tokens"}
+def test_d27_a_prompt_beyond_the_context_is_a_context_overflow() -> None:
+    body = {"error_code": "BAD_REQUEST", "message": "context_length_exceeded: 9 > 8 tokens"}
     with (
-        LoopbackServer(lambda _: Answer(told, 400)) as server,
+        LoopbackServer(lambda _: Answer(body, 400)) as server,
         pytest.raises(core.ContextOverflowError),
     ):
         chat_at(server).invoke("hi")
 
 
-def test_d28_a_first_use_asks_for_nothing_else(workspace: LocalWorkspace) -> None:
+def test_d28_a_first_call_sends_one_request(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("m", lambda messages: "ok", kind="chat")
     ChatDatabricks(model="m").invoke("hi")
     assert [r.path for r in workspace.requests] == ["/serving-endpoints/m/invocations"]

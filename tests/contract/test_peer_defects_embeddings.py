@@ -1,4 +1,4 @@
-"""Defects measured in `databricks_langchain.DatabricksEmbeddings` 0.22, none of which is ours."""
+"""Regression tests for defects measured in `databricks_langchain.DatabricksEmbeddings` 0.22."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from langchain_dbx_eval import DatabricksEmbeddings, errors
 from langchain_dbx_eval.testing import LocalWorkspace
-from tests.loopback import LoopbackServer, Received, Together
+from tests.loopback import LoopbackServer, Received, RequireConcurrency
 
 
 def vectors(received: Received) -> dict[str, Any]:
@@ -27,7 +27,7 @@ TEXTS = [str(number) for number in range(100)]
 VECTORS = [[float(number)] for number in range(100)]
 
 
-def test_e01_a_chunk_is_one_request_and_nothing_else_is_asked(workspace: LocalWorkspace) -> None:
+def test_e01_each_chunk_is_one_request_and_there_are_no_others(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("m", lambda texts: [[float(t)] for t in texts], kind="embeddings")
     assert DatabricksEmbeddings(endpoint="m", chunk_size=20).embed_documents(TEXTS) == VECTORS
     assert [r.method for r in workspace.requests] == ["POST"] * 5
@@ -43,27 +43,27 @@ def test_e01_queries_share_a_connection() -> None:
         assert len(set(server.connections)) == 1
 
 
-def test_e02_chunks_are_embedded_at_once() -> None:
-    with LoopbackServer(Together(10, vectors)) as server:
+def test_e02_chunks_are_embedded_concurrently() -> None:
+    with LoopbackServer(RequireConcurrency(10, vectors)) as server:
         assert embeddings_at(server, chunk_size=10).embed_documents(TEXTS) == VECTORS
 
 
-def test_e02_chunks_are_embedded_at_once_on_an_event_loop() -> None:
-    with LoopbackServer(Together(10, vectors)) as server:
+def test_e02_chunks_are_embedded_concurrently_on_an_event_loop() -> None:
+    with LoopbackServer(RequireConcurrency(10, vectors)) as server:
         embedded = asyncio.run(embeddings_at(server, chunk_size=10).aembed_documents(TEXTS))
     assert embedded == VECTORS
 
 
-def test_e02_gathered_queries_are_embedded_at_once() -> None:
+def test_e02_gathered_queries_are_embedded_concurrently() -> None:
     async def gathered(embeddings: DatabricksEmbeddings) -> list[list[float]]:
         return await asyncio.gather(*map(embeddings.aembed_query, TEXTS[:64]))
 
-    with LoopbackServer(Together(64, vectors)) as server:
+    with LoopbackServer(RequireConcurrency(64, vectors)) as server:
         assert asyncio.run(gathered(embeddings_at(server))) == VECTORS[:64]
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["sync", "async"])
-def test_e03_vectors_are_put_in_the_order_of_the_texts(many: bool) -> None:
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_e03_vectors_are_put_in_the_order_of_the_texts(use_async: bool) -> None:
     def shuffled(received: Received) -> dict[str, Any]:
         return {"data": vectors(received)["data"][::-1]}
 
@@ -71,7 +71,7 @@ def test_e03_vectors_are_put_in_the_order_of_the_texts(many: bool) -> None:
         embeddings = embeddings_at(server, chunk_size=7)
         embedded = (
             asyncio.run(embeddings.aembed_documents(TEXTS))
-            if many
+            if use_async
             else embeddings.embed_documents(TEXTS)
         )
     assert embedded == VECTORS
@@ -101,7 +101,7 @@ def test_e04_chunks_of_different_dimensions_are_an_error() -> None:
         embeddings_at(server, chunk_size=1).embed_documents(["0", "1"])
 
 
-def test_e05_vectors_in_base64_are_read() -> None:
+def test_e05_vectors_in_base64_are_decoded() -> None:
     numbers = [0.5, -1.25, 3.0]
     encoded = base64.b64encode(struct.pack("<3f", *numbers)).decode()
     with LoopbackServer(lambda _: {"data": [{"index": 0, "embedding": encoded}]}) as server:
@@ -111,17 +111,17 @@ def test_e05_vectors_in_base64_are_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["dimensions", "chunksize", "max_retrys", "workspaceclient"])
-def test_e06_an_unknown_argument_is_never_dropped(name: str) -> None:
+def test_e06_an_unknown_argument_is_rejected(name: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=f"no argument '{name}'"):
         DatabricksEmbeddings(endpoint="m", **{name: 1})
 
 
-def test_e06_what_a_failed_request_was_for_is_told() -> None:
-    def picky(received: Received) -> Any:
+def test_e06_the_error_of_a_request_names_its_texts() -> None:
+    def reject_one(received: Received) -> Any:
         return {"error": "too long"} if "25" in received.body["input"] else vectors(received)
 
     with (
-        LoopbackServer(picky) as server,
+        LoopbackServer(reject_one) as server,
         pytest.raises(errors.InvalidResponseError, match=r"too long.*texts 20 to 29"),
     ):
         embeddings_at(server, chunk_size=10).embed_documents(TEXTS)

@@ -1,4 +1,4 @@
-"""Defects measured in `langchain_community.llms.Databricks` 0.4.2, none of which is ours.
+"""Regression tests for defects measured in `langchain_community.llms.Databricks` 0.4.2.
 
 The numbers B1 to B17 are those of the project's research on the peers.
 """
@@ -20,7 +20,7 @@ from langchain_core.load import dumps
 
 from langchain_dbx_eval import Databricks, errors
 from langchain_dbx_eval.testing import LocalWorkspace
-from tests.loopback import Answer, LoopbackServer, Received, Together
+from tests.loopback import Answer, LoopbackServer, Received, RequireConcurrency
 
 TEXT = {"choices": [{"index": 0, "text": "ok", "finish_reason": "stop"}]}
 CUSTOM = "custom"
@@ -28,29 +28,29 @@ COMPLETIONS = "llm/v1/completions"
 
 
 class Spy(BaseCallbackHandler):
-    """Keeps what tracers are given."""
+    """Records what tracers receive."""
 
     def __init__(self) -> None:
-        self.given: list[Any] = []
+        self.received: list[Any] = []
 
     def on_llm_start(self, serialized: Any, prompts: list[str], **kwargs: Any) -> None:
-        self.given.append((serialized, kwargs))
+        self.received.append((serialized, kwargs))
 
 
-def test_b01_the_token_shows_nowhere() -> None:
+def test_b01_the_token_is_not_shown() -> None:
     spy = Spy()
     with LoopbackServer(lambda _: TEXT) as server:
         llm = Databricks(
             endpoint_name="m", task=COMPLETIONS, host=server.url, api_token="dapi-secret"
         )
         llm.invoke("hi", config={"callbacks": [spy]})
-    assert spy.given
+    assert spy.received
     for shown in (repr(llm), str(llm), str(llm.model_dump()), llm.model_dump_json(), dumps(llm)):
         assert "dapi-secret" not in shown
-    assert "dapi-secret" not in str(spy.given)
+    assert "dapi-secret" not in str(spy.received)
 
 
-def test_b02_the_notebook_knows_its_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_b02_the_cluster_id_is_read_from_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     context = ModuleType("dbruntime.databricks_repl_context")
     context.get_context = lambda: SimpleNamespace(clusterId="0123-notebook")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, context.__name__, context)
@@ -60,14 +60,14 @@ def test_b02_the_notebook_knows_its_cluster(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", ["model_kwargs", "extra_params"])
-def test_b03_further_parameters_are_sent(name: str) -> None:
+def test_b03_model_kwargs_are_sent(name: str) -> None:
     with LoopbackServer(lambda _: {"predictions": ["ok"]}) as server:
         llm = Databricks(endpoint_name="m", task=CUSTOM, **server.login, **{name: {"top_k": 3}})
         llm.invoke("hi")
         assert server.bodies == [{"dataframe_records": [{"prompt": "hi", "top_k": 3}]}]
 
 
-def test_b03_a_call_wins_over_further_parameters() -> None:
+def test_b03_parameters_of_a_call_take_precedence_over_model_kwargs() -> None:
     with LoopbackServer(lambda _: {"predictions": ["ok"]}) as server:
         llm = Databricks(
             endpoint_name="m", task=CUSTOM, model_kwargs={"stop": ["a"], "top_k": 1}, **server.login
@@ -90,7 +90,7 @@ def test_b03_a_call_wins_over_further_parameters() -> None:
     ],
 )
 @responses.activate
-def test_b04_b05_a_host_is_taken_in_any_form(given: str, host: str, where: str) -> None:
+def test_b04_b05_a_host_is_accepted_in_any_form(given: str, host: str, where: str) -> None:
     sent = responses.post(f"https://{host}/driver-proxy-api/o/77/c-1/7777/v1/generate", json="ok")
     os.environ["DATABRICKS_TOKEN"] = "t"
     if where == "environment":
@@ -122,14 +122,14 @@ def test_b07_calls_share_a_connection() -> None:
         assert len(set(server.connections)) == 1
 
 
-def test_b07_a_call_is_tried_again() -> None:
+def test_b07_a_call_is_retried() -> None:
     answers = iter([Answer(status=503, headers={"Retry-After": "0"}), "ok"])
     with LoopbackServer(lambda _: next(answers)) as server:
         llm = Databricks(cluster_id="c-1", cluster_driver_port=7777, **server.login)
         assert llm.invoke("hi") == "ok"
 
 
-def test_b07_a_call_ends_in_time() -> None:
+def test_b07_a_call_times_out() -> None:
     silent = threading.Event()
     with LoopbackServer(lambda _: silent.wait(10)) as server:
         llm = Databricks(
@@ -150,13 +150,13 @@ def echo(received: Received) -> str:
 
 def test_b08_a_batch_to_an_app_is_concurrent_and_in_order() -> None:
     prompts = [str(number) for number in range(20)]
-    with LoopbackServer(Together(20, echo)) as server:
+    with LoopbackServer(RequireConcurrency(20, echo)) as server:
         assert app_of(server).batch(prompts) == [f"{prompt}!" for prompt in prompts]
 
 
 def test_b08_an_async_batch_to_an_app_is_concurrent_and_in_order() -> None:
     prompts = [str(number) for number in range(20)]
-    with LoopbackServer(Together(20, echo)) as server:
+    with LoopbackServer(RequireConcurrency(20, echo)) as server:
         answers = asyncio.run(app_of(server).abatch(prompts))
     assert answers == [f"{prompt}!" for prompt in prompts]
 
@@ -165,7 +165,7 @@ def test_b08_gathered_calls_are_concurrent() -> None:
     async def gathered(llm: Databricks) -> list[str]:
         return await asyncio.gather(*(llm.ainvoke(str(number)) for number in range(100)))
 
-    with LoopbackServer(Together(100, echo)) as server:
+    with LoopbackServer(RequireConcurrency(100, echo)) as server:
         assert asyncio.run(gathered(app_of(server)))[99] == "99!"
 
 
@@ -216,7 +216,7 @@ def test_b12_the_constructors_parameters_reach_every_target(target: Any, answer:
 @pytest.mark.parametrize(
     "predictions", [["ok"], "ok", [{"0": "ok"}], [{"text": "ok"}], {"text": "ok"}, [["ok"]]]
 )
-def test_b13_what_mlflow_answers_is_read(predictions: Any) -> None:
+def test_b13_predictions_of_mlflow_are_decoded(predictions: Any) -> None:
     with LoopbackServer(lambda _: {"predictions": predictions}) as server:
         llm = Databricks(endpoint_name="m", task=CUSTOM, **server.login)
         assert llm.invoke("hi") == "ok"
@@ -225,7 +225,7 @@ def test_b13_what_mlflow_answers_is_read(predictions: Any) -> None:
 @pytest.mark.parametrize(
     "body", [{"error": "boom"}, {"error_code": "INTERNAL_ERROR", "message": "boom"}]
 )
-def test_b13_an_error_with_status_200_is_no_text(body: Any) -> None:
+def test_b13_an_error_with_status_200_is_raised(body: Any) -> None:
     with (
         LoopbackServer(lambda _: body) as server,
         pytest.raises(errors.InvalidResponseError, match=r"port 7777.*boom"),
@@ -234,7 +234,7 @@ def test_b13_an_error_with_status_200_is_no_text(body: Any) -> None:
 
 
 def test_b14_hooks_are_never_pickled() -> None:
-    lock = threading.Lock()  # which no pickle takes
+    lock = threading.Lock()  # cannot be pickled
 
     def guarded(response: Any) -> str:
         with lock:
@@ -247,7 +247,7 @@ def test_b14_hooks_are_never_pickled() -> None:
         )
         assert llm.invoke("hi", config={"callbacks": [spy]}) == "ok"
     assert len(str(llm._identifying_params)) < 600
-    assert "800595" not in str(spy.given)  # how pickle's hexadecimal digits begin
+    assert "800595" not in str(spy.received)  # the first digits of a pickle in hexadecimal
 
 
 def test_b15_the_constructor_sends_nothing(workspace: LocalWorkspace) -> None:

@@ -1,7 +1,6 @@
 """LangChain's standard tests of chat models, over real HTTP, in three configurations.
 
-The model behind the endpoint is a script that does what the standard tests ask of a model: it calls
-the tools that it is offered, and fills in the schemas that it is given.
+The model behind the endpoint is a script: it calls the tools of a request and fills in its schemas.
 """
 
 from __future__ import annotations
@@ -21,40 +20,44 @@ from langchain_dbx_eval.testing import LocalWorkspace
 
 
 def model(messages: list[dict[str, Any]], **params: Any) -> Any:
-    """Answer as a model would that is eager to call tools and to keep to schemas."""
+    """Answer with an object of the schema or a tool call if the request has one, else with text."""
     response_format = params.get("response_format") or {}
     tools = params.get("tools") or []
     if response_format.get("type") == "json_schema":
-        return json.dumps(filled_in(response_format["json_schema"]["schema"]))
+        return json.dumps(fill_in(response_format["json_schema"]["schema"]))
     if response_format.get("type") == "json_object":
         return json.dumps({"setup": "Why?", "punchline": "Because."})
-    asked = [m for m in messages if m["role"] == "user"]
+    questions = [m for m in messages if m["role"] == "user"]
     if tools and messages[-1]["role"] != "tool" and params.get("tool_choice") != "none":
-        return {"role": "assistant", "content": "", "tool_calls": [calling(tools, params, asked)]}
+        return {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [tool_call(tools, params, questions)],
+        }
     return "Hello, this is what a model might say."
 
 
-def calling(tools: list[dict], params: dict[str, Any], asked: list[dict]) -> dict[str, Any]:
+def tool_call(tools: list[dict], params: dict[str, Any], questions: list[dict]) -> dict[str, Any]:
     choice = params.get("tool_choice")
     name = choice["function"]["name"] if isinstance(choice, dict) else None
     functions = [tool["function"] for tool in tools]
     function = next((f for f in functions if f["name"] == name), functions[0])
-    text = json.dumps([m["content"] for m in asked], ensure_ascii=False)
+    text = json.dumps([m["content"] for m in questions], ensure_ascii=False)
     numbers = [int(n) for n in re.findall(r"\d+", text)]
     return {
         "id": "call_1",
         "type": "function",
         "function": {
             "name": function["name"],
-            "arguments": json.dumps(filled_in(function["parameters"], numbers, text)),
+            "arguments": json.dumps(fill_in(function["parameters"], numbers, text)),
         },
     }
 
 
-def filled_in(
+def fill_in(
     schema: dict[str, Any], numbers: list[int] | None = None, text: str = "words"
 ) -> dict[str, Any]:
-    """An object of a schema."""
+    """Return an object of a schema."""
     left = list(numbers or [])
     values: dict[str, Any] = {"string": text, "integer": 3, "number": 1.5, "boolean": True}
     filled: dict[str, Any] = {}
@@ -66,7 +69,7 @@ def filled_in(
 
 @pytest.fixture(autouse=True)
 def _endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # The standard tests fetch their pictures, sounds and pages from the internet: some bytes do.
+    # The standard tests download images, audio and documents; any bytes suffice.
     monkeypatch.setattr(httpx, "get", lambda url, **_: httpx.Response(200, content=b"bytes"))
     with LocalWorkspace() as workspace:
         workspace.add_endpoint("fmapi", model, kind="chat")
@@ -75,7 +78,7 @@ def _endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Standard(ChatModelIntegrationTests):
-    """What all configurations share: every opt-in that chat completions can carry."""
+    """Base class: every optional capability of chat completions."""
 
     endpoint = "fmapi"
     method = "function_calling"
@@ -138,7 +141,7 @@ class TestFoundationModel(Standard):
 
 
 class TestExternalModel(Standard):
-    """Usage is on a last chunk of a stream, when it is asked for."""
+    """Usage is on the last chunk of a stream, if requested."""
 
     endpoint = "external"
 
@@ -150,7 +153,7 @@ class TestJsonSchema(Standard):
 
 
 class TestUnit(ChatModelUnitTests):
-    """The tests that need no endpoint."""
+    """Tests without an endpoint."""
 
     @property
     def chat_model_class(self) -> type[ChatDatabricks]:
@@ -161,7 +164,7 @@ class TestUnit(ChatModelUnitTests):
         return {"model": "fmapi"}
 
     @pytest.mark.xfail(
-        reason="core's `load` refuses classes that are not on its own list; "
+        reason="langchain-core's `load` rejects classes that are not on its own list; "
         "tests/contract/test_objects.py has our round trip"
     )
     def test_serdes(self, model: ChatDatabricks, snapshot: Any) -> None:

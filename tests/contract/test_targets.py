@@ -1,4 +1,4 @@
-"""Every target and every login: where a request goes, and as whom."""
+"""Every target and every login: URLs and credentials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.loopback import (
     LoopbackServer,
     Pieces,
     Received,
-    ask,
+    call_model,
     chat_answer,
     chat_chunk,
     events,
@@ -30,7 +30,7 @@ LOGIN = {"host": HOST, "api_token": "t"}
 
 
 @pytest.mark.parametrize(
-    ("base_url", "before"),
+    ("base_url", "prefix"),
     [
         ("/ai-gateway/mlflow/v1", f"{HOST}/ai-gateway/mlflow/v1"),
         ("/ai-gateway/mlflow/v1/", f"{HOST}/ai-gateway/mlflow/v1"),
@@ -38,10 +38,10 @@ LOGIN = {"host": HOST, "api_token": "t"}
     ],
 )
 @responses.activate
-def test_a_base_url_is_spoken_to_as_openai(base_url: str, before: str) -> None:
-    chat = responses.post(f"{before}/chat/completions", json=chat_answer("ok"))
-    text = responses.post(f"{before}/completions", json={"choices": [{"text": "ok"}]})
-    vectors = responses.post(f"{before}/embeddings", json={"data": [{"embedding": [1.0]}]})
+def test_a_base_url_is_called_with_openais_routes(base_url: str, prefix: str) -> None:
+    chat = responses.post(f"{prefix}/chat/completions", json=chat_answer("ok"))
+    text = responses.post(f"{prefix}/completions", json={"choices": [{"text": "ok"}]})
+    vectors = responses.post(f"{prefix}/embeddings", json={"data": [{"embedding": [1.0]}]})
     login = {**LOGIN, "base_url": base_url}
     if base_url.startswith("https"):
         login = {"base_url": base_url, "api_token": "t"}
@@ -65,10 +65,10 @@ def test_a_call_may_name_another_model() -> None:
     assert endpoint.call_count == 1
 
 
-def test_a_workspaces_token_goes_to_no_other_gateway() -> None:
+def test_a_workspace_token_is_not_sent_to_another_host() -> None:
     os.environ.update(DATABRICKS_HOST=HOST, DATABRICKS_TOKEN="t")
     chat = ChatDatabricks(model="m", base_url="https://elsewhere.example/v1")
-    with pytest.raises(errors.ConfigurationError, match="goes nowhere else"):
+    with pytest.raises(errors.ConfigurationError, match="is not sent to other hosts"):
         chat.invoke("hi")
 
 
@@ -89,7 +89,7 @@ def test_an_endpoints_name_is_quoted(name: str) -> None:
     ],
 )
 @responses.activate
-def test_an_app_has_an_organisation_and_a_path(org_id: str, path: str, url: str) -> None:
+def test_an_app_has_an_organization_and_a_path(org_id: str, path: str, url: str) -> None:
     sent = responses.post(f"{HOST}/driver-proxy-api{url}", json="ok")
     app = {"cluster_id": "c-1", "cluster_driver_port": 7777, "org_id": org_id, "path": path}
     assert Databricks(**app, **LOGIN, driver_api_key="k").invoke("hi") == "ok"
@@ -99,7 +99,7 @@ def test_an_app_has_an_organisation_and_a_path(org_id: str, path: str, url: str)
 
 
 class Provider:
-    """A workspace that logs in by OAuth and has a route-optimised endpoint of its own address."""
+    """A workspace with an OAuth login and a route-optimized endpoint at another address."""
 
     def __init__(self) -> None:
         self.forms: list[dict[str, str]] = []
@@ -123,7 +123,7 @@ class Provider:
             token = "data-plane" if exchanged else "control-plane"
             return {"access_token": token, "token_type": "Bearer", "expires_in": 3600}
         if received.headers.get("Authorization") != "Bearer control-plane":
-            return Answer({"error_code": 401, "message": "who?"}, 401)
+            return Answer({"error_code": 401, "message": "unauthorized"}, 401)
         if path == "/api/2.0/serving-endpoints/m":
             info = {
                 "endpoint_url": f"{self.data_plane.url}/1234/serving-endpoints/m/invocations",
@@ -132,14 +132,14 @@ class Provider:
             return {"name": "m", "route_optimized": True, "data_plane_info": {"query_info": info}}
         if path == "/api/2.0/serving-endpoints/plain":
             return {"name": "plain"}
-        return chat_answer("by the control plane")
+        return chat_answer("from the control plane")
 
     def _model(self, received: Received) -> Any:
         if received.headers.get("Authorization") != "Bearer data-plane":
-            return Answer({"error_code": 401, "message": "who?"}, 401)
+            return Answer({"error_code": 401, "message": "unauthorized"}, 401)
         if received.body.get("stream"):
-            return Pieces(events(chat_chunk("by the data plane"), chat_chunk(end="stop")))
-        return chat_answer("by the data plane")
+            return Pieces(events(chat_chunk("from the data plane"), chat_chunk(end="stop")))
+        return chat_answer("from the data plane")
 
 
 @pytest.fixture
@@ -154,21 +154,21 @@ def provider() -> Iterator[Provider]:
         yield made
 
 
-def test_a_service_principal_logs_in_by_oauth(provider: Provider) -> None:
+def test_a_service_principal_logs_in_with_oauth(provider: Provider) -> None:
     chat = ChatDatabricks(model="plain")
-    assert chat.invoke("hi").text == "by the control plane"
-    assert chat.invoke("hi").text == "by the control plane"
+    assert chat.invoke("hi").text == "from the control plane"
+    assert chat.invoke("hi").text == "from the control plane"
     assert [form["grant_type"] for form in provider.forms] == ["client_credentials"]
     assert "secret" not in repr(chat) + str(chat.model_dump())
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_route_optimised_endpoint_gets_a_token_for_itself(provider: Provider, call: str) -> None:
+def test_a_route_optimized_endpoint_receives_its_own_token(provider: Provider, call: str) -> None:
     chat = ChatDatabricks(model="m", route_optimized=True)
     for _ in range(2):
-        answer = ask(chat, call)
+        answer = call_model(chat, call)
         chunks = answer if isinstance(answer, list) else [answer]
-        assert "".join(chunk.text for chunk in chunks) == "by the data plane"
+        assert "".join(chunk.text for chunk in chunks) == "from the data plane"
     [exchanged] = [form for form in provider.forms if "assertion" in form]
     assert exchanged["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
     assert exchanged["assertion"] == "control-plane"
@@ -178,45 +178,45 @@ def test_a_route_optimised_endpoint_gets_a_token_for_itself(provider: Provider, 
     assert len(described) == 1
 
 
-def test_an_endpoint_that_is_not_route_optimised_says_so(provider: Provider) -> None:
-    with pytest.raises(errors.ConfigurationError, match="'plain' does not say that it is route"):
+def test_an_endpoint_without_a_route_optimized_url_is_an_error(provider: Provider) -> None:
+    with pytest.raises(errors.ConfigurationError, match="'plain' contains no route-optimized URL"):
         ChatDatabricks(model="plain", route_optimized=True).invoke("hi")
 
 
-def test_a_route_optimised_endpoint_needs_oauth() -> None:
-    with pytest.raises(errors.ConfigurationError, match="log in by OAuth"):
+def test_a_route_optimized_endpoint_needs_oauth() -> None:
+    with pytest.raises(errors.ConfigurationError, match="log in with OAuth"):
         ChatDatabricks(model="m", route_optimized=True, **LOGIN).invoke("hi")
 
 
-def test_a_profile_may_log_in_by_oauth(provider: Provider, tmp_path: Path) -> None:
+def test_a_profile_may_log_in_with_oauth(provider: Provider, tmp_path: Path) -> None:
     for name in ("DATABRICKS_HOST", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"):
         del os.environ[name]
     profile = f"[p]\nhost = {provider.control_plane.url}\nclient_id = id\nclient_secret = secret\n"
     (tmp_path / ".databrickscfg").write_text(profile)
     for arguments in ({"profile": "p"}, {"target_uri": "databricks://p"}):
         assert ChatDatabricks(model="plain", **arguments).invoke("hi").text == (
-            "by the control plane"
+            "from the control plane"
         )
     assert Databricks(
         cluster_id="c-1",
         cluster_driver_port=7777,
         databricks_uri="databricks://p",
         transform_output_fn=lambda response: response["choices"][0]["message"]["content"],
-    ).invoke("hi") == ("by the control plane")
+    ).invoke("hi") == ("from the control plane")
 
 
-def test_a_notebooks_own_login_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_login_of_a_notebook_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     from databricks.sdk import credentials_provider
 
     def notebook(_: Any) -> Any:
         return lambda: {"Authorization": "Bearer from-notebook"}
 
     with LoopbackServer(lambda _: chat_answer("ok")) as server:
-        # In a notebook, databricks-sdk asks the runtime for these two; elsewhere there is none.
+        # In a notebook, databricks-sdk reads host and token from the runtime.
         os.environ["DATABRICKS_HOST"] = server.url
         monkeypatch.setattr(
             credentials_provider.DefaultCredentials, "__call__", lambda _, cfg: notebook(cfg)
         )
         assert ChatDatabricks(model="m").invoke("hi").text == "ok"
-        asked = [r for r in server.requests if r.path.endswith("/invocations")]
-        assert asked[0].headers["Authorization"] == "Bearer from-notebook"
+        calls = [r for r in server.requests if r.path.endswith("/invocations")]
+        assert calls[0].headers["Authorization"] == "Bearer from-notebook"

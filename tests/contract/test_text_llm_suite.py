@@ -27,13 +27,13 @@ from langchain_dbx_eval.testing import LocalWorkspace
 
 
 class Model:
-    """Answers a prompt with two sentences about it, and remembers how it was asked."""
+    """Answers a prompt with two sentences about it, and records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.failures = 0
         self.seconds = 0.0
-        self.most_at_once = self._now = 0
+        self.max_concurrent = self._concurrent = 0
         self._lock = threading.Lock()
 
     def __call__(
@@ -47,19 +47,19 @@ class Model:
         given = {"stop": stop, "temperature": temperature, "max_tokens": max_tokens, "top_k": top_k}
         with self._lock:
             self.calls.append({"prompt": prompt, **{k: v for k, v in given.items() if v}})
-            self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
+            self._concurrent += 1
+            self.max_concurrent = max(self.max_concurrent, self._concurrent)
             self.failures -= 1
         time.sleep(self.seconds)
         with self._lock:
-            self._now -= 1
+            self._concurrent -= 1
         if self.failures >= 0:
             msg = "no luck"
             raise RuntimeError(msg)
-        return until(stop, f"{prompt} is it. And more of it.")
+        return cut_at(stop, f"{prompt} is it. And more of it.")
 
 
-def until(stop: list[str] | None, text: str) -> str:
+def cut_at(stop: list[str] | None, text: str) -> str:
     ends = [text.index(word) for word in stop or [] if word in text]
     return text[: min(ends)] if ends else text
 
@@ -72,10 +72,10 @@ class Target:
     """A model at one target.
 
     Attributes:
-        make: Makes a component for it.
+        make: Creates a component for it.
         model: The model behind it.
-        wrong_login: Arguments that are refused there.
-        streams: Whether it streams, tells usage and takes `n`, as OpenAI's API does.
+        wrong_login: Arguments that it rejects.
+        streams: Whether it streams, reports usage and supports `n`, as OpenAI's API does.
     """
 
     make: Callable[..., Databricks]
@@ -84,12 +84,12 @@ class Target:
     streams: bool = False
 
 
-Opened = Callable[[LocalWorkspace, Model], Any]
+OpenTarget = Callable[[LocalWorkspace, Model], Any]
 
 
-def endpoint(kind: Any, *, streams: bool, **arguments: Any) -> Opened:
+def endpoint(kind: Any, *, streams: bool, **arguments: Any) -> OpenTarget:
     @contextmanager
-    def opened(workspace: LocalWorkspace, model: Model) -> Iterator[Target]:
+    def open_target(workspace: LocalWorkspace, model: Model) -> Iterator[Target]:
         def answer(subject: Any, **params: Any) -> str:
             return model(subject if isinstance(subject, str) else subject[-1]["content"], **params)
 
@@ -102,23 +102,23 @@ def endpoint(kind: Any, *, streams: bool, **arguments: Any) -> Opened:
             streams,
         )
 
-    return opened
+    return open_target
 
 
-def app(**arguments: Any) -> Opened:
+def app(**arguments: Any) -> OpenTarget:
     @contextmanager
-    def opened(workspace: LocalWorkspace, model: Model) -> Iterator[Target]:
+    def open_target(workspace: LocalWorkspace, model: Model) -> Iterator[Target]:
         with DriverServer(model, host="127.0.0.1", port=0, api_key="key") as server:
             login = {"cluster_driver_port": server.port, "driver_api_key": "key"}
 
             def make(**more: Any) -> Databricks:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # a free port is outside the documented ones
+                    warnings.simplefilter("ignore")  # a free port is outside the documented range
                     return Databricks(**{**login, **arguments, **more})
 
             yield Target(make, model, {"driver_api_key": "wrong"})
 
-    return opened
+    return open_target
 
 
 TARGETS = {
@@ -138,12 +138,12 @@ TARGETS = {
 
 @pytest.fixture(params=TARGETS)
 def target(request: pytest.FixtureRequest, workspace: LocalWorkspace) -> Iterator[Target]:
-    with TARGETS[request.param](workspace, Model()) as opened:
-        yield opened
+    with TARGETS[request.param](workspace, Model()) as open_target:
+        yield open_target
 
 
 class Tokens(BaseCallbackHandler):
-    """Keeps what callbacks are told."""
+    """Records callback events."""
 
     def __init__(self) -> None:
         self.tokens: list[str] = []
@@ -161,7 +161,7 @@ class Tokens(BaseCallbackHandler):
 
 
 class AsyncTokens(AsyncCallbackHandler):
-    """Keeps the tokens that asynchronous callbacks are told."""
+    """Records the tokens of asynchronous callbacks."""
 
     def __init__(self) -> None:
         self.tokens: list[str] = []
@@ -202,13 +202,13 @@ def test_an_empty_batch(target: Target) -> None:
 def test_max_concurrency(target: Target) -> None:
     target.model.seconds = 0.005
     assert target.make().batch(PROMPTS, {"max_concurrency": 2}) == ANSWERS
-    assert target.model.most_at_once <= 2
+    assert target.model.max_concurrent <= 2
 
 
 async def test_max_concurrency_on_an_event_loop(target: Target) -> None:
     target.model.seconds = 0.005
     assert await target.make().abatch(PROMPTS, {"max_concurrency": 2}) == ANSWERS
-    assert target.model.most_at_once <= 2
+    assert target.model.max_concurrent <= 2
 
 
 def test_stream(target: Target) -> None:
@@ -256,13 +256,13 @@ def test_usage(target: Target) -> None:
 
 def test_finish_reason(target: Target) -> None:
     [[generation]] = target.make().generate(["hi"]).generations
-    told = (generation.generation_info or {}).get("finish_reason")
-    assert told == ("stop" if target.streams else None)
+    reason = (generation.generation_info or {}).get("finish_reason")
+    assert reason == ("stop" if target.streams else None)
 
 
 def test_several_generations(target: Target) -> None:
     if not target.streams:
-        pytest.skip("neither an MLflow model nor an app knows n")
+        pytest.skip("neither an MLflow model nor an app supports n")
     result = target.make(n=3).generate(["hi", "ho"])
     assert [len(generations) for generations in result.generations] == [3, 3]
     assert result.generations[0][2].text == ANSWER
@@ -309,7 +309,7 @@ def test_a_failure_is_classified_for_retries(target: Target) -> None:
     assert len(target.model.calls) == 2
 
 
-def test_a_refusal_is_classified_for_fallbacks(target: Target) -> None:
+def test_an_authentication_error_is_classified_for_fallbacks(target: Target) -> None:
     handler = Tokens()
     wrong = target.make(**target.wrong_login, task="llm/v1/completions")
     llm = wrong.with_fallbacks([target.make()], exceptions_to_handle=(ModelAuthenticationError,))
@@ -318,13 +318,13 @@ def test_a_refusal_is_classified_for_fallbacks(target: Target) -> None:
     assert asyncio.run(llm.ainvoke("hi")) == ANSWER
 
 
-def test_one_failure_can_be_returned_among_the_answers(target: Target) -> None:
+def test_a_failure_can_be_returned_instead_of_raised(target: Target) -> None:
     target.model.failures = 1
     [error] = target.make().batch(["hi"], return_exceptions=True)
     assert isinstance(error, ModelAPIError)
 
 
-def test_tracers_are_told_what_is_called(target: Target) -> None:
+def test_tracers_receive_provider_and_model(target: Target) -> None:
     params = target.make(temperature=0.5)._get_ls_params()
     assert params["ls_provider"] == "databricks"
     assert params["ls_model_name"]

@@ -1,4 +1,4 @@
-"""The content of a message: LangChain's blocks to OpenAI's Chat Completions parts and back.
+"""Content blocks: LangChain's blocks to OpenAI's Chat Completions parts and back.
 
 Protocols: LangChain's standard content blocks (`langchain_core.messages.content`, and their
 predecessors); OpenAI's content parts; and Databricks' "ReasoningContent" part, ``{"type":
@@ -13,20 +13,21 @@ from copy import deepcopy
 from typing import Any
 
 from langchain_dbx_eval.errors import InvalidRequestError
-from langchain_dbx_eval.wire.content.media import Media, read_media
+from langchain_dbx_eval.wire.content.media import Media, decode_media
 from langchain_dbx_eval.wire.validate import expect_dict, wrong_shape
 
 __all__ = [
     "BlockStream",
-    "elsewhere",
+    "cache_control_of",
+    "extras_of",
     "from_openai_parts",
+    "is_not_content",
     "plain_text",
-    "reasoning_text",
     "to_openai_parts",
-    "unwrapped",
+    "unwrap",
 ]
 
-# What a message carries in fields of its own (tool calls), or what only its own provider can read.
+# Blocks that a message has in fields of its own (tool calls), or that only their provider can read.
 _NOT_CONTENT = frozenset(
     {
         "tool_use",
@@ -45,44 +46,44 @@ _NOT_CONTENT = frozenset(
 
 
 def to_openai_parts(content: str | Sequence[str | Mapping[str, Any]]) -> str | list[dict[str, Any]]:
-    """Make the ``content`` of a Chat Completions message.
+    """Return the ``content`` of a Chat Completions message.
 
-    Tool calls are left out, because a message has them in its ``tool_calls``. So is reasoning
-    without a signature: no model needs it back, and Claude refuses it. Marks for prompt caching
-    (``cache_control``) stay where they are. A part of a type that is not known here goes as it
-    is: the endpoint may know it.
+    Tool calls are omitted, because a message has them in ``tool_calls``. So is reasoning without a
+    signature: no model needs it, and Claude rejects it. Marks for prompt caching
+    (``cache_control``) are kept. A part of an unknown type is sent unchanged, because the endpoint
+    may support it.
 
     Args:
-        content: A message's content; it is not changed.
+        content: A message's content; not changed.
 
     Returns:
-        The text, where it is nothing else; or a list of new parts.
+        A string if there is only text; else a list of new parts.
 
     Raises:
-        InvalidRequestError: A block cannot be sent to a chat endpoint; the message says why.
+        InvalidRequestError: A block cannot be sent to a chat endpoint.
     """
     if isinstance(content, str):
         return content
     parts = [part for block in content if (part := _to_part(block)) is not None]
     if len(parts) <= 1 and all(part.keys() == {"type", "text"} for part in parts):
-        # Some endpoints take nothing but a string, and no endpoint takes an empty list.
+        # Some endpoints accept only a string, and no endpoint accepts an empty list.
         return "".join(part["text"] for part in parts)
     return parts
 
 
 def from_openai_parts(content: Any) -> str | list[str | dict[str, Any]]:
-    """Read the ``content`` of a Chat Completions message.
+    """Decode the ``content`` of a Chat Completions message.
 
     Args:
         content: Text, a list of parts, or None.
 
     Returns:
-        The text, where it is nothing else; or LangChain's standard blocks: ``text``,
-        ``reasoning`` (a block for each summary, its signature in ``extras``), ``image``,
-        ``audio``, ``file``, and ``non_standard`` for whatever has no block of its own.
+        A string if there is only text; else LangChain's standard blocks: ``text``, ``reasoning``
+        (one per summary, its signature in ``extras``), ``image``, ``audio``, ``file``, and
+        ``non_standard`` for everything else.
 
     Raises:
-        InvalidResponseError: It is none of these.
+        InvalidResponseError: The content is none of these.
     """
     if content is None or isinstance(content, str):
         return content or ""
@@ -95,31 +96,31 @@ def from_openai_parts(content: Any) -> str | list[str | dict[str, Any]]:
 
 
 class BlockStream:
-    """Reads the ``content`` of each delta of a stream, so that LangChain can add them up.
+    """Decoder of the ``content`` of a stream's deltas, so that LangChain can add the chunks.
 
-    LangChain joins two blocks of a stream only where both have the same ``index``, and joins a
-    text to a list as an element of its own. So from the first delta that is a list on, all are
-    lists, and the pieces of one block share its number.
+    LangChain merges two blocks of a stream only if both have the same ``index``, and adds a text
+    to a list as a new element. So after the first delta that is a list, all contents are lists, and
+    the pieces of one block share an index.
 
-    Where `feed` gives an empty text, better make no chunk of it than one without content: core
-    1.7 puts the empty text before a list that follows, and loses a text that follows ``[]``.
+    If `feed` returns an empty string, make no chunk of it: langchain-core 1.7 puts the empty text
+    before a list that follows, and loses a text that follows ``[]``.
     """
 
     def __init__(self) -> None:
-        self._open: str | None = None  # the type of the block that the next delta may go on with
+        self._open: str | None = None  # the type of the block that the next delta may continue
         self._index = -1
 
     def feed(self, content: Any) -> str | list[str | dict[str, Any]]:
-        """Take one delta's content.
+        """Decode the content of one delta.
 
         Args:
             content: Text, a list of parts, or None.
 
         Returns:
-            The content of an `AIMessageChunk`; an empty text where the delta adds none.
+            The content of an `AIMessageChunk`; an empty string if the delta adds none.
 
         Raises:
-            InvalidResponseError: It is none of these.
+            InvalidResponseError: The content is none of these.
         """
         blocks: list[Any] = []
         if isinstance(content, list):
@@ -130,47 +131,47 @@ class BlockStream:
                 return text
             blocks = [{"type": "text", "text": text}]
         numbered: list[str | dict[str, Any]] = [
-            {**block, "index": self._number(block, first=position == 0)}
+            {**block, "index": self._next_index(block, is_first=position == 0)}
             for position, block in enumerate(blocks)
         ]
         return numbered or ""
 
-    def _number(self, block: dict[str, Any], *, first: bool) -> int:
+    def _next_index(self, block: dict[str, Any], *, is_first: bool) -> int:
         kind = block["type"]
-        # Two blocks in one delta are two. Only texts grow from delta to delta: an image or an
-        # unknown part comes as a whole, and a signature closes the reasoning that it signs.
-        if kind != self._open or not first:
+        # Two blocks in one delta are separate. Only texts grow from delta to delta: an image or an
+        # unknown part is complete, and a signature ends the reasoning that it signs.
+        if kind != self._open or not is_first:
             self._index += 1
         grows = kind in ("text", "reasoning") and "signature" not in block.get("extras", {})
         self._open = kind if grows else None
         return self._index
 
 
-def unwrapped(block: Any) -> Mapping[str, Any]:
-    """A block of content as an object: text gets its block, `non_standard` gives what it holds.
+def unwrap(block: Any) -> Mapping[str, Any]:
+    """Return a block of content as an object: a string as a text block, `non_standard` unwrapped.
 
     Raises:
-        InvalidRequestError: It is neither text nor an object with a ``type``.
+        InvalidRequestError: The block is neither text nor an object with a ``type``.
     """
     if isinstance(block, str):
         return {"type": "text", "text": block}
     if isinstance(block, Mapping):
         if block.get("type") == "non_standard" and isinstance(block.get("value"), Mapping):
-            return unwrapped(block["value"])
+            return unwrap(block["value"])
         if isinstance(block.get("type"), str):
             return block
     msg = (
-        "A message's content holds something that is neither text nor a block with a 'type': "
+        "A message's content contains something that is neither text nor a block with a 'type': "
         f"{str(block)[:200]}"
     )
     raise InvalidRequestError(msg)
 
 
-def elsewhere(block: Mapping[str, Any]) -> bool:
-    """Whether a block is no content: a tool call, or what only its own provider can read.
+def is_not_content(block: Mapping[str, Any]) -> bool:
+    """Whether a block is omitted from content: a tool call, or data that only its provider reads.
 
     Raises:
-        InvalidRequestError: It is a tool's result, which needs a message of its own.
+        InvalidRequestError: The block is a tool's result, which needs a message of its own.
     """
     if block["type"] == "tool_result":
         msg = (
@@ -182,68 +183,75 @@ def elsewhere(block: Mapping[str, Any]) -> bool:
 
 
 def plain_text(block: Mapping[str, Any]) -> str | None:
-    """The text of a block of text or of a plain-text document, or None where it is neither.
+    """Return the text of a text block or a plain-text document; None for other blocks.
 
     Raises:
-        InvalidRequestError: It is one, but its text is missing or not a string.
+        InvalidRequestError: The block's text is missing or not a string.
     """
     kind, source = block["type"], block.get("source")
     if kind in ("text", "input_text", "output_text"):
         text = block.get("text")
     elif kind == "text-plain" and "text" in block:
         text = block["text"]
-    elif kind == "file" and block.get("source_type") == "text":  # LangChain v0: it lies in 'url'
+    elif kind == "file" and block.get("source_type") == "text":  # LangChain v0: text under 'url'
         text = block.get("url")
     elif kind == "document" and isinstance(source, Mapping) and source.get("type") == "text":
         text = source.get("data")
     else:
         return None
     if not isinstance(text, str):
-        msg = f"A content block of type {kind!r} has no text in it: {str(dict(block))[:200]}"
+        msg = f"A content block of type {kind!r} has no text: {str(dict(block))[:200]}"
         raise InvalidRequestError(msg)
-    about = (block.get("title"), block.get("context")) if kind in ("text-plain", "document") else ()
-    return "\n\n".join([*(str(told) for told in about if told), text])
+    is_document = kind in ("text-plain", "document")
+    headings = (block.get("title"), block.get("context")) if is_document else ()
+    return "\n\n".join([*(str(heading) for heading in headings if heading), text])
 
 
-def reasoning_text(block: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    """The text and signature of a standard or Anthropic block of reasoning, else None."""
+def extras_of(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the ``extras`` of a standard block; empty if there are none."""
+    extras = block.get("extras")
+    return extras if isinstance(extras, Mapping) else {}
+
+
+def cache_control_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``{"cache_control": …}`` if a block has a mark for prompt caching, else ``{}``."""
+    mark = block.get("cache_control") or extras_of(block).get("cache_control")
+    return {"cache_control": deepcopy(mark)} if mark else {}
+
+
+def _reasoning(block: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """Return text and signature of a standard or Anthropic reasoning block; None for others."""
     if block["type"] not in ("reasoning", "thinking") or "summary" in block:
         return None
-    extras = block.get("extras")
-    signature = extras.get("signature") if isinstance(extras, Mapping) else None
     text = block.get("reasoning") or block.get("thinking") or ""
-    return str(text), signature or block.get("signature")
+    return str(text), extras_of(block).get("signature") or block.get("signature")
 
 
 def _to_part(raw: Any) -> dict[str, Any] | None:
-    block = unwrapped(raw)
-    if elsewhere(block):
+    block = unwrap(raw)
+    if is_not_content(block):
         return None
-    if (reasoning := reasoning_text(block)) is not None:
+    if (reasoning := _reasoning(block)) is not None:
         text, signature = reasoning
         if not signature:
             return None
         summary = {"type": "summary_text", "text": text, "signature": signature}
         part: dict[str, Any] = {"type": "reasoning", "summary": [summary]}
     elif (plain := plain_text(block)) is not None:
-        if not plain:  # Claude refuses an empty text part
+        if not plain:  # Claude rejects an empty text part
             return None
         part = {"type": "text", "text": plain}
-    elif (media := read_media(block)) is not None:
-        part = _MEDIA_PARTS.get(media.kind, _no_part)(media)
+    elif (media := decode_media(block)) is not None:
+        part = _MEDIA_PARTS.get(media.kind, _reject_media)(media)
     else:
         return {key: deepcopy(value) for key, value in block.items() if key != "index"}
-    extras = block.get("extras")
-    mark = block.get("cache_control") or (
-        extras.get("cache_control") if isinstance(extras, Mapping) else None
-    )
-    return {**part, "cache_control": deepcopy(mark)} if mark else part
+    return {**part, **cache_control_of(block)}
 
 
 def _image_part(image: Media) -> dict[str, Any]:
     url = image.url or (image.data_url if image.base64 else None)
     if url is None:
-        return _no_part(image)
+        return _reject_media(image)
     detail = {"detail": image.detail} if image.detail else {}
     return {"type": "image_url", "image_url": {"url": url, **detail}}
 
@@ -253,31 +261,31 @@ _AUDIO_FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav
 
 def _audio_part(audio: Media) -> dict[str, Any]:
     if not audio.base64:
-        return _no_part(audio)
+        return _reject_media(audio)
     subtype = audio.data_url.partition(";")[0].rpartition("/")[2]
-    form = _AUDIO_FORMATS.get(subtype, subtype)
-    return {"type": "input_audio", "input_audio": {"data": audio.base64, "format": form}}
+    audio_format = _AUDIO_FORMATS.get(subtype, subtype)
+    return {"type": "input_audio", "input_audio": {"data": audio.base64, "format": audio_format}}
 
 
 def _file_part(file: Media) -> dict[str, Any]:
     if file.file_id:
         return {"type": "file", "file": {"file_id": file.file_id}}
     if not file.base64:
-        return _no_part(file)
+        return _reject_media(file)
     subtype = (file.mime_type or "").rpartition("/")[2]
-    # OpenAI wants a name with every file.
+    # OpenAI requires a name for every file.
     name = file.filename or f"file.{subtype}"
     return {"type": "file", "file": {"filename": name, "file_data": file.data_url}}
 
 
-def _no_part(media: Media) -> dict[str, Any]:
-    how = "an uploaded file's id" if media.file_id else "a URL" if media.url else "inline bytes"
+def _reject_media(media: Media) -> dict[str, Any]:
+    source = "an uploaded file's id" if media.file_id else "a URL" if media.url else "inline bytes"
     instead = {
         "image": "as a URL or as 'base64' with 'mime_type'",
         "audio": "as 'base64' with 'mime_type'",
         "file": "as 'base64' with 'mime_type'",
-    }.get(media.kind, "as a part in the endpoint's own form, which is sent as it is")
-    msg = f"A chat endpoint cannot be given {media.kind} by {how}. Give it {instead}."
+    }.get(media.kind, "as a part in the endpoint's own format, which is sent unchanged")
+    msg = f"A chat endpoint does not accept {media.kind} by {source}. Give it {instead}."
     raise InvalidRequestError(msg)
 
 
@@ -290,32 +298,29 @@ def _from_part(raw: Any) -> list[dict[str, Any]]:
     part = expect_dict(raw, "texts or objects in its list of parts")
     kind = part.get("type")
     if kind == "text" and isinstance(part.get("text"), str):
-        return [_standard({"type": "text", "text": part["text"]}, part)]
+        return [_with_extras({"type": "text", "text": part["text"]}, part)]
     if kind == "reasoning" and isinstance(part.get("summary"), list):
         return [block for summary in part["summary"] for block in _from_summary(summary)]
     try:
-        media = read_media(part) if kind in ("image_url", "input_audio", "file") else None
-    except InvalidRequestError:  # a part of media without the media: kept as it is
+        media = decode_media(part) if kind in ("image_url", "input_audio", "file") else None
+    except InvalidRequestError:  # a media part without data is kept unchanged
         media = None
     if media is None:
         return [{"type": "non_standard", "value": part}]
-    block = {"type": media.kind, "url": media.url, "base64": media.base64}
+    block: dict[str, Any] = {"type": media.kind, "url": media.url, "base64": media.base64}
     block |= {"mime_type": media.mime_type, "file_id": media.file_id}
     extras = {"filename": media.filename, "detail": media.detail}
-    given = {key: value for key, value in extras.items() if value}
-    return [
-        {key: value for key, value in block.items() if value} | ({"extras": given} if given else {})
-    ]
+    block["extras"] = {key: value for key, value in extras.items() if value}
+    return [{key: value for key, value in block.items() if value}]
 
 
 def _from_summary(raw: Any) -> list[dict[str, Any]]:
     if isinstance(raw, dict) and isinstance(raw.get("text"), str):
-        return [_standard({"type": "reasoning", "reasoning": raw["text"]}, raw)]
-    # Not a text, such as reasoning that the provider has encrypted: kept, and sent back as it is.
+        return [_with_extras({"type": "reasoning", "reasoning": raw["text"]}, raw)]
+    # Not text, such as encrypted reasoning: kept, and sent back unchanged.
     return [{"type": "non_standard", "value": {"type": "reasoning", "summary": [raw]}}]
 
 
-def _standard(block: dict[str, Any], wire: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to a block what else the wire says of it: nothing that came is lost."""
-    extras = {key: value for key, value in wire.items() if key not in ("type", "text") and value}
+def _with_extras(block: dict[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    extras = {key: value for key, value in part.items() if key not in ("type", "text") and value}
     return {**block, "extras": extras} if extras else block

@@ -1,7 +1,7 @@
-"""Images, audio, video and files: every form that LangChain users write them in, as one value.
+"""Images, audio, video and files in messages.
 
-Read are LangChain's standard blocks (v1), their predecessors with a ``source_type`` (v0), OpenAI's
-parts (Chat Completions and Responses) and Anthropic's blocks with a ``source``.
+Supported are LangChain's standard blocks (v1), their predecessors with a ``source_type`` (v0),
+OpenAI's parts (Chat Completions and Responses) and Anthropic's blocks with a ``source``.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Any
 
 from langchain_dbx_eval.errors import InvalidRequestError
 
-__all__ = ["Media", "read_media"]
+__all__ = ["Media", "decode_media"]
 
 _STANDARD = {"image", "audio", "video", "file", "text-plain"}
 
 
 @dataclass(frozen=True)
 class Media:
-    """One piece of media of a message, whatever form it was written in.
+    """An image, audio, video or file in a message.
 
     Attributes:
         kind: ``image``, ``audio``, ``video`` or ``file``.
-        url: Where it lies, where it is not inline; never a ``data:`` URL.
-        base64: Its bytes, where it is inline.
-        mime_type: Its type, where it is told.
-        file_id: Its id at the provider, where it was uploaded before.
-        filename: Its name, where it is told.
+        url: The URL, unless it is inline; never a ``data:`` URL.
+        base64: The bytes, if it is inline.
+        mime_type: The MIME type, if given.
+        file_id: The id of an uploaded file at the provider.
+        filename: The file name, if given.
         detail: OpenAI's ``detail`` of an image (``low``, ``high``, ``auto``).
     """
 
@@ -44,28 +44,28 @@ class Media:
         """The inline bytes as a ``data:`` URL.
 
         Raises:
-            InvalidRequestError: Their type is not told.
+            InvalidRequestError: The MIME type is missing.
         """
         if not self.mime_type:
             msg = (
-                f"A content block with an inline {self.kind} does not say its 'mime_type', such as "
-                f"{'image/png' if self.kind == 'image' else 'application/pdf'!r}. Add it."
+                f"A content block with an inline {self.kind} has no 'mime_type'. Add it, such as "
+                f"{'image/png' if self.kind == 'image' else 'application/pdf'!r}."
             )
             raise InvalidRequestError(msg)
         return f"data:{self.mime_type};base64,{self.base64}"
 
 
-def read_media(block: Mapping[str, Any]) -> Media | None:
-    """Read a content block that holds media.
+def decode_media(block: Mapping[str, Any]) -> Media | None:
+    """Decode a content block that contains media.
 
     Args:
-        block: The block, in any of the forms that this module names.
+        block: The block, in any of the formats that this module supports.
 
     Returns:
-        What it holds, or None where it is no block of media.
+        The media; None for other blocks.
 
     Raises:
-        InvalidRequestError: It is one, but holds neither bytes nor a place where they are.
+        InvalidRequestError: The block has neither bytes, nor a URL, nor a file id.
     """
     kind = block.get("type")
     if kind in _STANDARD and "source_type" in block:
@@ -81,7 +81,7 @@ def read_media(block: Mapping[str, Any]) -> Media | None:
     if media.url or media.base64 or media.file_id:
         return media
     msg = (
-        f"A content block of type {kind!r} holds no {media.kind}: it needs one of 'url', 'base64' "
+        f"A content block of type {kind!r} has no {media.kind}: it needs one of 'url', 'base64' "
         f"(with 'mime_type') or 'file_id'. It has: {', '.join(sorted(map(repr, block)))}."
     )
     raise InvalidRequestError(msg)
@@ -160,15 +160,15 @@ _OPENAI = {
 
 
 def _extra(block: Mapping[str, Any], key: str) -> Any:
-    """A field that stands in the block itself, in its ``extras`` (v1) or ``metadata`` (v0)."""
-    for place in (block, block.get("extras"), block.get("metadata")):
-        if isinstance(place, Mapping) and place.get(key):
-            return place[key]
+    """Return a field of the block, of its ``extras`` (v1) or of its ``metadata`` (v0)."""
+    for fields in (block, block.get("extras"), block.get("metadata")):
+        if isinstance(fields, Mapping) and fields.get(key):
+            return fields[key]
     return None
 
 
 def _media(kind: str, url: Any, **fields: Any) -> Media:
-    """Make the value from what stood in the block; whatever is no text counts as absent."""
+    """Return the media with the fields of a block; values that are not strings are dropped."""
     given = {name: value for name, value in fields.items() if isinstance(value, str) and value}
     if isinstance(url, str):
         head, inline, base64 = url.partition(";base64,")

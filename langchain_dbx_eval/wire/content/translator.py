@@ -1,7 +1,6 @@
-"""Our answers as LangChain's standard content blocks, for `message.content_blocks`.
+"""Our messages as LangChain's standard content blocks, for `message.content_blocks`.
 
-`blocks` has read the content into standard blocks already; what is
-left is to put the tool calls beside them, and to number a stream's.
+`blocks` decodes the content into standard blocks. The translator adds the tool calls.
 """
 
 from __future__ import annotations
@@ -12,27 +11,29 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.content import ContentBlock
 
+from langchain_dbx_eval.wire.metadata import PROVIDER
+
 __all__ = ["register"]
 
 _CALLS = frozenset({"tool_call", "invalid_tool_call", "tool_call_chunk"})
 
 
 def register() -> None:
-    """Make core use this translator for our messages."""
-    register_translator("databricks", _of_message, _of_chunk)
+    """Register the translator with langchain-core."""
+    register_translator(PROVIDER, _translate_message, _translate_chunk)
 
 
-def _of_message(message: AIMessage) -> list[ContentBlock]:
-    calls = [{"type": "tool_call", **_without_type(call)} for call in message.tool_calls]
-    bad = [{"type": "invalid_tool_call", **_without_type(b)} for b in message.invalid_tool_calls]
-    return _beside(_content(message), [*calls, *bad])
+def _translate_message(message: AIMessage) -> list[ContentBlock]:
+    calls = [_block("tool_call", call) for call in message.tool_calls]
+    invalid = [_block("invalid_tool_call", call) for call in message.invalid_tool_calls]
+    return _merge(_content(message), [*calls, *invalid])
 
 
-def _of_chunk(message: AIMessageChunk) -> list[ContentBlock]:
+def _translate_chunk(message: AIMessageChunk) -> list[ContentBlock]:
     if message.chunk_position == "last" or not message.tool_call_chunks:
-        return _of_message(message)
-    pieces = [{"type": "tool_call_chunk", **_without_type(c)} for c in message.tool_call_chunks]
-    return _beside(_content(message), pieces)
+        return _translate_message(message)
+    calls = [_block("tool_call_chunk", call) for call in message.tool_call_chunks]
+    return _merge(_content(message), calls)
 
 
 def _content(message: AIMessage) -> list[dict[str, Any]]:
@@ -44,17 +45,17 @@ def _content(message: AIMessage) -> list[dict[str, Any]]:
     return blocks
 
 
-def _beside(blocks: list[dict[str, Any]], calls: list[dict[str, Any]]) -> list[ContentBlock]:
-    """Content and calls.
+def _merge(blocks: list[dict[str, Any]], calls: list[dict[str, Any]]) -> list[ContentBlock]:
+    """Add calls to content blocks.
 
-    A call that stands in the content already stays where it is: there it may say more of itself,
-    such as the id of its item in the Responses API.
+    A call that is in the content already keeps its block, which may have more fields, such as the
+    id of its item in the Responses API.
     """
     ids = {call["id"] for call in calls}
     kept = [b for b in blocks if b.get("type") not in _CALLS or b.get("id") in ids]
-    there = {block.get("id") for block in kept if block.get("type") in _CALLS}
-    return [*kept, *(call for call in calls if call["id"] not in there)]  # type: ignore[list-item]
+    present = {block.get("id") for block in kept if block.get("type") in _CALLS}
+    return [*kept, *(call for call in calls if call["id"] not in present)]  # type: ignore[list-item]
 
 
-def _without_type(call: Any) -> dict[str, Any]:
-    return {name: value for name, value in call.items() if name != "type"}
+def _block(kind: str, call: Any) -> dict[str, Any]:
+    return {**call, "type": kind}

@@ -1,1 +1,7 @@
-"""MLflow's formats: ChatAgent and the scoring server."""
+"""MLflow's formats.
+
+Modules:
+    chat_agent: ChatAgent requests and responses.
+    chat_agent_stream: its streamed responses.
+    scoring_server: ``dataframe_records`` in, ``predictions`` out.
+"""

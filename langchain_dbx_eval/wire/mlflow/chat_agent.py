@@ -1,13 +1,13 @@
-"""Agents in MLflow's older form: LangChain messages to ChatAgent's messages and back.
+"""MLflow's ChatAgent.
 
 Protocol: MLflow 3.17's `mlflow.types.agent` and `mlflow.pyfunc.ChatAgent`, as endpoints of task
-``agent/v2/chat`` speak it. Endpoints of task ``agent/v1/chat`` (MLflow's ChatModel) answer with
-chat completions; such answers are read here too.
+``agent/v2/chat`` implement it. Endpoints of task ``agent/v1/chat`` (MLflow's ChatModel) answer with
+chat completions; such responses are decoded here too.
 
-An agent answers with every message of its work: what it said, which tools it called, what they
-gave. The message handed back is the assistant's last one that has text; all of them are in
-``response_metadata["messages"]``. Calls whose results stand among the messages were carried out
-by the agent; only the others are `tool_calls`.
+An agent returns every message of its work: its texts, its tool calls and their results. The
+generated message is the last message of the assistant that has text; all messages are in
+``response_metadata["messages"]``. Calls whose results are among the messages were run by the agent;
+only the others are `tool_calls`.
 """
 
 from __future__ import annotations
@@ -19,33 +19,31 @@ from typing import Any
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
-    ChatMessage,
-    HumanMessage,
     InvalidToolCall,
-    SystemMessage,
     ToolCall,
     ToolMessage,
 )
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_dbx_eval.errors import InvalidRequestError, ServerError
-from langchain_dbx_eval.wire.content.blocks import elsewhere, plain_text, unwrapped
+from langchain_dbx_eval.wire.codec import ChatCodec
+from langchain_dbx_eval.wire.content.blocks import is_not_content, plain_text, unwrap
+from langchain_dbx_eval.wire.metadata import decode_usage, llm_output
 from langchain_dbx_eval.wire.mlflow.chat_agent_stream import (
-    ChatAgentStream,
+    Stream,
+    agent_metadata,
     finish_reason,
-    metadata_of,
     pending_calls,
 )
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.responses.items import parse_call
-from langchain_dbx_eval.wire.responses.metadata import failure_text, llm_output_of
-from langchain_dbx_eval.wire.usage import decode_usage
-from langchain_dbx_eval.wire.validate import expect_dict, expect_list, wrong_shape
+from langchain_dbx_eval.wire.roles import role_of
+from langchain_dbx_eval.wire.validate import error_text, expect_dict, expect_list, wrong_shape
 
-__all__ = ["ChatAgentStream", "decode", "encode"]
+__all__ = ["CODEC", "Stream", "decode", "encode"]
 
-# Parameters of the other chat protocols that this one has no place for.
-_NO_PLACE = frozenset(
+# Parameters of other chat protocols that this one does not have.
+_UNSUPPORTED = frozenset(
     {
         "frequency_penalty",
         "logit_bias",
@@ -67,33 +65,34 @@ _NO_PLACE = frozenset(
         "top_p",
     }
 )
-# LangChain's own ids begin with these; only the agent's mean anything to it.
-_MADE_UP_IDS = ("lc_", "run-")
+# Prefixes of ids that LangChain generates; the agent knows only its own.
+_GENERATED_IDS = ("lc_", "run-")
 
 
 def encode(messages: Sequence[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:
-    """Make the body of a ChatAgent request.
+    """Return the body of a ChatAgent request.
 
     Args:
-        messages: The conversation so far; it is not changed. Its reasoning is left out.
-        params: Everything else of the body: ``custom_inputs``, ``context`` (``conversation_id``,
-            ``user_id``), ``stream``, and what an endpoint takes beside the protocol.
+        messages: The conversation; not changed. Reasoning is omitted.
+        params: Everything else in the body: ``custom_inputs``, ``context`` (``conversation_id``,
+            ``user_id``), ``stream``, and fields that the endpoint adds to the protocol.
 
     Returns:
         ``{"messages": [...], **params}``.
 
     Raises:
-        InvalidRequestError: A message holds more than text, or is of a kind without a role, or a
-            parameter has no place in this protocol; the message says which, and what to do.
+        InvalidRequestError: A message contains more than text or has no role, or the protocol does
+            not support a parameter; the error names it, and an alternative.
     """
     body = {key: value for key, value in params.items() if key != "stream_options"}
     if body.get("n") in (None, 1):
         body.pop("n", None)
-    refused = sorted(key for key in (*_NO_PLACE, "n") if body.get(key) not in (None, []))
-    if refused:
+    unsupported = sorted(key for key in (*_UNSUPPORTED, "n") if body.get(key) not in (None, []))
+    if unsupported:
         msg = (
-            f"A ChatAgent endpoint takes no {', '.join(map(repr, refused))}: the agent decides "
-            "such things itself. Leave it out; if this agent reads it, give it in 'custom_inputs'."
+            f"A ChatAgent endpoint has no parameter {', '.join(map(repr, unsupported))}: the agent "
+            "decides this itself. Leave it out; if this agent supports it, pass it in "
+            "'custom_inputs'."
         )
         raise InvalidRequestError(msg)
     names = {
@@ -103,35 +102,34 @@ def encode(messages: Sequence[BaseMessage], params: dict[str, Any]) -> dict[str,
         for call in (*message.tool_calls, *message.invalid_tool_calls)
     }
     encoded = [_encode_message(message, names) for message in messages]
-    return {"messages": encoded, **{k: v for k, v in body.items() if k not in _NO_PLACE}}
+    return {"messages": encoded, **{k: v for k, v in body.items() if k not in _UNSUPPORTED}}
 
 
 def decode(payload: Any) -> ChatResult:
-    """Read the answer of a ChatAgent.
+    """Decode the response of a ChatAgent.
 
     Args:
         payload: The decoded JSON: ``{"messages": [...]}``, or a chat completion.
 
     Returns:
-        One generation (see the module for which message it is); its ``finish_reason`` is the
-        answer's, or ``tool_calls`` or ``stop`` where it gives none.
+        One generation (see the module for its message); its ``finish_reason`` is the response's,
+        else ``tool_calls`` or ``stop``.
 
     Raises:
-        ServerError: The answer says that the agent failed.
-        InvalidResponseError: The payload is not such an answer, or has no message of the
-            assistant.
+        ServerError: The agent reported an error.
+        InvalidResponseError: The payload is of another shape, or has no message of the assistant.
     """
-    answer = expect_dict(payload)
-    if "choices" in answer:
-        return chat.decode(answer)
-    if answer.get("error") or "error_code" in answer:
-        msg = f"The agent failed to answer: {failure_text(answer)}"
+    response = expect_dict(payload)
+    if "choices" in response:
+        return chat.decode(response)
+    if response.get("error") or "error_code" in response:
+        msg = f"The agent failed to answer: {error_text(response)}"
         raise ServerError(msg)
-    messages = [expect_dict(m, "objects in 'messages'") for m in expect_list(answer, "messages")]
+    messages = [expect_dict(m, "objects in 'messages'") for m in expect_list(response, "messages")]
     message = _last_answer(messages)
-    calls, invalid = _read_calls(pending_calls(messages))
-    metadata = metadata_of(answer, messages)
-    reason = finish_reason(answer.get("finish_reason"), called=bool(calls or invalid))
+    calls, invalid = _parse_calls(pending_calls(messages))
+    metadata = agent_metadata(response, messages)
+    reason = finish_reason(response.get("finish_reason"), has_calls=bool(calls or invalid))
     name, message_id, attachments = (message.get(key) for key in ("name", "id", "attachments"))
     generated = AIMessage(
         content=message.get("content") or "",
@@ -139,24 +137,27 @@ def decode(payload: Any) -> ChatResult:
         tool_calls=calls,
         invalid_tool_calls=invalid,
         additional_kwargs={"attachments": attachments} if isinstance(attachments, dict) else {},
-        usage_metadata=decode_usage(answer.get("usage")),
+        usage_metadata=decode_usage(response.get("usage")),
         response_metadata={**metadata, "finish_reason": reason},
         id=message_id if isinstance(message_id, str) else None,
     )
     generation = ChatGeneration(message=generated, generation_info={"finish_reason": reason})
-    return ChatResult(generations=[generation], llm_output=llm_output_of(metadata, answer))
+    return ChatResult(generations=[generation], llm_output=llm_output(metadata, response))
+
+
+CODEC = ChatCodec(encode=encode, decode=decode, stream=Stream)
 
 
 def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> dict[str, Any]:
-    encoded: dict[str, Any] = {"role": _role(message), "content": _text(message)}
+    encoded: dict[str, Any] = {"role": role_of(message, "a ChatAgent"), "content": _text(message)}
     if message.name:
         encoded["name"] = message.name
     if isinstance(message, ToolMessage):
-        # MLflow refuses a tool's message without a name, and LangChain seldom gives one.
+        # MLflow rejects a tool message without a name, and LangChain seldom sets one.
         encoded.setdefault("name", names.get(message.tool_call_id) or "tool")
         encoded["tool_call_id"] = message.tool_call_id
     if isinstance(message, AIMessage):
-        if message.id and not message.id.startswith(_MADE_UP_IDS):
+        if message.id and not message.id.startswith(_GENERATED_IDS):
             encoded["id"] = message.id
         if calls := [*message.tool_calls, *message.invalid_tool_calls]:
             encoded["tool_calls"] = [_encode_call(call) for call in calls]
@@ -165,35 +166,19 @@ def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> di
     return encoded
 
 
-def _role(message: BaseMessage) -> str:
-    if isinstance(message, ChatMessage):
-        return message.role
-    kinds = (
-        (HumanMessage, "user"),
-        (AIMessage, "assistant"),
-        (SystemMessage, "system"),
-        (ToolMessage, "tool"),
-    )
-    for kind, role in kinds:
-        if isinstance(message, kind):
-            return role
-    msg = f"A {type(message).__name__} cannot be sent to a ChatAgent: it has no role for it."
-    raise InvalidRequestError(msg)
-
-
 def _text(message: BaseMessage) -> str:
     if isinstance(message.content, str):
         return message.content
     texts = []
     for raw in message.content:
-        block = unwrapped(raw)
-        if elsewhere(block) or block["type"] in ("reasoning", "thinking"):
+        block = unwrap(raw)
+        if is_not_content(block) or block["type"] in ("reasoning", "thinking"):
             continue
         text = plain_text(block)
         if text is None:
             msg = (
-                f"A ChatAgent's messages are text, so a content block of type {block['type']!r} "
-                "cannot be sent. Take it out, or use a ResponsesAgent or a chat endpoint."
+                f"A ChatAgent accepts text only, so a content block of type {block['type']!r} "
+                "cannot be sent. Remove it, or use a ResponsesAgent or a chat endpoint."
             )
             raise InvalidRequestError(msg)
         texts.append(text)
@@ -208,17 +193,17 @@ def _encode_call(call: Any) -> dict[str, Any]:
 
 
 def _last_answer(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The assistant's last message that has text, else its last one."""
-    spoken = [message for message in messages if message.get("role") == "assistant"]
-    if not spoken:
+    """Return the assistant's last message that has text, else its last message."""
+    answers = [message for message in messages if message.get("role") == "assistant"]
+    if not answers:
         raise wrong_shape("a message of the assistant under 'messages'", messages)
-    for message in spoken:
+    for message in answers:
         if not isinstance(message.get("content"), str | None):
             raise wrong_shape("text under 'content' in its messages", message)
-    return next((m for m in reversed(spoken) if m.get("content")), spoken[-1])
+    return next((m for m in reversed(answers) if m.get("content")), answers[-1])
 
 
-def _read_calls(
+def _parse_calls(
     raw: Iterable[Mapping[str, Any]],
 ) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     calls: list[ToolCall] = []

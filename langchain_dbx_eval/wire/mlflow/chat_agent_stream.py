@@ -1,6 +1,6 @@
-"""A streamed ChatAgent answer, and what streamed and whole answers have in common.
+"""A streamed ChatAgent response, and what streamed and complete responses share.
 
-Protocol: MLflow 3.17's `ChatAgentChunk`. The pieces of one message share its id. The protocol has
+Protocol: MLflow 3.17's `ChatAgentChunk`. The chunks of one message share its id. The protocol has
 no last event; Databricks and MLflow's agent server end a stream with ``[DONE]``.
 """
 
@@ -14,16 +14,22 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
+from typing_extensions import override
 
-from langchain_dbx_eval.errors import StreamInterruptedError
-from langchain_dbx_eval.wire.openai.chat import PROVIDER, ChatStream
-from langchain_dbx_eval.wire.responses.metadata import failure_text, read_event
-from langchain_dbx_eval.wire.usage import decode_usage
-from langchain_dbx_eval.wire.validate import expect_dict, expect_list, expect_text, wrong_shape
+from langchain_dbx_eval.wire.metadata import PROVIDER, decode_usage, response_metadata
+from langchain_dbx_eval.wire.openai import chat
+from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.validate import (
+    error_text,
+    expect_dict,
+    expect_list,
+    expect_text,
+    parse_event,
+    wrong_shape,
+)
 
-__all__ = ["ChatAgentStream", "finish_reason", "metadata_of", "pending_calls"]
+__all__ = ["Stream", "agent_metadata", "finish_reason", "pending_calls"]
 
-_DONE = "[DONE]"
 _METADATA = {
     "id": "id",
     "model": "model_name",
@@ -33,82 +39,55 @@ _METADATA = {
 }
 
 
-class ChatAgentStream:
-    """Reads the events of one streamed answer.
+class Stream(EventReader[ChatGenerationChunk]):
+    """Reader of the events of one streamed response.
 
-    Every text of the assistant is handed on as it comes, for nobody knows yet which is the last:
-    where the agent says something before it calls a tool, that is in the stream, an empty line
-    before what follows. All messages, put together, are in the last chunk's
-    ``response_metadata["messages"]``.
+    Every text of the assistant is returned as it arrives, because only the end shows which is the
+    last: text before a tool call is part of the stream, with an empty line after it. All messages
+    are in the last chunk's ``response_metadata["messages"]``.
     """
 
     def __init__(self) -> None:
-        self._chat: ChatStream | None = None  # for an agent that answers with chat completions
+        super().__init__()
+        self._chat: chat.Stream | None = None  # of an agent that streams chat completions
         self._messages: list[dict[str, Any]] = []
-        self._text: list[str] = []
-        self._speaker: Any = None  # the message that spoke last
+        self._last_with_text: dict[str, Any] | None = None
         self._metadata: dict[str, Any] = {}
         self._usage: dict[str, UsageMetadata] = {}
         self._reason: Any = None
-        self._finished = False
 
-    def feed(self, data: str) -> ChatGenerationChunk | None:
-        """Take one event.
+    @property
+    @override
+    def text(self) -> str:
+        return self._chat.text if self._chat else super().text
 
-        Args:
-            data: The event's payload: JSON, or ``[DONE]``.
-
-        Returns:
-            What it adds to the message, or None where it adds nothing.
-
-        Raises:
-            StreamInterruptedError: The event says that the agent failed; the text so far is in
-                it.
-            InvalidResponseError: The event is not a chunk of such a stream.
-        """
+    @override
+    def _decode(self, data: str) -> ChatGenerationChunk | None:
         if self._chat is not None:
-            return self._chat.feed(data)
-        if data == _DONE:
-            self._finished = True
-            return None
-        event = read_event(data)
-        if event.get("error") or "error_code" in event:
-            failure = failure_text(event)
-            raise self._interrupted(f"The agent failed in the middle of its answer: {failure}")
+            return self._decode_chat(self._chat, data)
+        event = parse_event(data)
         if "choices" in event and not self._messages:
-            self._chat = ChatStream()
-            return self._chat.feed(data)
+            self._chat = chat.Stream()
+            return self._decode_chat(self._chat, data)
+        if event.get("error") or "error_code" in event:
+            raise self.failed(error_text(event))
         self._metadata |= {key: event[key] for key in _METADATA if event.get(key) is not None}
         if "delta" not in event:
             if not (_METADATA.keys() | {"usage"}) & event.keys():
                 raise wrong_shape("a 'delta' in its events", event)
-            self._note_usage("", event)
+            self._add_usage("", event)
             return None
-        return self._take(expect_dict(event["delta"], "an object under 'delta'"), event)
+        return self._decode_delta(expect_dict(event["delta"], "an object under 'delta'"), event)
 
-    @property
-    def started(self) -> bool:
-        """Whether anything of the answer has been read, so that the call cannot begin anew."""
-        return self._chat.started if self._chat else bool(self._messages)
-
-    def finish(self) -> ChatGenerationChunk:
-        """Close the stream.
-
-        Returns:
-            The last chunk: the calls that the caller is to carry out, usage and metadata.
-
-        Raises:
-            StreamInterruptedError: The stream ended without the agent having said so.
-        """
+    @override
+    def _last_chunk(self) -> ChatGenerationChunk | None:
         if self._chat is not None:
-            return self._chat.finish()
-        if not self._finished:
-            raise self.cut("it ended before the agent had finished")
+            return self._chat._last_chunk()
         calls = pending_calls(self._messages)
-        reason = finish_reason(self._reason, called=bool(calls))
+        reason = finish_reason(self._reason, has_calls=bool(calls))
         usage: UsageMetadata | None = None
-        for counted in self._usage.values():
-            usage = add_usage(usage, counted)
+        for counts in self._usage.values():
+            usage = add_usage(usage, counts)
         message = AIMessageChunk(
             content="",
             tool_call_chunks=[
@@ -119,42 +98,39 @@ class ChatAgentStream:
             ],
             usage_metadata=usage,
             response_metadata={
-                **metadata_of(self._metadata, self._messages),
+                **agent_metadata(self._metadata, self._messages),
                 "finish_reason": reason,
             },
             chunk_position="last",
         )
         return ChatGenerationChunk(message=message, generation_info={"finish_reason": reason})
 
-    def cut(self, reason: str) -> StreamInterruptedError:
-        """The error for a stream that was lost here, with the text so far."""
-        return (
-            self._chat.cut(reason)
-            if self._chat
-            else self._interrupted(f"The stream was cut: {reason}.")
-        )
+    def _decode_chat(self, stream: chat.Stream, data: str) -> ChatGenerationChunk | None:
+        chunk = stream.feed(data)
+        self.started, self.finished = stream.started, self.finished or stream.finished
+        return chunk
 
-    def _interrupted(self, message: str) -> StreamInterruptedError:
-        return StreamInterruptedError(message, partial_text="".join(self._text))
-
-    def _take(self, delta: dict[str, Any], event: dict[str, Any]) -> ChatGenerationChunk | None:
+    def _decode_delta(
+        self, delta: dict[str, Any], event: dict[str, Any]
+    ) -> ChatGenerationChunk | None:
         content = delta.get("content")
         if not isinstance(content, str | None):
             raise wrong_shape("text under 'content' in its deltas", event)
         reason = event.get("finish_reason")
         self._reason = reason or self._reason
-        # An agent may finish one message and go on with the next.
-        self._finished = bool(reason)
-        message = self._message_of(delta)
-        self._note_usage(str(message.get("id")), event)
+        # An agent may finish one message and start another.
+        self.finished = bool(reason)
+        message = self._add_delta(delta)
+        self.started = True
+        self._add_usage(str(message.get("id")), event)
         if delta.get("role", message.get("role")) != "assistant" or not content:
             return None
-        # Compared with what was said, not with the last delta: one without text may stand between
-        # two pieces of one message.
-        follows = self._speaker is not None and self._speaker is not message
-        text = f"\n\n{content}" if follows else content
-        self._speaker = message
-        self._text.append(text)
+        # Compared with the last message that has text, not with the last delta: a delta without
+        # text may separate two pieces of one message.
+        is_new = self._last_with_text is not None and self._last_with_text is not message
+        text = f"\n\n{content}" if is_new else content
+        self._last_with_text = message
+        self._texts.append(text)
         return ChatGenerationChunk(
             message=AIMessageChunk(
                 content=text,
@@ -163,15 +139,15 @@ class ChatAgentStream:
             )
         )
 
-    def _message_of(self, delta: dict[str, Any]) -> dict[str, Any]:
-        """The message that a delta belongs to, with the delta added."""
+    def _add_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
+        """Return the message of a delta, with the delta added."""
         last = self._messages[-1] if self._messages else {}
         same_role = delta.get("role", last.get("role")) == last.get("role")
         if not self._messages or delta.get("id") != last.get("id") or not same_role:
             self._messages.append(dict(delta))
-            _check_calls(delta)
+            _tool_calls(delta)
             return self._messages[-1]
-        _check_calls(delta)
+        _tool_calls(delta)
         if delta.get("content"):
             last["content"] = (last.get("content") or "") + delta["content"]
         if delta.get("tool_calls"):
@@ -182,56 +158,50 @@ class ChatAgentStream:
         return last
 
     def _first_id(self) -> str | None:
-        spoken = (m.get("id") for m in self._messages if m.get("role") == "assistant")
-        first = next(spoken, None)
+        ids = (m.get("id") for m in self._messages if m.get("role") == "assistant")
+        first = next(ids, None)
         return first if isinstance(first, str) else None
 
-    def _note_usage(self, message_id: str, event: dict[str, Any]) -> None:
-        # Of one message the last count stands: agents pass on their model's, which grows from
-        # chunk to chunk. The counts of several messages are those of several calls.
+    def _add_usage(self, message_id: str, event: dict[str, Any]) -> None:
+        # Of one message, the last counts are kept: agents forward those of their model, which grow
+        # from chunk to chunk. Different messages come from different calls of the model.
         if usage := decode_usage(event.get("usage")):
             self._usage[message_id] = usage
 
 
 def pending_calls(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The calls among an agent's messages that no message answers.
+    """Return the calls among an agent's messages that have no result.
 
     Returns:
-        Of each its ``name``, ``arguments`` and ``id``.
+        ``name``, ``arguments`` and ``id`` of each call.
 
     Raises:
-        InvalidResponseError: A call is not of the shape of one.
+        InvalidResponseError: A call is malformed.
     """
     calls: dict[str, dict[str, Any]] = {}
-    answered = []
+    with_result = []
     for message in messages:
-        answered.append(message.get("tool_call_id"))
-        for raw in _check_calls(message):
+        with_result.append(message.get("tool_call_id"))
+        for raw in _tool_calls(message):
             function = raw["function"]
             name, call_id = expect_text(function, "name"), expect_text(raw, "id")
-            told = {"name": name, "arguments": function.get("arguments"), "id": call_id}
-            calls[call_id] = told
-    return [call for call in calls.values() if call["id"] not in answered]
+            arguments = function.get("arguments")
+            calls[call_id] = {"name": name, "arguments": arguments, "id": call_id}
+    return [call for call in calls.values() if call["id"] not in with_result]
 
 
-def finish_reason(given: Any, *, called: bool) -> str:
-    """Why an answer ended: as it says, or as it looks."""
-    return given if isinstance(given, str) and given else "tool_calls" if called else "stop"
+def finish_reason(given: Any, *, has_calls: bool) -> str:
+    """Return the finish reason of a response; default: ``tool_calls`` or ``stop``."""
+    return given if isinstance(given, str) and given else "tool_calls" if has_calls else "stop"
 
 
-def metadata_of(answer: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The `response_metadata` of an answer, but for its `finish_reason`."""
-    told = {
-        name: answer[key]
-        for key, name in _METADATA.items()
-        if answer.get(key) is not None
-        # LangChain and its tracers expect text in these two.
-        and (key not in ("id", "model") or isinstance(answer[key], str))
-    }
-    return {"model_provider": PROVIDER, **told, "messages": messages}
+def agent_metadata(response: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the `response_metadata` of a response, without its `finish_reason`."""
+    return {**response_metadata(response, _METADATA), "messages": messages}
 
 
-def _check_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _tool_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the validated tool calls of a message."""
     if not message.get("tool_calls"):
         return []
     calls = expect_list(dict(message), "tool_calls")

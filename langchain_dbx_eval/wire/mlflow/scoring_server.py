@@ -1,75 +1,69 @@
-"""Custom MLflow models: records in, predictions out.
+"""MLflow's scoring server: records in, predictions out.
 
-Protocol: MLflow's scoring server, "Deploy MLflow Model as a Local Inference Server", which
-Databricks' custom endpoints run.
+Protocol: MLflow, "Deploy MLflow Model as a Local Inference Server", which Databricks' custom
+endpoints run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from langchain_dbx_eval.wire.validate import expect_dict, is_failure, wrong_shape
+from langchain_dbx_eval.wire.codec import TextCodec
+from langchain_dbx_eval.wire.plain_prompt import decode
+from langchain_dbx_eval.wire.validate import expect_dict, wrong_shape
 
-__all__ = ["decode_predictions", "encode_records", "text_of"]
+__all__ = ["CODEC", "batches", "encode", "split"]
 
-_TEXT_KEYS = ("text", "generated_text", "content", "response", "output", "candidates", "0")
+# A custom endpoint accepts 16 MB (Databricks, "Model Serving limits"); this leaves a margin.
+_MAX_BYTES = 8_000_000
+_MAX_RECORDS = 256
 
 
-def encode_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Make the body for a batch of inputs: one record each."""
+def batches(records: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Group records into batches of at most 256 records and 8 MB of prompts."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for record in records:
+        # A character takes at most 4 bytes in UTF-8.
+        length = len(str(record.get("prompt", ""))) * 4
+        if batch and (size + length > _MAX_BYTES or len(batch) == _MAX_RECORDS):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += length
+    if batch:
+        yield batch
+
+
+def encode(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the body for a batch of records."""
     return {"dataframe_records": list(records)}
 
 
-def decode_predictions(payload: Any, count: int) -> list[Any]:
-    """Read the predictions for a batch of inputs.
+def split(payload: Any, count: int) -> list[Any]:
+    """Return the predictions for a batch.
 
     Args:
         payload: The decoded JSON, ``{"predictions": …}``.
-        count: How many inputs were sent.
+        count: The number of records.
 
     Returns:
-        One prediction an input, as it came.
+        One prediction per record, in the form in which it was sent.
 
     Raises:
-        InvalidResponseError: There are no predictions, or not one an input.
+        InvalidResponseError: There are no predictions, or not one per record.
     """
-    answer = expect_dict(payload)
-    if "predictions" not in answer:
+    response = expect_dict(payload)
+    if "predictions" not in response:
         raise wrong_shape("'predictions'", payload)
-    predictions = answer["predictions"]
+    predictions = response["predictions"]
     if not isinstance(predictions, list):
-        # A model that returns a bare string or dict answers without a list around it.
+        # A model that returns a single string or dict is answered without a list.
         predictions = [predictions]
     if len(predictions) != count:
         raise wrong_shape(f"{count} predictions, one for each input,", payload)
     return predictions
 
 
-def text_of(prediction: Any) -> str:
-    """The text in one prediction, or in what a driver app answered.
-
-    Args:
-        prediction: A string, a list that begins with one, an object with one of the usual keys
-            (``text``, ``generated_text``, ``content``, …) or with one key alone, or a chat or text
-            completion.
-
-    Raises:
-        InvalidResponseError: It holds no text; a `transform_output_fn` can read what it holds.
-    """
-    if isinstance(prediction, str):
-        return prediction
-    if isinstance(prediction, list) and len(prediction) == 1:
-        return text_of(prediction[0])
-    if isinstance(prediction, dict) and not is_failure(prediction):
-        if isinstance(choices := prediction.get("choices"), list) and choices:
-            return text_of(choices[0])
-        if "message" in prediction:
-            return text_of(prediction["message"])
-        for key in _TEXT_KEYS:
-            if key in prediction:
-                return text_of(prediction[key])
-        # A data frame of one column, of whatever name.
-        if len(prediction) == 1 and isinstance(only := next(iter(prediction.values())), str):
-            return only
-    raise wrong_shape("a text (give a transform_output_fn that reads what it has)", prediction)
+CODEC = TextCodec(encode=encode, decode=decode, batches=batches, split=split)

@@ -1,57 +1,69 @@
-"""Text completions: prompts to OpenAI's JSON and back.
+"""Text completions.
 
-Protocol: OpenAI's "Completions" API, as Databricks' completion endpoints speak it
-(``llm/v1/completions``).
+Protocol: OpenAI's "Completions" API, as Databricks' completion endpoints implement it
+(``llm/v1/completions``). `CHAT_CODEC` sends a prompt to a chat endpoint, as one user message.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.outputs import Generation, GenerationChunk
+from typing_extensions import override
 
-from langchain_dbx_eval.errors import StreamInterruptedError
+from langchain_dbx_eval.wire.codec import TextCodec
+from langchain_dbx_eval.wire.openai import chat
+from langchain_dbx_eval.wire.stream_reader import EventReader
 from langchain_dbx_eval.wire.validate import (
     expect_dict,
     expect_list,
     expect_text,
-    is_failure,
+    has_error,
     wrong_shape,
 )
 
-__all__ = ["CompletionStream", "decode", "token_usage"]
-
-_DONE = "[DONE]"
+__all__ = ["CHAT_CODEC", "CODEC", "Stream", "decode", "encode", "split", "token_usage"]
 
 
-def decode(payload: Any, prompts: int = 1) -> list[list[Generation]]:
-    """Read the answer to one or many prompts.
+def encode(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the body for one or many prompts; the parameters are those of the first request."""
+    if len(requests) == 1:
+        return requests[0]
+    return {**requests[0], "prompt": [request["prompt"] for request in requests]}
+
+
+def split(payload: Any, count: int) -> list[Any]:
+    """Return the completion of each prompt.
 
     Args:
         payload: The decoded JSON.
-        prompts: How many prompts were sent.
-
-    Returns:
-        For each prompt its generations: as many as were asked for by ``n``.
+        count: The number of prompts.
 
     Raises:
-        InvalidResponseError: The payload is not a text completion, or not of all prompts.
+        InvalidResponseError: The number of choices is not a multiple of the number of prompts.
     """
-    choices = expect_list(expect_dict(payload), "choices")
-    if not choices or len(choices) % prompts:
-        raise wrong_shape(f"as many 'choices' for each of {prompts} prompts", payload)
-    decoded = [expect_dict(choice, "objects in 'choices'") for choice in choices]
-    # OpenAI numbers the choices prompt by prompt, and may send them in any order.
-    if all(isinstance(choice.get("index"), int) for choice in decoded):
-        decoded.sort(key=lambda choice: choice["index"])
-    each = len(decoded) // prompts
-    generations = [_decode_choice(choice) for choice in decoded]
-    return [generations[i : i + each] for i in range(0, len(generations), each)]
+    if count == 1:
+        return [payload]
+    choices = _sorted_choices(payload)
+    if len(choices) % count:
+        raise wrong_shape(f"as many 'choices' for each of {count} prompts", payload)
+    each = len(choices) // count
+    return [{"choices": choices[i : i + each]} for i in range(0, len(choices), each)]
+
+
+def decode(payload: Any) -> list[Generation]:
+    """Decode the completion of one prompt: one generation per choice.
+
+    Raises:
+        InvalidResponseError: The payload is not a text completion.
+    """
+    return [_decode_choice(choice) for choice in _sorted_choices(payload)]
 
 
 def token_usage(payload: Any) -> dict[str, int]:
-    """The token counts of an answer, under OpenAI's names; empty where it tells none."""
+    """Return the token counts of a response under OpenAI's names; empty if there are none."""
     usage = payload.get("usage") if isinstance(payload, dict) else None
     if not isinstance(usage, dict):
         return {}
@@ -59,78 +71,85 @@ def token_usage(payload: Any) -> dict[str, int]:
     return {name: usage[name] for name in names if isinstance(usage.get(name), int)}
 
 
-class CompletionStream:
-    """Reads the events of one streamed completion.
+class Stream(EventReader[GenerationChunk]):
+    """Reader of one streamed completion, or chat completion, as text.
 
-    An app of one's own may stream in its own way: an event may also be a JSON string, plain text,
-    or an object with ``text``, ``token`` or ``content``.
+    Apps may stream in formats of their own: an event may also be a JSON string, plain text, or an
+    object with ``text``, ``token`` or ``content``.
     """
 
     def __init__(self) -> None:
-        self._text: list[str] = []
+        super().__init__()
         self._usage: dict[str, int] = {}
-        self._finished = False
 
-    @property
-    def started(self) -> bool:
-        """Whether text has been read, so that the call cannot begin anew."""
-        return bool(self._text)
-
-    def feed(self, data: str) -> GenerationChunk | None:
-        """Take one event.
-
-        Args:
-            data: The event's payload.
-
-        Returns:
-            What it adds, or None where it adds nothing.
-
-        Raises:
-            StreamInterruptedError: The event says that the model failed.
-            InvalidResponseError: The event has no text.
-        """
-        if data == _DONE:
-            self._finished = True
-            return None
+    @override
+    def _decode(self, data: str) -> GenerationChunk | None:
         try:
             event = json.loads(data)
         except ValueError:
             event = data
         if isinstance(event, dict):
-            if is_failure(event):
-                msg = f"The model failed in the middle of its answer: {data[:200]}"
-                raise StreamInterruptedError(msg, partial_text="".join(self._text))
+            if has_error(event):
+                raise self.failed(data[:200])
             self._usage = token_usage(event) or self._usage
-        text, finish_reason = _read_event(event)
-        self._finished = self._finished or finish_reason is not None
+        text, finish_reason = _decode_event(event)
         if not text and finish_reason is None:
             return None
-        self._text.append(text)
+        self.started = True
+        self.finished = self.finished or finish_reason is not None
+        self._texts.append(text)
         info = {"finish_reason": finish_reason} if finish_reason else None
         return GenerationChunk(text=text, generation_info=info)
 
-    def finish(self) -> GenerationChunk | None:
-        """Close the stream.
-
-        Returns:
-            A last chunk with the usage, where the server told it.
-
-        Raises:
-            StreamInterruptedError: The stream ended without the model having said so.
-        """
-        if not self._finished:
-            raise self.cut("it ended before the model had finished")
+    @override
+    def _last_chunk(self) -> GenerationChunk | None:
         info = {"token_usage": self._usage} if self._usage else None
         return GenerationChunk(text="", generation_info=info) if info else None
 
-    def cut(self, reason: str) -> StreamInterruptedError:
-        """The error for a stream that was lost here, with the text so far."""
-        msg = f"The stream was cut: {reason}."
-        return StreamInterruptedError(msg, partial_text="".join(self._text))
+
+CODEC = TextCodec(
+    encode=encode,
+    decode=decode,
+    stream=Stream,
+    batches=lambda requests: [requests] if requests else [],
+    split=split,
+    shares_params=True,
+)
 
 
-def _read_event(event: Any) -> tuple[str, str | None]:
-    """The text of an event, and why the model finished, if it did."""
+def _encode_chat(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    [request] = requests
+    if "prompt" not in request:  # an input hook wrote the messages
+        return request
+    params = {name: value for name, value in request.items() if name != "prompt"}
+    return {"messages": [{"role": "user", "content": request["prompt"]}], **params}
+
+
+def _decode_chat(payload: Any) -> list[Generation]:
+    return [
+        Generation(text=choice.text, generation_info=choice.generation_info)
+        for choice in chat.decode(payload).generations
+    ]
+
+
+CHAT_CODEC = TextCodec(
+    encode=_encode_chat, decode=_decode_chat, stream=Stream, route="chat/completions"
+)
+
+
+def _sorted_choices(payload: Any) -> list[dict[str, Any]]:
+    raw = expect_list(expect_dict(payload), "choices")
+    if not raw:
+        raise wrong_shape("at least one of 'choices'", payload)
+    choices = [expect_dict(choice, "objects in 'choices'") for choice in raw]
+    # OpenAI numbers the choices prompt by prompt, and may send them in any order.
+    if all(isinstance(choice.get("index"), int) for choice in choices):
+        choices.sort(key=lambda choice: choice["index"])
+    return choices
+
+
+def _decode_event(event: Any) -> tuple[str, str | None]:
+    """Return the text of an event, and the finish reason if it has one."""
     if isinstance(event, str):
         return event, None
     event = expect_dict(event, "a text or an object in its events")

@@ -1,6 +1,6 @@
-"""Embeddings: texts to OpenAI's JSON and back.
+"""Embeddings.
 
-Protocol: OpenAI's "Embeddings" API, as Databricks' embedding endpoints speak it
+Protocol: OpenAI's "Embeddings" API, as Databricks' embedding endpoints implement it
 (``llm/v1/embeddings``).
 """
 
@@ -13,29 +13,30 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
+from langchain_dbx_eval.wire.codec import EmbeddingsCodec
 from langchain_dbx_eval.wire.validate import expect_dict, expect_list, wrong_shape
 
-__all__ = ["check_dimension", "decode", "decode_vectors", "encode"]
+__all__ = ["CODEC", "check_dimension", "decode", "decode_vectors", "encode"]
 
 
 def encode(texts: Sequence[str], params: dict[str, Any]) -> dict[str, Any]:
-    """Make the body of an embeddings request: ``{"input": [...], **params}``."""
+    """Return the body of an embeddings request: ``{"input": [...], **params}``."""
     return {"input": list(texts), **params}
 
 
 def decode(payload: Any, count: int) -> list[list[float]]:
-    """Read the answer to an embeddings request.
+    """Decode the response to an embeddings request.
 
     Args:
         payload: The decoded JSON. A vector is a list of numbers, or base64 of 32-bit
             little-endian floats.
-        count: How many texts were sent.
+        count: The number of texts.
 
     Returns:
-        One vector a text, in the order of the texts (the answer's ``index`` decides).
+        One vector per text, in the order of the texts, by the ``index`` of each.
 
     Raises:
-        InvalidResponseError: The payload is not an embeddings answer, or not of ``count`` vectors.
+        InvalidResponseError: The payload is of another shape, or has not `count` vectors.
     """
     items = expect_list(expect_dict(payload), "data")
     vectors: dict[int, Any] = {}
@@ -51,17 +52,17 @@ def decode(payload: Any, count: int) -> list[list[float]]:
 
 
 def decode_vectors(vectors: Any, count: int) -> list[list[float]]:
-    """Check what an answer or a `transform_output_fn` gives as vectors.
+    """Validate vectors, from a response or a `transform_output_fn`.
 
     Args:
         vectors: A list of lists of numbers.
-        count: How many texts were sent.
+        count: The number of texts.
 
     Returns:
         The vectors, of one dimension, as floats.
 
     Raises:
-        InvalidResponseError: They are not ``count`` lists of numbers of one length.
+        InvalidResponseError: They are not `count` lists of numbers of the same length.
     """
     if not isinstance(vectors, list) or len(vectors) != count:
         raise wrong_shape(f"a list of {count} vectors, one for each text,", vectors)
@@ -71,7 +72,7 @@ def decode_vectors(vectors: Any, count: int) -> list[list[float]]:
 
 
 def check_dimension(vectors: Sequence[Sequence[float]]) -> None:
-    """Refuse vectors of several dimensions.
+    """Check that all vectors have the same dimension.
 
     Raises:
         InvalidResponseError: Their lengths differ.
@@ -81,16 +82,19 @@ def check_dimension(vectors: Sequence[Sequence[float]]) -> None:
         raise wrong_shape("vectors of one dimension", {"dimensions": lengths})
 
 
+CODEC = EmbeddingsCodec(encode=encode, decode=decode)
+
+
 def _decode_vector(vector: Any) -> list[float]:
     if isinstance(vector, str):
         return _decode_base64(vector)
     if not isinstance(vector, list) or not vector:
         raise wrong_shape("a list of numbers for each text", vector)
-    # JSON's numbers are ints and floats already; converting each would cost more than reading it.
-    kinds = set(map(type, vector))
-    if kinds == {float}:
+    # JSON's numbers are ints and floats already; converting each costs more than the check.
+    types = set(map(type, vector))
+    if types == {float}:
         return vector
-    if kinds <= {float, int}:
+    if types <= {float, int}:
         return list(map(float, vector))
     raise wrong_shape("numbers in its vectors", vector)
 

@@ -1,4 +1,4 @@
-"""Answers that are an object of a schema, by each of the three ways that chat endpoints have."""
+"""Structured output: an object of a schema, by one of the three methods of chat endpoints."""
 
 from __future__ import annotations
 
@@ -37,72 +37,80 @@ def structured_output(
     strict: bool | None,
     params: dict[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
-    """Make a Runnable that asks a model for an object; see `ChatDatabricks.with_structured_output`.
+    """Return a Runnable for structured output; see `ChatDatabricks.with_structured_output`.
+
+    Args:
+        model: The chat model.
+        schema: A pydantic class, a TypedDict, a JSON schema, or None for any JSON.
+        method: ``"function_calling"``, ``"json_mode"`` or ``"json_schema"``.
+        include_raw: Whether to return the message and a parsing error too.
+        strict: Whether the output must match the schema exactly.
+        params: Further parameters of each request.
 
     Raises:
-        ConfigurationError: The method is unknown, or needs a schema that is not given.
+        ConfigurationError: The method is unknown, or its schema is missing.
     """
     if method not in _METHODS:
-        msg = f"method={method!r} is not known. Those that are: {', '.join(_METHODS)}."
+        msg = f"method={method!r} is unknown. Supported: {', '.join(_METHODS)}."
         raise ConfigurationError(msg)
     if schema is None and method != "json_mode":
         msg = f"method={method!r} needs a schema: a pydantic class, a TypedDict or a JSON schema."
         raise ConfigurationError(msg)
-    asking: Runnable[LanguageModelInput, Any]
+    bound: Runnable[LanguageModelInput, Any]
     parser: BaseOutputParser[Any]
     if method == "function_calling":
-        asking, parser = _by_tool(model, schema, strict, params)
+        bound, parser = _by_tool(model, schema, strict, params)
     else:
-        asking = model.bind(
+        bound = model.bind(
             response_format=_response_format(schema, method, strict),
-            ls_structured_output_format=_told_to_tracers(schema, method),
+            ls_structured_output_format=_tracing_format(schema, method),
             **params,
         )
         parser = _json_parser(schema)
     if not include_raw:
-        return asking | parser
-    raw: Runnable[LanguageModelInput, Any] = RunnableMap(raw=asking)
+        return bound | parser
+    raw: Runnable[LanguageModelInput, Any] = RunnableMap(raw=bound)
     parsed: Runnable[Any, Any] = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )
-    failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return raw | parsed.with_fallbacks([failed], exception_key="parsing_error")
+    unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return raw | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
 
 
 def _by_tool(
     model: BaseChatModel, schema: Any, strict: bool | None, params: dict[str, Any]
 ) -> tuple[Runnable[LanguageModelInput, Any], BaseOutputParser[Any]]:
     name = convert_to_openai_tool(schema)["function"]["name"]
-    asking = model.bind_tools(
+    bound = model.bind_tools(
         [schema],
         tool_choice=name,
         strict=strict,
         parallel_tool_calls=params.pop("parallel_tool_calls", None),
-        ls_structured_output_format=_told_to_tracers(schema, "function_calling"),
+        ls_structured_output_format=_tracing_format(schema, "function_calling"),
         **params,
     )
     if _is_pydantic(schema):
-        return asking, PydanticToolsParser(tools=[schema], first_tool_only=True)
-    return asking, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+        return bound, PydanticToolsParser(tools=[schema], first_tool_only=True)
+    return bound, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
 
 
 def _response_format(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
     if method == "json_mode":
         return {"type": "json_object"}
     function = convert_to_openai_tool(schema, strict=strict)["function"]
-    described: dict[str, Any] = {"name": function["name"], "schema": function["parameters"]}
+    json_schema: dict[str, Any] = {"name": function["name"], "schema": function["parameters"]}
     if function.get("description"):
-        described["description"] = function["description"]
+        json_schema["description"] = function["description"]
     if strict is not None:
-        described["strict"] = strict
-    return {"type": "json_schema", "json_schema": described}
+        json_schema["strict"] = strict
+    return {"type": "json_schema", "json_schema": json_schema}
 
 
-def _told_to_tracers(schema: Any, method: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"kwargs": {"method": method}}
+def _tracing_format(schema: Any, method: str) -> dict[str, Any]:
+    structured: dict[str, Any] = {"kwargs": {"method": method}}
     if schema is not None:
-        told["schema"] = convert_to_openai_tool(schema)
-    return told
+        structured["schema"] = convert_to_openai_tool(schema)
+    return structured
 
 
 def _json_parser(schema: Any) -> BaseOutputParser[Any]:

@@ -1,4 +1,4 @@
-"""Tools, and which of them the model must call, as parameters of a request."""
+"""The parameters of a request that offers tools to the model."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["Tool", "ToolChoice", "bound_tools"]
+__all__ = ["Tool", "ToolChoice", "tool_params"]
 
 Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
 ToolChoice = dict[str, Any] | str | bool | None
 
-_WORDS = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
+_KEYWORDS = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 
 
-def bound_tools(
+def tool_params(
     tools: Sequence[Tool], *, choice: ToolChoice, strict: bool | None, parallel: bool | None
 ) -> dict[str, Any]:
-    """Make the parameters of a request that offers tools.
+    """Return the parameters of a request that offers tools.
 
     Args:
-        tools: Functions, tools, pydantic classes, or OpenAI's own form.
-        choice: Which to call: a word of OpenAI's, True for any, a name, or OpenAI's own form.
-        strict: Whether the arguments must fit the tool's schema exactly.
-        parallel: Whether several may be called at once.
+        tools: Functions, tools, pydantic classes, or OpenAI's own format.
+        choice: Which tool to call: a keyword of OpenAI, True for any, a name, or OpenAI's own
+            format.
+        strict: Whether the arguments must match the tool's schema exactly.
+        parallel: Whether the model may call several tools at once.
+
+    Returns:
+        ``tools``, and, if given, ``tool_choice`` and ``parallel_tool_calls``.
 
     Raises:
-        ConfigurationError: `choice` names no tool that is offered.
+        ConfigurationError: `choice` names no tool in `tools`.
     """
     offered = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
     params: dict[str, Any] = {"tools": offered}
@@ -53,12 +57,12 @@ def _tool_choice(
             return choice
     else:
         name = choice
-        if name in _WORDS and name not in names:
-            return _WORDS[str(name)]
+        if name in _KEYWORDS and name not in names:
+            return _KEYWORDS[str(name)]
         if name in names:
             return {"type": "function", "function": {"name": name}}
     msg = (
-        f"tool_choice={choice!r} names no tool that is bound. Bound are {names}; beside their "
-        f"names there are {sorted(_WORDS)} and True."
+        f"tool_choice={choice!r} names no bound tool. Choose one of {names}, {sorted(_KEYWORDS)} "
+        "or True."
     )
     raise ConfigurationError(msg)

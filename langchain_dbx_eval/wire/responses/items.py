@@ -1,10 +1,9 @@
-"""What a model or an agent puts out in the Responses API, as LangChain's standard blocks.
+"""Output items of the Responses API as LangChain's standard content blocks.
 
 Protocols: OpenAI's "Responses" API, output items; MLflow 3.17's `mlflow.types.responses_helpers`.
 
-A function call whose result stands in the same output was carried out by the agent itself, so it
-is a ``server_tool_call`` with its ``server_tool_result``: in `tool_calls` it would be carried out
-once more by whoever runs the tools here.
+A function call whose result is in the same output was run by the agent, so it becomes a
+``server_tool_call`` with its ``server_tool_result``: in `tool_calls` the caller would run it again.
 """
 
 from __future__ import annotations
@@ -18,34 +17,41 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from langchain_dbx_eval.wire.validate import expect_dict, expect_list, expect_text, wrong_shape
 
-__all__ = ["Item", "call_id_of", "parse_call", "read_item", "refusal_in", "tool_calls_in"]
+__all__ = [
+    "Item",
+    "call_id_of",
+    "decode_annotation",
+    "decode_item",
+    "parse_call",
+    "refusal_in",
+    "tool_calls_in",
+]
 
 Item = dict[str, Any]
 
 
-def read_item(item: Item, *, answered: bool = False) -> list[dict[str, Any]]:
-    """Read one output item.
+def decode_item(item: Item, *, has_result: bool = False) -> list[dict[str, Any]]:
+    """Decode one output item.
 
     Args:
         item: The item.
-        answered: Whether the result of the call that it is stands in the same output.
+        has_result: Whether the item is a function call whose result is in the same output.
 
     Returns:
-        Its blocks: ``text``, ``reasoning`` (one for each summary, all with the item's id),
+        Its blocks: ``text``, ``reasoning`` (one per summary, all with the item's id),
         ``tool_call``, ``invalid_tool_call``, ``server_tool_call``, ``server_tool_result``, and
-        ``non_standard`` for whatever has no block of its own. A refusal has none: see
-        `refusal_in`.
+        ``non_standard`` for everything else. A refusal has no block: see `refusal_in`.
 
     Raises:
-        InvalidResponseError: It is not of the shape that its type has.
+        InvalidResponseError: The item does not have the shape of its type.
     """
     kind = expect_text(item, "type")
     if kind == "message":
-        return _read_message(item)
+        return _decode_message(item)
     if kind == "reasoning":
-        return _read_reasoning(item)
+        return _decode_reasoning(item)
     if kind == "function_call":
-        return [_read_call(item, answered=answered)]
+        return [_decode_call(item, has_result=has_result)]
     if kind == "function_call_output":
         return [
             {
@@ -60,7 +66,7 @@ def read_item(item: Item, *, answered: bool = False) -> list[dict[str, Any]]:
 
 
 def refusal_in(item: Item) -> str:
-    """The refusal that a message holds, or an empty text."""
+    """Return the refusal in a message item; an empty string if there is none."""
     if item.get("type") != "message":
         return ""
     parts = [part for part in _parts(item) if part.get("type") == "refusal"]
@@ -68,10 +74,10 @@ def refusal_in(item: Item) -> str:
 
 
 def call_id_of(item: Item) -> str:
-    """The id by which a function call and its result know each other.
+    """Return the id that links a function call and its result.
 
     Raises:
-        InvalidResponseError: There is none.
+        InvalidResponseError: The item has no such id.
     """
     call_id = item.get("call_id") or item.get("id")
     if isinstance(call_id, str) and call_id:
@@ -80,21 +86,21 @@ def call_id_of(item: Item) -> str:
 
 
 def parse_call(name: str, arguments: Any, call_id: str | None) -> ToolCall | InvalidToolCall:
-    """Read the arguments of a call.
+    """Parse the arguments of a call.
 
     Args:
-        name: The function's name.
-        arguments: JSON as text, or an object already.
-        call_id: The call's id.
+        name: The name of the function.
+        arguments: JSON as text, or an object.
+        call_id: The id of the call.
 
     Returns:
-        The call; an invalid one, which says why, where the arguments are not a JSON object.
+        The call; an invalid one with the reason if the arguments are not a JSON object.
     """
     error = "The arguments are not a JSON object."
     parsed = arguments or {}
     if isinstance(parsed, str):
         try:
-            # Not strict: models write line breaks into their strings.
+            # Not strict: models write line breaks into strings.
             parsed = json.loads(parsed, strict=False)
         except (ValueError, RecursionError) as reason:
             error = f"The arguments are not JSON: {reason}"
@@ -107,40 +113,19 @@ def parse_call(name: str, arguments: Any, call_id: str | None) -> ToolCall | Inv
 def tool_calls_in(
     blocks: Iterable[Mapping[str, Any]],
 ) -> tuple[list[ToolCall], list[InvalidToolCall]]:
-    """The calls among some blocks that are still to be carried out, and those that cannot be."""
+    """Return the calls among content blocks that the caller must run, and the invalid ones."""
     calls, invalid = [], []
     for block in blocks:
         if block["type"] == "tool_call":
             calls.append(tool_call(name=block["name"], args=block["args"], id=block["id"]))
         elif block["type"] == "invalid_tool_call":
-            told = {key: block[key] for key in ("name", "args", "id", "error")}
-            invalid.append(invalid_tool_call(**told))
+            fields = {key: block[key] for key in ("name", "args", "id", "error")}
+            invalid.append(invalid_tool_call(**fields))
     return calls, invalid
 
 
-def _parts(item: Item) -> list[dict[str, Any]]:
-    content = item.get("content")
-    if isinstance(content, str):
-        return [{"type": "output_text", "text": content}]
-    return [expect_dict(part, "objects in 'content'") for part in expect_list(item, "content")]
-
-
-def _read_message(item: Item) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = []
-    for part in _parts(item):
-        if part.get("type") in ("output_text", "text"):
-            block = {"type": "text", "text": expect_text(part, "text"), **_id(item)}
-            notes = part.get("annotations")
-            if isinstance(notes, list) and notes:
-                block["annotations"] = [annotation(note) for note in notes]
-            blocks.append(block)
-        elif part.get("type") != "refusal":
-            blocks.append({"type": "non_standard", "value": part})
-    return blocks
-
-
-def annotation(raw: Any) -> dict[str, Any]:
-    """One note of a text as a standard annotation: a citation, or whatever it is."""
+def decode_annotation(raw: Any) -> dict[str, Any]:
+    """Decode an annotation of a text as a standard citation or non-standard annotation."""
     note = expect_dict(raw, "objects in 'annotations'")
     kind = note.get("type")
     if kind not in ("url_citation", "file_citation"):
@@ -152,7 +137,28 @@ def annotation(raw: Any) -> dict[str, Any]:
     return {"type": "citation", **citation, **({"extras": extras} if extras else {})}
 
 
-def _read_reasoning(item: Item) -> list[dict[str, Any]]:
+def _parts(item: Item) -> list[dict[str, Any]]:
+    content = item.get("content")
+    if isinstance(content, str):
+        return [{"type": "output_text", "text": content}]
+    return [expect_dict(part, "objects in 'content'") for part in expect_list(item, "content")]
+
+
+def _decode_message(item: Item) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    for part in _parts(item):
+        if part.get("type") in ("output_text", "text"):
+            block = {"type": "text", "text": expect_text(part, "text"), **_id(item)}
+            notes = part.get("annotations")
+            if isinstance(notes, list) and notes:
+                block["annotations"] = [decode_annotation(note) for note in notes]
+            blocks.append(block)
+        elif part.get("type") != "refusal":
+            blocks.append({"type": "non_standard", "value": part})
+    return blocks
+
+
+def _decode_reasoning(item: Item) -> list[dict[str, Any]]:
     texts: list[tuple[str, dict[str, Any]]] = []
     for key in ("summary", "content"):
         for raw in expect_list(item, key) if item.get(key) is not None else ():
@@ -174,11 +180,11 @@ def _read_reasoning(item: Item) -> list[dict[str, Any]]:
     ]
 
 
-def _read_call(item: Item, *, answered: bool) -> dict[str, Any]:
+def _decode_call(item: Item, *, has_result: bool) -> dict[str, Any]:
     call_id, arguments = call_id_of(item), item.get("arguments")
     call: dict[str, Any] = {**parse_call(expect_text(item, "name"), arguments, call_id)}
     extras = {"item_id": item["id"]} if item.get("id") else {}
-    if answered:
+    if has_result:
         valid = call["type"] == "tool_call"
         extras |= {"item_type": "function_call", **({} if valid else {"arguments": arguments})}
         call = {"name": call["name"], "args": call["args"] if valid else {}, "id": call_id}

@@ -1,7 +1,7 @@
-"""The body of a Responses request: LangChain messages and parameters to OpenAI's items.
+"""`encode`: messages and parameters as the body of a Responses request.
 
-What is sent is what both OpenAI's API and MLflow 3.17's `ResponsesAgentRequest` accept: the latter
-takes ``output_text`` parts only in a message with an id, and no parts but text, images and files.
+The body is one that both OpenAI's API and MLflow 3.17's `ResponsesAgentRequest` accept: the latter
+accepts ``output_text`` parts only in a message with an id, and only text, images and files.
 """
 
 from __future__ import annotations
@@ -14,22 +14,27 @@ from typing import Any
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
-    ChatMessage,
-    HumanMessage,
     SystemMessage,
     ToolMessage,
 )
 
 from langchain_dbx_eval.errors import InvalidRequestError
-from langchain_dbx_eval.wire.content.blocks import elsewhere, plain_text, unwrapped
-from langchain_dbx_eval.wire.content.media import Media, read_media
+from langchain_dbx_eval.wire.content.blocks import (
+    cache_control_of,
+    extras_of,
+    is_not_content,
+    plain_text,
+    unwrap,
+)
+from langchain_dbx_eval.wire.content.media import Media, decode_media
 from langchain_dbx_eval.wire.responses.items import Item
+from langchain_dbx_eval.wire.roles import role_of
 
 __all__ = ["encode"]
 
-# LangChain and langchain-openai make up ids with these; only the provider's own mean anything.
-_MADE_UP_IDS = ("lc_", "run-")
-# Blocks that are no part of a message but items of their own, each sent as it stands.
+# Prefixes of ids that LangChain and langchain-openai generate; the provider knows only its own.
+_GENERATED_IDS = ("lc_", "run-")
+# Blocks that are items of their own, not parts of a message; each is sent unchanged.
 _ITEM_TYPES = frozenset(
     {
         "apply_patch_call",
@@ -56,39 +61,39 @@ _ITEM_TYPES = frozenset(
 
 
 def encode(messages: Sequence[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:
-    """Make the body of a Responses request.
+    """Return the body of a Responses request.
 
     Args:
-        messages: The conversation so far; it is not changed. A message's `name` is left out: the
-            API has no place for it.
-        params: Everything else of the body, in the words of this API or of Chat Completions:
+        messages: The conversation; not changed. The `name` of a message is omitted: the API has no
+            field for it.
+        params: Everything else in the body, under the names of this API or of Chat Completions:
             ``max_tokens`` becomes ``max_output_tokens``, ``response_format`` becomes
             ``text.format``, ``reasoning_effort`` ``reasoning.effort``, ``verbosity``
-            ``text.verbosity``, ``logprobs`` an ``include``; tools and `tool_choice` lose their
-            inner ``function``. With ``store: False`` no ids are sent, because the provider keeps
-            nothing that they could refer to.
+            ``text.verbosity``, ``logprobs`` an ``include``; the inner ``function`` of tools and
+            `tool_choice` is flattened. With ``store: False`` no ids are sent, because the provider
+            stores nothing that they could refer to.
 
     Returns:
         ``{"input": [...], **params}``.
 
     Raises:
-        InvalidRequestError: A message or a parameter has no place in this API; the message says
-            which, and what to do.
+        InvalidRequestError: The API does not support a message or a parameter; the error names it,
+            and an alternative.
     """
     body = _encode_params(params)
-    ids = body.get("store") is not False
-    return {"input": [item for message in messages for item in _items(message, ids)], **body}
+    with_ids = body.get("store") is not False
+    return {"input": [item for message in messages for item in _items(message, with_ids)], **body}
 
 
-def _items(message: BaseMessage, ids: bool) -> list[Item]:
+def _items(message: BaseMessage, with_ids: bool) -> list[Item]:
     if isinstance(message, AIMessage):
-        return _Assistant(message, ids).items()
+        return _AssistantItems(message, with_ids).encode()
     if isinstance(message, ToolMessage):
         items, parts = _split(message.content)
         if items:
             return items
         texts = [part["text"] for part in parts if part["type"] == "input_text"]
-        # Text alone goes as text: MLflow's own converters read nothing else out of a tool's output.
+        # Text alone is sent as a string: MLflow's converters read only strings in a tool's output.
         output = "\n".join(texts) if len(texts) == len(parts) else parts
         call_id = message.tool_call_id
         return [{"type": "function_call_output", "call_id": call_id, "output": output}]
@@ -102,29 +107,28 @@ def _items(message: BaseMessage, ids: bool) -> list[Item]:
 
 
 def _role(message: BaseMessage) -> str:
-    if isinstance(message, ChatMessage):
-        role = message.role
-    elif isinstance(message, SystemMessage):
-        # The mark by which LangChain knows OpenAI's "developer" messages.
-        role = message.additional_kwargs.get("__openai_role__", "system")
-    else:
-        role = "user" if isinstance(message, HumanMessage) else ""
+    role = role_of(message, "the Responses API")
+    if isinstance(message, SystemMessage):
+        # LangChain marks OpenAI's "developer" messages so.
+        role = message.additional_kwargs.get("__openai_role__", role)
     if role in ("user", "system", "developer", "assistant"):
         return role
-    what = f"a {type(message).__name__}" + (f" of role {role!r}" if role else "")
-    msg = f"The Responses API has no place for {what}: give a human, AI, system or tool message."
+    msg = (
+        f"A {type(message).__name__} of role {role!r} cannot be sent to the Responses API. Give a "
+        "human, AI, system or tool message."
+    )
     raise InvalidRequestError(msg)
 
 
 def _split(content: str | Sequence[Any]) -> tuple[list[Item], list[dict[str, Any]]]:
-    """The items that a message's content holds, and the parts of the message itself."""
+    """Return the items in a message's content, and the parts of the message itself."""
     blocks = [content] if isinstance(content, str) else content
     items, parts = [], []
     for raw in blocks:
-        block = unwrapped(raw)
+        block = unwrap(raw)
         if block["type"] in _ITEM_TYPES:
-            items.append(_plain(block))
-        elif not elsewhere(block) and block["type"] not in ("reasoning", "thinking"):
+            items.append(_copy(block))
+        elif not is_not_content(block) and block["type"] not in ("reasoning", "thinking"):
             parts.append(_part(block))
     return items, parts
 
@@ -132,50 +136,46 @@ def _split(content: str | Sequence[Any]) -> tuple[list[Item], list[dict[str, Any
 def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     if (text := plain_text(block)) is not None:
         part: dict[str, Any] = {"type": "input_text", "text": text}
-    elif (media := read_media(block)) is not None:
+    elif (media := decode_media(block)) is not None:
         part = _media_part(media)
     else:
-        return _plain(block)
-    extras = block.get("extras")
-    mark = block.get("cache_control") or (
-        extras.get("cache_control") if isinstance(extras, Mapping) else None
-    )
-    return {**part, "cache_control": deepcopy(mark)} if mark else part
+        return _copy(block)
+    return {**part, **cache_control_of(block)}
 
 
 def _media_part(media: Media) -> dict[str, Any]:
     inline = media.data_url if media.base64 else None
     if media.kind == "image":
-        place = {"file_id": media.file_id, "image_url": media.url or inline}
-        found: dict[str, Any] = {"type": "input_image", **place, "detail": media.detail}
+        part: dict[str, Any] = {"type": "input_image", "file_id": media.file_id}
+        part |= {"image_url": media.url or inline, "detail": media.detail}
     elif media.kind == "file":
         name = media.filename or f"file.{(media.mime_type or '').rpartition('/')[2]}"
-        found = {"type": "input_file", "file_id": media.file_id, "file_url": media.url}
-        found |= {"file_data": inline, "filename": name} if inline else {}
+        part = {"type": "input_file", "file_id": media.file_id, "file_url": media.url}
+        part |= {"file_data": inline, "filename": name} if inline else {}
     else:
         msg = (
-            f"The Responses API cannot be given {media.kind}. Use an endpoint that speaks Chat "
-            "Completions, or give the part in the endpoint's own form, which is sent as it is."
+            f"The Responses API does not support {media.kind}. Use a Chat Completions endpoint, or "
+            "give the part in the endpoint's own format, which is sent unchanged."
         )
         raise InvalidRequestError(msg)
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in part.items() if value}
 
 
-class _Assistant:
-    """Takes apart one message of the model, whose blocks are several items."""
+class _AssistantItems:
+    """Encoder of one message of the model, whose blocks are several items."""
 
-    def __init__(self, message: AIMessage, ids: bool) -> None:
+    def __init__(self, message: AIMessage, with_ids: bool) -> None:
         self._message = message
-        self._ids = ids
+        self._with_ids = with_ids
         self._items: list[Item] = []
-        self._texts: list[str] = []  # of the message that is being put together
+        self._texts: list[str] = []  # of the message item that is not closed
         self._text_id: str | None = None
 
-    def items(self) -> list[Item]:
-        """The items, in the order of the blocks, then the calls that no block stands for."""
+    def encode(self) -> list[Item]:
+        """Return the items in the order of the blocks, then the calls without a block."""
         content = self._message.content
         for raw in [content] if isinstance(content, str) else content:
-            self._take(unwrapped(raw))
+            self._add(unwrap(raw))
         self._close_text()
         self._add_refusal()
         sent = [item["call_id"] for item in self._items if "call_id" in item]
@@ -184,10 +184,10 @@ class _Assistant:
                 self._items.append(_call_item(call["name"], call["args"], call["id"]))
         return self._items
 
-    def _take(self, block: Mapping[str, Any]) -> None:
+    def _add(self, block: Mapping[str, Any]) -> None:
         kind = block["type"]
         if (text := plain_text(block)) is not None:
-            block_id = self._own_id(block)
+            block_id = self._provider_id(block)
             if block_id != self._text_id:
                 self._close_text()
             self._text_id = block_id
@@ -199,20 +199,20 @@ class _Assistant:
         elif kind in ("tool_call", "invalid_tool_call"):
             self._add_call(block)
         elif kind in ("server_tool_call", "server_tool_result"):
-            self._items += _agents_own_call(block)
+            self._items += _server_tool_item(block)
         elif kind in _ITEM_TYPES:
-            self._items.append(_plain(block))
-        elif not elsewhere(block) and kind not in ("thinking", "refusal"):
+            self._items.append(_copy(block))
+        elif not is_not_content(block) and kind not in ("thinking", "refusal"):
             msg = (
                 f"An AI message with a content block of type {kind!r} cannot be sent to the "
-                "Responses API, where the model's own messages are text. Take the block out, or "
-                "give it as a human message."
+                "Responses API, where the model's own messages are text. Remove the block, or send "
+                "it as a human message."
             )
             raise InvalidRequestError(msg)
 
-    def _own_id(self, block: Mapping[str, Any]) -> str | None:
+    def _provider_id(self, block: Mapping[str, Any]) -> str | None:
         block_id = block.get("id")
-        if self._ids and isinstance(block_id, str) and not block_id.startswith(_MADE_UP_IDS):
+        if self._with_ids and isinstance(block_id, str) and not block_id.startswith(_GENERATED_IDS):
             return block_id or None
         return None
 
@@ -229,24 +229,23 @@ class _Assistant:
         refusal = self._message.additional_kwargs.get("refusal")
         if not isinstance(refusal, str) or not refusal:
             return
-        # As plain text: an output message with a refusal part would need an id of its own.
+        # As plain text: an output message with a refusal part would need an id.
         self._items.append({"type": "message", "role": "assistant", "content": refusal})
 
     def _add_reasoning(self, block: Mapping[str, Any]) -> None:
-        if "summary" in block:  # the API's own item, as langchain-openai keeps it
-            item = _plain(block)
-            if self._ids or item.get("encrypted_content"):
+        if "summary" in block:  # the API's own item, which langchain-openai stores
+            item = _copy(block)
+            if self._with_ids or item.get("encrypted_content"):
                 self._items.append(item)
             return
-        given = block.get("extras")
-        extras: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+        extras = extras_of(block)
         item_id = block.get("id")
-        if not isinstance(item_id, str) or item_id.startswith(_MADE_UP_IDS):
-            return  # another provider's: nobody here can do anything with it
+        if not isinstance(item_id, str) or item_id.startswith(_GENERATED_IDS):
+            return  # another provider's
         last = self._items[-1] if self._items else {}
         if (last.get("type"), last.get("id")) == ("reasoning", item_id):
             item = last
-        elif self._ids or extras.get("encrypted_content"):
+        elif self._with_ids or extras.get("encrypted_content"):
             item = {"type": "reasoning", "id": item_id, "summary": []}
             self._items.append(item)
         else:
@@ -261,13 +260,12 @@ class _Assistant:
 
     def _add_call(self, block: Mapping[str, Any]) -> None:
         call_id = block.get("id")
-        # The message's own fields are what counts: a user who edits a call edits those.
+        # The arguments of the message's own field are sent: a user edits a call there.
         calls: list[Any] = [*self._message.tool_calls, *self._message.invalid_tool_calls]
         call = next((call for call in calls if call["id"] == call_id), None)
         if call is None:
             return
-        extras = block.get("extras")
-        item_id = extras.get("item_id") if self._ids and isinstance(extras, Mapping) else None
+        item_id = extras_of(block).get("item_id") if self._with_ids else None
         self._items.append(_call_item(call["name"], call["args"], call_id, item_id))
 
 
@@ -281,10 +279,9 @@ def _call_item(name: Any, args: Any, call_id: Any, item_id: Any = None) -> Item:
     return {**item, "id": item_id} if item_id else item
 
 
-def _agents_own_call(block: Mapping[str, Any]) -> Iterator[Item]:
-    """A call that the agent carried out itself, or its result; other providers' are left out."""
-    given = block.get("extras")
-    extras: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+def _server_tool_item(block: Mapping[str, Any]) -> Iterator[Item]:
+    """Yield a call that the agent ran, or its result; nothing for those of other providers."""
+    extras = extras_of(block)
     if extras.get("item_type") == "function_call":
         args = extras.get("arguments") or block.get("args")
         yield _call_item(block.get("name"), args, block.get("id"), extras.get("item_id"))
@@ -293,7 +290,7 @@ def _agents_own_call(block: Mapping[str, Any]) -> Iterator[Item]:
         yield {"type": "function_call_output", "call_id": call_id, "output": output}
 
 
-def _plain(block: Mapping[str, Any]) -> dict[str, Any]:
+def _copy(block: Mapping[str, Any]) -> dict[str, Any]:
     return {key: deepcopy(value) for key, value in block.items() if key != "index"}
 
 
@@ -301,12 +298,12 @@ def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
     body = dict(params)
     if body.pop("stop", None):
         msg = (
-            "The Responses API has no 'stop'. Leave it out and cut the text yourself, or use an "
-            "endpoint that speaks Chat Completions."
+            "The Responses API has no parameter 'stop'. Leave it out and cut the text yourself, or "
+            "use a Chat Completions endpoint."
         )
         raise InvalidRequestError(msg)
     if (n := body.pop("n", None)) not in (None, 1):
-        msg = f"The Responses API gives one answer to a request, not n={n}. Ask {n} times."
+        msg = f"The Responses API returns one answer per request, not n={n}. Send {n} requests."
         raise InvalidRequestError(msg)
     for name in ("max_tokens", "max_completion_tokens"):
         if (limit := body.pop(name, None)) is not None:
@@ -320,7 +317,7 @@ def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
     if body.pop("logprobs", None):
         body["include"] = [*(body.get("include") or ()), "message.output_text.logprobs"]
     options = body.pop("stream_options", None)
-    # Usage always comes with the last event here, and the API refuses to be asked for it.
+    # Usage always comes with the last event, and the API rejects a request for it.
     if rest := {key: v for key, v in (options or {}).items() if key != "include_usage"}:
         body["stream_options"] = rest
     if body.get("tools"):
@@ -332,14 +329,14 @@ def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(tool: Any) -> Any:
-    """A tool or a choice of one, without the inner ``function`` of Chat Completions."""
+    """Return a tool or tool choice without the inner ``function`` of Chat Completions."""
     if not isinstance(tool, Mapping) or not isinstance(tool.get("function"), Mapping):
         return tool
     return {**{key: value for key, value in tool.items() if key != "function"}, **tool["function"]}
 
 
 def _text_format(response_format: Any) -> Any:
-    """A `response_format` of Chat Completions in the words of ``text.format``."""
+    """Return a `response_format` of Chat Completions as ``text.format``."""
     if isinstance(response_format, Mapping):
         schema = response_format.get("json_schema")
         if isinstance(schema, Mapping):

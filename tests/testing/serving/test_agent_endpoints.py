@@ -9,8 +9,8 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_dbx_eval._internal.sse import EventDecoder
 from langchain_dbx_eval.driver.engines.base import Generation
 from langchain_dbx_eval.errors import ConfigurationError, StreamInterruptedError
-from langchain_dbx_eval.wire.mlflow import chat_agent as agents
-from langchain_dbx_eval.wire.responses import answer as responses
+from langchain_dbx_eval.wire import responses
+from langchain_dbx_eval.wire.mlflow import chat_agent
 
 QUESTION = {"input": [{"role": "user", "content": "how are you"}]}
 AGENT_QUESTION = {"messages": [{"role": "user", "content": "how are you"}]}
@@ -76,7 +76,7 @@ class TestResponses:
 
     def test_our_codec_decodes_an_answer_and_its_stream_to_the_same_message(self, session):
         whole = responses.decode(session.query("agent", QUESTION).json()).generations[0].message
-        streamed = read_stream(session, "agent", QUESTION, responses.ResponsesStream()).message
+        streamed = read_stream(session, "agent", QUESTION, responses.Stream()).message
 
         assert whole.text == streamed.text == "I am fine."
         assert whole.usage_metadata == streamed.usage_metadata
@@ -91,7 +91,7 @@ class TestResponses:
 
         workspace.add_endpoint("reader", agent, kind="responses")
         question = [HumanMessage("the weather?")]
-        call = read_stream(session, "tools", QUESTION, responses.ResponsesStream()).message
+        call = read_stream(session, "tools", QUESTION, responses.Stream()).message
         body = responses.encode(
             [*question, call, ToolMessage("sunny", tool_call_id="call_1")],
             {"custom_inputs": {"k": 1}},
@@ -113,7 +113,7 @@ class TestResponses:
         for event in sent:
             types.ResponsesAgentStreamEvent(**event)
         types.ResponsesAgentResponse(**sent[-1]["response"])
-        stream = responses.ResponsesStream()
+        stream = responses.Stream()
         message = sum([c for e in sent if (c := stream.feed(json.dumps(e)))][1:], stream.finish())
         assert message.message.tool_calls[0]["name"] == "weather"
 
@@ -147,7 +147,7 @@ class TestResponses:
 
     def test_our_codec_raises_for_a_cut_stream(self, workspace, session):
         workspace.cut_stream("agent", after=4)
-        stream = responses.ResponsesStream()
+        stream = responses.Stream()
         answer = session.query("agent", {**QUESTION, "stream": True}, stream=True)
         with contextlib.suppress(requests.RequestException):
             for data in events(answer.iter_content(None)):
@@ -207,9 +207,9 @@ class TestChatAgent:
         workspace.add_endpoint("worker", lambda messages: whole, kind="chat_agent")
 
         answer = (
-            agents.decode(session.query("worker", AGENT_QUESTION).json()).generations[0].message
+            chat_agent.decode(session.query("worker", AGENT_QUESTION).json()).generations[0].message
         )
-        stream = read_stream(session, "worker", AGENT_QUESTION, agents.ChatAgentStream()).message
+        stream = read_stream(session, "worker", AGENT_QUESTION, chat_agent.Stream()).message
 
         assert answer.text == stream.text == "It is sunny."
         assert answer.tool_calls == stream.tool_calls == []

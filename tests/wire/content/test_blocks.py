@@ -1,4 +1,4 @@
-"""The content of a message, to the parts of Chat Completions and back."""
+"""Content blocks to the parts of Chat Completions and back."""
 
 from contextlib import suppress
 from copy import deepcopy
@@ -139,7 +139,7 @@ WHAT = {"type": "text", "text": "What is this?"}
 
 
 @pytest.mark.parametrize(("block", "part"), TRANSLATIONS.values(), ids=TRANSLATIONS.keys())
-def test_a_block_becomes_the_part_that_a_chat_endpoint_reads(block, part):
+def test_a_block_is_encoded_as_a_part_of_chat_completions(block, part):
     content = [WHAT, block]
     before = deepcopy(content)
     assert to_openai_parts(content) == [WHAT, part]
@@ -153,22 +153,22 @@ def test_a_block_becomes_the_part_that_a_chat_endpoint_reads(block, part):
         {"type": "tool_call", "id": "1", "name": "add", "args": {}},
         {"type": "invalid_tool_call", "id": "1", "name": "add", "args": "{", "error": None},
         {"type": "function_call", "call_id": "1", "name": "add", "arguments": "{}"},
-        {"type": "reasoning", "reasoning": "A thought that nobody signed."},
+        {"type": "reasoning", "reasoning": "An unsigned thought."},
         {"type": "redacted_thinking", "data": "c2VjcmV0"},
         {"type": "text", "text": ""},
     ],
     ids=lambda block: block["type"],
 )
-def test_what_is_no_content_of_a_chat_message_stays_out_of_it(block):
+def test_blocks_that_are_not_content_are_omitted(block):
     assert to_openai_parts([block, WHAT]) == "What is this?"
 
 
 @pytest.mark.parametrize("block", [WHAT, PNG_PART, TRANSLATIONS["v1 file"][0]])
-@pytest.mark.parametrize("where", ["block", "extras"])
-def test_marks_for_prompt_caching_stay_where_they_are(block, where):
+@pytest.mark.parametrize("location", ["block", "extras"])
+def test_marks_for_prompt_caching_are_kept(block, location):
     mark = {"cache_control": {"type": "ephemeral"}}
     marked = (
-        {**block, **mark} if where == "block" else {**block, "extras": {"filename": "a", **mark}}
+        {**block, **mark} if location == "block" else {**block, "extras": {"filename": "a", **mark}}
     )
     (part,) = to_openai_parts([marked])
     assert part["cache_control"] == {"type": "ephemeral"}
@@ -188,7 +188,7 @@ def test_text_alone_is_sent_as_a_string_and_several_texts_as_parts():
 
 
 @pytest.mark.parametrize(
-    ("block", "told"),
+    ("block", "message"),
     [
         ({"type": "image", "base64": PNG}, "'mime_type'"),
         ({"type": "image", "file_id": "file-1"}, "uploaded file"),
@@ -204,18 +204,18 @@ def test_text_alone_is_sent_as_a_string_and_several_texts_as_parts():
     ],
     ids=str,
 )
-def test_a_block_that_cannot_be_sent_is_refused_with_what_to_do(block, told):
-    with pytest.raises(InvalidRequestError, match=told):
+def test_the_error_for_an_unsupported_block_names_what_is_missing_or_an_alternative(block, message):
+    with pytest.raises(InvalidRequestError, match=message):
         to_openai_parts([WHAT, block])
 
 
-def test_what_a_hook_does_to_the_parts_never_reaches_the_callers_message():
+def test_changing_the_parts_does_not_change_the_message():
     message = HumanMessage([{"type": "video_url", "video_url": {"url": "x"}}])
     to_openai_parts(message.content)[0]["video_url"]["url"] = "changed"
     assert message.content == [{"type": "video_url", "video_url": {"url": "x"}}]
 
 
-def test_a_message_in_standard_form_is_sent_like_any_other():
+def test_a_message_with_standard_blocks_is_encoded():
     message = AIMessage(
         content_blocks=[
             {"type": "text", "text": "I shall add."},
@@ -238,7 +238,7 @@ ANSWER = [
 ]
 
 
-def test_reasoning_is_read_as_standard_blocks_and_goes_back_with_its_signatures():
+def test_reasoning_is_decoded_as_standard_blocks_and_sent_back_with_its_signatures():
     blocks = from_openai_parts(ANSWER)
     assert blocks == [
         {"type": "reasoning", "reasoning": "First.", "extras": {"signature": "czE="}},
@@ -253,7 +253,7 @@ def test_reasoning_is_read_as_standard_blocks_and_goes_back_with_its_signatures(
     assert sent[-1] == ANSWER[-1]
 
 
-def test_reasoning_that_the_provider_encrypted_goes_back_as_it_came():
+def test_encrypted_reasoning_is_sent_back_unchanged():
     part = {"type": "reasoning", "summary": [{"type": "summary_encrypted_text", "data": "eHg="}]}
     (block, _) = blocks = from_openai_parts([part, {"type": "text", "text": "Hi", "citation": 1}])
     assert block["type"] == "non_standard"
@@ -261,7 +261,7 @@ def test_reasoning_that_the_provider_encrypted_goes_back_as_it_came():
 
 
 @pytest.mark.parametrize(
-    ("content", "read"),
+    ("content", "decoded"),
     [
         (None, ""),
         ("Hi", "Hi"),
@@ -289,12 +289,12 @@ def test_reasoning_that_the_provider_encrypted_goes_back_as_it_came():
     ],
     ids=str,
 )
-def test_parts_are_read_as_standard_blocks(content, read):
-    assert from_openai_parts(content) == read
+def test_parts_are_decoded_as_standard_blocks(content, decoded):
+    assert from_openai_parts(content) == decoded
 
 
 @pytest.mark.parametrize("content", [7, {"type": "text"}, [3], [None]], ids=str)
-def test_content_that_is_none_of_these_is_refused(content):
+def test_content_of_another_type_is_rejected(content):
     with pytest.raises(InvalidResponseError, match="does not have"):
         from_openai_parts(content)
 
@@ -303,7 +303,7 @@ def _summary(text: str, **more: str) -> list[dict[str, Any]]:
     return [{"type": "reasoning", "summary": [{"type": "summary_text", "text": text, **more}]}]
 
 
-def _added_up(*deltas: Any) -> Any:
+def _sum_of_deltas(*deltas: Any) -> Any:
     stream = BlockStream()
     contents = [content for delta in deltas if (content := stream.feed(delta))]
     chunks = [AIMessageChunk(content=content) for content in contents]
@@ -313,8 +313,8 @@ def _added_up(*deltas: Any) -> Any:
     return whole.content
 
 
-def test_a_streamed_answer_adds_up_to_what_an_invoked_one_is():
-    content = _added_up(
+def test_a_streamed_answer_adds_up_to_the_complete_one():
+    content = _sum_of_deltas(
         None,
         _summary("I th"),
         _summary("ink."),
@@ -338,13 +338,13 @@ def test_a_streamed_answer_adds_up_to_what_an_invoked_one_is():
     ]
 
 
-def test_two_blocks_in_one_delta_stay_two():
-    content = _added_up([*_summary("a"), *_summary("b")], _summary("c"))
+def test_two_blocks_in_one_delta_stay_separate():
+    content = _sum_of_deltas([*_summary("a"), *_summary("b")], _summary("c"))
     assert [block["reasoning"] for block in content] == ["a", "bc"]
 
 
 def test_a_stream_of_text_alone_stays_text():
-    assert _added_up("Fo", "ur", None, ".") == "Four."
+    assert _sum_of_deltas("Fo", "ur", None, ".") == "Four."
 
 
 JSON = st.recursive(
@@ -403,18 +403,18 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_json_as_an_answers_content_gives_content_or_our_error(content):
+def test_any_json_as_the_content_of_an_answer_gives_content_or_our_error(content):
     try:
-        read = from_openai_parts(content)
+        decoded = from_openai_parts(content)
     except InvalidResponseError:
         return
-    AIMessage(read)
+    AIMessage(decoded)
     with suppress(InvalidRequestError):
-        to_openai_parts(read)
+        to_openai_parts(decoded)
 
 
 @given(JSON)
-def test_any_json_in_a_callers_message_gives_parts_or_our_error(block):
+def test_any_json_in_a_message_gives_parts_or_our_error(block):
     before = deepcopy(block)
     with suppress(InvalidRequestError):
         to_openai_parts([block])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from langchain_core.messages import AIMessage
 
-from langchain_dbx_eval.wire.content import translator as block_translator
+from langchain_dbx_eval.wire.content import translator
 from langchain_dbx_eval.wire.openai import chat
 
-block_translator.register()
+translator.register()
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 
 
@@ -30,7 +30,7 @@ def test_invalid_calls_are_blocks_of_their_own() -> None:
     assert (block["type"], block["args"]) == ("invalid_tool_call", "{oops")
 
 
-def test_reasoning_comes_before_the_text_in_both_of_its_forms() -> None:
+def test_reasoning_precedes_the_text_in_both_of_its_formats() -> None:
     summary = [{"type": "summary_text", "text": "think", "signature": "s"}]
     parts = [{"type": "reasoning", "summary": summary}, {"type": "text", "text": "hi"}]
     for message in (decoded(content=parts), decoded(content="hi", reasoning_content="think")):
@@ -39,7 +39,7 @@ def test_reasoning_comes_before_the_text_in_both_of_its_forms() -> None:
         assert blocks[0]["reasoning"] == "think"
 
 
-def test_a_call_that_stands_in_the_content_keeps_what_it_says_there() -> None:
+def test_a_call_in_the_content_keeps_its_extra_fields() -> None:
     call = {"type": "tool_call", "name": "add", "args": {}, "id": "c1"}
     message = AIMessage(
         content=[{**call, "extras": {"item_id": "i1"}}],

@@ -24,7 +24,8 @@ from langchain_dbx_eval.errors import (
     ServerError,
     StreamInterruptedError,
 )
-from langchain_dbx_eval.wire.mlflow.chat_agent import ChatAgentStream, decode, encode
+from langchain_dbx_eval.wire.mlflow.chat_agent import Stream, decode, encode
+from tests.wire.corruption import corrupt, corrupt_one
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
 
@@ -34,7 +35,7 @@ def call(call_id: str, arguments: Any = '{"a": 1}') -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": function}
 
 
-def said(text: str | None, message_id: str = "m1", **fields: Any) -> dict[str, Any]:
+def assistant(text: str | None, message_id: str = "m1", **fields: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": text, "id": message_id, **fields}
 
 
@@ -44,9 +45,9 @@ def result(text: str, call_id: str) -> dict[str, Any]:
 
 
 WORK = [
-    said("I shall add.", "m1", tool_calls=[call("c1")]),
+    assistant("I shall add.", "m1", tool_calls=[call("c1")]),
     result("3", "c1"),
-    said("Three.", "m2"),
+    assistant("Three.", "m2"),
 ]
 
 
@@ -76,7 +77,7 @@ class TestEncode:
         ChatMessage("Thanks.", role="user", additional_kwargs={"attachments": {"a": "b"}}),
     )
 
-    def test_each_kind_of_message_becomes_one_of_the_agents(self):
+    def test_each_message_type_is_encoded(self):
         before = deepcopy(self.CONVERSATION)
         calls = [call("c1", '{"a": "ü"}'), call("c2", "{")]
         assert encode(self.CONVERSATION, {})["messages"] == [
@@ -90,14 +91,14 @@ class TestEncode:
         ]
         assert before == self.CONVERSATION
 
-    def test_mlflow_takes_what_is_sent(self):
+    def test_mlflow_accepts_the_request(self):
         agent = pytest.importorskip("mlflow.types.agent")
         params = {"custom_inputs": {"k": 1}, "context": {"user_id": "u"}, "stream": True}
         body = encode([*self.CONVERSATION, ToolMessage("5", tool_call_id="unknown")], params)
         request = agent.ChatAgentRequest(**body)
         assert request.model_dump(exclude_none=True) == body
 
-    def test_what_has_no_meaning_here_is_left_out_and_what_is_not_known_is_sent(self):
+    def test_parameters_without_meaning_are_omitted_and_unknown_ones_are_sent(self):
         params = {"n": 1, "stop": None, "stream_options": {"include_usage": True}, "x": 1}
         assert encode([HumanMessage("Hi")], params).keys() == {"messages", "x"}
         assert "x" in params
@@ -107,13 +108,13 @@ class TestEncode:
         [{"temperature": 0.0}, {"max_tokens": 3}, {"stop": ["."]}, {"tools": [{}]}, {"n": 2}],
         ids=str,
     )
-    def test_a_parameter_without_a_place_is_refused(self, params):
+    def test_an_unsupported_parameter_is_rejected(self, params):
         (name,) = params
-        with pytest.raises(InvalidRequestError, match=f"no '{name}'.*custom_inputs"):
+        with pytest.raises(InvalidRequestError, match=f"no parameter '{name}'.*custom_inputs"):
             encode([HumanMessage("Hi")], params)
 
     @pytest.mark.parametrize(
-        ("message", "told"),
+        ("message", "expected"),
         [
             (HumanMessage([{"type": "image", "url": "https://a/b.png"}]), "'image'"),
             (FunctionMessage("3", name="add"), "FunctionMessage"),
@@ -121,30 +122,30 @@ class TestEncode:
         ],
         ids=["image", "function", "tool result"],
     )
-    def test_what_has_no_place_is_refused(self, message, told):
-        with pytest.raises(InvalidRequestError, match=told):
+    def test_an_unsupported_message_is_rejected(self, message, expected):
+        with pytest.raises(InvalidRequestError, match=expected):
             encode([message], {})
 
 
 class TestDecode:
-    def test_the_last_words_are_the_answer_and_the_whole_work_is_kept(self):
+    def test_the_last_text_is_the_answer_and_all_messages_are_kept(self):
         message = message_of(*WORK)
         assert (message.content, message.id, message.tool_calls) == ("Three.", "m2", [])
         assert message.response_metadata["messages"] == WORK
 
-    def test_words_before_a_last_message_without_text_are_the_answer(self):
-        message = message_of(*WORK, said(None, "m3", tool_calls=[call("c2"), call("c3", "{")]))
+    def test_text_before_a_last_message_without_text_is_the_answer(self):
+        message = message_of(*WORK, assistant(None, "m3", tool_calls=[call("c2"), call("c3", "{")]))
         assert (message.content, message.id) == ("Three.", "m2")
         assert [found["id"] for found in message.tool_calls] == ["c2"]
         assert [found["id"] for found in message.invalid_tool_calls] == ["c3"]
         assert message.response_metadata["finish_reason"] == "tool_calls"
 
     def test_a_call_alone_is_an_answer_without_text(self):
-        message = message_of(said(None, tool_calls=[call("c1")]))
+        message = message_of(assistant(None, tool_calls=[call("c1")]))
         assert (message.content, message.tool_calls[0]["args"]) == ("", {"a": 1})
 
-    def test_metadata_and_usage_are_in_their_places(self):
-        answer = {"messages": [said("Hi", name="bot", attachments={"a": "b"})], "usage": USAGE}
+    def test_metadata_and_usage_are_decoded(self):
+        answer = {"messages": [assistant("Hi", name="bot", attachments={"a": "b"})], "usage": USAGE}
         result = decode({**answer, "finish_reason": "length", "custom_outputs": {"k": 1}})
         message = result.generations[0].message
         assert message.usage_metadata["total_tokens"] == 8
@@ -158,7 +159,7 @@ class TestDecode:
         }
         assert result.llm_output == {"token_usage": USAGE}
 
-    def test_an_agent_that_answers_with_a_chat_completion_is_understood(self):
+    def test_an_agent_that_answers_with_a_chat_completion_is_supported(self):
         choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}}
         (generation,) = decode({"choices": [choice], "custom_outputs": {"k": 1}}).generations
         assert generation.message.content == "Hi"
@@ -169,7 +170,7 @@ class TestDecode:
         [{"error": "Boom"}, {"error": {"message": "Boom"}}, {"error_code": "E", "message": "Boom"}],
         ids=str,
     )
-    def test_a_failed_answer_is_an_error_that_says_why(self, payload):
+    def test_a_failed_answer_raises_an_error_with_the_reason(self, payload):
         with pytest.raises(ServerError, match="Boom"):
             decode(payload)
 
@@ -181,20 +182,20 @@ class TestDecode:
             {"messages": []},
             {"messages": ["Hi"]},
             {"messages": [{"role": "user", "content": "Hi"}]},
-            {"messages": [said([])]},
-            {"messages": [said("Hi", tool_calls=[{"id": "c1"}])]},
-            {"messages": [said("Hi", tool_calls=[{"id": "c1", "function": {}}])]},
-            {"messages": [said("Hi", tool_calls=3)]},
+            {"messages": [assistant([])]},
+            {"messages": [assistant("Hi", tool_calls=[{"id": "c1"}])]},
+            {"messages": [assistant("Hi", tool_calls=[{"id": "c1", "function": {}}])]},
+            {"messages": [assistant("Hi", tool_calls=3)]},
         ],
         ids=str,
     )
-    def test_what_is_no_answer_is_refused(self, payload):
+    def test_a_payload_of_another_shape_is_rejected(self, payload):
         with pytest.raises(InvalidResponseError, match="does not have"):
             decode(payload)
 
 
 def streamed(*events: Any) -> AIMessage:
-    stream = ChatAgentStream()
+    stream = Stream()
     texts = [event if isinstance(event, str) else json.dumps(event) for event in events]
     chunks = [chunk for text in texts if (chunk := stream.feed(text)) is not None]
     whole = stream.finish() if not chunks else sum([*chunks[1:], stream.finish()], chunks[0])
@@ -208,23 +209,23 @@ def delta(message: dict[str, Any], **fields: Any) -> dict[str, Any]:
 class TestStream:
     def test_pieces_of_a_message_add_up(self):
         message = streamed(
-            delta(said("Th")),
-            delta(said("ree."), usage=USAGE, custom_outputs={"k": 1}, finish_reason="stop"),
+            delta(assistant("Th")),
+            delta(assistant("ree."), usage=USAGE, custom_outputs={"k": 1}, finish_reason="stop"),
         )
-        whole = message_of(said("Three."), usage=USAGE, custom_outputs={"k": 1})
+        whole = message_of(assistant("Three."), usage=USAGE, custom_outputs={"k": 1})
         assert (message.content, message.id) == (whole.content, whole.id)
         assert message.response_metadata == whole.response_metadata
         assert message.usage_metadata == whole.usage_metadata
         assert message.chunk_position == "last"
 
-    def test_all_words_of_the_work_are_handed_on_and_the_whole_work_is_kept(self):
+    def test_all_texts_are_streamed_and_all_messages_are_kept(self):
         message = streamed(*map(delta, WORK), "[DONE]")
         assert message.content == "I shall add.\n\nThree."
         assert message.response_metadata["messages"] == WORK
         assert message.tool_calls == []
 
-    def test_a_call_that_nobody_answered_is_the_callers(self):
-        calls = said(None, "m3", tool_calls=[call("c2"), call("c3", "[1]")])
+    def test_a_call_without_a_result_is_left_to_the_caller(self):
+        calls = assistant(None, "m3", tool_calls=[call("c2"), call("c3", "[1]")])
         message = streamed(*map(delta, [*WORK, calls]), "[DONE]")
         assert [found["id"] for found in message.tool_calls] == ["c2"]
         assert [found["id"] for found in message.invalid_tool_calls] == ["c3"]
@@ -232,21 +233,21 @@ class TestStream:
     def test_usage_is_the_last_of_each_message_and_the_sum_of_all(self):
         half = {**USAGE, "completion_tokens": 1, "total_tokens": 6}
         message = streamed(
-            delta(said("a", "m1"), usage=half),
-            delta(said("b", "m1"), usage=USAGE),
-            delta(said("c", "m2"), usage=USAGE),
+            delta(assistant("a", "m1"), usage=half),
+            delta(assistant("b", "m1"), usage=USAGE),
+            delta(assistant("c", "m2"), usage=USAGE),
             "[DONE]",
         )
         assert message.usage_metadata["total_tokens"] == 16
 
-    def test_an_agent_that_streams_chat_completions_is_understood(self):
+    def test_an_agent_that_streams_chat_completions_is_supported(self):
         event = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
         assert streamed(event, "[DONE]").content == "Hi"
 
-    def test_text_comes_piece_by_piece(self):
-        stream = ChatAgentStream()
+    def test_text_is_returned_piece_by_piece(self):
+        stream = Stream()
         assert not stream.started
-        chunk = stream.feed(json.dumps(delta(said("Th"))))
+        chunk = stream.feed(json.dumps(delta(assistant("Th"))))
         assert chunk is not None
         assert (chunk.text, chunk.message.id, stream.started) == ("Th", "m1", True)
 
@@ -255,22 +256,24 @@ class TestStream:
         [{"error": "Boom"}, {"error": {"message": "Boom"}}, {"error_code": "E", "message": "Boom"}],
         ids=str,
     )
-    def test_a_failure_on_the_way_raises_with_the_text_so_far(self, event):
-        stream = ChatAgentStream()
-        stream.feed(json.dumps(delta(said("Th"))))
+    def test_an_error_event_raises_with_the_text_so_far(self, event):
+        stream = Stream()
+        stream.feed(json.dumps(delta(assistant("Th"))))
         with pytest.raises(StreamInterruptedError, match="Boom") as caught:
             stream.feed(json.dumps(event))
         assert caught.value.partial_text == "Th"
 
-    @pytest.mark.parametrize("first", [delta(said("Th")), delta(said("Th"), finish_reason="stop")])
-    def test_a_stream_without_its_end_raises_with_the_text_so_far(self, first):
-        stream = ChatAgentStream()
+    @pytest.mark.parametrize(
+        "first", [delta(assistant("Th")), delta(assistant("Th"), finish_reason="stop")]
+    )
+    def test_a_stream_without_a_finish_reason_raises_with_the_text_so_far(self, first):
+        stream = Stream()
         stream.feed(json.dumps(first))
-        stream.feed(json.dumps(delta(said("ree"))))
-        with pytest.raises(StreamInterruptedError, match="before the agent had finished") as caught:
+        stream.feed(json.dumps(delta(assistant("ree"))))
+        with pytest.raises(StreamInterruptedError, match="before the model had finished") as caught:
             stream.finish()
         assert caught.value.partial_text == "Three"
-        assert stream.cut("it was idle").partial_text == "Three"
+        assert stream.interrupted("it was idle").partial_text == "Three"
 
     @pytest.mark.parametrize(
         "data",
@@ -283,9 +286,9 @@ class TestStream:
             '{"delta": {"tool_calls": 3}}',
         ],
     )
-    def test_what_is_no_chunk_is_refused(self, data):
+    def test_an_event_of_another_shape_is_rejected(self, data):
         with pytest.raises(InvalidResponseError, match="does not have"):
-            ChatAgentStream().feed(data)
+            Stream().feed(data)
 
 
 KEYS = (
@@ -306,30 +309,13 @@ JSON = st.recursive(
 )
 
 
-def spoilt(draw: st.DrawFn, value: Any) -> Any:
-    """The value with something else in one place of it."""
-    if isinstance(value, dict | list) and value and draw(st.integers(0, 4)):
-        keys = list(value) if isinstance(value, dict) else range(len(value))
-        key = draw(st.sampled_from(keys))
-        copy: Any = value.copy()
-        copy[key] = spoilt(draw, value[key])
-        return copy
-    return draw(JSON)
-
-
-def one_spoilt(draw: st.DrawFn, values: list[Any]) -> list[Any]:
-    """The values with something else in one place of one of them."""
-    chosen = draw(st.integers(0, len(values) - 1))
-    return [*values[:chosen], spoilt(draw, values[chosen]), *values[chosen + 1 :]]
-
-
 MESSAGE = st.dictionaries(st.sampled_from(KEYS.split()), JSON, max_size=6).map(
     lambda message: {"role": "assistant", **message}
 )
 
 
 @given(JSON | st.lists(MESSAGE, min_size=1, max_size=3).map(lambda given: {"messages": given}))
-def test_any_json_as_an_answer_gives_a_message_that_can_go_back_or_our_error(payload):
+def test_any_json_as_an_answer_gives_a_message_that_can_be_sent_or_our_error(payload):
     with suppress(DatabricksError):
         encode([decode(payload).generations[0].message], {})
 
@@ -341,14 +327,14 @@ def test_any_json_as_events_gives_a_message_or_our_error(events):
 
 
 @given(st.data())
-def test_an_answer_with_anything_in_one_place_gives_a_message_or_our_error(data):
-    whole = {"messages": [*WORK, said(None, "m3", tool_calls=[call("c2")])], "usage": USAGE}
+def test_an_answer_with_one_corrupted_value_gives_a_message_or_our_error(data):
+    whole = {"messages": [*WORK, assistant(None, "m3", tool_calls=[call("c2")])], "usage": USAGE}
     with suppress(DatabricksError):
-        encode([decode(spoilt(data.draw, whole)).generations[0].message], {})
+        encode([decode(corrupt(data.draw, JSON, whole)).generations[0].message], {})
 
 
 @given(st.data())
-def test_a_stream_with_anything_in_one_place_gives_a_message_or_our_error(data):
-    pieces = [delta(said("a")), delta(said("b")), *map(delta, WORK)]
+def test_a_stream_with_one_corrupted_value_gives_a_message_or_our_error(data):
+    pieces = [delta(assistant("a")), delta(assistant("b")), *map(delta, WORK)]
     with suppress(DatabricksError):
-        streamed(*one_spoilt(data.draw, pieces), "[DONE]")
+        streamed(*corrupt_one(data.draw, JSON, pieces), "[DONE]")

@@ -1,4 +1,4 @@
-"""Whatever JSON a server answers, a codec gives a result or one typed error."""
+"""Codecs of OpenAI's formats: any JSON gives a result or a typed error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_dbx_eval.errors import DatabricksError
-from langchain_dbx_eval.wire.mlflow import scoring_server as mlflow_models
+from langchain_dbx_eval.wire.metadata import decode_usage
+from langchain_dbx_eval.wire.mlflow import scoring_server
 from langchain_dbx_eval.wire.openai import chat, completions, embeddings
-from langchain_dbx_eval.wire.usage import decode_usage
+from langchain_dbx_eval.wire.plain_prompt import text_of
 
 _KEYS = st.sampled_from(
     [
@@ -51,12 +52,12 @@ ANY_JSON = st.recursive(
     "decode",
     [
         chat.decode,
-        chat.decode_answer,
+        chat.decode_output,
         completions.decode,
         lambda payload: embeddings.decode(payload, 1),
         lambda payload: embeddings.decode_vectors(payload, 1),
-        lambda payload: mlflow_models.decode_predictions(payload, 1),
-        mlflow_models.text_of,
+        lambda payload: scoring_server.split(payload, 1),
+        text_of,
     ],
     ids=["chat", "answer", "completions", "embeddings", "vectors", "predictions", "text"],
 )
@@ -70,7 +71,7 @@ def test_any_json_gives_a_result_or_a_typed_error(
 
 @given(st.lists(ANY_JSON, max_size=4))
 def test_any_events_give_a_stream_or_a_typed_error(payloads: list[Any]) -> None:
-    stream = chat.ChatStream()
+    stream = chat.Stream()
     with contextlib.suppress(DatabricksError):
         for payload in payloads:
             stream.feed(json.dumps(payload))
@@ -88,16 +89,20 @@ def test_any_events_give_a_stream_or_a_typed_error(payloads: list[Any]) -> None:
         ({"prompt_tokens": True, "completion_tokens": "x"}, None),
     ],
 )
-def test_usage_is_read(usage: Any, counts: tuple[int, int, int] | None) -> None:
-    read = decode_usage(usage)
+def test_usage_is_decoded(usage: Any, counts: tuple[int, int, int] | None) -> None:
+    decoded = decode_usage(usage)
     if counts is None:
-        assert read is None
+        assert decoded is None
     else:
-        assert (read["input_tokens"], read["output_tokens"], read["total_tokens"]) == counts
+        assert (
+            decoded["input_tokens"],
+            decoded["output_tokens"],
+            decoded["total_tokens"],
+        ) == counts
 
 
-def test_cache_and_reasoning_details_are_read() -> None:
-    read = decode_usage(
+def test_cache_and_reasoning_details_are_decoded() -> None:
+    decoded = decode_usage(
         {
             "prompt_tokens": 10,
             "completion_tokens": 5,
@@ -106,8 +111,8 @@ def test_cache_and_reasoning_details_are_read() -> None:
             "completion_tokens_details": {"reasoning_tokens": 3},
         }
     )
-    assert read["input_token_details"] == {"cache_read": 4, "cache_creation": 2}
-    assert read["output_token_details"] == {"reasoning": 3}
+    assert decoded["input_token_details"] == {"cache_read": 4, "cache_creation": 2}
+    assert decoded["output_token_details"] == {"reasoning": 3}
 
 
 def test_one_usage_for_many_choices_is_counted_once() -> None:

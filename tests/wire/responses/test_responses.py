@@ -26,7 +26,8 @@ from langchain_dbx_eval.errors import (
     ServerError,
     StreamInterruptedError,
 )
-from langchain_dbx_eval.wire.responses.answer import ResponsesStream, decode, encode
+from langchain_dbx_eval.wire.responses import Stream, decode, encode
+from tests.wire.corruption import corrupt, corrupt_one
 
 REASONING = {
     "type": "reasoning",
@@ -83,7 +84,7 @@ def items(*messages: Any, **params: Any) -> list[dict[str, Any]]:
 
 
 class TestEncode:
-    def test_each_kind_of_message_becomes_its_items(self):
+    def test_each_message_type_is_encoded(self):
         conversation = [
             SystemMessage("Be brief."),
             SystemMessage("Obey.", additional_kwargs={"__openai_role__": "developer"}),
@@ -110,21 +111,21 @@ class TestEncode:
             {"type": "message", "role": "user", "content": "Thanks."},
         ]
 
-    def test_an_answer_goes_back_as_the_items_that_it_came_in(self):
+    def test_an_answer_is_sent_back_as_its_own_items(self):
         message = message_of(REASONING, LOOKUP, LOOKED_UP, TEXT, ADD)
         before = message.model_copy(deep=True)
         uncited = {**TEXT, "content": [{**TEXT["content"][0], "annotations": []}]}
         assert items(message) == [REASONING, LOOKUP, LOOKED_UP, uncited, ADD]
         assert message == before
 
-    def test_an_answer_in_the_form_of_version_1_goes_back_too(self):
+    def test_an_answer_in_output_version_1_is_sent_back_too(self):
         message = message_of(REASONING, TEXT, ADD)
         standard = AIMessage(content_blocks=message.content_blocks, id=message.id)
         sent = items(standard)
         assert sent[0] == REASONING
         assert [item["type"] for item in sent] == ["reasoning", "message", "function_call"]
 
-    def test_nothing_is_referred_to_that_the_provider_does_not_keep(self):
+    def test_without_storage_no_ids_are_sent(self):
         message = message_of(
             {**REASONING, "id": "rs_0", "encrypted_content": None}, REASONING, TEXT
         )
@@ -133,14 +134,14 @@ class TestEncode:
             {"type": "message", "role": "assistant", "content": "It rains."},
         ]
 
-    def test_a_call_that_the_user_has_changed_goes_as_changed(self):
+    def test_a_call_that_the_user_changed_is_sent_with_the_change(self):
         message = message_of(ADD)
         changed = message.model_copy(
             update={"tool_calls": [{**message.tool_calls[0], "args": {"a": 2}}]}
         )
         assert items(changed) == [{**ADD, "arguments": '{"a": 2}'}]
 
-    def test_other_providers_thoughts_and_tools_stay_behind(self):
+    def test_reasoning_and_tools_of_other_providers_are_omitted(self):
         content = [
             {"type": "thinking", "thinking": "Hm.", "signature": "x"},
             {"type": "reasoning", "reasoning": "Hm.", "id": "lc_1"},
@@ -152,7 +153,7 @@ class TestEncode:
             {"type": "message", "role": "assistant", "content": "Hi."}
         ]
 
-    def test_media_become_input_parts_and_keep_their_marks(self):
+    def test_media_are_encoded_with_their_marks_for_prompt_caching(self):
         mark = {"cache_control": {"type": "ephemeral"}}
         content = [
             {"type": "text", "text": "What is it?", **mark},
@@ -186,7 +187,7 @@ class TestEncode:
         assert items(HumanMessage([approval])) == [approval]
 
     @pytest.mark.parametrize(
-        ("message", "told"),
+        ("message", "expected"),
         [
             (HumanMessage([{"type": "audio", "base64": "AA", "mime_type": "audio/wav"}]), "audio"),
             (AIMessage([{"type": "image", "url": "https://a/b.png"}]), "'image'"),
@@ -196,11 +197,11 @@ class TestEncode:
         ],
         ids=["audio", "image of the model", "function", "role", "tool result"],
     )
-    def test_what_has_no_place_is_refused(self, message, told):
-        with pytest.raises(InvalidRequestError, match=told):
+    def test_an_unsupported_message_is_rejected(self, message, expected):
+        with pytest.raises(InvalidRequestError, match=expected):
             encode([message], {})
 
-    def test_parameters_are_put_into_the_words_of_this_api(self):
+    def test_parameters_of_chat_completions_are_renamed(self):
         function = {"name": "add", "parameters": {}, "strict": True}
         schema = {"name": "s", "schema": {"type": "object"}, "strict": True}
         params = {
@@ -236,11 +237,11 @@ class TestEncode:
         assert params == before
 
     @pytest.mark.parametrize("params", [{"stop": ["."]}, {"n": 2}], ids=str)
-    def test_a_parameter_without_a_place_is_refused(self, params):
+    def test_an_unsupported_parameter_is_rejected(self, params):
         with pytest.raises(InvalidRequestError, match="Responses API"):
             encode([HumanMessage("Hi")], params)
 
-    def test_mlflow_takes_what_is_sent(self):
+    def test_mlflow_accepts_the_request(self):
         types = pytest.importorskip("mlflow.types.responses")
         conversation = [
             SystemMessage("Be brief."),
@@ -260,15 +261,15 @@ class TestDecode:
         message = message_of(REASONING, TEXT)
         (first, second, text) = message.content
         extras = {"signature": "c2ln", "encrypted_content": "gAAA"}
-        told = {"type": "reasoning", "id": "rs_1"}
-        assert first == {**told, "reasoning": "First.", "extras": extras}
-        assert second == {**told, "reasoning": "Second."}
+        expected = {"type": "reasoning", "id": "rs_1"}
+        assert first == {**expected, "reasoning": "First.", "extras": extras}
+        assert second == {**expected, "reasoning": "Second."}
         citation = {k: v for k, v in CITATION.items() if k != "type"}
         assert text["annotations"] == [{"type": "citation", **citation}]
         assert message.text == "It rains."
         assert [block["type"] for block in message.content_blocks] == ["reasoning"] * 2 + ["text"]
 
-    def test_a_call_that_the_agent_carried_out_is_not_left_to_the_caller(self):
+    def test_a_call_that_the_agent_ran_is_not_left_to_the_caller(self):
         message = message_of(LOOKUP, LOOKED_UP, ADD)
         assert [call["id"] for call in message.tool_calls] == ["call_2"]
         kinds = [block["type"] for block in message.content]
@@ -276,38 +277,38 @@ class TestDecode:
         assert message.content[1]["output"] == "rain"
 
     @pytest.mark.parametrize("arguments", ["{", "[1]", '"a"', [1], 7], ids=str)
-    def test_arguments_that_are_no_object_make_an_invalid_call(self, arguments):
+    def test_arguments_that_are_not_an_object_make_an_invalid_call(self, arguments):
         message = message_of({**ADD, "arguments": arguments})
         (bad,) = message.invalid_tool_calls
         assert (bad["name"], bad["id"], message.tool_calls) == ("add", "call_2", [])
         assert "The arguments" in bad["error"]
 
     @pytest.mark.parametrize("arguments", ["", None, {}, '{"text": "a\nb"}'], ids=repr)
-    def test_arguments_that_can_be_read_are_read(self, arguments):
+    def test_lenient_arguments_are_parsed(self, arguments):
         assert len(message_of({**ADD, "arguments": arguments}).tool_calls) == 1
 
-    def test_what_has_no_standard_block_is_kept_and_goes_back_as_it_came(self):
+    def test_an_item_without_a_standard_block_is_kept_and_sent_back_unchanged(self):
         request = {"type": "mcp_approval_request", "id": "1", "name": "n"}
         request |= {"arguments": "{}", "server_label": "s"}
         message = message_of(request)
         assert message.content == [{"type": "non_standard", "value": request}]
         assert items(message) == [request]
 
-    def test_reasoning_that_is_not_summarised_is_read_and_goes_back(self):
+    def test_reasoning_without_a_summary_is_decoded_and_sent_back(self):
         item = {"type": "reasoning", "id": "rs_1", "summary": []}
         item["content"] = [{"type": "reasoning_text", "text": "Hm."}]
         message = message_of(item)
         assert message.content[0]["reasoning"] == "Hm."
         assert items(message) == [item]
 
-    def test_a_refusal_is_told_as_one(self):
+    def test_a_refusal_is_decoded(self):
         part = {"type": "refusal", "refusal": "I won't."}
         message = message_of({**TEXT, "content": [part]})
         assert message.additional_kwargs["refusal"] == "I won't."
         assert message.content == []
         assert items(message)[0]["content"] == "I won't."
 
-    def test_metadata_and_usage_are_in_their_places(self):
+    def test_metadata_and_usage_are_decoded(self):
         result = decode(response(TEXT, usage=USAGE, custom_outputs={"k": 1}))
         message = result.generations[0].message
         assert message.response_metadata == {
@@ -328,7 +329,7 @@ class TestDecode:
         }
         assert result.llm_output == {"model_name": "gpt", "token_usage": USAGE}
 
-    def test_what_mlflows_agents_leave_out_is_not_needed(self):
+    def test_fields_that_mlflows_agents_omit_are_optional(self):
         (generation,) = decode({"object": "response", "output": [TEXT]}).generations
         assert generation.message.text == "It rains."
         assert generation.message.response_metadata["finish_reason"] == "stop"
@@ -342,25 +343,25 @@ class TestDecode:
         ],
         ids=str,
     )
-    def test_an_incomplete_answer_is_given_with_the_reason(self, details, reason):
+    def test_an_incomplete_answer_has_the_reason(self, details, reason):
         message = message_of(TEXT, status="incomplete", incomplete_details=details)
         assert (message.text, message.response_metadata["finish_reason"]) == ("It rains.", reason)
 
     @pytest.mark.parametrize(
-        ("fields", "error", "told"),
+        ("fields", "error", "expected"),
         [
             ({"error": {"code": "server_error", "message": "Boom"}}, ServerError, "Boom"),
             ({"error": {"code": "rate_limit_exceeded", "message": "Slow"}}, RateLimitError, "Slow"),
             ({"error": {"code": "invalid_prompt", "message": "No"}}, InvalidRequestError, "No"),
             ({"error": "Boom"}, ServerError, "Boom"),
             ({"status": "failed"}, ServerError, "failed"),
-            ({"status": "cancelled"}, ServerError, "cancelled"),
+            ({"status": "cancelled"}, ServerError, "canceled"),
             ({"error_code": "INTERNAL_ERROR", "message": "Boom"}, ServerError, "Boom"),
         ],
         ids=str,
     )
-    def test_a_failed_answer_is_an_error_that_says_why(self, fields, error, told):
-        with pytest.raises(error, match=told):
+    def test_a_failed_answer_raises_an_error_with_the_reason(self, fields, error, expected):
+        with pytest.raises(error, match=expected):
             decode(response(TEXT, **fields))
 
     @pytest.mark.parametrize(
@@ -378,20 +379,20 @@ class TestDecode:
         ],
         ids=str,
     )
-    def test_what_is_no_answer_is_refused(self, payload):
+    def test_a_payload_of_another_shape_is_rejected(self, payload):
         with pytest.raises(InvalidResponseError, match="does not have"):
             decode(payload)
 
 
-def streamed(*events: Any, stream: ResponsesStream | None = None) -> AIMessage:
-    stream = stream or ResponsesStream()
+def streamed(*events: Any, stream: Stream | None = None) -> AIMessage:
+    stream = stream or Stream()
     texts = [event if isinstance(event, str) else json.dumps(event) for event in events]
     chunks = [chunk for text in texts if (chunk := stream.feed(text)) is not None]
     whole = stream.finish() if not chunks else sum([*chunks[1:], stream.finish()], chunks[0])
     return whole.message
 
 
-def unnumbered(message: AIMessage) -> list[dict[str, Any]]:
+def without_index(message: AIMessage) -> list[dict[str, Any]]:
     return [{k: v for k, v in block.items() if k != "index"} for block in message.content]
 
 
@@ -433,18 +434,18 @@ OPENAI_STREAM = [
 
 
 class TestStream:
-    def test_a_stream_adds_up_to_the_answer_itself(self):
+    def test_a_stream_adds_up_to_the_complete_answer(self):
         message = streamed(*OPENAI_STREAM)
         whole = message_of(REASONING, TEXT, ADD, usage=USAGE, custom_outputs={"k": 1})
-        assert unnumbered(message) == whole.content
+        assert without_index(message) == whole.content
         assert message.tool_calls == whole.tool_calls
         assert message.usage_metadata == whole.usage_metadata
         assert message.response_metadata == whole.response_metadata
         assert (message.id, message.chunk_position) == ("resp_1", "last")
         assert items(message)[0] == REASONING
 
-    def test_text_comes_piece_by_piece(self):
-        stream = ResponsesStream()
+    def test_text_is_returned_piece_by_piece(self):
+        stream = Stream()
         assert stream.feed(json.dumps(OPENING)) is None
         assert not stream.started
         chunk = stream.feed(json.dumps(delta("It ")))
@@ -464,21 +465,21 @@ class TestStream:
         ],
         ids=["both", "deltas", "item", "a delta is missing", "other id", "end alone", "all three"],
     )
-    def test_text_is_handed_on_once_however_often_it_comes(self, events):
+    def test_repeated_text_is_returned_once(self, events):
         assert streamed(*events, "[DONE]").text == "It rains."
 
-    def test_messages_that_share_an_id_are_all_handed_on(self):
+    def test_messages_that_share_an_id_are_all_returned(self):
         second = {**TEXT, "content": [{"type": "output_text", "text": " It pours."}]}
         message = streamed(delta("It rains."), done(TEXT), delta(" It "), done(second), "[DONE]")
         assert message.text == "It rains. It pours."
         assert [block["text"] for block in message.content] == ["It rains.", " It pours."]
 
-    def test_messages_without_an_id_are_all_handed_on(self):
+    def test_messages_without_an_id_are_all_returned(self):
         texts = [{"type": "message", "content": text} for text in ("a", "b", "ab")]
         assert streamed(*map(done, texts), "[DONE]").text == "abab"
 
-    def test_a_call_that_the_agent_carries_out_later_is_never_the_callers(self):
-        # So do agents that forward their model's events, each answer of the model with its end.
+    def test_a_call_that_the_agent_runs_later_is_not_left_to_the_caller(self):
+        # Agents that forward their model's events send an end for each answer of the model.
         message = streamed(
             OPENING,
             done(LOOKUP),
@@ -492,12 +493,12 @@ class TestStream:
             "[DONE]",
         )
         assert message.tool_calls == []
-        assert unnumbered(message) == message_of(LOOKUP, LOOKED_UP, TEXT).content
+        assert without_index(message) == message_of(LOOKUP, LOOKED_UP, TEXT).content
         assert message.usage_metadata["total_tokens"] == 16
         assert (message.id, message.response_metadata["finish_reason"]) == ("resp_1", "stop")
 
-    def test_an_agent_that_renames_its_models_items_is_understood(self):
-        # As Databricks' templates for the OpenAI Agents SDK do: the items get ids of their own in
+    def test_an_agent_that_renames_its_models_items_is_supported(self):
+        # As Databricks' templates for the OpenAI Agents SDK do: the items have ids of their own in
         # their events, but not in `response.completed`, and all answers are "__fake_id__".
         def fake(*output):
             renamed = [{**item, "id": "__fake_id__"} for item in output]
@@ -513,59 +514,59 @@ class TestStream:
         assert message.tool_calls == []
         assert message.usage_metadata["total_tokens"] == 16
 
-    def test_the_same_words_said_twice_are_handed_on_twice(self):
+    def test_two_items_with_the_same_text_are_both_returned(self):
         twice = [TEXT, {**TEXT, "id": "msg_2"}]
         assert streamed(*map(done, twice), completed(*twice)).text == "It rains.It rains."
         assert streamed(completed(*twice)).text == "It rains.It rains."
 
-    def test_invalid_arguments_and_two_calls_stay_apart(self):
+    def test_valid_and_invalid_calls_are_separated(self):
         message = streamed(done(LOOKUP), done({**ADD, "arguments": "[1]"}), "[DONE]")
         assert [call["id"] for call in message.tool_calls] == ["call_1"]
         assert [call["id"] for call in message.invalid_tool_calls] == ["call_2"]
 
-    def test_a_refusal_is_told_once(self):
+    def test_a_refusal_is_returned_once(self):
         refusal = {**TEXT, "content": [{"type": "refusal", "refusal": "I won't."}]}
         pieces = [delta(text, "refusal") for text in ("I ", "won't.")]
         message = streamed(*pieces, done(refusal), completed(refusal))
         assert message.additional_kwargs == {"refusal": "I won't."}
         assert message.text == ""
 
-    def test_an_incomplete_answer_is_given_with_the_reason(self):
+    def test_an_incomplete_answer_has_the_reason(self):
         details = {"reason": "max_output_tokens"}
         ending = {"output": [], "incomplete_details": details}
         message = streamed(delta("It "), {"type": "response.incomplete", "response": ending})
         assert (message.text, message.response_metadata["finish_reason"]) == ("It ", "length")
 
-    def test_what_mlflow_tells_beside_the_answer_is_kept(self):
+    def test_mlflows_outputs_beside_the_answer_are_kept(self):
         message = streamed(
             done(TEXT) | {"custom_outputs": {"k": 1}}, {"trace_id": "tr-1"}, "[DONE]"
         )
         assert message.response_metadata["custom_outputs"] == {"k": 1}
         assert message.response_metadata["trace_id"] == "tr-1"
 
-    def test_logprobs_are_gathered(self):
+    def test_logprobs_are_concatenated(self):
         one, two = {"token": "It "}, {"token": "rains."}
         message = streamed(delta("It ", logprobs=[one]), delta("rains.", logprobs=[two]), "[DONE]")
         assert message.response_metadata["logprobs"] == {"content": [one, two]}
 
     @pytest.mark.parametrize(
-        ("event", "told"),
+        ("event", "expected"),
         [
             ({"type": "error", "code": "server_error", "message": "Boom"}, "server_error: Boom"),
             ({"type": "error", "error": {"message": "Boom"}}, "Boom"),
             ({"type": "response.failed", "response": {"error": {"message": "Boom"}}}, "Boom"),
-            ({"type": "response.failed", "response": {}}, "does not say why"),
-            ({"type": "response.cancelled"}, "cancelled"),
+            ({"type": "response.failed", "response": {}}, "no reason given"),
+            ({"type": "response.cancelled"}, "canceled"),
             ({"error": "Boom"}, "Boom"),
             ({"error_code": "INTERNAL_ERROR", "message": "Boom"}, "INTERNAL_ERROR: Boom"),
             (completed(status="failed", error={"message": "Boom"}), "Boom"),
         ],
         ids=str,
     )
-    def test_a_failure_on_the_way_raises_with_the_text_so_far(self, event, told):
-        stream = ResponsesStream()
+    def test_an_error_event_raises_with_the_text_so_far(self, event, expected):
+        stream = Stream()
         stream.feed(json.dumps(delta("It ")))
-        with pytest.raises(StreamInterruptedError, match=told) as caught:
+        with pytest.raises(StreamInterruptedError, match=expected) as caught:
             stream.feed(json.dumps(event))
         assert caught.value.partial_text == "It "
 
@@ -574,14 +575,14 @@ class TestStream:
         [[], [OPENING], [delta("It ")], [completed(LOOKUP), OPENING, delta("It ")]],
         ids=["empty", "opened", "text", "second answer"],
     )
-    def test_a_stream_without_its_end_raises_with_the_text_so_far(self, events):
-        stream = ResponsesStream()
+    def test_a_stream_without_a_finish_reason_raises_with_the_text_so_far(self, events):
+        stream = Stream()
         for event in events:
             stream.feed(json.dumps(event))
         with pytest.raises(StreamInterruptedError, match="before the model had finished") as caught:
             stream.finish()
         assert caught.value.partial_text == ("It " if delta("It ") in events else "")
-        assert isinstance(stream.cut("it was idle"), StreamInterruptedError)
+        assert isinstance(stream.interrupted("it was idle"), StreamInterruptedError)
 
     @pytest.mark.parametrize(
         "data",
@@ -596,12 +597,12 @@ class TestStream:
             '{"type": "response.completed"}',
         ],
     )
-    def test_what_is_no_event_is_refused(self, data):
+    def test_an_event_of_another_shape_is_rejected(self, data):
         with pytest.raises(InvalidResponseError, match="does not have"):
-            ResponsesStream().feed(data)
+            Stream().feed(data)
 
-    def test_an_event_of_a_kind_that_is_not_known_yet_is_passed_over(self):
-        assert ResponsesStream().feed('{"type": "response.hummed"}') is None
+    def test_an_event_of_an_unknown_type_is_ignored(self):
+        assert Stream().feed('{"type": "response.hummed"}') is None
 
 
 KEYS = (
@@ -626,30 +627,13 @@ JSON = st.recursive(
 )
 
 
-def spoilt(draw: st.DrawFn, value: Any) -> Any:
-    """The value with something else in one place of it."""
-    if isinstance(value, dict | list) and value and draw(st.integers(0, 4)):
-        keys = list(value) if isinstance(value, dict) else range(len(value))
-        key = draw(st.sampled_from(keys))
-        copy: Any = value.copy()
-        copy[key] = spoilt(draw, value[key])
-        return copy
-    return draw(JSON)
-
-
-def one_spoilt(draw: st.DrawFn, values: list[Any]) -> list[Any]:
-    """The values with something else in one place of one of them."""
-    chosen = draw(st.integers(0, len(values) - 1))
-    return [*values[:chosen], spoilt(draw, values[chosen]), *values[chosen + 1 :]]
-
-
 ITEM = st.dictionaries(
     st.sampled_from(KEYS.split()), JSON | st.sampled_from(VALUES.split()), max_size=7
 )
 
 
 @given(JSON | st.builds(lambda output: {"output": output}, st.lists(ITEM, max_size=3)))
-def test_any_json_as_an_answer_gives_a_message_that_can_go_back_or_our_error(payload):
+def test_any_json_as_an_answer_gives_a_message_that_can_be_sent_or_our_error(payload):
     with suppress(DatabricksError):
         encode([decode(payload).generations[0].message], {})
 
@@ -670,23 +654,25 @@ def test_any_json_as_content_gives_a_body_or_our_error_and_is_not_changed(conten
 
 
 @given(st.data())
-def test_an_answer_with_anything_in_one_place_gives_a_message_or_our_error(data):
+def test_an_answer_with_one_corrupted_value_gives_a_message_or_our_error(data):
     custom = {"type": "mcp_call", "id": "1"}
     parts = [{"type": "refusal", "refusal": "No."}, {"type": "hum"}]
     mixed = {"type": "message", "id": "msg_2", "content": parts}
     whole = response(REASONING, LOOKUP, LOOKED_UP, TEXT, ADD, custom, mixed, usage=USAGE)
     with suppress(DatabricksError):
-        encode([decode(spoilt(data.draw, whole)).generations[0].message], {"store": False})
+        encode([decode(corrupt(data.draw, JSON, whole)).generations[0].message], {"store": False})
 
 
 @given(st.data())
-def test_a_stream_with_anything_in_one_place_gives_a_message_or_our_error(data):
+def test_a_stream_with_one_corrupted_value_gives_a_message_or_our_error(data):
     with suppress(DatabricksError):
-        streamed(*one_spoilt(data.draw, [*OPENAI_STREAM, done(LOOKUP), done(LOOKED_UP)]), "[DONE]")
+        streamed(
+            *corrupt_one(data.draw, JSON, [*OPENAI_STREAM, done(LOOKUP), done(LOOKED_UP)]), "[DONE]"
+        )
 
 
 @given(st.data())
-def test_a_message_with_anything_in_one_place_gives_a_body_or_our_error(data):
-    content = spoilt(data.draw, message_of(REASONING, LOOKUP, LOOKED_UP, TEXT, ADD).content)
+def test_a_message_with_one_corrupted_value_gives_a_body_or_our_error(data):
+    content = corrupt(data.draw, JSON, message_of(REASONING, LOOKUP, LOOKED_UP, TEXT, ADD).content)
     with suppress(InvalidRequestError, ValidationError):
         encode([AIMessage(content)], {})

@@ -1,22 +1,49 @@
-"""Token counts: the wire's ``usage`` object as LangChain's `UsageMetadata`."""
+"""The fields of a response beside its messages: token usage, model name, ids."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 
-__all__ = ["decode_usage"]
+__all__ = ["PROVIDER", "decode_usage", "llm_output", "response_metadata"]
+
+PROVIDER = "databricks"
+"""The `model_provider` of our messages. langchain-core finds our block translator by it."""
+
+
+def response_metadata(payload: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a message's `response_metadata`, without its `finish_reason`.
+
+    Args:
+        payload: The response.
+        names: The fields of the response, and their names in LangChain.
+    """
+    fields = {
+        name: payload[key]
+        for key, name in names.items()
+        if payload.get(key) is not None
+        # LangChain and its tracers expect strings in these two.
+        and (key not in ("id", "model") or isinstance(payload[key], str))
+    }
+    return {"model_provider": PROVIDER, **fields}
+
+
+def llm_output(metadata: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result's `llm_output`: the model, and the usage in the format of the response."""
+    fields = {"model_name": metadata.get("model_name"), "token_usage": payload.get("usage")}
+    return {name: value for name, value in fields.items() if value}
 
 
 def decode_usage(usage: Any) -> UsageMetadata | None:
-    """Read a ``usage`` object (OpenAI's names, with Databricks' additions for caching).
+    """Decode a ``usage`` object with OpenAI's names and Databricks' additions for caching.
 
     Args:
-        usage: The object, or whatever stands in its place.
+        usage: The object, or any other JSON.
 
     Returns:
-        The counts, or None where there are none to read.
+        The token counts; None if there are none.
     """
     if not isinstance(usage, dict):
         return None
