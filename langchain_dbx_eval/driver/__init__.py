@@ -1,9 +1,8 @@
-"""The reference driver server: any model on a cluster's driver node, behind an HTTP port.
+"""The reference driver server: any model on the driver node of a cluster, over HTTP.
 
-It speaks the protocol that the LangChain documentation gives for a "cluster driver proxy app":
-``POST /`` takes ``{"prompt": str, "stop"?: [str], ...}`` and answers with a JSON string.
-
-In a notebook cell::
+It implements the protocol that the LangChain documentation defines for a "cluster driver proxy
+app": ``POST /`` with ``{"prompt": str, "stop"?: [str], ...}`` returns a JSON string. In a notebook
+cell::
 
     from langchain_dbx_eval.driver import DriverServer
 
@@ -12,7 +11,18 @@ In a notebook cell::
 
     server = DriverServer(answer, port=7777).start()
 
-Flask and waitress (``pip install 'langchain-dbx-eval[driver]'``) load when a server is made.
+Flask and waitress (``pip install 'langchain-dbx-eval[driver]'``) are imported when a server is
+created.
+
+Modules:
+    server: `DriverServer`, a server with a start and a stop.
+    loading: `serve` and `load_engine`, for the command line.
+    http: the Flask app, its routes, the API key, waitress.
+    service: executes a parsed request on an engine.
+    protocol: request and response formats.
+    engines: what generates text or computes embeddings.
+    runtime: admission, limits, deadlines, cancellation, stop strings, metrics.
+    errors: `RequestError`, which rejects a request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one way to refuse a request: an exception whose message is written for the client."""
+"""The error that rejects a request; its message is written for the client."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ __all__ = ["RequestError", "invalid", "malformed"]
 
 
 class RequestError(Exception):
-    """A request is refused. It becomes the answer, so its message is written for the client.
+    """A request is rejected. The server returns the status and the message to the client.
 
-    An engine raises it too, for what only the engine can know, such as a prompt that is longer
+    An engine raises it too, for what only the engine can check, such as a prompt that is longer
     than the model's context.
 
     Args:
         status: The HTTP status.
-        error_code: What went wrong, in one of Databricks' words such as ``MALFORMED_REQUEST``.
-        message: What to change. Never text of another exception.
+        error_code: The kind of error, one of Databricks' codes such as ``MALFORMED_REQUEST``.
+        message: What is wrong and what to change. Never the text of another exception.
         retry_after: Seconds after which the same request may succeed (sent as ``Retry-After``).
     """
 
@@ -29,10 +29,10 @@ class RequestError(Exception):
 
 
 def malformed(message: str) -> RequestError:
-    """Make the refusal of a body that is no JSON, or no JSON of a shape that is served here."""
+    """Return the 400 for a body that is not JSON or has none of the supported shapes."""
     return RequestError(400, "MALFORMED_REQUEST", message)
 
 
 def invalid(message: str) -> RequestError:
-    """Make the refusal of a value; the message names its field."""
+    """Return the 400 for an unsupported field or value; the message names the field."""
     return RequestError(400, "INVALID_PARAMETER_VALUE", message)

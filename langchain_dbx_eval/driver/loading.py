@@ -1,4 +1,4 @@
-"""From the words of a command line to an engine."""
+"""Engines and servers from the arguments of the command line."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from langchain_dbx_eval.driver.engines.upstream import UpstreamEngine
 from langchain_dbx_eval.driver.http.auth import ApiKey, upstream_key
 from langchain_dbx_eval.driver.runtime.admission import MAX_IN_FLIGHT
 from langchain_dbx_eval.driver.runtime.limits import Limits
-from langchain_dbx_eval.driver.server import EVERY_ADDRESS, DriverServer
+from langchain_dbx_eval.driver.server import ALL_INTERFACES, DriverServer
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["ENGINE_KINDS", "EngineKind", "EngineOptions", "load_engine", "serve"]
+__all__ = ["EngineKind", "EngineOptions", "load_engine", "serve"]
 
 EngineKind = Literal["callable", "transformers", "upstream", "embeddings"]
-ENGINE_KINDS: tuple[EngineKind, ...] = ("callable", "transformers", "upstream", "embeddings")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Which engine to make of a target.
+    """The engine to create for a target.
 
     Attributes:
-        kind: The engine; ``None`` tells it by the target: an ``http(s)://`` address is upstream,
-            ``package.module:function`` a callable, anything else a model for transformers.
-        model: The model to ask an upstream server for.
-        device: Where a model runs, such as ``"cuda"``.
-        dtype: The type of its numbers, such as ``"bfloat16"``.
+        kind: The kind of engine; None: inferred from the target. An ``http(s)://`` address is
+            upstream, ``package.module:function`` a callable, anything else a model for
+            transformers.
+        model: The model name to send to an upstream server.
+        device: The torch device, such as ``"cuda"``; None: an accelerator if present.
+        dtype: The torch dtype, such as ``"bfloat16"``; None: the dtype of the saved weights.
     """
 
     kind: EngineKind | None = None
@@ -40,45 +40,45 @@ class EngineOptions:
 
 
 def load_engine(
-    target: str, choice: EngineOptions, max_concurrency: int = MAX_IN_FLIGHT
+    target: str, options: EngineOptions, max_concurrency: int = MAX_IN_FLIGHT
 ) -> Engine | Embedder:
-    """Make the engine that serves a target.
+    """Create the engine for a target.
 
     Args:
-        target: ``"package.module:function"``, a model's name or folder, or an address, whose key
-            is the variable ``DBX_EVAL_UPSTREAM_API_KEY``.
-        choice: Which engine, and how.
-        max_concurrency: The most calls of a function at once.
+        target: ``"package.module:function"``, the name or folder of a model, or the address of an
+            upstream server, whose key is the environment variable ``DBX_EVAL_UPSTREAM_API_KEY``.
+        options: The kind of engine, and its options.
+        max_concurrency: The maximum number of concurrent calls of a function.
 
     Returns:
-        The engine, its model loaded.
+        The engine, with its model loaded.
 
     Raises:
-        ConfigurationError: The target cannot be loaded so.
-        MissingDependencyError: The engine's extra is not installed.
+        ConfigurationError: The target cannot be loaded with these options.
+        MissingDependencyError: The extra of the engine is not installed.
     """
-    kind = choice.kind or _kind_of(target)
+    kind = options.kind or _infer_kind(target)
     if kind == "callable":
         return CallableEngine.load(target, max_concurrency=max_concurrency)
     if kind == "upstream":
-        if choice.model is None:
-            msg = "An upstream server is asked for a model: name it with --model."
+        if options.model is None:
+            msg = "An upstream server needs the name of a model: set it with --model."
             raise ConfigurationError(msg)
-        return UpstreamEngine(target, choice.model, api_key=upstream_key())
+        return UpstreamEngine(target, options.model, api_key=upstream_key())
     if kind == "embeddings":
-        return EmbeddingEngine(target, device=choice.device)
+        return EmbeddingEngine(target, device=options.device)
     from langchain_dbx_eval.driver.engines.transformers.engine import (
         TransformersEngine,  # imports torch
     )
 
-    return TransformersEngine(target, device=choice.device, dtype=choice.dtype)
+    return TransformersEngine(target, device=options.device, dtype=options.dtype)
 
 
 def serve(
     target: str,
-    choice: EngineOptions | None = None,
+    options: EngineOptions | None = None,
     *,
-    host: str = EVERY_ADDRESS,
+    host: str = ALL_INTERFACES,
     port: int | str = 7777,
     api_key: ApiKey = None,
     limits: Limits | None = None,
@@ -87,8 +87,8 @@ def serve(
     """Serve a target until SIGTERM or Ctrl-C.
 
     Args:
-        target: As for `load_engine`; for a function, the current directory counts.
-        choice: As for `load_engine`; default: told by the target.
+        target: As for `load_engine`; a function is also searched for in the current directory.
+        options: As for `load_engine`; default: inferred from the target.
         host: As for `DriverServer`.
         port: As for `DriverServer`.
         api_key: As for `DriverServer`.
@@ -96,18 +96,18 @@ def serve(
         log_prompts: As for `DriverServer`.
 
     Raises:
-        ConfigurationError: The target cannot be loaded, or the port or a key not be used.
-        DriverServerError: The port is in use, or the address is not this machine's.
+        ConfigurationError: The target cannot be loaded, or the port or a key is not supported.
+        DriverServerError: The port is in use, or the address does not belong to this machine.
         MissingDependencyError: An extra is not installed.
     """
     limits = limits or Limits()
-    engine = load_engine(target, choice or EngineOptions(), limits.max_in_flight)
+    engine = load_engine(target, options or EngineOptions(), limits.max_in_flight)
     DriverServer(
         engine, host=host, port=port, api_key=api_key, limits=limits, log_prompts=log_prompts
     ).serve_forever()
 
 
-def _kind_of(target: str) -> EngineKind:
+def _infer_kind(target: str) -> EngineKind:
     if target.startswith(("http://", "https://")):
         return "upstream"
     return "callable" if ":" in target else "transformers"

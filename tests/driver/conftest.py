@@ -14,7 +14,7 @@ from langchain_dbx_eval.driver.http.auth import KEY_VARIABLE, ApiKey
 
 
 @pytest.fixture(autouse=True)
-def _own_environment() -> Iterator[None]:
+def _isolated_environment() -> Iterator[None]:
     with mock.patch.dict(os.environ):
         os.environ.pop(KEY_VARIABLE, None)
         os.environ.pop("DATABRICKS_CLUSTER_ID", None)

@@ -1,4 +1,4 @@
-"""Every dialect by the client that people use for it."""
+"""All formats, called by the clients that users have."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ StartServer = Callable[..., DriverServer]
 KEY = "a key of the app"
 
 
-class TalksAndEmbeds:
-    """One engine for all: a streaming function beside vectors."""
+class GeneratesAndEmbeds:
+    """One engine for all formats: a streaming function, and vectors."""
 
     parameters = frozenset({"temperature", "max_tokens"})
 
     def __init__(self) -> None:
         from langchain_dbx_eval.driver import CallableEngine
 
-        self._function = CallableEngine(self._say)
+        self._function = CallableEngine(self._complete)
         self.generate, self.stream = self._function.generate, self._function.stream
 
     @staticmethod
-    def _say(prompt: str, temperature: float = 0.0, max_tokens: int = 0) -> Iterator[str]:
+    def _complete(prompt: str, temperature: float = 0.0, max_tokens: int = 0) -> Iterator[str]:
         yield from (f"{prompt} ", "is the ", f"question at {temperature}")
 
-    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
+    def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         return EmbeddingResult([[float(len(text)), 1.0] for text in texts], 3)
 
 
@@ -55,7 +55,7 @@ ANSWER = "hi is the question at 0.5"
 @pytest.fixture
 def server(workspace: LocalWorkspace, start_server: StartServer) -> DriverServer:
     os.environ["DBX_EVAL_DRIVER_API_KEY"] = KEY
-    return start_server(TalksAndEmbeds(), KEY)
+    return start_server(GeneratesAndEmbeds(), KEY)
 
 
 def app(server: DriverServer, path: str = "") -> dict[str, Any]:
@@ -63,13 +63,13 @@ def app(server: DriverServer, path: str = "") -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _any_port() -> Iterator[None]:
+def _allow_any_port() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*3000-8000.*")
         yield
 
 
-def test_the_text_model(server: DriverServer) -> None:
+def test_the_text_model_of_this_package(server: DriverServer) -> None:
     llm = Databricks(**app(server), temperature=0.5)
     assert llm.invoke("hi") == ANSWER
     assert llm.invoke("hi", stop=[" is"]) == "hi"
@@ -78,7 +78,7 @@ def test_the_text_model(server: DriverServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "v1/chat/completions"])
-def test_the_chat_model(server: DriverServer, path: str) -> None:
+def test_the_chat_model_of_this_package(server: DriverServer, path: str) -> None:
     chat = ChatDatabricks(**app(server, path), temperature=0.5)
     assert chat.invoke("hi").content == ANSWER
     assert chat.invoke([HumanMessage("hi")], stop=["question"]).content == "hi is the "
@@ -94,7 +94,7 @@ def test_the_chat_model(server: DriverServer, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "v1/embeddings"])
-def test_the_embeddings(server: DriverServer, path: str) -> None:
+def test_the_embeddings_of_this_package(server: DriverServer, path: str) -> None:
     embeddings = DatabricksEmbeddings(**app(server, path), chunk_size=2)
     assert embeddings.embed_query("hello") == [5.0, 1.0]
     assert embeddings.embed_documents(["a", "bb", "ccc"]) == [[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]
@@ -106,14 +106,14 @@ def test_a_wrong_key_is_an_authentication_error(server: DriverServer) -> None:
         Databricks(**app(server), driver_api_key="wrong").invoke("hi")
 
 
-def test_what_is_wrong_with_a_request_reaches_the_user(server: DriverServer) -> None:
-    with pytest.raises(InvalidRequestError, match="'temperature' must be from 0 to 2"):
+def test_the_message_about_an_invalid_request_reaches_the_user(server: DriverServer) -> None:
+    with pytest.raises(InvalidRequestError, match="'temperature' must be a number from 0 to 2"):
         Databricks(**app(server), temperature=9).invoke("hi")
 
 
 @pytest.fixture
 def https_workspace(workspace: LocalWorkspace, tmp_path: Path) -> Iterator[str]:
-    """The host and port of the workspace behind TLS, without which the old client does not go."""
+    """The host and port of the workspace behind TLS, which the old client requires."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     os.environ["REQUESTS_CA_BUNDLE"] = str(tmp_path / "ca.pem")
@@ -155,7 +155,7 @@ def test_the_client_of_langchain_community(
 ) -> None:
     from langchain_community.llms import Databricks as CommunityDatabricks
 
-    server = start_server(TalksAndEmbeds())  # that client knows no key of an app
+    server = start_server(GeneratesAndEmbeds())  # that client does not send the key of an app
     llm = CommunityDatabricks(
         host=https_workspace,
         api_token=workspace.token,
@@ -179,34 +179,34 @@ def openai(server: DriverServer, workspace: LocalWorkspace) -> Iterator[OpenAI]:
         yield client
 
 
-def test_openais_sdk_chats_and_streams(openai: OpenAI) -> None:
+def test_openais_sdk_calls_chat_completions_and_streams(openai: OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "hi"}]
-    asked: Any = {"model": "m", "messages": messages, "temperature": 0.5}
-    answer = openai.chat.completions.create(**asked)
-    assert answer.choices[0].message.content == ANSWER
-    stream = openai.chat.completions.create(**asked, stream=True)
-    pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
-    assert "".join(pieces) == ANSWER
-    assert len([piece for piece in pieces if piece]) == 3
+    request: Any = {"model": "m", "messages": messages, "temperature": 0.5}
+    response = openai.chat.completions.create(**request)
+    assert response.choices[0].message.content == ANSWER
+    stream = openai.chat.completions.create(**request, stream=True)
+    texts = [chunk.choices[0].delta.content or "" for chunk in stream]
+    assert "".join(texts) == ANSWER
+    assert len([text for text in texts if text]) == 3
 
 
-def test_openais_sdk_completes_embeds_and_lists(openai: OpenAI) -> None:
+def test_openais_sdk_calls_completions_embeddings_and_models(openai: OpenAI) -> None:
     assert (
         openai.completions.create(model="m", prompt="hi", temperature=0.5).choices[0].text == ANSWER
     )
     assert openai.embeddings.create(model="m", input=["a", "bb"]).data[1].embedding == [2.0, 1.0]
-    assert [model.id for model in openai.models.list()] == ["TalksAndEmbeds"]
+    assert [model.id for model in openai.models.list()] == ["GeneratesAndEmbeds"]
 
 
-def test_openais_sdk_reads_our_errors(openai: OpenAI) -> None:
+def test_openais_sdk_raises_our_error_messages(openai: OpenAI) -> None:
     with pytest.raises(BadRequestError, match="Unknown parameter 'top_p'"):
         openai.completions.create(model="m", prompt="hi", top_p=0.5)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl(server: DriverServer, workspace: LocalWorkspace) -> None:
+def test_curl_calls_the_root_path(server: DriverServer, workspace: LocalWorkspace) -> None:
     url = f"{workspace.url}/driver-proxy-api/o/0/{workspace.cluster_id}/{server.port}/"
-    words = ["-H", f"Authorization: Bearer {workspace.token}", "-H", f"X-Api-Key: {KEY}"]
+    headers = ["-H", f"Authorization: Bearer {workspace.token}", "-H", f"X-Api-Key: {KEY}"]
     body = json.dumps({"prompt": "hi", "temperature": 0.5})
-    command = ["curl", "-s", url, *words, "-H", "Content-Type: application/json", "-d", body]
+    command = ["curl", "-s", url, *headers, "-H", "Content-Type: application/json", "-d", body]
     assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout) == ANSWER

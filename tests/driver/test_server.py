@@ -1,7 +1,8 @@
-"""The server's life: start, stop, restart, ports, and requests in flight."""
+"""Start, stop and restart of a server; ports; requests in flight."""
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -19,6 +20,7 @@ import requests
 from langchain_dbx_eval import Databricks, DatabricksEmbeddings
 from langchain_dbx_eval.driver import CallableEngine, DriverServer, EmbeddingResult, RequestContext
 from langchain_dbx_eval.driver.http.app import service_of
+from langchain_dbx_eval.driver.server import tuned_for_serving
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
 
 StartServer = Callable[..., DriverServer]
@@ -28,13 +30,13 @@ def echo(prompt: str) -> str:
     return prompt
 
 
-def ask(server: DriverServer, prompt: str = "hi") -> Any:
+def post_prompt(server: DriverServer, prompt: str = "hi") -> Any:
     return requests.post(server.url, json={"prompt": prompt}).json()
 
 
 def local_server(port: int = 0) -> DriverServer:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a free port may lie outside the documented range
+        warnings.simplefilter("ignore")  # a free port may be outside the documented range
         return DriverServer(echo, host="127.0.0.1", port=port, api_key=False)
 
 
@@ -44,7 +46,9 @@ def accepts(port: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
     while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -53,7 +57,7 @@ def waitress_threads() -> list[threading.Thread]:
 
 
 class Gate:
-    """An engine function that stays in its call until it is let go."""
+    """A function that returns when it is released."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -65,13 +69,13 @@ class Gate:
         return prompt
 
 
-def test_a_server_answers_from_the_background() -> None:
+def test_a_server_runs_in_the_background() -> None:
     with local_server() as server:
-        assert ask(server) == "hi"
+        assert post_prompt(server) == "hi"
 
 
 def test_an_engine_is_served_like_a_function(start_server: StartServer) -> None:
-    assert ask(start_server(CallableEngine(echo))) == "hi"
+    assert post_prompt(start_server(CallableEngine(echo))) == "hi"
 
 
 def test_start_returns_the_server_and_may_be_called_again() -> None:
@@ -79,25 +83,25 @@ def test_start_returns_the_server_and_may_be_called_again() -> None:
         assert server.start() is server
 
 
-def test_sixteen_threads_get_their_own_answers(start_server: StartServer) -> None:
+def test_sixteen_threads_receive_their_own_completions(start_server: StartServer) -> None:
     server = start_server(echo)
     prompts = [f"prompt {number}" for number in range(160)]
     with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(lambda prompt: ask(server, prompt), prompts)) == prompts
+        assert list(pool.map(lambda prompt: post_prompt(server, prompt), prompts)) == prompts
 
 
-def test_a_slow_request_holds_up_no_other(start_server: StartServer) -> None:
+def test_a_slow_request_does_not_delay_others(start_server: StartServer) -> None:
     gate = Gate()
     server = start_server(lambda prompt: gate(prompt) if prompt == "slow" else prompt)
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(ask, server, "slow")
+        slow = pool.submit(post_prompt, server, "slow")
         gate.entered.wait(30)
-        assert ask(server, "quick") == "quick"
+        assert post_prompt(server, "quick") == "quick"
         gate.released.set()
         assert slow.result() == "slow"
 
 
-def test_the_real_port_is_known_when_any_was_asked_for() -> None:
+def test_the_port_is_known_after_a_start_with_port_0() -> None:
     with local_server() as server:
         assert server.port != 0
         assert server.url == f"http://127.0.0.1:{server.port}"
@@ -111,11 +115,11 @@ def test_the_real_port_is_known_when_any_was_asked_for() -> None:
         ("10.0.0.4", "http://10.0.0.4:7777"),
     ],
 )
-def test_the_url_is_one_that_this_machine_can_use(host: str, url: str) -> None:
+def test_the_url_can_be_used_on_this_machine(host: str, url: str) -> None:
     assert DriverServer(echo, host=host, api_key="key").url == url
 
 
-def test_a_port_in_use_is_one_clear_error() -> None:
+def test_a_port_in_use_is_a_clear_error() -> None:
     with (
         local_server() as first,
         pytest.raises(DriverServerError, match=rf"Port {first.port} is in use.*choose another"),
@@ -123,42 +127,42 @@ def test_a_port_in_use_is_one_clear_error() -> None:
         local_server(first.port).start()
 
 
-def test_a_server_starts_once_the_port_is_free() -> None:
+def test_a_server_starts_when_the_port_is_free_again() -> None:
     first = local_server().start()
     second = local_server(first.port)
     with pytest.raises(DriverServerError):
         second.start()
     first.stop()
     with second:
-        assert ask(second) == "hi"
+        assert post_prompt(second) == "hi"
 
 
-def test_an_address_of_another_machine_is_one_clear_error() -> None:
+def test_an_address_of_another_machine_is_a_clear_error() -> None:
     server = DriverServer(echo, host="192.0.2.1", port=0, api_key="key")
     with pytest.raises(DriverServerError, match=r"192\.0\.2\.1"):
         server.start()
 
 
-def test_five_servers_in_a_row_use_one_port() -> None:
+def test_five_servers_in_a_row_use_the_same_port() -> None:
     with local_server() as first:
         port = first.port
     for _ in range(5):
         with local_server(port) as server:
-            assert ask(server) == "hi"
+            assert post_prompt(server) == "hi"
 
 
 def test_one_server_can_be_started_five_times() -> None:
     server = local_server()
     for _ in range(5):
         server.start()
-        assert ask(server) == "hi"
+        assert post_prompt(server) == "hi"
         server.stop()
 
 
 def test_stop_frees_the_port_and_ends_all_threads() -> None:
     before = set(threading.enumerate())
     server = local_server().start()
-    ask(server)
+    post_prompt(server)
     server.stop()
     assert not accepts(server.port)
     for thread in waitress_threads():
@@ -166,7 +170,7 @@ def test_stop_frees_the_port_and_ends_all_threads() -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_stop_ends_connections_that_were_kept_open() -> None:
+def test_stop_closes_idle_connections() -> None:
     server = local_server().start()
     with requests.Session() as session:
         session.get(f"{server.url}/health")
@@ -175,7 +179,7 @@ def test_stop_ends_connections_that_were_kept_open() -> None:
             session.get(f"{server.url}/health")
 
 
-def test_stopping_a_stopped_server_does_nothing() -> None:
+def test_stopping_a_stopped_server_has_no_effect() -> None:
     server = local_server()
     server.stop()
     assert repr(server) == "DriverServer(http://127.0.0.1:0, stopped)"
@@ -185,7 +189,7 @@ def test_stop_lets_requests_in_flight_finish(start_server: StartServer) -> None:
     gate = Gate()
     server = start_server(gate)
     with ThreadPoolExecutor(21) as pool:
-        answers = [pool.submit(ask, server, str(number)) for number in range(20)]
+        answers = [pool.submit(post_prompt, server, str(number)) for number in range(20)]
         gate.entered.wait(30)
         wait_until(lambda: service_of(server._app).admission.in_flight == 20)
         stopped = pool.submit(server.stop)
@@ -196,11 +200,11 @@ def test_stop_lets_requests_in_flight_finish(start_server: StartServer) -> None:
         assert [answer.result() for answer in answers] == [str(number) for number in range(20)]
 
 
-def test_a_request_that_outlives_the_grace_period_is_cut_off(start_server: StartServer) -> None:
+def test_a_request_that_exceeds_the_grace_period_is_aborted(start_server: StartServer) -> None:
     gate = Gate()
     server = start_server(gate)
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(ask, server)
+        answer = pool.submit(post_prompt, server)
         gate.entered.wait(30)
         server.stop(grace=0)
         with pytest.raises(requests.ConnectionError):
@@ -209,12 +213,12 @@ def test_a_request_that_outlives_the_grace_period_is_cut_off(start_server: Start
 
 
 @pytest.mark.parametrize("port", [-1, 65536, "7777x", "", 77.0, None, True, "-1"])
-def test_a_port_that_is_none_is_refused(port: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is no port"):
+def test_an_invalid_port_is_rejected(port: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is not a port"):
         DriverServer(echo, port=port, api_key="key")
 
 
-def test_a_port_may_be_written_as_the_documentation_does() -> None:
+def test_a_port_may_be_a_string_as_in_the_documentation() -> None:
     assert DriverServer(echo, port="7777", api_key="key").port == 7777
 
 
@@ -255,21 +259,21 @@ def test_start_prints_the_address_and_the_langchain_line(
 
 
 @pytest.mark.filterwarnings("ignore:cluster_driver_port")
-def test_the_langchain_line_works_as_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_langchain_line_works(capsys: pytest.CaptureFixture[str]) -> None:
     with local_server():
         line = capsys.readouterr().out.splitlines()[1].removeprefix("From LangChain: ")
         assert eval(line, {"Databricks": Databricks}).invoke("hi") == "hi"
 
 
 class Embeds:
-    """An engine that has vectors and no words."""
+    """An engine that only embeds."""
 
-    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
+    def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         return EmbeddingResult([[1.0] for _ in texts])
 
 
 @pytest.mark.filterwarnings("ignore:cluster_driver_port")
-def test_the_langchain_line_of_an_embedder_is_one_for_embeddings(
+def test_the_langchain_line_of_an_embedder_creates_embeddings(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with DriverServer(Embeds(), "127.0.0.1", 0, False):
@@ -278,7 +282,9 @@ def test_the_langchain_line_of_an_embedder_is_one_for_embeddings(
         assert client.embed_query("hi") == [1.0]
 
 
-def test_on_a_cluster_the_langchain_line_has_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_cluster_the_langchain_line_has_the_cluster_id(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     os.environ["DATABRICKS_CLUSTER_ID"] = "0927-034054-wqx8yh0g"
     with local_server() as server:
         printed = capsys.readouterr().out
@@ -287,7 +293,7 @@ def test_on_a_cluster_the_langchain_line_has_its_id(capsys: pytest.CaptureFixtur
     assert f"https://<workspace>/{proxy}" in printed
 
 
-def test_in_a_notebook_the_langchain_line_has_its_cluster(
+def test_in_a_notebook_the_langchain_line_has_the_cluster_id(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context: Any = ModuleType("dbruntime.databricks_repl_context")
@@ -308,17 +314,26 @@ def test_the_printed_address_of_the_proxy_is_a_url(
     assert ": https://my.databricks.com/driver-proxy-api/o/0/c-1/" in printed
 
 
-def test_making_a_server_prints_nothing_when_a_key_is_given(
+def test_creating_a_server_with_a_key_prints_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     DriverServer(echo, api_key="key")
     assert capsys.readouterr().out == ""
 
 
-def test_serve_forever_ends_when_another_thread_stops_it() -> None:
+def test_serve_forever_returns_after_a_stop_from_another_thread() -> None:
     server = local_server()
     with ThreadPoolExecutor(1) as pool:
         serving = pool.submit(server.serve_forever)
         wait_until(lambda: server.port != 0 and accepts(server.port))
         server.stop()
         serving.result(timeout=30)
+
+
+def test_the_interpreter_is_tuned_only_while_the_server_runs() -> None:
+    interval, frozen = sys.getswitchinterval(), gc.get_freeze_count()
+    with tuned_for_serving():
+        assert gc.get_freeze_count() > frozen
+        assert sys.getswitchinterval() < interval
+    assert gc.get_freeze_count() == 0
+    assert sys.getswitchinterval() == interval

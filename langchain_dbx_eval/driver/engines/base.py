@@ -1,13 +1,13 @@
-"""What an engine is: what the driver server asks of a model.
+"""The interface between the driver server and a model.
 
-`Engine` turns a `GenerationRequest` into a `Generation`. What else an engine can do it says by
-having more methods: `StreamingEngine`, `BatchEngine`, `ChatEngine`, `Embedder`, `EngineLifecycle`.
-The server looks for each and does without.
+`Engine` turns a `GenerationRequest` into a `Generation`. The other protocols are optional
+capabilities, detected by their methods: `StreamingEngine`, `BatchEngine`, `ChatEngine`,
+`Embedder`, `EngineLifecycle`.
 
-All methods are called from many threads at once. One that waits looks at ``request.call`` every
-`POLL_S` seconds and lets the exception of `RequestContext.check` through, so that a deadline is
-kept and a client that left costs nothing.
-An engine refuses a request with `RequestError`.
+All methods are called from many threads concurrently. A method that waits calls
+``request.context.check()`` every `POLL_S` seconds and does not catch its exception, so that
+deadlines are kept and a disconnected client frees its slot. An engine rejects a request with
+`RequestError`.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ __all__ = [
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 Message = Mapping[str, Any]
-"""One message of a conversation, as OpenAI's chat API has it: ``{"role", "content", …}``."""
+"""A chat message as in OpenAI's API: ``{"role", "content", …}``."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One prompt to complete, already checked by the server.
+    """One prompt to complete, validated by the server.
 
     Attributes:
-        prompt: The text to complete; empty where there are `messages`.
-        stop: The completion ends before the first of these that appears in it.
-        params: Further parameters, each of a name that the engine allows.
-        messages: The conversation to continue, which only a `ChatEngine` is given.
-        call: The request's deadline, and whether its client is still there.
+        prompt: The text to complete; empty if there are `messages`.
+        stop: The completion ends before the first of these strings that appears in it.
+        params: Generation parameters; only names that the engine lists in ``parameters``.
+        messages: The conversation to continue; set for a `ChatEngine` only.
+        context: The deadline of the request and the state of its client.
     """
 
     prompt: str = ""
     stop: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
-    call: RequestContext = field(default_factory=RequestContext, compare=False, repr=False)
+    context: RequestContext = field(default_factory=RequestContext, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What the model answered.
+    """The completion of one prompt.
 
     Attributes:
         text: The completion, without the prompt and without the stop string.
-        finish_reason: ``"stop"`` at its natural end or a stop string, ``"length"`` when cut off,
-            ``"tool_calls"`` when the model asks for a tool.
-        prompt_tokens: Tokens of the prompt, where the engine counts them.
-        completion_tokens: Tokens of the completion, where the engine counts them.
-        tool_calls: The tools that a chat model asks for, as OpenAI's chat API has them.
+        finish_reason: ``"stop"`` at its natural end or at a stop string, ``"length"`` at the
+            maximum length, ``"tool_calls"`` if the model calls a tool.
+        prompt_tokens: Tokens of the prompt; None if the engine does not count them.
+        completion_tokens: Tokens of the completion; None if the engine does not count them.
+        tool_calls: The tool calls of a chat model, as in OpenAI's chat API.
     """
 
     text: str
@@ -80,11 +80,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What a stream adds to a completion; the fields are those of `Generation`.
+    """The next part of a streamed completion; the fields are those of `Generation`.
 
-    A piece without anything in it says that the engine is still at work, as often as it likes: the
-    server makes of it what keeps proxies from cutting a silent connection. The last piece has a
-    ``finish_reason``.
+    An empty delta signals that the engine is still working and may be yielded at any rate: the
+    server sends it as a keep-alive, without which proxies close the connection. The last delta
+    has a ``finish_reason``.
     """
 
     text: str = ""
@@ -96,12 +96,12 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingResult:
-    """The embeddings of some texts.
+    """The embeddings of a list of texts.
 
     Attributes:
-        values: One vector a text, all of one dimension.
-        prompt_tokens: Tokens of all texts, where the engine counts them.
-        truncated: The positions of the texts of which the model saw the beginning only.
+        values: One vector per text, shape ``[texts, dimensions]``.
+        prompt_tokens: Tokens of all texts; None if the engine does not count them.
+        truncated: Indices of the texts that were truncated to the model's maximum length.
     """
 
     values: Sequence[Sequence[float]]
@@ -115,7 +115,7 @@ class Engine(Protocol):
 
     @property
     def parameters(self) -> frozenset[str]:
-        """The names that `GenerationRequest.params` may hold: an allow-list."""
+        """The allowed names in `GenerationRequest.params`."""
         ...
 
     def generate(self, request: GenerationRequest) -> Generation:
@@ -125,25 +125,25 @@ class Engine(Protocol):
 
 @runtime_checkable
 class StreamingEngine(Protocol):
-    """A model that answers piece by piece."""
+    """A model that streams its completion."""
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
-        """Complete one prompt, and give up when the iterator is closed."""
+        """Complete one prompt, and stop generating when the iterator is closed."""
         ...
 
 
 @runtime_checkable
 class BatchEngine(Protocol):
-    """A model that completes many prompts faster together than one by one."""
+    """A model that completes a batch of prompts faster than one prompt after the other."""
 
     def generate_batch(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """Complete prompts, in their order."""
+        """Complete prompts, and return the completions in the order of the prompts."""
         ...
 
 
 @runtime_checkable
 class ChatEngine(Protocol):
-    """A model with a conversation format of its own; without it, a transcript is its prompt."""
+    """A model with its own chat format; other models receive a transcript as the prompt."""
 
     @property
     def takes_messages(self) -> bool:
@@ -153,25 +153,25 @@ class ChatEngine(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """A model that turns texts into vectors."""
+    """A model that computes embeddings."""
 
-    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
-        """Embed texts."""
+    def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
+        """Compute one vector per text."""
         ...
 
 
 @runtime_checkable
 class EngineLifecycle(Protocol):
-    """An engine with something running behind it, such as a thread or another server."""
+    """An engine with something to start and stop, such as a thread."""
 
     def start(self) -> None:
-        """Be ready to answer. Does nothing when it is; may follow `close`."""
+        """Prepare for requests. Has no effect if started; may follow `close`."""
         ...
 
     def close(self) -> None:
-        """Stop what runs, and wait for its end."""
+        """Stop all threads, and wait for their end."""
         ...
 
     def health(self) -> str | None:
-        """Why it cannot answer now, in words for the client; ``None`` when it can."""
+        """Return why the engine cannot answer, worded for the client; None if it can."""
         ...

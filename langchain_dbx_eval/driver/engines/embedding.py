@@ -1,4 +1,4 @@
-"""Embeddings by sentence-transformers."""
+"""Embedding models of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.driver.engines.base import EmbeddingResult
-from langchain_dbx_eval.driver.engines.load_errors import loading
+from langchain_dbx_eval.driver.engines.load_errors import convert_load_errors
 from langchain_dbx_eval.driver.runtime.request_context import RequestContext
 
 if TYPE_CHECKING:
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingEngine"]
 
-_BATCH = 32
-"""Texts in one forward pass: 1.6 times less CPU than one by one, measured on MiniLM."""
+_BATCH_SIZE = 32
+"""Texts per forward pass: 1.6 times less CPU time than one text at a time, measured on MiniLM."""
 
 
 class EmbeddingEngine:
-    """Serves an embedding model.
+    """Serve an embedding model.
 
-    A text that is longer than the model reads is embedded by its beginning, and the answer says so
-    under ``truncated``: sentence-transformers itself cuts without a word.
+    A text that exceeds the model's maximum length is truncated, and its index is returned under
+    ``truncated``; sentence-transformers itself truncates without a warning.
 
     Args:
-        model: A model's name or folder, or a loaded ``SentenceTransformer``.
-        device: Where to run, such as ``"cuda"``; default: the fastest there is.
+        model: The name or folder of a model, or a loaded ``SentenceTransformer``.
+        device: The torch device, such as ``"cuda"``; default: an accelerator if present.
 
     Raises:
-        ConfigurationError: The model cannot be loaded, or not be put on the device.
+        ConfigurationError: The model cannot be loaded, or cannot be moved to the device.
         MissingDependencyError: sentence-transformers is not installed.
     """
 
@@ -39,45 +39,48 @@ class EmbeddingEngine:
         library = require("sentence_transformers", extra="transformers")
         self._model: Any = model
         if isinstance(model, str):
-            with loading(model, "an embedding model"):
+            with convert_load_errors(model, "an embedding model"):
                 self._model = library.SentenceTransformer(
                     model, device=device, trust_remote_code=False
                 )
         self.name = model if isinstance(model, str) else type(model).__name__
-        # A fast tokenizer holds its truncation as state: two threads at once cut each other's.
+        # A fast tokenizer stores its truncation settings: concurrent threads would overwrite them.
         self._lock = threading.Lock()
 
-    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
-        """Embed texts, some at a time.
+    def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
+        """Compute one vector per text, in batches.
 
         Args:
             texts: At least one.
-            call: Looked at between batches.
+            context: Checked between batches.
 
         Returns:
-            The vectors, the tokens that were read, and the texts that were cut.
+            The vectors, the number of tokens read, and the indices of truncated texts.
+
+        Raises:
+            RequestEndedError: The result is no longer needed.
         """
         values: list[list[float]] = []
         lengths: list[int] = []
-        for start in range(0, len(texts), _BATCH):
-            while not self._lock.acquire(timeout=call.pause()):
-                call.check()
+        for start in range(0, len(texts), _BATCH_SIZE):
+            while not self._lock.acquire(timeout=context.poll_timeout()):
+                context.check()
             try:
-                call.check()
-                batch = list(texts[start : start + _BATCH])
-                lengths += self._lengths(batch)
+                context.check()
+                batch = list(texts[start : start + _BATCH_SIZE])
+                lengths += self._token_counts(batch)
                 values += self._model.encode(
-                    batch, batch_size=_BATCH, show_progress_bar=False
+                    batch, batch_size=_BATCH_SIZE, show_progress_bar=False
                 ).tolist()
             finally:
                 self._lock.release()
         limit = self._model.max_seq_length or max(lengths)
-        truncated = tuple(n for n, length in enumerate(lengths) if length > limit)
+        truncated = tuple(index for index, length in enumerate(lengths) if length > limit)
         return EmbeddingResult(values, sum(min(length, limit) for length in lengths), truncated)
 
     def __repr__(self) -> str:
         return f"EmbeddingEngine({self.name!r})"
 
-    def _lengths(self, texts: list[str]) -> list[int]:
+    def _token_counts(self, texts: list[str]) -> list[int]:
         encoded = self._model.tokenizer(texts, truncation=False, padding=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]

@@ -17,18 +17,17 @@ from typing import Any
 from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest
 from langchain_dbx_eval.driver.engines.parameters import PARAMETERS
 from langchain_dbx_eval.driver.runtime.admission import MAX_IN_FLIGHT
-from langchain_dbx_eval.driver.runtime.cancellation import watch
-from langchain_dbx_eval.driver.runtime.request_context import RequestContext
-from langchain_dbx_eval.driver.runtime.stop_strings import StopCutter
+from langchain_dbx_eval.driver.runtime.request_context import RequestContext, interruptible
+from langchain_dbx_eval.driver.runtime.stop_strings import StopStringFilter
 from langchain_dbx_eval.errors import ConfigurationError, InvalidResponseError
 
 __all__ = ["STANDARD_PARAMETERS", "CallableEngine"]
 
 STANDARD_PARAMETERS = frozenset(PARAMETERS)
-"""What a function with ``**kwargs`` is passed: sampling, and nothing that could load code.
+"""The parameters that a function with ``**kwargs`` receives: sampling and length only.
 
-A function that hands its ``**kwargs`` to ``transformers`` would run whatever
-``{"trust_remote_code": true, "custom_generate": ...}`` names, so "everything" is never allowed.
+A function that passes its ``**kwargs`` to ``transformers`` would run the code that
+``{"trust_remote_code": true, "custom_generate": ...}`` names, so there is no "allow everything".
 """
 
 _KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -40,26 +39,26 @@ _POSITIONAL = (
 
 
 class CallableEngine:
-    """Serves a function ``fn(prompt, stop=None, **params) -> str``, or one that yields pieces.
+    """Serve a function ``fn(prompt, stop=None, **params) -> str``, or a generator of strings.
 
-    The prompt is the first positional argument, whatever its name; a function whose first
-    parameter is called ``messages`` is given the conversation instead, as OpenAI's chat API has
-    it. A parameter called ``stop`` is given the request's stop strings (a list, or ``None``); with
-    or without it the completion is cut before the first of them. The other keyword parameters are
-    what a request may set; a function with ``**kwargs`` takes `STANDARD_PARAMETERS` besides.
+    The prompt is the first positional argument. If the first parameter is named ``messages``, the
+    function receives the conversation instead, as a list of messages of OpenAI's chat API. A
+    parameter named ``stop`` receives the stop strings of the request (a list, or None); the
+    completion is truncated before the first of them in any case. The other keyword parameters are
+    what a request may set; a function with ``**kwargs`` also accepts `STANDARD_PARAMETERS`.
 
     A function that returns an iterator of strings, such as a generator, streams.
 
-    The server calls the function from several threads at once. One that outlives its request's
-    deadline goes on, as Python cannot stop it, and keeps its place among `max_concurrency`.
+    The server calls the function from several threads concurrently. Python cannot stop a call
+    that exceeds the deadline of its request: it continues, and counts towards `max_concurrency`.
 
     Args:
-        function: The function, or any other callable of that shape.
-        max_concurrency: The most calls at once.
+        function: The function, or another callable with such parameters.
+        max_concurrency: The maximum number of concurrent calls.
 
     Raises:
-        ConfigurationError: The callable has another shape: it takes no positional argument,
-            needs an argument that a request may leave out, or is asynchronous.
+        ConfigurationError: The callable is not supported: it takes no positional argument,
+            requires an argument that a request may omit, or is asynchronous.
     """
 
     def __init__(
@@ -68,32 +67,33 @@ class CallableEngine:
         self._function = function
         self.name: str = getattr(function, "__qualname__", type(function).__qualname__)
         first, *others = _parameters_of(function, self.name)
-        self._refuse_async(function)
-        self._refuse_more_required(others)
+        _check_synchronous(function, self.name)
+        _check_optional(others, self.name)
         self._takes_messages = first.name == "messages"
         keywords = {other.name for other in others if other.kind in _KEYWORD}
         self._takes_stop = "stop" in keywords
-        takes_any = any(other.kind is Parameter.VAR_KEYWORD for other in others)
+        accepts_any = any(other.kind is Parameter.VAR_KEYWORD for other in others)
         named = frozenset(keywords - {"prompt", "messages", "stop"})
-        self._parameters = named | STANDARD_PARAMETERS if takes_any else named
-        self._most = max_concurrency
-        self._places = threading.BoundedSemaphore(max_concurrency)
-        self._calls: list[RequestContext] = []  # one a place: the prompts of a request share theirs
+        self._parameters = named | STANDARD_PARAMETERS if accepts_any else named
+        self._max_concurrency = max_concurrency
+        self._slots = threading.BoundedSemaphore(max_concurrency)
+        # One entry per slot in use; the prompts of one request share a context.
+        self._running: list[RequestContext] = []
 
     @classmethod
     def load(cls, target: str, *, max_concurrency: int = MAX_IN_FLIGHT) -> CallableEngine:
-        """Import a function by its name; the current directory counts, as for ``python -m``.
+        """Import a function by its name, also from the current directory.
 
         Args:
             target: ``"package.module:function"``.
-            max_concurrency: The most calls at once.
+            max_concurrency: The maximum number of concurrent calls.
 
         Returns:
-            The engine that serves it.
+            The engine that serves the function.
 
         Raises:
-            ConfigurationError: The name has no colon, the module or the function is not there,
-                the module fails when imported, or what is named cannot be called.
+            ConfigurationError: The name has no colon, the module or the function does not exist,
+                the module raises when imported, or the object is not callable.
         """
         module_name, colon, attribute = target.partition(":")
         if not (module_name and colon and attribute):
@@ -109,106 +109,79 @@ class CallableEngine:
 
     @property
     def parameters(self) -> frozenset[str]:
-        """The names that a request may set, beside ``prompt`` and ``stop``."""
+        """The names that a request may set, in addition to ``prompt`` and ``stop``."""
         return self._parameters
 
     @property
     def takes_messages(self) -> bool:
-        """Whether the function is given conversations rather than prompts."""
+        """Whether the function receives messages instead of a prompt."""
         return self._takes_messages
 
     def generate(self, request: GenerationRequest) -> Generation:
-        """Call the function, and cut what it returns before the first completed stop string.
+        """Call the function, and truncate its text before the first complete stop string.
 
         Args:
-            request: The prompt, its stop strings, and parameters of allowed names.
+            request: The prompt, its stop strings, and parameters with allowed names.
 
         Returns:
-            The completion; a function counts no tokens, so neither is any counted here.
+            The completion, without token counts.
 
         Raises:
-            InvalidResponseError: The function returned something else than text.
+            InvalidResponseError: The function returned an object that is not text.
+            RequestEndedError: The result is no longer needed.
         """
-        return Generation("".join(piece.text for piece in self.stream(request)))
+        return Generation("".join([delta.text for delta in self.stream(request)]))
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
-        """Call the function, and hand on what it yields as it comes; see `generate`."""
-        cutter = StopCutter(request.stop)
-        with closing(watch(lambda: self._texts(request), request.call)) as texts:
+        """Call the function, and yield its text as it arrives; see `generate`."""
+        stops = StopStringFilter(request.stop)
+        with closing(interruptible(lambda: self._call(request), request.context)) as texts:
             for text in texts:
-                yield Delta(cutter.feed(text or ""))
-                if cutter.stopped:
+                yield Delta(stops.feed(text or ""))
+                if stops.stopped:
                     break
-        yield Delta(cutter.finish(), "stop")
+        yield Delta(stops.finish(), "stop")
 
     def start(self) -> None:
-        """Nothing runs here."""
+        """Do nothing: a function needs no preparation."""
 
     def close(self) -> None:
-        """Nothing runs here: Python cannot stop a function."""
+        """Do nothing: Python cannot stop a running function."""
 
     def health(self) -> str | None:
-        """Whether all places are held by calls that nobody waits for any more."""
-        held = sum(call.ended for call in list(self._calls))
-        if held < self._most:
+        """Return an error if calls of ended requests occupy all slots."""
+        abandoned = sum(context.ended for context in list(self._running))
+        if abandoned < self._max_concurrency:
             return None
-        return f"All {held} places are held by calls that outlived their requests."
+        return f"All {abandoned} slots are in use by calls that outlived their requests."
 
     def __repr__(self) -> str:
         return f"CallableEngine({self.name})"
 
-    def _texts(self, request: GenerationRequest) -> Iterator[str]:
-        while not self._places.acquire(timeout=request.call.pause()):
-            request.call.check()
-        self._calls.append(request.call)
+    def _call(self, request: GenerationRequest) -> Iterator[str]:
+        while not self._slots.acquire(timeout=request.context.poll_timeout()):
+            request.context.check()
+        self._running.append(request.context)
         try:
-            answer = self._called(request)
-            for text in (answer,) if isinstance(answer, str) else answer:
+            keywords: dict[str, Any] = dict(request.params)
+            if self._takes_stop:
+                keywords["stop"] = list(request.stop) or None
+            argument: object = request.prompt
+            if self._takes_messages:
+                prompt_message = {"role": "user", "content": request.prompt}
+                argument = [dict(message) for message in request.messages or (prompt_message,)]
+            result: object = self._function(argument, **keywords)
+            for text in result if isinstance(result, Iterator) else (result,):
                 if not isinstance(text, str):
-                    raise self._no_text(text)
+                    msg = (
+                        f"{self.name} returned {type(text).__name__}, not str: return the "
+                        "completion."
+                    )
+                    raise InvalidResponseError(msg)
                 yield text
         finally:
-            self._calls.remove(request.call)
-            self._places.release()
-
-    def _called(self, request: GenerationRequest) -> str | Iterator[object]:
-        keywords: dict[str, Any] = dict(request.params)
-        if self._takes_stop:
-            keywords["stop"] = list(request.stop) or None
-        answer: object = self._function(self._first_argument(request), **keywords)
-        if not isinstance(answer, str | Iterator):
-            raise self._no_text(answer)
-        return answer
-
-    def _first_argument(self, request: GenerationRequest) -> object:
-        if not self._takes_messages:
-            return request.prompt
-        asked = {"role": "user", "content": request.prompt}
-        return [dict(message) for message in request.messages or (asked,)]
-
-    def _no_text(self, value: object) -> InvalidResponseError:
-        msg = f"{self.name} returned {type(value).__name__}, not str: return the completion."
-        return InvalidResponseError(msg)
-
-    def _refuse_async(self, function: Callable[..., Any]) -> None:
-        for part in (function, getattr(function, "__call__", None)):  # noqa: B004 - its method
-            if inspect.iscoroutinefunction(part) or inspect.isasyncgenfunction(part):
-                msg = (
-                    f"{self.name} is asynchronous, and is called from many threads here: pass a "
-                    "function, such as one that hands its prompt to asyncio.run()."
-                )
-                raise ConfigurationError(msg)
-
-    def _refuse_more_required(self, others: list[Parameter]) -> None:
-        for other in others:
-            variadic = other.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-            given = variadic or (other.name == "stop" and other.kind in _KEYWORD)
-            if other.default is Parameter.empty and not given:
-                msg = (
-                    f"{self.name} needs {other.name!r}, which a request may leave out: "
-                    "give that parameter a default."
-                )
-                raise ConfigurationError(msg)
+            self._running.remove(request.context)
+            self._slots.release()
 
 
 def _parameters_of(function: Callable[..., Any], name: str) -> list[Parameter]:
@@ -218,25 +191,47 @@ def _parameters_of(function: Callable[..., Any], name: str) -> list[Parameter]:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
-        msg = f"{name} does not tell its parameters: wrap it in fn(prompt, stop=None) -> str."
+        msg = f"The signature of {name} is unknown: wrap it in fn(prompt, stop=None) -> str."
         raise ConfigurationError(msg) from error
     if not parameters or parameters[0].kind not in _POSITIONAL:
-        msg = f"{name} takes no positional argument: its first one is to be the prompt."
+        msg = f"{name} takes no positional argument: its first parameter must be the prompt."
         raise ConfigurationError(msg)
     return parameters
 
 
+def _check_synchronous(function: Callable[..., Any], name: str) -> None:
+    for part in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method
+        if inspect.iscoroutinefunction(part) or inspect.isasyncgenfunction(part):
+            msg = (
+                f"{name} is asynchronous, but the server calls it from many threads: pass a "
+                "function, for example one that calls asyncio.run()."
+            )
+            raise ConfigurationError(msg)
+
+
+def _check_optional(parameters: list[Parameter], name: str) -> None:
+    for parameter in parameters:
+        variadic = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        passed = variadic or (parameter.name == "stop" and parameter.kind in _KEYWORD)
+        if parameter.default is Parameter.empty and not passed:
+            msg = (
+                f"{name} requires {parameter.name!r}, which a request may omit: "
+                "give that parameter a default."
+            )
+            raise ConfigurationError(msg)
+
+
 def _import(name: str) -> ModuleType:
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    directory = os.getcwd()
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            msg = f"Module {name!r} could not be imported: it needs {error.name!r}. Install that."
+            msg = f"Module {name!r} cannot be imported: it needs {error.name!r}. Install it."
             raise ConfigurationError(msg) from error
-        msg = f"There is no module {name!r}: looked in {here} and in the installed packages."
+        msg = f"There is no module {name!r} in {directory} or in the installed packages."
         raise ConfigurationError(msg) from error
     except Exception as error:
         msg = f"Module {name!r} failed when it was imported: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What the model libraries raise about a model that cannot be loaded, as one error in one line."""
+"""Errors of the model libraries while loading a model, converted to one error with one line."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from contextlib import contextmanager
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["loading"]
+__all__ = ["convert_load_errors"]
 
-# torch's for a device that it does not know, or whose memory is full, is a RuntimeError; for CUDA
-# in a build without it, an AssertionError.
-_FAILURES = (OSError, ValueError, ImportError, RuntimeError, AssertionError)
+# torch raises RuntimeError for an unknown device or full device memory, and AssertionError for
+# CUDA in a build without it.
+_LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, AssertionError)
 
 
 @contextmanager
-def loading(name: str, kind: str) -> Iterator[None]:
-    """Load a model within this.
+def convert_load_errors(name: str, kind: str) -> Iterator[None]:
+    """Convert the errors of the enclosed loading code to `ConfigurationError`.
 
     Args:
-        name: The model's name or folder.
-        kind: What it is to be, such as ``"a causal language model"``.
+        name: The name or folder of the model.
+        kind: The kind of model, such as ``"a causal language model"``.
 
     Raises:
-        ConfigurationError: It cannot be loaded, or not be put on the device asked for.
+        ConfigurationError: The model cannot be loaded, or cannot be moved to the device.
     """
     try:
         yield
-    except _FAILURES as error:
+    except _LOAD_ERRORS as error:
         why = " ".join(str(error).split())
         msg = f"{name!r} cannot be loaded as {kind}: {why}"
         raise ConfigurationError(msg) from error

@@ -1,10 +1,11 @@
-"""waitress inside this process, with an end: it is started and drained like any other object.
+"""The WSGI server waitress in this process, with a start and a graceful shutdown.
 
-`waitress.serve` has neither: it runs until the process ends, and drops what is in flight.
+`waitress.serve` has neither: it runs until the process ends, and drops the requests in flight.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -23,75 +24,103 @@ _log = logging.getLogger(__name__)
 
 _POLL_S = 0.02
 _LOOP_END_S = 5.0
+_ERROR_CODES = {
+    400: "MALFORMED_REQUEST",
+    413: "REQUEST_TOO_LARGE",
+    431: "REQUEST_TOO_LARGE",
+    501: "NOT_IMPLEMENTED",
+}
 
 
 class WaitressLoop:
-    """Serves an app on a listening socket, from a thread, until it is closed.
+    """Serve an app on a listening socket, from a thread, until it is closed.
 
     Args:
         app: The WSGI app.
-        listener: A socket that listens. It is the loop's from now on.
-        name: The thread's.
-        settings: waitress's, such as ``threads``: the most requests at once.
+        listener: A listening socket, which this object closes.
+        name: The name of the thread.
+        settings: Settings of waitress, such as ``threads``, the number of concurrent requests.
     """
 
     def __init__(
         self, app: WSGIApplication, listener: socket.socket, name: str, settings: Mapping[str, Any]
     ) -> None:
         waitress = require("waitress.server", extra="driver")
-        # select(), the other way, ends at 1,024 files (waitress 3.0.2).
+        # poll(): select() supports file descriptors below 1,024 only (waitress 3.0.2).
         self._server: Any = waitress.create_server(
             app, sockets=[listener], asyncore_use_poll=True, **settings
         )
-        from langchain_dbx_eval.driver.http.waitress_errors import (
-            JsonErrorChannel,  # imports waitress
-        )
-
-        self._server.channel_class = JsonErrorChannel
+        self._server.channel_class = _json_error_channel()
         self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)
         self._thread.start()
 
     def close(self, grace: float, linger: float = 0.0) -> None:
-        """Free the port, let the requests in flight finish, and end all threads.
+        """Free the port, wait for the requests in flight, and end all threads.
 
         Args:
-            grace: How long, in seconds, to wait for those requests. What takes longer is cut off.
-            linger: How long to wait for the threads of what was cut off. One that goes on, which
-                Python cannot stop, is left to end by itself.
+            grace: Seconds to wait for those requests; then their connections are closed.
+            linger: Seconds to wait for the threads of closed connections. Python cannot stop a
+                thread: one that takes longer continues.
         """
         deadline = time.monotonic() + grace
         self._run_in_loop(self._stop_listening)
-        while self._busy() and time.monotonic() < deadline:
+        while self._is_busy() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        if grace and self._busy():
-            _log.warning("Requests still ran after %.0f s and were cut off", grace)
-        self._run_in_loop(self._hang_up)
-        rest = deadline - time.monotonic()
-        self._server.task_dispatcher.shutdown(timeout=max(linger, rest))
-        # The last of all: by it an answer that ends meanwhile still wakes the loop.
+        if grace and self._is_busy():
+            _log.warning("Requests that ran longer than %.0f s were aborted", grace)
+        self._run_in_loop(self._close_connections)
+        remaining = deadline - time.monotonic()
+        self._server.task_dispatcher.shutdown(timeout=max(linger, remaining))
+        # Closed last: a thread that finishes a response wakes the loop through the trigger.
         self._run_in_loop(self._server.trigger.close)
         self._thread.join(_LOOP_END_S)
 
     def _run_in_loop(self, action: Callable[[], None]) -> None:
-        # Sockets are closed by the thread that polls them: closed under it, a file descriptor
-        # may already be another file's when poll() returns.
+        # The thread that polls the sockets also closes them: a file descriptor that another thread
+        # closes may already be reused when poll() returns.
         done = threading.Event()
 
-        def act() -> None:
+        def run() -> None:
             action()
             done.set()
 
-        self._server.trigger.pull_trigger(act)
+        self._server.trigger.pull_trigger(run)
         done.wait(_LOOP_END_S)
 
-    def _busy(self) -> bool:
+    def _is_busy(self) -> bool:
         channels = list(self._server.active_channels.values())
         return any(channel.requests or channel.total_outbufs_len for channel in channels)
 
     def _stop_listening(self) -> None:
-        # The server's own close() would also close the trigger, by which answers get out.
+        # The server's own close() would also close the trigger, which sends the last responses.
         require("waitress.wasyncore", extra="driver").dispatcher.close(self._server)
 
-    def _hang_up(self) -> None:
+    def _close_connections(self) -> None:
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
+
+
+def _json_error_channel() -> type:
+    """Return waitress's channel class, with errors as ``{"error_code", "message"}``."""
+    from waitress.channel import HTTPChannel
+    from waitress.task import ErrorTask
+
+    class JsonErrorTask(ErrorTask):
+        """The response to what no app receives: too large a body, or bytes that are not HTTP."""
+
+        def execute(self) -> None:
+            error = self.request.error
+            code = _ERROR_CODES.get(error.code, "INTERNAL_ERROR")
+            # The body of a 500 is a traceback if waitress exposes those: it is not sent.
+            detail = f": {error.body}" if error.code in _ERROR_CODES else ""
+            body = json.dumps({"error_code": code, "message": f"{error.reason}{detail}."}).encode()
+            self.status = f"{error.code} {error.reason}"
+            self.response_headers.append(("Content-Type", "application/json"))
+            self.set_close_on_finish()
+            self.content_length = len(body)
+            self.write(body)
+
+    class JsonErrorChannel(HTTPChannel):
+        error_task_class = JsonErrorTask
+
+    return JsonErrorChannel

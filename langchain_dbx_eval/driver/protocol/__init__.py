@@ -1,1 +1,16 @@
-"""Request and response formats of the driver server."""
+"""Request and response formats: from JSON to engine requests, and from results to JSON.
+
+Each request format is a pydantic model, from which validation, error messages and
+``/openapi.json`` derive. Pure functions, without sockets and without a web framework.
+
+Modules:
+    json_body: strict decoding of a JSON body.
+    validation: the base class of the models, and the 400 for a body that violates one.
+    prompt: ``{"prompt", "stop"?, …}``, the documented form of ``POST /``.
+    chat_messages: the messages of chat completions.
+    openai: OpenAI's chat completions, completions and embeddings.
+    mlflow: the dataframe forms of MLflow's scoring server.
+    formats: `RequestFormats`, the formats that one engine supports.
+    requests: what all formats are parsed to.
+    responses: results as JSON and as server-sent events.
+"""

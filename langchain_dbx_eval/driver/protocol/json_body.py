@@ -1,4 +1,4 @@
-"""From the bytes of a request body to a JSON value, strictly."""
+"""Strict decoding of a JSON request body."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ from langchain_dbx_eval.driver.errors import malformed
 __all__ = ["MAX_DEPTH", "decode"]
 
 MAX_DEPTH = 64
-"""Deeper than any request served here; tool schemas are the deepest."""
+"""Deeper than any supported request; tool schemas are the deepest part of one."""
 
 
-def decode(body: bytes) -> object:
-    """Decode a request body, strictly: what two JSON readers could understand differently fails.
+def decode(body: bytes) -> dict[str, Any]:
+    """Decode a request body, and reject JSON that two parsers may interpret differently.
 
     Args:
-        body: JSON in UTF-8.
+        body: A JSON object in UTF-8.
 
     Returns:
-        The value, in which every float is finite and every string can be encoded in UTF-8.
+        The object, in which every float is finite and every string can be encoded in UTF-8.
 
     Raises:
-        RequestError: 400, for anything else: not JSON, ``NaN``, a key given twice, a lone
-            surrogate, or more nesting than `MAX_DEPTH`.
+        RequestError: 400, for anything else: not JSON, not an object, ``NaN``, a duplicate key, a
+            lone surrogate, or nesting deeper than `MAX_DEPTH`.
     """
     try:
         payload: object = json.loads(
             body.decode("utf-8"),
             object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_number,
+            parse_constant=_reject_number,
             parse_float=_finite,
         )
-        # "\ud800" is legal JSON, but no text: tokenizers, files and logs fail on it later.
+        # "\ud800" is valid JSON but not text: tokenizers, files and logs fail on it later.
         json.dumps(payload, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise malformed("The body is nested too deeply.") from None
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise malformed(f"The body is not valid JSON: see {place}.") from None
+        position = f"line {error.lineno}, column {error.colno}"
+        raise malformed(f"The body is not valid JSON: see {position}.") from None
     except UnicodeEncodeError:
-        raise malformed("A string in the body has half of a surrogate pair.") from None
+        raise malformed("A string in the body contains half of a surrogate pair.") from None
     except ValueError:  # not UTF-8, or an integer longer than Python converts (4,300 digits)
         raise malformed("The body is not JSON in UTF-8 with numbers of a usable size.") from None
+    if not isinstance(payload, dict):
+        raise malformed('The body must be a JSON object such as {"prompt": "Hello"}.')
     if _depth(payload) > MAX_DEPTH:
         raise malformed("The body is nested too deeply.")
     return payload
@@ -55,9 +57,9 @@ def _depth(payload: object) -> int:
     while level := [value for value in level if isinstance(value, list | dict)]:
         depth += 1
         level = [
-            inner
+            item
             for value in level
-            for inner in (value.values() if isinstance(value, dict) else value)
+            for item in (value.values() if isinstance(value, dict) else value)
         ]
     return depth
 
@@ -72,9 +74,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):  # 1e999
-        _refuse_number(text)
+        _reject_number(text)
     return value
 
 
-def _refuse_number(text: str) -> NoReturn:
+def _reject_number(text: str) -> NoReturn:
     raise malformed(f"The number {text[:80]} in the body is not finite.")

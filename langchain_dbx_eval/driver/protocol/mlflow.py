@@ -1,147 +1,161 @@
 """MLflow's scoring protocol: the dataframe forms of ``POST /invocations``.
 
-Source: MLflow, "Deploy MLflow Model as a Local Inference Server", whose server takes exactly one
-of ``dataframe_records``, ``dataframe_split``, ``instances``, ``inputs``, and ``params`` beside it,
-or a body of OpenAI's APIs as it is.
+Source: MLflow, "Deploy MLflow Model as a Local Inference Server". Its server accepts exactly one
+of ``dataframe_records``, ``dataframe_split``, ``instances`` and ``inputs``, optionally with
+``params``; or a body of OpenAI's APIs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from langchain_dbx_eval.driver.engines.base import GenerationRequest
-from langchain_dbx_eval.driver.engines.parameters import json_type
+from pydantic import BaseModel, Field, SkipValidation, create_model
+
 from langchain_dbx_eval.driver.errors import invalid, malformed
-from langchain_dbx_eval.driver.protocol.openai import (
-    MAX_ANSWERS,
-    as_object,
-    parse,
-    parse_chat,
-    parse_completion,
-    parse_embeddings,
+from langchain_dbx_eval.driver.protocol.openai import MAX_CHOICES
+from langchain_dbx_eval.driver.protocol.prompt import (
+    ParameterizedModel,
+    PromptFormat,
+    RowParameters,
 )
 from langchain_dbx_eval.driver.protocol.requests import (
     Capabilities,
-    EmbeddingAsk,
-    GenerationAsk,
+    ParsedEmbedding,
+    ParsedGeneration,
     ParsedRequest,
 )
+from langchain_dbx_eval.driver.protocol.validation import (
+    Expected,
+    RequestModel,
+    json_type,
+    validate,
+)
 
-__all__ = ["parse_invocations"]
+__all__ = ["DataframeFormat", "DataframeSplit"]
 
-_FORMS = ("dataframe_records", "dataframe_split", "instances", "inputs")
+_TextColumn = Annotated[dict[str, str], Field(min_length=1, max_length=1)]
+_Columns = Annotated[dict[str, Any], Field(min_length=1)]
+_NoParams = Annotated[
+    dict[str, Any],
+    Field(max_length=0),
+    Expected("empty: the model of this server has no parameters"),
+]
 
 
-def parse_invocations(payload: object, takes: Capabilities) -> ParsedRequest:
-    """Understand a body of ``POST /invocations``.
+class DataframeSplit(RequestModel):
+    """A dataframe in pandas' ``split`` orientation."""
+
+    columns: list[str] = Field(
+        json_schema_extra={"uniqueItems": True}, description="the names of the columns"
+    )
+    data: list[list[Any]] = Field(description="the rows")
+    index: Any = None
+
+
+class DataframeFormat:
+    """The dataframe forms: one prompt per row, or one text per row for an engine that only embeds.
 
     Args:
-        payload: The decoded JSON.
-        takes: What the engine takes.
-
-    Returns:
-        One prompt or text a row, to be answered as ``{"predictions": [...]}``; or what an
-        unwrapped body of OpenAI's APIs asks for.
-
-    Raises:
-        RequestError: 400, which names the row and the field.
+        capabilities: What the engine supports.
+        prompt: The format of a row; None if the engine only embeds.
     """
-    body = as_object(payload)
-    for key, understand in (
-        ("messages", parse_chat),
-        ("prompt", parse_completion),
-        ("input", parse_embeddings),
-    ):
-        if key in body:
-            return understand(body, takes)
-    forms = [form for form in _FORMS if form in body]
-    if len(forms) != 1:
-        raise malformed(f"The body must hold exactly one of: {', '.join(_FORMS)}.")
-    (form,) = forms
-    _refuse_others(body, form)
-    rows = _rows(form, body[form])
-    if not 1 <= len(rows) <= MAX_ANSWERS:
-        raise invalid(f"{form!r} must hold from 1 to {MAX_ANSWERS} rows, not {len(rows)}.")
-    params = _params(body.get("params"))
-    if not takes.generates:
-        if params:
-            raise invalid("'params': the model of this server takes none.")
-        texts = tuple(_text(row, f"{form}[{n}]") for n, row in enumerate(rows))
-        return EmbeddingAsk(texts, predictions=True)
-    return GenerationAsk(
-        "predictions",
-        tuple(_request(row, f"{form}[{n}]", params, takes) for n, row in enumerate(rows)),
-    )
+
+    def __init__(self, capabilities: Capabilities, prompt: PromptFormat | None) -> None:
+        self._prompt = prompt
+        self._params = ParameterizedModel(RowParameters, capabilities.parameters).model
+        params = _unchecked(self._params) if prompt else _NoParams
+        row = _unchecked(str | (prompt.models[0] if prompt else _TextColumn))
+        rows = Annotated[list[row], Field(min_length=1, max_length=MAX_CHOICES)]  # type: ignore[valid-type]
+        forms: dict[str, Any] = {
+            "dataframe_records": rows,
+            "dataframe_split": DataframeSplit,
+            "instances": rows,
+            "inputs": Annotated[
+                str | rows | _Columns,
+                Expected(f"a string, an object of columns, or a list of 1 to {MAX_CHOICES} rows"),
+            ],
+        }
+        self._forms: dict[str, type[BaseModel]] = {
+            form: create_model(
+                f"{form.title().replace('_', '')}Request",
+                __base__=RequestModel,
+                **{form: annotation, "params": (params | None, None)},
+            )
+            for form, annotation in forms.items()
+        }
+        self.models = tuple(self._forms.values())
+
+    def parse(self, body: Mapping[str, Any]) -> ParsedRequest:
+        """Parse a body.
+
+        Raises:
+            RequestError: 400; the message names the row and the field.
+        """
+        forms = [form for form in self._forms if form in body]
+        if len(forms) != 1:
+            raise malformed(f"The body must have exactly one of: {', '.join(self._forms)}.")
+        (form,) = forms
+        validate(self._forms[form], body)
+        rows = _rows(form, body[form])
+        if not 1 <= len(rows) <= MAX_CHOICES:
+            raise invalid(f"'{form}' must have from 1 to {MAX_CHOICES} rows, not {len(rows)}.")
+        if self._prompt is None:
+            texts = [_text(row, f"{form}[{index}]") for index, row in enumerate(rows)]
+            return ParsedEmbedding(tuple(texts), predictions=True)
+        params = body.get("params")
+        if params is None:
+            params = {}
+        validate(self._params, params, "params")
+        prompts = []
+        for index, row in enumerate(rows):
+            path = f"{form}[{index}]"
+            prompts.append(self._prompt.parse_prompt({**params, **_prompt_object(row, path)}, path))
+        return ParsedGeneration("predictions", tuple(prompts))
 
 
-def _refuse_others(body: Mapping[str, Any], form: str) -> None:
-    for name in body:
-        if name not in (form, "params"):
-            raise invalid(f"Unknown field {name[:80]!r} beside {form!r}: there is only 'params'.")
+def _unchecked(annotation: Any) -> Any:
+    """Describe a type without validating it: `parse` does, for messages with the position."""
+    return SkipValidation[annotation]  # type: ignore[misc] # a type only at runtime
 
 
-def _params(value: object) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise invalid(f"'params' must be an object, not {json_type(value)}.")
-    return value
-
-
-def _rows(form: str, value: object) -> list[Any]:
+def _rows(form: str, value: Any) -> list[Any]:
     if form == "dataframe_split":
-        return _split_rows(value)
-    if form == "inputs" and isinstance(value, dict):
+        return _split_rows(value["columns"], value["data"])
+    if isinstance(value, dict):
         return _column_rows(value)
-    if form == "inputs" and isinstance(value, str):
-        return [value]
-    if not isinstance(value, list):
-        raise invalid(f"{form!r} must be a list of rows, not {json_type(value)}.")
-    return value
+    return [value] if isinstance(value, str) else value
 
 
-def _split_rows(value: object) -> list[Any]:
-    if not isinstance(value, dict) or not value.keys() <= {"columns", "data", "index"}:
-        raise invalid("'dataframe_split' must be an object of 'columns' and 'data'.")
-    columns, data = value.get("columns"), value.get("data")
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-        raise invalid("'dataframe_split.columns' must be a list of names.")
+def _split_rows(columns: list[str], data: list[list[Any]]) -> list[Any]:
     if len(set(columns)) < len(columns):
-        raise invalid("'dataframe_split.columns' names a column twice.")
-    if not isinstance(data, list):
-        raise invalid("'dataframe_split.data' must be a list of rows.")
-    for number, row in enumerate(data):
-        if not isinstance(row, list) or len(row) != len(columns):
-            raise invalid(f"'dataframe_split.data[{number}]' must have {len(columns)} values.")
+        raise invalid("'dataframe_split.columns' must not name a column twice.")
+    for index, row in enumerate(data):
+        if len(row) != len(columns):
+            raise invalid(f"'dataframe_split.data[{index}]' must have {len(columns)} values.")
     return [dict(zip(columns, row, strict=True)) for row in data]
 
 
 def _column_rows(value: dict[str, Any]) -> list[Any]:
-    columns = {
-        name: column if isinstance(column, list) else [column] for name, column in value.items()
-    }
-    if len({len(column) for column in columns.values()}) != 1:
-        raise invalid("'inputs' must hold columns of one length.")
-    rows = zip(*columns.values(), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    columns = [column if isinstance(column, list) else [column] for column in value.values()]
+    if len({len(column) for column in columns}) != 1:
+        raise invalid("'inputs' must have columns of the same length.")
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _request(
-    row: object, place: str, params: dict[str, Any], takes: Capabilities
-) -> GenerationRequest:
+def _prompt_object(row: object, path: str) -> dict[str, Any]:
     if isinstance(row, str):
-        row = {"prompt": row}
+        return {"prompt": row}
     if not isinstance(row, dict):
-        raise invalid(f"{place} must be a prompt or an object with one, not {json_type(row)}.")
+        raise invalid(f"'{path}' must be a string or an object, not {json_type(row)}.")
     if "prompt" not in row:
-        raise invalid(f"{place}.prompt is missing.")
-    return parse({**params, **row}, takes.parameters)
+        raise invalid(f"'{path}.prompt' is missing: send the text to complete.")
+    return row
 
 
-def _text(row: object, place: str) -> str:
+def _text(row: object, path: str) -> str:
     if isinstance(row, dict) and len(row) == 1:
         (row,) = row.values()
     if not isinstance(row, str):
-        raise invalid(f"{place} must be a text, or an object with one field that is a text.")
+        raise invalid(f"'{path}' must be a string, or an object with one field that is a string.")
     return row

@@ -1,4 +1,4 @@
-"""What a request asks for, once it is understood: one value for all dialects."""
+"""The common result of parsing, for all request formats."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from typing import Literal
 
 from langchain_dbx_eval.driver.engines.base import GenerationRequest
 
-__all__ = ["Capabilities", "EmbeddingAsk", "Form", "GenerationAsk", "ParsedRequest"]
+__all__ = [
+    "Capabilities",
+    "ParsedEmbedding",
+    "ParsedGeneration",
+    "ParsedRequest",
+    "ResponseFormat",
+]
 
-Form = Literal["text", "chat", "completion", "predictions"]
-"""How the answer is written: a JSON string, OpenAI's chat or text completion, MLflow's."""
+ResponseFormat = Literal["text", "chat", "completion", "predictions"]
+"""A JSON string, OpenAI's chat completion, OpenAI's completion, or MLflow's predictions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the engine behind the routes takes.
+    """What an engine supports.
 
     Attributes:
-        parameters: The names of parameters.
-        messages: Whether it has a conversation format of its own.
+        parameters: The allowed names of generation parameters.
+        messages: Whether it has its own chat format.
         generates: Whether it completes text.
-        embeds: Whether it turns texts into vectors.
+        embeds: Whether it computes embeddings.
     """
 
     parameters: frozenset[str] = frozenset()
@@ -31,19 +37,19 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationAsk:
+class ParsedGeneration:
     """Prompts to complete.
 
     Attributes:
-        form: How the answer is written.
-        requests: At least one; a request for ``n`` answers is here ``n`` times.
-        n: Answers per prompt.
-        stream: Whether the answer is a stream of events, of the only request.
-        usage_in_stream: Whether the stream ends with the count of tokens.
-        model: The name to answer with, where the client gave one.
+        response_format: The format of the response.
+        requests: At least one; a request with ``n`` choices is contained ``n`` times.
+        n: Choices per prompt.
+        stream: Whether the response to the only request is streamed.
+        usage_in_stream: Whether the stream ends with the token counts.
+        model: The model name to return; None: the engine's.
     """
 
-    form: Form
+    response_format: ResponseFormat
     requests: tuple[GenerationRequest, ...]
     n: int = 1
     stream: bool = False
@@ -52,14 +58,14 @@ class GenerationAsk:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingAsk:
+class ParsedEmbedding:
     """Texts to embed.
 
     Attributes:
         texts: At least one.
-        base64: Whether vectors are written as little-endian float32 in base64.
-        predictions: Whether the answer is ``{"predictions": [vector, …]}``, as MLflow's is.
-        model: The name to answer with, where the client gave one.
+        base64: Whether vectors are encoded as little-endian float32 in base64.
+        predictions: Whether the response is MLflow's ``{"predictions": [vector, …]}``.
+        model: The model name to return; None: the engine's.
     """
 
     texts: tuple[str, ...] = field(repr=False)
@@ -68,4 +74,4 @@ class EmbeddingAsk:
     model: str | None = None
 
 
-ParsedRequest = GenerationAsk | EmbeddingAsk
+ParsedRequest = ParsedGeneration | ParsedEmbedding

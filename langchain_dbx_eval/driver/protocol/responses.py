@@ -1,4 +1,4 @@
-"""From what an engine answered to the JSON of each dialect. Pure functions.
+"""Results as JSON and as server-sent events, in each response format. Pure functions.
 
 Sources: OpenAI's API reference for chat completions, completions and embeddings and their
 streams; MLflow's scoring protocol for predictions.
@@ -15,142 +15,158 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_dbx_eval.driver.engines.base import Delta, EmbeddingResult, Generation
-from langchain_dbx_eval.driver.protocol.requests import EmbeddingAsk, GenerationAsk
+from langchain_dbx_eval.driver.protocol.requests import ParsedEmbedding, ParsedGeneration
 
-__all__ = ["DONE", "KEEP_ALIVE", "StreamWriter", "embeddings", "error_event", "generations"]
+__all__ = ["DONE", "KEEP_ALIVE", "StreamEncoder", "encode_embeddings", "encode_generations"]
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment in a stream of events, which clients skip."""
 
 
-def generations(ask: GenerationAsk, answers: Sequence[Generation], name: str) -> Any:
-    """Write answers in the form that was asked for.
+def encode_generations(
+    request: ParsedGeneration, generations: Sequence[Generation], model: str
+) -> Any:
+    """Encode completions in the response format of the request.
 
     Args:
-        ask: The request.
-        answers: One a request in it.
-        name: The model's name, where the client gave none.
+        request: The parsed request.
+        generations: One per entry of ``request.requests``.
+        model: The model name to return if the request has none.
 
     Returns:
         The JSON value.
     """
-    if ask.form == "text":
-        return answers[0].text
-    if ask.form == "predictions":
-        return {"predictions": [answer.text for answer in answers]}
-    chat = ask.form == "chat"
-    head = _head(ask, name, "chat.completion" if chat else "text_completion")
+    if request.response_format == "text":
+        return generations[0].text
+    if request.response_format == "predictions":
+        return {"predictions": [generation.text for generation in generations]}
+    chat = request.response_format == "chat"
     choices = [
         {
-            "index": number,
-            **({"message": _message(answer)} if chat else {"text": answer.text, "logprobs": None}),
-            "finish_reason": answer.finish_reason,
+            "index": index,
+            **(
+                {"message": _message(generation)}
+                if chat
+                else {"text": generation.text, "logprobs": None}
+            ),
+            "finish_reason": generation.finish_reason,
         }
-        for number, answer in enumerate(answers)
+        for index, generation in enumerate(generations)
     ]
-    # A prompt is read once, however many answers it has.
-    prompt = _total([answer.prompt_tokens for answer in answers[:: ask.n]])
-    completion = _total([answer.completion_tokens for answer in answers])
+    # A prompt counts once, whatever its number of choices.
+    prompt = _total([generation.prompt_tokens for generation in generations[:: request.n]])
+    completion = _total([generation.completion_tokens for generation in generations])
     usage = _usage(prompt, completion)
-    return {**head, "choices": choices, **({"usage": usage} if usage else {})}
+    return {
+        **_head(request, model, "chat.completion" if chat else "text_completion"),
+        "choices": choices,
+        **({"usage": usage} if usage else {}),
+    }
 
 
-def embeddings(ask: EmbeddingAsk, vectors: EmbeddingResult, name: str) -> dict[str, Any]:
-    """Write vectors as OpenAI's API or MLflow's scoring protocol does.
+def encode_embeddings(
+    request: ParsedEmbedding, result: EmbeddingResult, model: str
+) -> dict[str, Any]:
+    """Encode vectors as in OpenAI's API or MLflow's scoring protocol.
 
-    A text of which the model saw the beginning only is named under ``truncated``.
+    The indices of truncated texts are returned under ``truncated``.
+
+    Args:
+        request: The parsed request.
+        result: One vector per text.
+        model: The model name to return if the request has none.
+
+    Returns:
+        The JSON value.
     """
-    if ask.predictions:
-        answer: dict[str, Any] = {"predictions": [list(vector) for vector in vectors.values]}
-        if vectors.truncated:
-            answer["truncated"] = list(vectors.truncated)
-        return answer
-    tokens = vectors.prompt_tokens or 0
-    answer = {
+    truncated = {"truncated": list(result.truncated)} if result.truncated else {}
+    if request.predictions:
+        return {"predictions": [list(vector) for vector in result.values], **truncated}
+    tokens = result.prompt_tokens or 0
+    return {
         "object": "list",
         "data": [
             {
                 "object": "embedding",
-                "index": number,
-                "embedding": _base64(vector) if ask.base64 else list(vector),
+                "index": index,
+                "embedding": _base64(vector) if request.base64 else list(vector),
             }
-            for number, vector in enumerate(vectors.values)
+            for index, vector in enumerate(result.values)
         ],
-        "model": ask.model or name,
+        "model": request.model or model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        **truncated,
     }
-    if vectors.truncated:
-        answer["truncated"] = list(vectors.truncated)
-    return answer
 
 
-class StreamWriter:
-    """Writes one streamed answer as server-sent events.
+class StreamEncoder:
+    """Encode one streamed completion as server-sent events.
 
     Args:
-        ask: The request.
-        name: The model's name, where the client gave none.
+        request: The parsed request.
+        model: The model name to return if the request has none.
     """
 
-    def __init__(self, ask: GenerationAsk, name: str) -> None:
-        self._chat = ask.form == "chat"
-        self._usage_wanted = ask.usage_in_stream
-        self._head = _head(ask, name, "chat.completion.chunk" if self._chat else "text_completion")
-        self._begun = False
+    def __init__(self, request: ParsedGeneration, model: str) -> None:
+        self._chat = request.response_format == "chat"
+        self._with_usage = request.usage_in_stream
+        self._head = _head(
+            request, model, "chat.completion.chunk" if self._chat else "text_completion"
+        )
+        self._started = False
 
-    def write(self, piece: Delta) -> bytes:
-        """The event of a piece, or a comment for a piece without anything in it."""
-        if not (piece.text or piece.tool_calls or piece.finish_reason):
+    def encode(self, delta: Delta) -> bytes:
+        """Return the event of a delta; a comment for an empty one."""
+        if not (delta.text or delta.tool_calls or delta.finish_reason):
             return KEEP_ALIVE
-        choice: dict[str, Any] = {"index": 0, "finish_reason": piece.finish_reason}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": delta.finish_reason}
         if self._chat:
-            choice["delta"] = self._delta(piece)
+            choice["delta"] = self._chat_delta(delta)
         else:
-            choice |= {"text": piece.text, "logprobs": None}
-        self._begun = True
+            choice |= {"text": delta.text, "logprobs": None}
+        self._started = True
         return _event({**self._head, "choices": [choice]})
 
-    def end(self, piece: Delta) -> bytes:
-        """What follows the last piece: the usage, where it was asked for, and the end's mark."""
-        usage = _usage(piece.prompt_tokens, piece.completion_tokens)
-        if not (self._usage_wanted and usage):
+    def finish(self, last: Delta) -> bytes:
+        """Return the events after the last delta: the usage if requested, and ``[DONE]``."""
+        usage = _usage(last.prompt_tokens, last.completion_tokens)
+        if not (self._with_usage and usage):
             return DONE
         return _event({**self._head, "choices": [], "usage": usage}) + DONE
 
-    def _delta(self, piece: Delta) -> dict[str, Any]:
-        delta: dict[str, Any] = {} if self._begun else {"role": "assistant", "content": ""}
-        if piece.text:
-            delta["content"] = piece.text
-        if piece.tool_calls:
-            delta["tool_calls"] = list(piece.tool_calls)
-        return delta
+    def error(self, error_code: str, message: str) -> bytes:
+        """Return the event that ends a failed stream.
+
+        It has the error format of this server, and the key ``error``, which OpenAI's SDK reads.
+        """
+        error = {"message": message, "type": error_code, "code": error_code}
+        return _event({"error_code": error_code, "message": message, "error": error})
+
+    def _chat_delta(self, delta: Delta) -> dict[str, Any]:
+        fields: dict[str, Any] = {} if self._started else {"role": "assistant", "content": ""}
+        if delta.text:
+            fields["content"] = delta.text
+        if delta.tool_calls:
+            fields["tool_calls"] = list(delta.tool_calls)
+        return fields
 
 
-def error_event(error_code: str, message: str) -> bytes:
-    """The event that ends a stream which failed: the server's form of error.
-
-    The key ``error`` is beside it because OpenAI's SDK looks for that one in streams.
-    """
-    error = {"message": message, "type": error_code, "code": error_code}
-    return _event({"error_code": error_code, "message": message, "error": error})
-
-
-def _head(ask: GenerationAsk, name: str, kind: str) -> dict[str, Any]:
-    prefix = "chatcmpl" if ask.form == "chat" else "cmpl"
+def _head(request: ParsedGeneration, model: str, kind: str) -> dict[str, Any]:
+    prefix = "chatcmpl" if request.response_format == "chat" else "cmpl"
     return {
         "id": f"{prefix}-{uuid.uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
-        "model": ask.model or name,
+        "model": request.model or model,
     }
 
 
-def _message(answer: Generation) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
-    if answer.tool_calls:
-        message["tool_calls"] = list(answer.tool_calls)
-        message["content"] = answer.text or None
+def _message(generation: Generation) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": generation.text}
+    if generation.tool_calls:
+        message["tool_calls"] = list(generation.tool_calls)
+        message["content"] = generation.text or None
     return message
 
 
@@ -170,7 +186,7 @@ def _usage(prompt: int | None, completion: int | None) -> dict[str, int] | None:
 
 
 def _event(value: Mapping[str, Any]) -> bytes:
-    # ASCII: a model's half of a surrogate pair has no bytes in UTF-8.
+    # ASCII: half of a surrogate pair, which a model may generate, cannot be encoded in UTF-8.
     return b"data: " + json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 

@@ -1,4 +1,4 @@
-"""How many requests are worked on at once, and what the others are told."""
+"""Admission control: limit the number of requests in flight."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from langchain_dbx_eval.driver.errors import RequestError
 __all__ = ["MAX_IN_FLIGHT", "Admission", "Slot"]
 
 MAX_IN_FLIGHT = 64
-"""As many as a model's batch usefully holds; an engine queues what it cannot begin at once."""
+"""As many requests as a model usefully batches. An engine queues what it cannot start at once."""
 
 _RETRY_AFTER_S = 1
 
 
 class Admission:
-    """Lets in a bounded number of requests and turns the others away at once.
+    """Limit the number of requests in flight, and reject the others at once.
 
-    A client that is told to come back does better than one that waits in a line it cannot see.
+    A client that receives a ``Retry-After`` performs better than one that waits in a queue of
+    unknown length.
 
     Args:
-        limit: The most requests in flight; at least 1.
+        limit: The maximum number of requests in flight; at least 1.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,32 +32,32 @@ class Admission:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are in."""
+        """The number of requests in flight."""
         return self._in_flight
 
     @property
     def draining(self) -> bool:
-        """Whether nobody is let in any more."""
+        """Whether new requests are rejected because the server is stopping."""
         return self._draining
 
-    def enter(self) -> Slot:
-        """Let a request in.
+    def acquire(self) -> Slot:
+        """Admit a request.
 
         Returns:
-            Its place, to be released when the request is over.
+            Its slot, to be released at the end of the request.
 
         Raises:
-            RequestError: 429 when all places are taken, 503 when the server is about to stop;
-                both with ``Retry-After``.
+            RequestError: 429 if all slots are in use, 503 if the server is stopping; both with
+                ``Retry-After``.
         """
         with self._lock:
             if self._draining:
-                message = "The server is stopping: send the request again when it is back."
+                message = "The server is stopping: retry when it is running again."
                 raise RequestError(
                     503, "TEMPORARILY_UNAVAILABLE", message, retry_after=_RETRY_AFTER_S
                 )
             if self._in_flight >= self._limit:
-                message = f"All {self._limit} places are taken: send the request again shortly."
+                message = f"All {self._limit} request slots are in use: retry after a second."
                 raise RequestError(
                     429, "REQUEST_LIMIT_EXCEEDED", message, retry_after=_RETRY_AFTER_S
                 )
@@ -64,26 +65,26 @@ class Admission:
         return Slot(self)
 
     def drain(self) -> None:
-        """Let nobody in any more."""
+        """Reject new requests from now on."""
         self._draining = True
 
     def open(self) -> None:
-        """Let requests in again."""
+        """Admit requests again."""
         self._draining = False
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         with self._lock:
             self._in_flight -= 1
 
 
 class Slot:
-    """The place of one request in flight."""
+    """The slot of one request in flight."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission: Admission | None = admission
 
     def release(self) -> None:
-        """Give the place back. Does nothing the second time."""
+        """Release the slot. A second call has no effect."""
         admission, self._admission = self._admission, None
         if admission is not None:
-            admission._leave()
+            admission._release()

@@ -1,4 +1,4 @@
-"""What one server takes on at once, and for how long."""
+"""The limits of one server."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from langchain_dbx_eval.errors import ConfigurationError
 __all__ = ["MAX_REQUEST_BYTES", "REQUEST_TIMEOUT_S", "Limits"]
 
 REQUEST_TIMEOUT_S = 290.0
-"""Just under the 297 s after which Databricks' model serving gives up on a model."""
+"""Just under the 297 s after which Databricks model serving times out."""
 
 MAX_REQUEST_BYTES = 1 << 20
-"""About 250,000 tokens of English: more than the models that fit on a driver node read."""
+"""About 250,000 tokens of English: more than the context of models that fit on a driver node."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one server takes on.
+    """The limits of one server.
 
     Attributes:
-        max_in_flight: The most requests at once; the next one is answered 429.
-        request_timeout: Seconds for one request, its time in a queue included; then 504.
-        keep_alive: Seconds of silence after which a stream sends a comment, which clients skip.
+        max_in_flight: The maximum number of concurrent requests; further ones are answered 429.
+        request_timeout: Seconds for one request, time in a queue included; then 504.
+        keep_alive: Seconds without output after which a stream sends a comment, which clients
+            skip.
         max_request_bytes: A longer body is answered with 413. An image in base64 may need more.
 
     Raises:
-        ConfigurationError: One of them is no number above 0, or a fraction where things are
-            counted.
+        ConfigurationError: A limit is not a number above 0, or a count is not a whole number.
     """
 
     max_in_flight: int = MAX_IN_FLIGHT
@@ -44,9 +44,9 @@ class Limits:
             _check(name, getattr(self, name), (int, float), "a number of seconds above 0")
 
 
-def _check(name: str, value: object, types: type | tuple[type, ...], wanted: str) -> None:
-    number = isinstance(value, types) and not isinstance(value, bool)
-    # NaN is above nothing.
-    if not number or not value > 0:  # type: ignore[operator]
-        msg = f"{name} is {wanted}, not {value!r}."
+def _check(name: str, value: object, types: type | tuple[type, ...], expected: str) -> None:
+    is_number = isinstance(value, types) and not isinstance(value, bool)
+    # `not value > 0` is true for NaN.
+    if not is_number or not value > 0:  # type: ignore[operator]
+        msg = f"{name} must be {expected}, not {value!r}."
         raise ConfigurationError(msg)

@@ -1,84 +1,162 @@
-"""What the server tells an engine about a request while it runs: is its answer still wanted?"""
+"""The context of a running request: its deadline, the state of its client, and cancellation."""
 
 from __future__ import annotations
 
 import math
+import queue
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
+from typing import Generic, TypeVar
+
+from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = [
     "KEEP_ALIVE_S",
     "POLL_S",
-    "CallEndedError",
-    "ClientGoneError",
-    "DeadlinePassedError",
+    "ClientDisconnectedError",
+    "DeadlineExceededError",
     "RequestContext",
+    "RequestEndedError",
+    "interruptible",
 ]
 
-POLL_S = 0.1
-"""How often an engine looks at its call, in seconds: what a client that left may still cost."""
+T = TypeVar("T")
 
+POLL_S = 0.1
+"""Seconds between two checks of a context: the longest that a disconnected client holds a slot."""
 
 KEEP_ALIVE_S = 15.0
-"""Seconds of silence after which a stream says that it is alive: proxies reap idle connections."""
+"""Seconds without output after which a stream sends a keep-alive: proxies close idle
+connections."""
 
 
-class CallEndedError(Exception):
-    """Nobody waits for this answer any more."""
+class RequestEndedError(Exception):
+    """The result of this request is no longer needed."""
 
 
-class DeadlinePassedError(CallEndedError):
-    """The time that the server gives a request is over, its time in the queue included."""
+class DeadlineExceededError(RequestEndedError):
+    """The deadline of the request has passed; time in a queue counts."""
 
 
-class ClientGoneError(CallEndedError):
+class ClientDisconnectedError(RequestEndedError):
     """The client closed its connection."""
 
 
-def _stays() -> bool:
+def _never() -> bool:
     return False
 
 
 class RequestContext:
-    """The deadline of one request, and whether its client is still there.
+    """The deadline of one request, and whether its client is connected.
 
     Args:
-        timeout: Seconds from now until the answer is of no use; ``None`` for no limit.
-        client_gone: Says whether the client closed its connection.
-        keep_alive: Seconds of silence after which an engine that streams gives an empty piece.
+        timeout: Seconds from now until the deadline; None: no deadline.
+        client_disconnected: Returns whether the client closed its connection.
+        keep_alive: Seconds without output after which a streaming engine yields an empty `Delta`.
     """
 
     def __init__(
         self,
         timeout: float | None = None,
-        client_gone: Callable[[], bool] = _stays,
+        client_disconnected: Callable[[], bool] = _never,
         keep_alive: float = KEEP_ALIVE_S,
     ) -> None:
         self.keep_alive = keep_alive
         self._deadline = math.inf if timeout is None else time.monotonic() + timeout
-        self._client_gone = client_gone
+        self._client_disconnected = client_disconnected
 
     def check(self) -> None:
-        """Return as long as the answer is wanted.
+        """Raise if the result is no longer needed.
 
         Raises:
-            DeadlinePassedError: The deadline is over.
-            ClientGoneError: The client left.
+            DeadlineExceededError: The deadline has passed.
+            ClientDisconnectedError: The client closed its connection.
         """
         if time.monotonic() >= self._deadline:
-            raise DeadlinePassedError
-        if self._client_gone():
-            raise ClientGoneError
+            raise DeadlineExceededError
+        if self._client_disconnected():
+            raise ClientDisconnectedError
 
     @property
     def ended(self) -> bool:
-        """Whether `check` raises by now."""
+        """Whether `check` raises."""
         try:
             self.check()
-        except CallEndedError:
+        except RequestEndedError:
             return True
         return False
 
-    def pause(self) -> float:
-        """Seconds to wait before the next `check`: `POLL_S`, or less close to the deadline."""
+    def poll_timeout(self) -> float:
+        """Return the seconds to wait before the next `check`: at most `POLL_S`."""
         return max(0.0, min(POLL_S, self.keep_alive, self._deadline - time.monotonic()))
+
+
+def interruptible(
+    iterate: Callable[[], Iterable[T]], context: RequestContext
+) -> Generator[T | None, None, None]:
+    """Iterate in a separate thread, and stop waiting for it when the request ends.
+
+    Python cannot stop a thread: an abandoned iteration runs until it yields its next item.
+
+    Args:
+        iterate: Returns the items; called in the new thread.
+        context: The deadline and the client of the request.
+
+    Yields:
+        The items, and None after each `RequestContext.keep_alive` seconds without one.
+
+    Raises:
+        RequestEndedError: The result is no longer needed.
+        Exception: The exception that the iteration raised.
+        DriverServerError: The iteration raised an exception that ends a thread, such as
+            ``SystemExit``.
+    """
+    items: queue.SimpleQueue[T | _End[T]] = queue.SimpleQueue()
+    abandoned = threading.Event()
+
+    def run() -> None:
+        end = _End[T](None)
+        try:
+            for item in iterate():
+                items.put(item)
+                if abandoned.is_set():
+                    break
+        except Exception as error:
+            end = _End(error)
+        except BaseException as error:
+            # For example sys.exit() in a user's function: re-raised in the waiting thread it would
+            # end that thread, and the client would never receive a response.
+            ended = DriverServerError(f"{type(error).__name__} ended the call of the model.")
+            ended.__cause__ = error
+            end = _End(ended)
+        items.put(end)
+
+    threading.Thread(target=run, name="dbx-eval-engine-call", daemon=True).start()
+    try:
+        last_output = time.monotonic()
+        while True:
+            try:
+                item = items.get(timeout=context.poll_timeout())
+            except queue.Empty:
+                context.check()
+                if time.monotonic() - last_output >= context.keep_alive:
+                    last_output = time.monotonic()
+                    yield None
+                continue
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            last_output = time.monotonic()
+            yield item
+            context.check()  # items may arrive without a pause
+    finally:
+        abandoned.set()
+
+
+class _End(Generic[T]):
+    """The end of an iteration, and the exception that ended it."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error

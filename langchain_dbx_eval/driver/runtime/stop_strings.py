@@ -1,41 +1,38 @@
-"""Where a completion ends: the one rule for stop strings that every engine follows.
+"""Where a completion ends: the rule for stop strings, which all engines share.
 
-Reading from the left, the stop whose last character comes first wins; of two that end together,
-the one that began first. Only the completion is searched, never the prompt.
+The stop string whose last character comes first ends the completion; of two that end at the same
+character, the longer one does. Only the completion is searched, never the prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["StopCutter", "cut_at_stop"]
+__all__ = ["StopStringFilter", "truncate_at_stop"]
 
 
-def cut_at_stop(text: str, stops: Iterable[str]) -> str:
-    r"""Cut a completion before the first stop string that is completed in it.
+def truncate_at_stop(text: str, stops: Iterable[str]) -> str:
+    r"""Truncate a completion before the first stop string that is complete in it.
 
-    Only that text is taken away and what follows it: nothing is stripped from what remains.
+    The text before the stop string is returned unchanged; whitespace is not stripped.
 
     Args:
         text: The completion, without the prompt.
         stops: Non-empty strings, compared exactly.
 
     Returns:
-        The text before the winning stop, or all of it where none appears.
+        The text before the stop string, or the whole text if it contains none.
 
     Examples:
-        >>> cut_at_stop("The answer is banana\nHuman: why?", ["\nHuman:"])
+        >>> truncate_at_stop("The answer is banana\nHuman: why?", ["\nHuman:"])
         'The answer is banana'
     """
     matches = [(start + len(stop), start) for stop in stops if (start := text.find(stop)) >= 0]
-    if not matches:
-        return text
-    _, start = min(matches)
-    return text[:start]
+    return text[: min(matches)[1]] if matches else text
 
 
-class StopCutter:
-    """Cuts a completion that arrives in pieces, and holds back what may become a stop string.
+class StopStringFilter:
+    """Truncate a streamed completion, and withhold text that may start a stop string.
 
     Args:
         stops: Non-empty strings, compared exactly.
@@ -43,41 +40,41 @@ class StopCutter:
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(stops)
-        self._held = ""
+        self._withheld = ""
         self.stopped = False
-        """Whether a stop string was completed: nothing that follows is part of the completion."""
+        """Whether a stop string was complete: no further text belongs to the completion."""
 
-    def feed(self, piece: str) -> str:
-        """Take the next piece of the completion.
+    def feed(self, text: str) -> str:
+        """Add the next part of the completion.
 
         Args:
-            piece: Any text, cut anywhere.
+            text: Any text, split at any character.
 
         Returns:
-            What now certainly belongs to the answer.
+            The text that certainly belongs to the completion.
         """
         if self.stopped:
             return ""
-        text = self._held + piece
-        cut = cut_at_stop(text, self._stops)
-        self.stopped = len(cut) < len(text)
+        text = self._withheld + text
+        before = truncate_at_stop(text, self._stops)
+        self.stopped = len(before) < len(text)
         if self.stopped:
-            self._held = ""
-            return cut
-        keep = self._undecided(text)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+            self._withheld = ""
+            return before
+        split = len(text) - self._undecided_length(text)
+        self._withheld = text[split:]
+        return text[:split]
 
     def finish(self) -> str:
-        """Give out what was held back: the completion is over."""
-        held, self._held = self._held, ""
-        return held
+        """Return the withheld text: the completion has ended."""
+        withheld, self._withheld = self._withheld, ""
+        return withheld
 
-    def _undecided(self, text: str) -> int:
-        """The length of the longest end of the text that some stop begins with."""
+    def _undecided_length(self, text: str) -> int:
+        """Length of the longest suffix of the text that is a prefix of a stop string."""
         longest = max((len(stop) - 1 for stop in self._stops), default=0)
         for length in range(min(longest, len(text)), 0, -1):
-            end = text[-length:]
-            if any(stop.startswith(end) for stop in self._stops):
+            suffix = text[-length:]
+            if any(stop.startswith(suffix) for stop in self._stops):
                 return length
         return 0

@@ -1,4 +1,4 @@
-"""Real sentence-transformers, on a tiny BERT of random weights."""
+"""sentence-transformers with a tiny BERT of random weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import requests
 
-pytest.importorskip("torch", reason="torch is not installed: scripts/install says how it gets it")
+pytest.importorskip("torch", reason="torch is not installed: see scripts/install")
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 
 from langchain_dbx_eval.driver import DriverServer, EmbeddingEngine, RequestContext
-from langchain_dbx_eval.driver.runtime.request_context import DeadlinePassedError
+from langchain_dbx_eval.driver.runtime.request_context import DeadlineExceededError
 from langchain_dbx_eval.errors import ConfigurationError
 from tests.driver.engines.tiny_gpt2 import tiny_tokenizer
 
@@ -51,7 +51,7 @@ def engine(folder: str) -> EmbeddingEngine:
     return EmbeddingEngine(folder, device="cpu")
 
 
-def test_each_text_has_a_vector_in_its_place(engine: EmbeddingEngine) -> None:
+def test_vectors_have_the_order_of_the_texts(engine: EmbeddingEngine) -> None:
     texts = [f"text {number}" for number in range(70)]
     vectors = engine.embed(texts, RequestContext())
     assert [len(vector) for vector in vectors.values] == [16] * 70
@@ -62,35 +62,37 @@ def test_each_text_has_a_vector_in_its_place(engine: EmbeddingEngine) -> None:
     assert vectors.prompt_tokens > 70
 
 
-def test_a_text_that_is_cut_is_named(engine: EmbeddingEngine) -> None:
+def test_the_index_of_a_truncated_text_is_returned(engine: EmbeddingEngine) -> None:
     vectors = engine.embed(["short", "long " * 100, "short"], RequestContext())
     assert vectors.truncated == (1,)
     assert vectors.prompt_tokens < 50
 
 
-def test_threads_do_not_cut_each_others_texts(engine: EmbeddingEngine) -> None:
+def test_concurrent_threads_do_not_change_each_others_truncation(engine: EmbeddingEngine) -> None:
     texts = ["short", "long " * 100, "a text in between"] * 20
     with ThreadPoolExecutor(8) as pool:
         embedded = list(pool.map(lambda text: engine.embed([text], RequestContext()), texts))
     assert len({(len(v.truncated), v.prompt_tokens) for v in embedded}) == 3
 
 
-def test_the_deadline_is_kept_between_batches(engine: EmbeddingEngine) -> None:
-    with pytest.raises(DeadlinePassedError):
+def test_the_deadline_is_checked_between_batches(engine: EmbeddingEngine) -> None:
+    with pytest.raises(DeadlineExceededError):
         engine.embed(["a"], RequestContext(0))
 
 
-def test_it_is_served(engine: EmbeddingEngine, start_server: Callable[..., DriverServer]) -> None:
+def test_the_server_returns_embeddings(
+    engine: EmbeddingEngine, start_server: Callable[..., DriverServer]
+) -> None:
     answer: Any = requests.post(start_server(engine).url, json={"input": "hello"}).json()
     assert len(answer["data"][0]["embedding"]) == 16
 
 
 @pytest.mark.parametrize("device", ["nonsense", "vulkan"])
-def test_a_device_that_is_not_there_is_one_clear_error(folder: str, device: str) -> None:
+def test_an_unknown_device_is_a_clear_error(folder: str, device: str) -> None:
     with pytest.raises(ConfigurationError, match=f"cannot be loaded as an embedding.*{device}"):
         EmbeddingEngine(folder, device=device)
 
 
-def test_a_folder_without_a_model_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be loaded as an embedding model"):
         EmbeddingEngine(str(tmp_path / "none"))

@@ -26,18 +26,18 @@ def complete(function: Callable[..., str], request: GenerationRequest) -> str:
     return CallableEngine(function).generate(request).text
 
 
-def test_the_prompt_is_the_first_argument_whatever_its_name() -> None:
+def test_the_first_parameter_receives_the_prompt() -> None:
     assert complete(lambda text: text.upper(), GenerationRequest("hi")) == "HI"
 
 
-def test_a_function_allows_its_own_keyword_parameters() -> None:
+def test_a_function_allows_its_keyword_parameters() -> None:
     def answer(prompt: str, stop: Any = None, top_k: int = 1, *, style: str = "") -> str:
         return prompt
 
     assert CallableEngine(answer).parameters == {"top_k", "style"}
 
 
-def test_a_function_with_kwargs_allows_the_standard_parameters_besides_its_own() -> None:
+def test_a_function_with_kwargs_also_allows_the_standard_parameters() -> None:
     def answer(prompt: str, style: str = "", **params: Any) -> str:
         return prompt
 
@@ -48,7 +48,7 @@ def test_no_standard_parameter_can_load_code() -> None:
     assert not STANDARD_PARAMETERS & {"trust_remote_code", "custom_generate", "model"}
 
 
-def test_parameters_reach_the_function() -> None:
+def test_parameters_are_passed_to_the_function() -> None:
     def answer(prompt: str, temperature: float = 0.0) -> str:
         return f"{prompt} at {temperature}"
 
@@ -56,24 +56,26 @@ def test_parameters_reach_the_function() -> None:
 
 
 @pytest.mark.parametrize(("stop", "given"), [(("x", "y"), "['x', 'y']"), ((), "None")])
-def test_a_function_that_takes_stop_is_given_it(stop: tuple[str, ...], given: str) -> None:
+def test_a_parameter_named_stop_receives_the_stop_strings(
+    stop: tuple[str, ...], given: str
+) -> None:
     def answer(prompt: str, stop: list[str] | None) -> str:
         return repr(stop).replace("x", "X").replace("y", "Y")
 
     assert complete(answer, GenerationRequest("hi", stop)).lower() == given.lower()
 
 
-def test_a_completion_is_cut_when_the_function_takes_no_stop() -> None:
+def test_a_completion_is_truncated_if_the_function_has_no_stop_parameter() -> None:
     request = GenerationRequest("banana\nHuman: hi", ("\nHuman:",))
     assert complete(lambda prompt: prompt, request) == "banana"
 
 
-def test_a_completion_is_cut_when_the_function_ignores_its_stop() -> None:
+def test_a_completion_is_truncated_if_the_function_ignores_stop() -> None:
     assert complete(lambda prompt, stop=None: prompt, GenerationRequest("a.b", (".",))) == "a"
 
 
 @pytest.mark.parametrize("answer", [None, 5, b"bytes", {"text": "hi"}, ["hi"]])
-def test_an_answer_that_is_no_text_names_the_function_and_the_type(answer: Any) -> None:
+def test_a_result_that_is_not_text_is_an_error_with_function_and_type(answer: Any) -> None:
     def broken(prompt: str) -> Any:
         return answer
 
@@ -86,20 +88,20 @@ class Answerer:
         return f"called with {prompt}"
 
     def answer(self, prompt: str) -> str:
-        return f"asked {prompt}"
+        return f"answered {prompt}"
 
 
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
         (Answerer(), "called with hi"),
-        (Answerer().answer, "asked hi"),
+        (Answerer().answer, "answered hi"),
         (partial(lambda prefix, prompt: prefix + prompt, "> "), "> hi"),
         (lambda *args: args[0], "hi"),
         (str.upper, "HI"),
     ],
 )
-def test_any_callable_of_the_right_shape_is_served(
+def test_any_callable_with_a_positional_parameter_is_served(
     function: Callable[..., str], expected: str
 ) -> None:
     assert complete(function, GenerationRequest("hi")) == expected
@@ -114,17 +116,17 @@ def test_any_callable_of_the_right_shape_is_served(
         (lambda prompt, history: prompt, "'history'"),
         (lambda prompt, *, key: prompt, "'key'"),
         ("a string", "cannot be called"),
-        (dict, "does not tell its parameters"),
+        (dict, "signature of dict is unknown"),
     ],
 )
-def test_a_callable_of_another_shape_is_refused_at_once(function: Any, reason: str) -> None:
+def test_an_unsupported_callable_is_rejected_at_once(function: Any, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         CallableEngine(function)
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, with nothing importable from it left behind."""
+    """The current directory; modules imported from it are removed afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
@@ -150,62 +152,64 @@ def test_a_function_is_loaded_from_the_current_directory(project: Path) -> None:
         ("..relative:answer", "failed when it was imported"),
     ],
 )
-def test_each_way_in_which_loading_fails_says_so(project: Path, target: str, reason: str) -> None:
+def test_each_loading_error_has_its_own_message(project: Path, target: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         CallableEngine.load(target)
 
 
-def test_a_module_that_fails_when_imported_is_told_with_its_error(project: Path) -> None:
+def test_the_error_of_a_failing_module_is_in_the_message(project: Path) -> None:
     (project / "dbx_broken.py").write_text("1 / 0\n")
     with pytest.raises(ConfigurationError, match="ZeroDivisionError: division by zero"):
         CallableEngine.load("dbx_broken:answer")
 
 
-def test_a_module_whose_own_import_is_missing_names_that_one(project: Path) -> None:
-    (project / "dbx_needy.py").write_text("import dbx_not_installed\n")
+def test_a_missing_dependency_of_the_module_is_named(project: Path) -> None:
+    (project / "dbx_dependent.py").write_text("import dbx_not_installed\n")
     with pytest.raises(ConfigurationError, match="it needs 'dbx_not_installed'"):
-        CallableEngine.load("dbx_needy:answer")
+        CallableEngine.load("dbx_dependent:answer")
 
 
-async def later(prompt: str) -> str:
+async def coroutine(prompt: str) -> str:
     return prompt
 
 
-async def pieces_later(prompt: str) -> AsyncIterator[str]:
+async def async_generator(prompt: str) -> AsyncIterator[str]:
     yield prompt
 
 
-class Later:
+class AsyncCallable:
     async def __call__(self, prompt: str) -> str:
         return prompt
 
 
-@pytest.mark.parametrize("function", [later, pieces_later, Later(), Later().__call__])
-def test_an_asynchronous_function_is_refused(function: Any) -> None:
+@pytest.mark.parametrize(
+    "function", [coroutine, async_generator, AsyncCallable(), AsyncCallable().__call__]
+)
+def test_an_asynchronous_function_is_rejected(function: Any) -> None:
     with pytest.raises(ConfigurationError, match="asynchronous"):
         CallableEngine(function)
 
 
 @pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError])
-def test_a_function_that_ends_its_thread_is_an_error_like_others(
+def test_an_exception_that_ends_a_thread_is_an_error_500(
     start_server: StartServer, end: type[BaseException]
 ) -> None:
-    def leave(prompt: str) -> str:
+    def exit_thread(prompt: str) -> str:
         raise end
 
-    server = start_server(leave)
-    answer = requests.post(server.url, json={"prompt": "a"}, timeout=30)
-    assert (answer.status_code, answer.json()["error_code"]) == (500, "INTERNAL_ERROR")
+    server = start_server(exit_thread)
+    response = requests.post(server.url, json={"prompt": "a"}, timeout=30)
+    assert (response.status_code, response.json()["error_code"]) == (500, "INTERNAL_ERROR")
     assert "in_flight 0.0" in requests.get(f"{server.url}/metrics", timeout=30).text
 
 
-def test_the_prompts_of_one_request_are_answered_at_the_same_time(
+def test_the_prompts_of_one_request_run_concurrently(
     start_server: StartServer,
 ) -> None:
-    together = threading.Barrier(4, timeout=30)
+    all_running = threading.Barrier(4, timeout=30)
 
     def answer(prompt: str) -> str:
-        together.wait()
+        all_running.wait()
         return prompt.upper()
 
     url = f"{start_server(answer).url}/v1/completions"
@@ -214,7 +218,7 @@ def test_the_prompts_of_one_request_are_answered_at_the_same_time(
     assert [choice["text"] for choice in choices] == ["A", "B", "C", "D"]
 
 
-def test_one_prompt_that_fails_fails_its_request_at_once(start_server: StartServer) -> None:
+def test_one_failing_prompt_fails_its_request_at_once(start_server: StartServer) -> None:
     released = threading.Event()
 
     def answer(prompt: str) -> str:

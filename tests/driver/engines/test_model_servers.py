@@ -1,7 +1,8 @@
-"""Model servers of others behind the upstream engine.
+"""Third-party model servers behind the upstream engine.
 
 ``transformers serve`` always; llama.cpp's ``llama-server`` (with the package ``gguf``) and ``vllm``
-where they are installed, or where ``LLAMA_SERVER`` and ``VLLM`` say that they are.
+if they are installed, or if the environment variables ``LLAMA_SERVER`` and ``VLLM`` contain their
+paths.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 import requests
 
-pytest.importorskip("torch", reason="torch is not installed: scripts/install says how it gets it")
+pytest.importorskip("torch", reason="torch is not installed: see scripts/install")
 
 from langchain_dbx_eval import ChatDatabricks
 from langchain_dbx_eval.driver import (
@@ -41,7 +42,7 @@ CONTEXT = 4096
 def serving(
     command: Sequence[str], options: Sequence[str], folder: Path, **variables: str
 ) -> Iterator[str]:
-    """Run a model server on a free port until the end of the block; gives its address."""
+    """Run a model server on a free port until the end of the block, and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -63,8 +64,8 @@ def serving(
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + READY_S
-    while time.monotonic() < end:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
             if requests.get(url, timeout=5).ok:
@@ -81,7 +82,7 @@ def transformers_serve(folder: Path) -> Iterator[UpstreamEngine]:
     tokenizer = tiny_tokenizer()
     tiny_model(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "cache").mkdir()  # without one it cannot list its models (transformers 5.23)
+    (folder / "cache").mkdir()  # required to list the models (transformers 5.23)
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
     offline = {"HF_HUB_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
     with serving(command, ["--device", "cpu"], folder, **offline) as url:
@@ -90,7 +91,7 @@ def transformers_serve(folder: Path) -> Iterator[UpstreamEngine]:
 
 @contextmanager
 def llama_serving(folder: Path, *options: str) -> Iterator[str]:
-    pytest.importorskip("gguf", reason="the model of llama.cpp is written by gguf")
+    pytest.importorskip("gguf", reason="gguf writes the model for llama.cpp")
     program = _program("llama-server", "LLAMA_SERVER")
     write_gguf(folder / "tiny.gguf", *_slow_model())
     command = [program, "--model", str(folder / "tiny.gguf"), "--ctx-size", str(CONTEXT)]
@@ -123,7 +124,7 @@ def _program(name: str, variable: str) -> str:
 
 
 def _slow_model() -> tuple[Any, Any]:
-    """Large enough that a whole context takes seconds, in which a client can leave."""
+    """A model whose full context takes seconds, during which a client can disconnect."""
     tokenizer = tiny_tokenizer()
     return tiny_model(tokenizer, width=256, layers=8, positions=CONTEXT), tokenizer
 
@@ -143,30 +144,30 @@ def engine(
         yield engine
 
 
-def ask(prompt: str, stop: tuple[str, ...] = (), **params: Any) -> GenerationRequest:
+def request_for(prompt: str, stop: tuple[str, ...] = (), **params: Any) -> GenerationRequest:
     return GenerationRequest(prompt, stop, {"max_tokens": 24, "temperature": 0, **params})
 
 
-def test_it_completes_and_streams_and_counts(engine: UpstreamEngine) -> None:
-    whole = engine.generate(ask("Hello there"))
+def test_completions_and_streams_have_text_and_token_counts(engine: UpstreamEngine) -> None:
+    whole = engine.generate(request_for("Hello there"))
     assert whole.text
     assert whole.completion_tokens == 24
     assert whole.finish_reason == "length"
-    pieces = list(engine.stream(ask("Hello there")))
-    assert "".join(piece.text for piece in pieces) == whole.text
+    deltas = list(engine.stream(request_for("Hello there")))
+    assert "".join(delta.text for delta in deltas) == whole.text
     assert engine.health() is None
 
 
-def test_its_stop_strings_are_exact_behind_this_engine(engine: UpstreamEngine) -> None:
-    text = engine.generate(ask("Hello there")).text
+def test_stop_strings_are_exact(engine: UpstreamEngine) -> None:
+    text = engine.generate(request_for("Hello there")).text
     stop = text[len(text) // 2 : len(text) // 2 + 3]
-    answer = engine.generate(ask("Hello there", (stop,)))
+    answer = engine.generate(request_for("Hello there", (stop,)))
     assert answer.text == text[: text.find(stop)]
     assert answer.finish_reason == "stop"
 
 
 @pytest.mark.filterwarnings("ignore:cluster_driver_port")
-def test_a_chat_model_of_langchain_talks_to_it_through_the_driver_server(
+def test_langchains_chat_model_calls_it_through_the_driver_server(
     engine: UpstreamEngine,
 ) -> None:
     with DriverServer(engine, "127.0.0.1", 0, False) as server:
@@ -180,7 +181,7 @@ def test_a_chat_model_of_langchain_talks_to_it_through_the_driver_server(
     assert streamed
 
 
-def test_a_client_that_leaves_is_cancelled_in_llama_cpp(tmp_path: Path) -> None:
+def test_closing_a_stream_cancels_the_request_in_llama_cpp(tmp_path: Path) -> None:
     with llama_serving(tmp_path, "--metrics") as url:
 
         def count(name: str) -> float:
@@ -189,22 +190,22 @@ def test_a_client_that_leaves_is_cancelled_in_llama_cpp(tmp_path: Path) -> None:
             return next(float(line.split()[1]) for line in lines if line.startswith(name))
 
         engine = UpstreamEngine(f"{url}/v1", "tiny")
-        with closing(engine.stream(ask("Hello there", max_tokens=CONTEXT - 16))) as pieces:
-            next(piece for piece in pieces if piece.text)
-        end = time.monotonic() + 30
+        with closing(engine.stream(request_for("Hello there", max_tokens=CONTEXT - 16))) as deltas:
+            next(delta for delta in deltas if delta.text)
+        deadline = time.monotonic() + 30
         while count("requests_processing"):
-            assert time.monotonic() < end
+            assert time.monotonic() < deadline
         assert count("tokens_predicted_total") < CONTEXT / 2
-        assert engine.generate(ask("Hello there")).completion_tokens == 24
+        assert engine.generate(request_for("Hello there")).completion_tokens == 24
 
 
-def test_a_prompt_that_is_too_long_for_llama_cpp_is_the_clients_mistake(tmp_path: Path) -> None:
+def test_a_prompt_that_exceeds_the_context_of_llama_cpp_is_a_400(tmp_path: Path) -> None:
     with llama_server(tmp_path) as engine, pytest.raises(RequestError, match="context") as caught:
-        engine.generate(ask("word " * 3 * CONTEXT))
+        engine.generate(request_for("word " * 3 * CONTEXT))
     assert caught.value.status == 400
 
 
-def test_texts_are_embedded_by_llama_cpp(tmp_path: Path) -> None:
+def test_embeddings_of_llama_cpp(tmp_path: Path) -> None:
     with llama_serving(tmp_path, "--embeddings", "--pooling", "mean") as url:
         vectors = UpstreamEngine(f"{url}/v1", "tiny").embed(
             ["one", "another text"], RequestContext()

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server behind ours, well-behaved and not."""
+"""A correct or faulty OpenAI-compatible server behind ours."""
 
 from __future__ import annotations
 
@@ -23,22 +23,26 @@ from langchain_dbx_eval.driver import (
     UpstreamEngine,
     load_engine,
 )
-from langchain_dbx_eval.driver.runtime.request_context import ClientGoneError, DeadlinePassedError
+from langchain_dbx_eval.driver.runtime.request_context import (
+    ClientDisconnectedError,
+    DeadlineExceededError,
+)
+from langchain_dbx_eval.driver.runtime.stop_strings import truncate_at_stop
 from langchain_dbx_eval.errors import ConfigurationError
 
 StartServer = Callable[..., DriverServer]
 
 
 class Upstream(BaseHTTPRequestHandler):
-    """What it does is told by the prompt; it ignores stop strings, as some servers do."""
+    """The prompt selects the behavior; stop strings are ignored, as by some servers."""
 
     server: Any
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((self.path, body, dict(self.headers)))
+        self.server.received.append((self.path, body, dict(self.headers)))
         if self.path == "/v1/embeddings":
-            return self.whole(
+            return self.respond(
                 200,
                 {
                     "data": [{"index": 1, "embedding": [2]}, {"index": 0, "embedding": [1]}],
@@ -47,16 +51,16 @@ class Upstream(BaseHTTPRequestHandler):
             )
         text = body.get("prompt") or body["messages"][-1]["content"]
         if text == "refuse":
-            return self.whole(422, {"error": {"message": "top_k is unknown"}})
+            return self.respond(422, {"error": {"message": "top_k is unknown"}})
         if text == "redirect":
             self.send_response(307)
             self.send_header("Location", "http://127.0.0.1:1/")
             return self.end_headers()
         if text in ("busy", "loading"):
             status, wait = (429, {"Retry-After": "7"}) if text == "busy" else (503, {})
-            return self.whole(status, {"error": {"message": "later"}}, wait)
+            return self.respond(status, {"error": {"message": "later"}}, wait)
         if text == "fail":
-            return self.whole(500, {"error": "a secret path"})
+            return self.respond(500, {"error": "a secret path"})
         self.send_response(200)
         self.end_headers()
         chat = "messages" in body
@@ -67,14 +71,14 @@ class Upstream(BaseHTTPRequestHandler):
             if text != "cut":
                 self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
-            self.server.hung_up.set()
+            self.server.disconnected.set()
         return None
 
     def do_GET(self) -> None:
-        self.server.seen.append((self.path, {}, dict(self.headers)))
+        self.server.received.append((self.path, {}, dict(self.headers)))
         if self.path.startswith("/moved"):
-            return self.whole(302, {}, {"Location": "/v1/models"})
-        return self.whole(200, {"data": []})
+            return self.respond(302, {}, {"Location": "/v1/models"})
+        return self.respond(200, {"data": []})
 
     def events(self, text: str, chat: bool) -> Iterator[Any]:
         def event(content: Any, reason: str | None = None) -> Any:
@@ -88,9 +92,9 @@ class Upstream(BaseHTTPRequestHandler):
                 yield event("x")
                 time.sleep(0.01)
         elif text == "silent":
-            self.server.asked.set()
-            self.connection.recv(1)  # returns when the other side hangs up
-            self.server.hung_up.set()
+            self.server.waiting.set()
+            self.connection.recv(1)  # returns when the client disconnects
+            self.server.disconnected.set()
         elif text == "tool":
             call = {
                 "index": 0,
@@ -108,11 +112,11 @@ class Upstream(BaseHTTPRequestHandler):
                 yield event("", "length")
                 yield {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": len(text)}}
 
-    def whole(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
+    def respond(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         data = json.dumps(value).encode()
         self.send_response(status)
-        for name, said in (headers or {}).items():
-            self.send_header(name, said)
+        for name, field in (headers or {}).items():
+            self.send_header(name, field)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -125,7 +129,7 @@ class Upstream(BaseHTTPRequestHandler):
 def upstream() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     server.daemon_threads = True
-    server.seen, server.hung_up, server.asked = [], threading.Event(), threading.Event()
+    server.received, server.disconnected, server.waiting = [], threading.Event(), threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
@@ -140,11 +144,11 @@ def engine(upstream: Any) -> UpstreamEngine:
     return UpstreamEngine(upstream.url, "a-model", api_key="upstream key")
 
 
-def test_a_flood_of_health_checks_asks_the_upstream_once_a_second(upstream: Any) -> None:
+def test_many_health_checks_send_one_request_per_second(upstream: Any) -> None:
     engine = UpstreamEngine(upstream.url, "m")
-    begun = time.monotonic()
+    started = time.monotonic()
     assert [engine.health() for _ in range(200)] == [None] * 200
-    assert len(upstream.seen) <= 2 + time.monotonic() - begun
+    assert len(upstream.received) <= 2 + time.monotonic() - started
 
 
 def test_a_prompt_is_forwarded_with_its_parameters(engine: UpstreamEngine, upstream: Any) -> None:
@@ -152,59 +156,57 @@ def test_a_prompt_is_forwarded_with_its_parameters(engine: UpstreamEngine, upstr
     answer = engine.generate(request)
     assert (answer.text, answer.finish_reason) == ("hello", "length")
     assert (answer.prompt_tokens, answer.completion_tokens) == (3, 5)
-    ((path, body, headers),) = upstream.seen
+    ((path, body, headers),) = upstream.received
     assert path == "/v1/completions"
     assert body["model"] == "a-model"
     assert (body["max_tokens"], body["top_k"], body["stop"]) == (5, 3, ["!"])
     assert headers["Authorization"] == "Bearer upstream key"
 
 
-def test_messages_are_forwarded_as_they_are(engine: UpstreamEngine, upstream: Any) -> None:
+def test_messages_are_forwarded_unchanged(engine: UpstreamEngine, upstream: Any) -> None:
     messages = ({"role": "user", "content": "hi"},)
     assert engine.generate(GenerationRequest(messages=messages)).text == "hi"
-    assert upstream.seen[0][0] == "/v1/chat/completions"
-    assert upstream.seen[0][1]["messages"] == list(messages)
+    assert upstream.received[0][0] == "/v1/chat/completions"
+    assert upstream.received[0][1]["messages"] == list(messages)
 
 
 @pytest.mark.parametrize("stop", [("na",), ("x", "nan"), ("an",), ("anana", "ban")])
-def test_a_stop_that_the_upstream_ignores_is_cut_all_the_same(
+def test_a_stop_string_that_the_upstream_ignores_truncates_the_completion(
     engine: UpstreamEngine, stop: tuple[str, ...]
 ) -> None:
-    from langchain_dbx_eval.driver.runtime.stop_strings import cut_at_stop
-
     answer = engine.generate(GenerationRequest("banana", stop))
-    assert (answer.text, answer.finish_reason) == (cut_at_stop("banana", stop), "stop")
+    assert (answer.text, answer.finish_reason) == (truncate_at_stop("banana", stop), "stop")
 
 
-def test_a_stop_hangs_up_on_an_upstream_that_goes_on(engine: UpstreamEngine, upstream: Any) -> None:
-    assert engine.generate(GenerationRequest("endless", ("xxxx",))).text == ""
-    assert upstream.hung_up.wait(30)
-
-
-def test_a_stream_that_is_closed_is_cancelled_upstream(
+def test_a_stop_string_closes_the_connection_to_the_upstream(
     engine: UpstreamEngine, upstream: Any
 ) -> None:
+    assert engine.generate(GenerationRequest("endless", ("xxxx",))).text == ""
+    assert upstream.disconnected.wait(30)
+
+
+def test_closing_a_stream_cancels_it_upstream(engine: UpstreamEngine, upstream: Any) -> None:
     stream = engine.stream(GenerationRequest("endless"))
     assert next(stream).text == "x"
     stream.close()
-    assert upstream.hung_up.wait(30)
+    assert upstream.disconnected.wait(30)
 
 
-def test_a_client_that_leaves_cancels_an_upstream_that_says_nothing(
+def test_a_disconnected_client_cancels_an_upstream_without_output(
     engine: UpstreamEngine, upstream: Any
 ) -> None:
-    call = RequestContext(client_gone=upstream.asked.is_set)
-    with pytest.raises(ClientGoneError):
-        engine.generate(GenerationRequest("silent", call=call))
-    assert upstream.hung_up.wait(30)
+    call = RequestContext(client_disconnected=upstream.waiting.is_set)
+    with pytest.raises(ClientDisconnectedError):
+        engine.generate(GenerationRequest("silent", context=call))
+    assert upstream.disconnected.wait(30)
 
 
-def test_the_deadline_counts(engine: UpstreamEngine, upstream: Any) -> None:
-    with pytest.raises(DeadlinePassedError):
-        engine.generate(GenerationRequest("silent", call=RequestContext(0.2)))
+def test_a_request_ends_at_its_deadline(engine: UpstreamEngine, upstream: Any) -> None:
+    with pytest.raises(DeadlineExceededError):
+        engine.generate(GenerationRequest("silent", context=RequestContext(0.2)))
 
 
-def test_tool_calls_are_put_together(engine: UpstreamEngine) -> None:
+def test_fragments_of_tool_calls_are_merged(engine: UpstreamEngine) -> None:
     messages = ({"role": "user", "content": "tool"},)
     answer = engine.generate(GenerationRequest(messages=messages))
     assert answer.finish_reason == "tool_calls"
@@ -213,14 +215,14 @@ def test_tool_calls_are_put_together(engine: UpstreamEngine) -> None:
     )
 
 
-def test_what_the_upstream_refuses_is_told_with_its_status(engine: UpstreamEngine) -> None:
+def test_a_rejection_by_the_upstream_keeps_its_status_and_message(engine: UpstreamEngine) -> None:
     with pytest.raises(RequestError, match="top_k is unknown") as caught:
         engine.generate(GenerationRequest("refuse"))
     assert caught.value.status == 422
 
 
 @pytest.mark.parametrize(("prompt", "status", "wait"), [("busy", 429, "7"), ("loading", 503, "1")])
-def test_an_upstream_that_is_busy_is_to_be_asked_again(
+def test_a_busy_upstream_is_a_429_or_503_with_retry_after(
     engine: UpstreamEngine, start_server: StartServer, prompt: str, status: int, wait: str
 ) -> None:
     answer = requests.post(start_server(engine).url, json={"prompt": prompt})
@@ -229,33 +231,38 @@ def test_an_upstream_that_is_busy_is_to_be_asked_again(
 
 
 @pytest.mark.parametrize(
-    ("prompt", "why"),
-    [("fail", "answers 500"), ("cut", "before its end"), ("broken", "broke"), ("redirect", "307")],
+    ("prompt", "reason"),
+    [
+        ("fail", "answers 500"),
+        ("cut", "without a finish reason"),
+        ("broken", "error in the stream"),
+        ("redirect", "307"),
+    ],
 )
-def test_an_upstream_that_fails_is_a_502_without_its_text(
-    engine: UpstreamEngine, prompt: str, why: str
+def test_a_failing_upstream_is_a_502_without_its_text(
+    engine: UpstreamEngine, prompt: str, reason: str
 ) -> None:
-    with pytest.raises(RequestError, match=why) as caught:
+    with pytest.raises(RequestError, match=reason) as caught:
         engine.generate(GenerationRequest(prompt))
     assert caught.value.status == 502
     assert "secret" not in caught.value.message
     assert "0x7f" not in caught.value.message
 
 
-def test_an_upstream_that_is_not_there_is_a_502_and_no_health(start_server: StartServer) -> None:
+def test_an_unreachable_upstream_is_a_502_and_unhealthy(start_server: StartServer) -> None:
     url = start_server(UpstreamEngine("http://127.0.0.1:1/v1", "m")).url
     assert requests.post(url, json={"prompt": "hi"}).status_code == 502
     assert requests.get(f"{url}/health").status_code == 503
 
 
-def test_an_upstream_that_is_there_is_healthy(engine: UpstreamEngine) -> None:
+def test_a_reachable_upstream_is_healthy(engine: UpstreamEngine) -> None:
     assert engine.health() is None
 
 
 def test_an_upstream_that_redirects_is_not_healthy(upstream: Any) -> None:
     engine = UpstreamEngine(upstream.url.replace("/v1", "/moved"), "m")
     assert engine.health() == "The upstream server answers 302."
-    assert [path for path, _, _ in upstream.seen] == ["/moved/models"]
+    assert [path for path, _, _ in upstream.received] == ["/moved/models"]
 
 
 def test_the_health_check_uses_neither_proxy_nor_netrc(
@@ -266,10 +273,10 @@ def test_the_health_check_uses_neither_proxy_nor_netrc(
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password stolen\n")
     os.environ["NETRC"] = str(tmp_path / ".netrc")
     assert engine.health() is None
-    assert upstream.seen[0][2]["Authorization"] == "Bearer upstream key"
+    assert upstream.received[0][2]["Authorization"] == "Bearer upstream key"
 
 
-def test_embeddings_are_put_into_their_order(engine: UpstreamEngine) -> None:
+def test_embeddings_have_the_order_of_the_texts(engine: UpstreamEngine) -> None:
     vectors = engine.embed(["a", "b"], RequestContext())
     assert vectors.values == [[1.0], [2.0]]
     assert vectors.prompt_tokens == 5
@@ -278,27 +285,27 @@ def test_embeddings_are_put_into_their_order(engine: UpstreamEngine) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://x/v1", "http://user:pw@x/v1", ""])
-def test_an_address_that_is_none_is_refused(address: str) -> None:
+def test_an_invalid_address_is_rejected(address: str) -> None:
     with pytest.raises(ConfigurationError, match="address"):
         UpstreamEngine(address, "m")
 
 
-def test_the_key_of_an_upstream_is_a_variable(upstream: Any) -> None:
+def test_the_key_of_the_upstream_is_read_from_the_environment(upstream: Any) -> None:
     os.environ["DBX_EVAL_UPSTREAM_API_KEY"] = "from the environment"
     engine = load_engine(upstream.url, EngineOptions(model="m"))
     assert isinstance(engine, UpstreamEngine)
     engine.generate(GenerationRequest("hi"))
-    assert upstream.seen[0][2]["Authorization"] == "Bearer from the environment"
+    assert upstream.received[0][2]["Authorization"] == "Bearer from the environment"
 
 
-def test_a_key_of_an_upstream_that_no_header_can_carry_is_refused_unshown(upstream: Any) -> None:
+def test_an_invalid_key_of_the_upstream_is_rejected_and_not_shown(upstream: Any) -> None:
     os.environ["DBX_EVAL_UPSTREAM_API_KEY"] = "secret\n"
     with pytest.raises(ConfigurationError, match="DBX_EVAL_UPSTREAM_API_KEY") as caught:
         load_engine(upstream.url, EngineOptions(model="m"))
     assert "secret\n" not in str(caught.value)
 
 
-def test_our_server_in_front_of_our_server(start_server: StartServer) -> None:
-    behind = start_server(lambda prompt: f"{prompt} banana", api_key=False)
-    front = start_server(UpstreamEngine(f"{behind.url}/v1", "m"))
+def test_our_server_can_be_the_upstream_of_another(start_server: StartServer) -> None:
+    upstream = start_server(lambda prompt: f"{prompt} banana", api_key=False)
+    front = start_server(UpstreamEngine(f"{upstream.url}/v1", "m"))
     assert requests.post(front.url, json={"prompt": "a", "stop": ["na"]}).json() == "a ba"

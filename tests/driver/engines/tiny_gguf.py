@@ -1,4 +1,4 @@
-"""The GPT-2 of `tiny_gpt2` as a file of llama.cpp, made on the spot."""
+"""The GPT-2 of `tiny_gpt2` as a model file for llama.cpp."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = {
 
 
 def write_gguf(path: Path, model: Any, tokenizer: Any) -> None:
-    """Write a GPT-2 of transformers, with its byte-level BPE, in float32."""
+    """Write a GPT-2 of transformers and its byte-level BPE tokenizer, in float32."""
     import json
 
     from gguf import GGUFWriter, TokenType
@@ -50,7 +50,7 @@ def write_gguf(path: Path, model: Any, tokenizer: Any) -> None:
 
     for name, weight in model.transformer.state_dict().items():
         values = weight.float().numpy()
-        # transformers keeps these of GPT-2 the other way round.
+        # transformers stores these weights of GPT-2 transposed.
         values = values.T.copy() if ".c_" in name and name.endswith("weight") else values
         writer.add_tensor(_name_of(name), values)
     writer.add_tensor("output.weight", model.lm_head.weight.detach().float().numpy())

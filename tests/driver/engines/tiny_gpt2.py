@@ -1,4 +1,4 @@
-"""A tokenizer and a GPT-2 made on the spot: the real transformers path, without a download."""
+"""A tokenizer and a GPT-2 that are created by the tests, without a download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def tiny_tokenizer(*, vocabulary: int = 800) -> Any:
-    """A byte-level BPE, trained on the documentation of a part of the standard library."""
+    """A byte-level BPE tokenizer, trained on docstrings of the standard library."""
     import argparse
     import json
     import logging
@@ -42,7 +42,7 @@ def tiny_tokenizer(*, vocabulary: int = 800) -> Any:
 
 
 def tiny_model(tokenizer: Any, *, width: int = 48, layers: int = 2, positions: int = 512) -> Any:
-    """A GPT-2 of random weights, wide enough apart that its answers are no monotone."""
+    """A GPT-2 with random weights, of a large enough range that its tokens vary."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 

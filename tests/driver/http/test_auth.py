@@ -27,7 +27,7 @@ def post(server: DriverServer, key: str | bytes | None) -> requests.Response:
     return requests.post(server.url, json={"prompt": "hi"}, headers=headers)
 
 
-def test_the_right_key_is_let_in(start_server: StartServer) -> None:
+def test_a_request_with_the_key_is_accepted(start_server: StartServer) -> None:
     assert post(start_server(echo, api_key="secret"), "secret").json() == "hi"
 
 
@@ -41,13 +41,13 @@ def test_a_missing_or_wrong_key_is_a_401(start_server: StartServer, key: str | b
     assert response.json()["error_code"] == "UNAUTHENTICATED"
 
 
-def test_a_key_in_authorization_does_not_count(start_server: StartServer) -> None:
+def test_a_key_in_authorization_is_not_accepted(start_server: StartServer) -> None:
     server = start_server(echo, api_key="secret")
     headers = {"Authorization": "Bearer secret"}
     assert requests.post(server.url, json={"prompt": "hi"}, headers=headers).status_code == 401
 
 
-def test_a_401_does_not_tell_which_paths_exist(start_server: StartServer) -> None:
+def test_a_401_does_not_reveal_which_paths_exist(start_server: StartServer) -> None:
     server = start_server(echo, api_key="secret")
     assert requests.get(f"{server.url}/nowhere").status_code == 401
 
@@ -61,12 +61,12 @@ def test_an_open_server_needs_no_key(start_server: StartServer) -> None:
     assert post(start_server(echo, api_key=False), None).json() == "hi"
 
 
-def test_without_a_key_the_one_of_the_environment_is_taken(start_server: StartServer) -> None:
+def test_the_default_key_is_that_of_the_environment(start_server: StartServer) -> None:
     os.environ[KEY_VARIABLE] = "from-the-environment"
     assert post(start_server(echo, api_key=None), "from-the-environment").ok
 
 
-def test_a_key_that_is_made_is_printed_once_and_left_in_the_environment(
+def test_a_generated_key_is_printed_once_and_stored_in_the_environment(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     key = resolve_key(None)
@@ -74,7 +74,7 @@ def test_a_key_that_is_made_is_printed_once_and_left_in_the_environment(
     assert capsys.readouterr().out.count(key) == 1
 
 
-def test_a_key_that_was_given_is_never_shown(
+def test_a_configured_key_is_never_shown(
     start_server: StartServer,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -86,13 +86,13 @@ def test_a_key_that_was_given_is_never_shown(
 
 
 @pytest.mark.parametrize("key", ["", "sécret", "two\nlines", " padded ", True, 5, b"bytes"])
-def test_a_key_that_cannot_be_sent_is_refused_without_repeating_it(key: Any) -> None:
+def test_a_key_that_cannot_be_sent_is_rejected_and_not_shown(key: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         create_app(echo, api_key=key)
     assert "sécret" not in str(caught.value)
 
 
-def test_a_bad_key_in_the_environment_names_the_variable() -> None:
+def test_the_error_about_an_invalid_key_of_the_environment_names_the_variable() -> None:
     os.environ[KEY_VARIABLE] = "sécret"
     with pytest.raises(ConfigurationError, match=KEY_VARIABLE):
         create_app(echo)

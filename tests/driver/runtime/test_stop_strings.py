@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_dbx_eval.driver.runtime.stop_strings import cut_at_stop
+from langchain_dbx_eval.driver.runtime.stop_strings import truncate_at_stop
 
 
 @pytest.mark.parametrize(
@@ -21,15 +21,17 @@ from langchain_dbx_eval.driver.runtime.stop_strings import cut_at_stop
         ("가나다.라", ["."], "가나다"),
     ],
 )
-def test_a_completion_ends_before_its_stop(text: str, stops: list[str], expected: str) -> None:
-    assert cut_at_stop(text, stops) == expected
+def test_a_completion_ends_before_its_stop_string(
+    text: str, stops: list[str], expected: str
+) -> None:
+    assert truncate_at_stop(text, stops) == expected
 
 
 @pytest.mark.parametrize("stops", [["abcde", "cd"], ["cd", "abcde"]])
-def test_the_stop_that_is_completed_first_wins(stops: list[str]) -> None:
-    assert cut_at_stop("xabcdex", stops) == "xab"
+def test_the_stop_string_that_is_complete_first_applies(stops: list[str]) -> None:
+    assert truncate_at_stop("xabcdex", stops) == "xab"
 
 
 @pytest.mark.parametrize("stops", [["bc", "abc"], ["abc", "bc"]])
-def test_of_two_stops_that_end_together_the_longer_one_wins(stops: list[str]) -> None:
-    assert cut_at_stop("xabcx", stops) == "x"
+def test_of_two_stop_strings_with_the_same_end_the_longer_one_applies(stops: list[str]) -> None:
+    assert truncate_at_stop("xabcx", stops) == "x"

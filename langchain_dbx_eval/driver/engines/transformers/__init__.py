@@ -1,1 +1,13 @@
-"""The transformers engine: encoding, batching, sampling, delivery."""
+"""Causal language models of transformers, with continuous batching. Needs torch.
+
+Modules:
+    engine: `TransformersEngine`.
+    sequence: one request in the batch, and the protocol of a batch loop.
+    continuous: continuous batching: sequences join and leave the running batch at any step.
+    micro_batch: batches that run to their end, for models without continuous batching.
+    scheduler: the scheduler of continuous batching, as a class of transformers.
+    scheduling_policy: which sequences take part in the next step.
+    sampling: the choice of the next token of each sequence.
+    tokenization: prompts to tokens, tokens to text.
+    delivery: when generated text is passed to the threads of the requests.
+"""

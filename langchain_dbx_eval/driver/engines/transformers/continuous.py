@@ -1,9 +1,9 @@
-"""Continuous batching: a request joins and leaves the running batch at any token. Needs torch.
+"""Continuous batching: a sequence joins and leaves the running batch at any step. Needs torch.
 
-The scheduling and the paged cache are transformers' own. What it lacks is added at two places
-that it offers: a logits processor that samples each row by itself, and an output router that hands
-each new token over in the generating thread, where a stop string, an end token or the limit ends
-the row before its next step.
+The scheduler and the paged cache are transformers' own. Two of its extension points add what it
+lacks: a logits processor that samples each row by its own parameters, and an output router that
+receives each new token in the generating thread, where a stop string, an end token or the maximum
+length removes the sequence before its next step.
 """
 
 from __future__ import annotations
@@ -21,93 +21,93 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 
-from langchain_dbx_eval.driver.engines.transformers.delivery import Outbox
-from langchain_dbx_eval.driver.engines.transformers.sampling_step import sample_rows
+from langchain_dbx_eval.driver.engines.transformers.delivery import DeliveryQueue
+from langchain_dbx_eval.driver.engines.transformers.sampling import sample_rows
 from langchain_dbx_eval.driver.engines.transformers.scheduler import SHORT_FIRST
-from langchain_dbx_eval.driver.engines.transformers.sequence import Completion
+from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
 from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = ["ContinuousLoop"]
 
-_PAGE = 256
-_STOP_S = 30.0
+_PAGE_TOKENS = 256
+_STOP_TIMEOUT_S = 30.0
 _STUCK_S = 120.0
-"""Longer than a step takes even where a long prompt is read on a CPU."""
+"""Longer than any step, even the prefill of a long prompt on a CPU."""
 _NO_END_TOKEN = -1
-_CPU_ROWS = 24
-"""On two cores more of them win little: a step of 32 rows gave 1.1 times the tokens of one of 24,
-and a request that comes in between waits for it to end."""
-_CPU_STEP_TOKENS = 512
-"""A long prompt is read in parts of so many tokens, and the answers of others go on in between."""
+_CPU_MAX_ROWS = 24
+"""More rows hardly increase the throughput of two cores: a step of 32 rows generated 1.1 times the
+tokens of one of 24, and a request that arrives meanwhile waits for the step to end."""
+_CPU_MAX_STEP_TOKENS = 512
+"""The prefill of a long prompt is split into parts of this size, with decode steps in between."""
 
 
 class ContinuousLoop:
-    """Runs one model for many completions.
+    """Generate for many sequences with one model.
 
     Args:
         model: A causal language model of transformers.
-        cache_tokens: Tokens that the cache holds, of all requests together; ``None`` lets
-            transformers fill the accelerator's free memory.
+        cache_tokens: The capacity of the cache in tokens, for all sequences together; None:
+            transformers uses the free memory of the accelerator.
     """
 
     def __init__(self, model: Any, cache_tokens: int | None) -> None:
         self._model = model
-        self._blocks = None if cache_tokens is None else -(-cache_tokens // _PAGE)
+        self._blocks = None if cache_tokens is None else -(-cache_tokens // _PAGE_TOKENS)
         self._lock = threading.Lock()
-        self._running: dict[str, Completion] = {}
-        self._outbox = Outbox()
+        self._running: dict[str, TokenSequence] = {}
+        self._deliveries = DeliveryQueue()
         self._manager: Any = None
         self._sampling = _RowSampling(self._running)
         self._stopped = True
-        self._begun = 0.0
+        self._busy_since = 0.0
 
     def start(self) -> None:
-        """Begin to work. Does nothing when it works; begins anew when it broke."""
-        self._started()
+        """Start the thread. Has no effect if it runs; restarts a failed one."""
+        self._running_manager()
 
-    def submit(self, completion: Completion) -> None:
-        """Take a completion on; its tokens are fed to it until it is done."""
-        manager = self._started()
+    def submit(self, sequence: TokenSequence) -> None:
+        """Add a sequence, and feed it its tokens until it is done."""
+        manager = self._running_manager()
         if not self._running:
-            self._begun = time.monotonic()
-        self._running[completion.id] = completion
+            self._busy_since = time.monotonic()
+        self._running[sequence.id] = sequence
         accepted = manager.add_request(
-            completion.prompt,
-            request_id=completion.id,
-            max_new_tokens=completion.limit,
+            sequence.prompt,
+            request_id=sequence.id,
+            max_new_tokens=sequence.max_new_tokens,
             streaming=True,
             eos_token_id=_NO_END_TOKEN,
         )
-        if accepted is None:  # it is stopping, and only logs that
-            self._running.pop(completion.id, None)
-            completion.fail(_not_running())
+        if accepted is None:  # the manager is stopping, and only logs the rejection
+            self._running.pop(sequence.id, None)
+            sequence.fail(_stopped_error())
 
-    def drop(self, completion: Completion) -> None:
-        """Forget a completion, before its next token."""
-        if self._running.pop(completion.id, None) is not None:
-            self._cancel(completion.id)
+    def drop(self, sequence: TokenSequence) -> None:
+        """Remove a sequence before its next token."""
+        if self._running.pop(sequence.id, None) is not None:
+            self._cancel(sequence.id)
 
     def stop(self) -> None:
-        """Fail what is not done, and end the thread."""
+        """Fail unfinished sequences, and end the thread."""
         with self._lock:
             manager, self._manager = self._manager, None
             self._stopped = True
         self._fail_all()
         if manager is not None:
-            manager.stop(block=True, timeout=_STOP_S, hard_stop=True)
+            manager.stop(block=True, timeout=_STOP_TIMEOUT_S, hard_stop=True)
         self._fail_all()
 
     def health(self) -> str | None:
-        """Why it does not work. A loop that broke is begun anew, by this too."""
+        """Return why the loop does not work. Restarts a failed thread."""
         if self._stopped:
             return "The model's worker does not run."
-        self._started()
-        silent = time.monotonic() - max(self._sampling.stepped, self._begun)
-        if self._running and silent > _STUCK_S:
-            return f"The model's worker has not begun a step for {silent:.0f} s."
+        self._running_manager()
+        idle = time.monotonic() - max(self._sampling.last_step, self._busy_since)
+        if self._running and idle > _STUCK_S:
+            return f"The model's worker has not started a step for {idle:.0f} s."
         return None
 
-    def _started(self) -> Any:
+    def _running_manager(self) -> Any:
         with self._lock:
             if self._manager is None or not self._manager.is_running():
                 self._manager = self._new_manager()
@@ -117,10 +117,10 @@ class ContinuousLoop:
 
     def _new_manager(self) -> Any:
         config = ContinuousBatchingConfig(
-            page_size=_PAGE,
+            page_size=_PAGE_TOKENS,
             num_blocks=self._blocks,
-            **_cpu_steps(self._model.device),
-            # Both run ahead of the sampling, which is done row by row in Python.
+            **_step_limits(self._model.device),
+            # Both compute the next step before this one is sampled, row by row in Python.
             use_async_batching=False,
             use_cuda_graph=False,
         )
@@ -129,54 +129,55 @@ class ContinuousLoop:
             generation_config=greedy, continuous_batching_config=config
         )
         sampling = ContinuousBatchingLogitsProcessorList([self._sampling])
-        # The list counts only the processors that it converted itself (transformers 5.23).
+        # The list counts only processors that it converted itself (transformers 5.23).
         sampling.tensors_required = 1
         manager.logit_processor = sampling
-        manager.output_router = _Router(self._feed, self._hand_over)
+        manager.output_router = _Router(self._feed, self._deliver)
         return manager
 
     def _feed(self, output: Any) -> None:
-        completion = self._running.get(output.request_id)
-        if completion is None:
+        sequence = self._running.get(output.request_id)
+        if sequence is None:
             return
         if output.error is not None:
             self._running.pop(output.request_id, None)
-            completion.fail(DriverServerError(f"Generation failed: {output.error}"))
+            sequence.fail(DriverServerError(f"Generation failed: {output.error}"))
             return
-        for token in output.generated_tokens[len(completion.tokens) :]:
-            if completion.feed(token):
+        for token in output.generated_tokens[len(sequence.tokens) :]:
+            sequence.feed(token)
+            if sequence.done:
                 break
-        if completion.done:
+        if sequence.done:
             self._running.pop(output.request_id, None)
             if not output.is_finished():
                 self._cancel(output.request_id)
-        if completion.has_news:
-            self._outbox.put(completion)
+        if sequence.has_output:
+            self._deliveries.put(sequence)
 
-    def _hand_over(self, seconds: float) -> None:
-        self._outbox.step(seconds)
+    def _deliver(self, seconds: float) -> None:
+        self._deliveries.step(seconds)
         if not self._running:
-            self._outbox.empty()
+            self._deliveries.flush()
 
     def _cancel(self, request_id: str) -> None:
         manager = self._manager
-        if manager is not None:  # else all of its requests end with it
+        if manager is not None:  # stopping a manager cancels its requests
             manager.cancel_request(request_id)
 
     def _fail_all(self) -> None:
         while self._running:
-            _, completion = self._running.popitem()
-            completion.fail(_not_running())
+            _, sequence = self._running.popitem()
+            sequence.fail(_stopped_error())
 
 
 class _Router(OutputRouter):
-    """Takes outputs in the thread that generates, where the other one goes through a queue."""
+    """Pass outputs on in the generating thread; transformers' router uses a queue."""
 
-    def __init__(self, feed: Callable[[Any], None], step: Callable[[float], None]) -> None:
+    def __init__(self, feed: Callable[[Any], None], deliver: Callable[[float], None]) -> None:
         super().__init__()
         self._feed = feed
-        self._step = step
-        self._stepped = time.monotonic()
+        self._deliver = deliver
+        self._last_step = time.monotonic()
 
     def deliver(self, output: Any) -> None:
         self._feed(output)
@@ -185,45 +186,45 @@ class _Router(OutputRouter):
         for output in outputs:
             self._feed(output)
         now = time.monotonic()
-        self._step(now - self._stepped)
-        self._stepped = now
+        self._deliver(now - self._last_step)
+        self._last_step = now
 
 
 class _RowSampling(ContinuousBatchingLogitsProcessor):
-    """Samples each row of a step by its own request."""
+    """Sample each row of a step by the parameters of its sequence."""
 
-    supported_kwargs: dict[str, type] = {}  # noqa: RUF012 - the base class declares it so
+    supported_kwargs: dict[str, type] = {}  # noqa: RUF012 - declared so by the base class
     ignored_kwargs = ()
 
-    def __init__(self, running: dict[str, Completion]) -> None:
+    def __init__(self, running: dict[str, TokenSequence]) -> None:
         self._running = running
-        self._step: list[Completion | None] = []
-        self.stepped = 0.0
-        """When the last step began."""
+        self._rows: list[TokenSequence | None] = []
+        self.last_step = 0.0
+        """When the last step started, by the monotonic clock."""
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> torch.Tensor:
-        # The rows of the next step, in their order; the tensor that is asked for stays unused.
-        self._step = [self._running.get(row.state.request_id) for row in requests_with_new_token]
-        self.stepped = time.monotonic()
-        return torch.zeros(len(self._step), dtype=torch.int32)
+        # The rows of the next step, in their order; the returned tensor is not used.
+        self._rows = [self._running.get(row.state.request_id) for row in requests_with_new_token]
+        self.last_step = time.monotonic()
+        return torch.zeros(len(self._rows), dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        return sample_rows(scores, self._step)
+        return sample_rows(scores, self._rows)
 
 
-def _cpu_steps(device: torch.device) -> dict[str, Any]:
-    """How steps are filled on a CPU; an accelerator takes all rows in nearly the time of one."""
+def _step_limits(device: torch.device) -> dict[str, Any]:
+    """Limit the steps on a CPU; on an accelerator all rows take about as long as one."""
     if device.type != "cpu":
         return {}
     return {
         "scheduler_type": SHORT_FIRST,
-        "max_requests_per_batch": _CPU_ROWS,
-        "max_batch_tokens": _CPU_STEP_TOKENS,
+        "max_requests_per_batch": _CPU_MAX_ROWS,
+        "max_batch_tokens": _CPU_MAX_STEP_TOKENS,
     }
 
 
-def _not_running() -> DriverServerError:
-    return DriverServerError("The model's worker stopped before the answer was ready.")
+def _stopped_error() -> DriverServerError:
+    return DriverServerError("The model's worker stopped before the completion was finished.")

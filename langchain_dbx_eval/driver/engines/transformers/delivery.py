@@ -1,9 +1,8 @@
-"""When the answers of a batch are handed over to the threads that wait for them.
+"""When generated text is passed to the threads of the requests. Does not import torch.
 
-Each handing over wakes a thread, which writes what it is given and, of an answer that is over, most
-often reads the next request: 1 to 2 ms in which the thread that generates waits for CPython's
-interpreter, at each of its calls into torch. Thirty answers that end in one step held a short one
-up by 30 ms. Knows no model and no torch.
+Each delivery wakes a thread, which writes the text and, after a finished completion, usually reads
+the next request: 1 to 2 ms during which the generating thread waits for the GIL at each of its
+calls into torch. 30 completions that finished in one step delayed a short one by 30 ms.
 """
 
 from __future__ import annotations
@@ -13,57 +12,57 @@ import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_dbx_eval.driver.engines.transformers.sequence import Completion
+    from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
 
-__all__ = ["Outbox"]
+__all__ = ["DeliveryQueue"]
 
-_END_S = 0.004
-_PIECE_S = 0.002
-_PART = 8
-_PATIENCE_STEPS = 16
+_FINISHED_S = 0.004
+_PARTIAL_S = 0.002
+_FRACTION = 8
+_MAX_DELAY_STEPS = 16
 
 
-class Outbox:
-    """Hands over a few answers after each step, those first that are over, and short.
+class DeliveryQueue:
+    """Deliver a few sequences after each step, finished and short ones first.
 
-    An answer that is over is due as many steps after it is put in as it has tokens, if these are
-    not more than 16; a part of one is due after 16 steps, and what comes meanwhile goes with it.
-    So none is passed by for long.
+    A finished sequence is due after as many steps as it has tokens, at most 16; a partial one is
+    due after 16 steps, and text that is generated meanwhile is delivered with it. So no sequence
+    starves.
     """
 
     def __init__(self) -> None:
-        self._line: list[tuple[int, int, Completion]] = []
-        self._inside: set[str] = set()
-        self._number = itertools.count()
+        self._heap: list[tuple[int, int, TokenSequence]] = []
+        self._queued_ids: set[str] = set()
+        self._counter = itertools.count()
         self._step = 0
 
-    def put(self, completion: Completion) -> None:
-        """Take an answer that has something to hand over; one that is inside stays where it is."""
-        if completion.id not in self._inside:
-            self._inside.add(completion.id)
-            steps = len(completion.tokens) if completion.done else _PATIENCE_STEPS
-            due = self._step + min(steps, _PATIENCE_STEPS)
-            heapq.heappush(self._line, (due, next(self._number), completion))
+    def put(self, sequence: TokenSequence) -> None:
+        """Queue a sequence with undelivered output; one that is queued keeps its position."""
+        if sequence.id not in self._queued_ids:
+            self._queued_ids.add(sequence.id)
+            delay = len(sequence.tokens) if sequence.done else _MAX_DELAY_STEPS
+            due = self._step + min(delay, _MAX_DELAY_STEPS)
+            heapq.heappush(self._heap, (due, next(self._counter), sequence))
 
     def step(self, seconds: float) -> None:
-        """Hand over an eighth of what is inside, or more where the step was long enough for it.
+        """Deliver an eighth of the queue, or more if the step was long enough for it.
 
         Args:
-            seconds: How long the step took.
+            seconds: The duration of the step.
         """
         self._step += 1
-        least = -(-len(self._line) // _PART)
-        while self._line:
-            _, _, completion = self._line[0]
-            least -= 1
-            seconds -= _END_S if completion.done else _PIECE_S
-            if least < 0 and seconds < 0:
+        minimum = -(-len(self._heap) // _FRACTION)
+        while self._heap:
+            _, _, sequence = self._heap[0]
+            minimum -= 1
+            seconds -= _FINISHED_S if sequence.done else _PARTIAL_S
+            if minimum < 0 and seconds < 0:
                 return
-            heapq.heappop(self._line)
-            self._inside.discard(completion.id)
-            completion.hand_over()
+            heapq.heappop(self._heap)
+            self._queued_ids.discard(sequence.id)
+            sequence.notify()
 
-    def empty(self) -> None:
-        """Hand over all that is inside: there may be no further step."""
-        while self._line:
+    def flush(self) -> None:
+        """Deliver the whole queue: there may be no further step."""
+        while self._heap:
             self.step(0)

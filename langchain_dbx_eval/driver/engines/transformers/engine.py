@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest
-from langchain_dbx_eval.driver.engines.load_errors import loading
+from langchain_dbx_eval.driver.engines.load_errors import convert_load_errors
 from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES
-from langchain_dbx_eval.driver.engines.transformers.encoding import PromptEncoder
-from langchain_dbx_eval.driver.engines.transformers.sequence import (
-    BatchLoop,
-    Completion,
-    Detokenizer,
-)
+from langchain_dbx_eval.driver.engines.transformers.sequence import BatchLoop, TokenSequence
+from langchain_dbx_eval.driver.engines.transformers.tokenization import Detokenizer, PromptEncoder
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError
 
@@ -32,37 +28,39 @@ _log = logging.getLogger(__name__)
 Batching = Literal["auto", "continuous", "micro"]
 
 DEFAULT_NEW_TOKENS = 256
-"""The answer's length where a request names none; transformers' pipelines have the same."""
+"""The maximum length of a completion if the request has none; transformers' pipelines have the
+same."""
 
 _CPU_CACHE_TOKENS = 32_768
-"""On an accelerator transformers fills the free memory; a driver node's RAM has other users."""
+"""On an accelerator, transformers uses the free memory; other processes use the RAM of a node."""
 
-_NO_LIMIT = 1 << 30
+_UNLIMITED = 1 << 30
 
-_loops_to_end: list[weakref.ref[BatchLoop]] = []
-_ends_lock = threading.Lock()
+_loops_to_stop: list[weakref.ref[BatchLoop]] = []
+_loops_lock = threading.Lock()
 
 
 class TransformersEngine:
-    """Serves a causal language model.
+    """Serve a causal language model.
 
     Stop strings are exact, across tokens and in streams. Each request has its own parameters and
-    its own seed, which gives the same answer alone and beside others. The loop that generates runs
-    in one thread, from `start` or the first request until `close` or the end of the main thread.
+    its own seed; a seed results in the same completion alone and in a batch. One thread generates,
+    from `start` or the first request until `close` or the end of the main thread.
 
     Args:
-        model: A model's name or folder, or a loaded model. Code of a model's repository is never
-            run, and weights are read from safetensors only.
-        tokenizer: The tokenizer of a loaded model; for a name or a folder it is loaded too.
-        device: Where to run, such as ``"cuda:1"``, or ``"auto"`` to spread it over all devices;
-            default: the first accelerator, else the CPU.
-        dtype: The type of its numbers, such as ``"bfloat16"``; default: the one it was saved in.
-        batching: ``"continuous"``, ``"micro"`` for models that it cannot take, or ``"auto"``,
-            which tries the first and falls back to the second.
-        cache_tokens: Tokens that the cache of continuous batching holds, of all requests together.
+        model: The name or folder of a model, or a loaded model. Code in a model's repository is
+            never run, and weights are read from safetensors only.
+        tokenizer: The tokenizer of a loaded model; for a name or folder it is loaded too.
+        device: The torch device, such as ``"cuda:1"``, or ``"auto"`` to distribute the model over
+            all devices; default: the first accelerator, else the CPU.
+        dtype: The torch dtype, such as ``"bfloat16"``; default: the dtype of the saved weights.
+        batching: ``"continuous"``, ``"micro"`` for models without continuous batching, or
+            ``"auto"``, which tries the first and falls back to the second.
+        cache_tokens: The capacity in tokens of the cache of continuous batching, for all requests
+            together; default: 32,768 on a CPU, the free memory on an accelerator.
 
     Raises:
-        ConfigurationError: The model cannot be loaded, or not be batched as asked.
+        ConfigurationError: The model cannot be loaded.
         MissingDependencyError: torch or transformers is not installed.
     """
 
@@ -84,21 +82,21 @@ class TransformersEngine:
             SAMPLING_PARAMETERS,  # imports torch
         )
 
+        self._parameters = SAMPLING_PARAMETERS | set(LENGTH_NAMES)
         if isinstance(model, str):
-            self._model, self._tokenizer = _loaded(model, device, dtype)
+            self._model, self._tokenizer = _load(model, device, dtype)
         elif tokenizer is None:
             msg = "A loaded model needs its tokenizer: TransformersEngine(model, tokenizer)."
             raise ConfigurationError(msg)
         else:
             self._model, self._tokenizer = model.eval(), tokenizer
         self.name: str = self._model.config.name_or_path or type(self._model).__name__
-        self._parameters = SAMPLING_PARAMETERS | set(LENGTH_NAMES)
         self._encoder = PromptEncoder(self._tokenizer)
         self._end_tokens = _end_tokens(self._model, self._tokenizer)
         if cache_tokens is None and self._model.device.type == "cpu":
             cache_tokens = _CPU_CACHE_TOKENS
         self._cache_tokens = cache_tokens
-        self._context = min(_context(self._model), cache_tokens or _NO_LIMIT)
+        self._context_length = min(_context_length(self._model), cache_tokens or _UNLIMITED)
         self._batching = batching
         self._lock = threading.Lock()
         self._loop: BatchLoop | None = None
@@ -113,47 +111,47 @@ class TransformersEngine:
         """Complete one prompt.
 
         Raises:
-            RequestError: 400, where the prompt and the answer do not fit into the context, or the
-                model has no chat template.
-            CallEndedError: The answer is not wanted any more.
+            RequestError: 400; prompt and completion exceed the context length, or the model has no
+                chat template.
+            RequestEndedError: The result is no longer needed.
         """
         return self.generate_batch([request])[0]
 
     def generate_batch(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Complete prompts together; see `generate`."""
-        completions = [self._completion(request) for request in requests]
+        sequences = [self._new_sequence(request) for request in requests]
         loop = self._running_loop()
-        for completion in completions:
-            completion.whole = True
-            loop.submit(completion)
-        answers: list[Generation] = []
+        for sequence in sequences:
+            sequence.deliver_at_end = True
+            loop.submit(sequence)
+        generations: list[Generation] = []
         try:
-            for completion in completions:
-                answers.append(_collected(completion, loop))  # noqa: PERF401 - one may raise
+            for sequence in sequences:
+                generations.append(_collect(sequence, loop))  # noqa: PERF401 - one may raise
         finally:
-            for completion in completions[len(answers) :]:
-                completion.done = True
-                loop.drop(completion)
-        return answers
+            for sequence in sequences[len(generations) :]:
+                sequence.done = True
+                loop.drop(sequence)
+        return generations
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
-        """Complete one prompt, token by token; see `generate`."""
-        completion = self._completion(request)
+        """Complete one prompt, and yield its text as it is generated; see `generate`."""
+        sequence = self._new_sequence(request)
         loop = self._running_loop()
-        loop.submit(completion)
-        with closing(completion.pieces(loop.drop)) as pieces:
-            yield from pieces
+        loop.submit(sequence)
+        with closing(sequence.deltas(loop.drop)) as deltas:
+            yield from deltas
 
     def start(self) -> None:
-        """Start the loop, and have it generate a token, so that the first request finds it warm.
+        """Start the loop, and generate one token to warm it up.
 
         Raises:
-            ConfigurationError: The model cannot be batched as asked.
+            ConfigurationError: The model does not support the batching.
         """
         self._running_loop()
 
     def close(self) -> None:
-        """End the loop's thread. What is not answered fails."""
+        """End the thread of the loop. Unfinished requests fail."""
         with self._lock:
             loop, self._loop = self._loop, None
             self._closed = True
@@ -161,7 +159,7 @@ class TransformersEngine:
             loop.stop()
 
     def health(self) -> str | None:
-        """Whether the loop's thread runs, and goes on. Begins it, unless the engine is closed."""
+        """Return why the loop does not work. Starts it, unless the engine is closed."""
         if self._closed:
             return "The model is not started."
         try:
@@ -172,23 +170,25 @@ class TransformersEngine:
     def __repr__(self) -> str:
         return f"TransformersEngine({self.name!r}, batching={self._batching!r})"
 
-    def _completion(self, request: GenerationRequest) -> Completion:
-        from langchain_dbx_eval.driver.engines.transformers.sampling import sampler_for
+    def _new_sequence(self, request: GenerationRequest) -> TokenSequence:
+        from langchain_dbx_eval.driver.engines.transformers.sampling import (
+            create_sampler,  # imports torch
+        )
 
         prompt = self._encoder.encode(request)
-        room = self._context - len(prompt)
-        asked = next((request.params[n] for n in LENGTH_NAMES if n in request.params), None)
-        limit = min(DEFAULT_NEW_TOKENS, room) if asked is None else asked
-        if room < 1 or limit > room:
-            wanted = f" and {limit} are asked for" if asked else ""
+        available = self._context_length - len(prompt)
+        requested = next((request.params[n] for n in LENGTH_NAMES if n in request.params), None)
+        limit = min(DEFAULT_NEW_TOKENS, available) if requested is None else requested
+        if available < 1 or limit > available:
+            completion = f" and {limit} are requested for the completion" if requested else ""
             message = (
-                f"The maximum context length is {self._context} tokens: the prompt has "
-                f"{len(prompt)}{wanted}. Shorten the prompt, or lower max_tokens."
+                f"The maximum context length is {self._context_length} tokens: the prompt has "
+                f"{len(prompt)}{completion}. Shorten the prompt, or lower max_tokens."
             )
             raise RequestError(400, "CONTEXT_LENGTH_EXCEEDED", message)
-        sampler = sampler_for(request.params, self._model.generation_config)
-        text = Detokenizer(self._tokenizer, self._end_tokens)
-        return Completion(request, prompt, limit, text, sampler)
+        sampler = create_sampler(request.params, self._model.generation_config)
+        detokenizer = Detokenizer(self._tokenizer, self._end_tokens)
+        return TokenSequence(request, prompt, limit, detokenizer, sampler)
 
     def _running_loop(self) -> BatchLoop:
         with self._lock:
@@ -205,53 +205,53 @@ class TransformersEngine:
         if self._batching != "micro":
             loop = ContinuousLoop(self._model, self._cache_tokens)
             try:
-                self._warm(loop)
+                self._warm_up(loop)
             except Exception as error:
                 loop.stop()
                 if self._batching == "continuous":
-                    msg = f"{self.name} cannot be batched continuously: use batching='micro'."
+                    msg = f"{self.name} does not support continuous batching: use batching='micro'."
                     raise ConfigurationError(msg) from error
                 _log.warning("%s is served in micro-batches: %s", self.name, error)
             else:
                 return loop
         micro = MicroBatchLoop(self._model, self._tokenizer.pad_token_id or 0)
-        self._warm(micro)
+        self._warm_up(micro)
         return micro
 
-    def _warm(self, loop: BatchLoop) -> None:
-        """Generate one token: what a model cannot do shows before a client is told to come."""
+    def _warm_up(self, loop: BatchLoop) -> None:
+        """Generate one token, so that an unsupported model fails before the first request."""
         loop.start()
-        probe = Completion(GenerationRequest(), [0], 1, Detokenizer(self._tokenizer))
+        probe = TokenSequence(GenerationRequest(), [0], 1, Detokenizer(self._tokenizer))
         loop.submit(probe)
-        _collected(probe, loop)
+        _collect(probe, loop)
 
 
-def _loaded(name: str, device: str | None, dtype: str | None) -> tuple[Any, Any]:
+def _load(name: str, device: str | None, dtype: str | None) -> tuple[Any, Any]:
     import transformers
 
     _check_dtype(dtype or "auto")
-    where = device or _best_device()
-    with loading(name, "a causal language model"):
+    target = device or _default_device()
+    with convert_load_errors(name, "a causal language model"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             name,
             dtype=dtype or "auto",
-            device_map="auto" if where == "auto" else None,
+            device_map="auto" if target == "auto" else None,
             use_safetensors=True,
             trust_remote_code=False,
         )
-        return (model if where == "auto" else model.to(where)).eval(), tokenizer
+        return (model if target == "auto" else model.to(target)).eval(), tokenizer
 
 
 def _check_dtype(name: str) -> None:
     import torch
 
     if name != "auto" and not isinstance(getattr(torch, name, None), torch.dtype):
-        msg = f"{name!r} is no dtype of torch: use 'bfloat16', 'float16', 'float32' or 'auto'."
+        msg = f"{name!r} is not a torch dtype: use 'bfloat16', 'float16', 'float32' or 'auto'."
         raise ConfigurationError(msg)
 
 
-def _best_device() -> str:
+def _default_device() -> str:
     import torch
 
     accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -259,45 +259,45 @@ def _best_device() -> str:
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    named = model.generation_config.eos_token_id
-    several = named if isinstance(named, list) else [named]
-    return frozenset(token for token in [*several, tokenizer.eos_token_id] if token is not None)
+    configured = model.generation_config.eos_token_id
+    tokens = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in [*tokens, tokenizer.eos_token_id] if token is not None)
 
 
-def _context(model: Any) -> int:
-    """The most tokens of prompt and answer together, where the model says so."""
+def _context_length(model: Any) -> int:
+    """Maximum tokens of prompt and completion together, if the model's config has it."""
     config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", None) or _NO_LIMIT)
+    return int(getattr(config, "max_position_embeddings", None) or _UNLIMITED)
 
 
-def _collected(completion: Completion, loop: BatchLoop) -> Generation:
-    text: list[str] = []
+def _collect(sequence: TokenSequence, loop: BatchLoop) -> Generation:
+    texts: list[str] = []
     last = Delta()
-    with closing(completion.pieces(loop.drop)) as pieces:
-        for piece in pieces:
-            text.append(piece.text)
-            last = piece
-    if last.finish_reason is None:
-        raise DatabricksError("The answer ended before its end.")  # pieces() ends with a reason
+    with closing(sequence.deltas(loop.drop)) as deltas:
+        for delta in deltas:
+            texts.append(delta.text)
+            last = delta
+    if last.finish_reason is None:  # deltas() ends with a finish reason, or raises
+        raise DatabricksError("Generation stopped without a finish reason.")
     counts = (last.prompt_tokens, last.completion_tokens)
-    return Generation("".join(text), last.finish_reason, *counts)
+    return Generation("".join(texts), last.finish_reason, *counts)
 
 
 def _stop_with_main_thread(loop: BatchLoop) -> None:
-    """End the loop when the program ends: its thread would keep the process alive for ever.
+    """Stop the loop when the main thread ends: its thread would keep the process alive forever.
 
-    Neither thread is a daemon: one that is inside torch when the interpreter goes aborts the
+    Neither thread is a daemon: a daemon thread inside torch at interpreter shutdown aborts the
     process (measured with torch 2.13).
     """
-    with _ends_lock:
-        if not _loops_to_end:
-            threading.Thread(target=_end_loops, name="dbx-eval-engines-end").start()
-        _loops_to_end.append(weakref.ref(loop))
+    with _loops_lock:
+        if not _loops_to_stop:
+            threading.Thread(target=_stop_loops, name="dbx-eval-engines-end").start()
+        _loops_to_stop.append(weakref.ref(loop))
 
 
-def _end_loops() -> None:
+def _stop_loops() -> None:
     threading.main_thread().join()
-    for reference in _loops_to_end:
+    for reference in _loops_to_stop:
         loop = reference()
         if loop is not None:
             loop.stop()

@@ -1,17 +1,18 @@
-"""The choice of the next token, for each row of a batch by its own parameters. Needs torch.
+"""The choice of the next token of each row in a batch, by its own parameters. Needs torch.
 
-Each row has its own randomness, so that an answer with a seed is the same alone and beside any
-others; rows that are narrowed alike are narrowed together. A token is drawn by the Gumbel-max
-trick (the largest of ``logits + Gumbel noise`` is a sample of their softmax; Gumbel 1954, Maddison
-et al. 2014), which leaves an argmax to the loop, whatever the row.
+Each row has its own random generator, so that a completion with a seed is the same alone and in any
+batch; rows with equal filters are filtered together. A token is drawn by the Gumbel-max trick (the
+index of the largest of ``logits + Gumbel noise`` is a sample of their softmax; Gumbel 1954,
+Maddison et al. 2014), so that both batch loops always take the argmax.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from transformers import (
@@ -27,7 +28,18 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import GenerationConfig
 
-__all__ = ["SAMPLING_PARAMETERS", "RowSampler", "SamplingFilters", "gumbel_noise", "sampler_for"]
+    from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
+
+__all__ = [
+    "SAMPLING_PARAMETERS",
+    "RowSampler",
+    "SamplingFilters",
+    "create_sampler",
+    "gumbel_noise",
+    "sample_rows",
+]
+
+_log = logging.getLogger(__name__)
 
 SAMPLING_PARAMETERS = frozenset(
     {
@@ -41,22 +53,23 @@ SAMPLING_PARAMETERS = frozenset(
         "top_p",
     }
 )
-_ASKS_FOR_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
+"""The parameters that `create_sampler` applies."""
+_ENABLE_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
 _GREEDY_BELOW = 1e-5
-"""By less the logits leave the range of float32; vLLM takes the same bound."""
-# An odd 64-bit constant (2**64 over the golden ratio) spreads neighbouring seeds far apart.
+"""A lower temperature scales logits beyond the range of float32; vLLM has the same bound."""
+# An odd 64-bit constant (2**64 divided by the golden ratio) maps neighboring seeds far apart.
 _SPREAD = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingFilters:
-    """What narrows the distribution of a row, as transformers does it.
+    """The filters of a row's distribution, applied as in transformers.
 
     Attributes:
         temperature: Above 0.
-        top_k: The most tokens that are left; 0 leaves all.
-        top_p: The probability that is left; 1 leaves all.
-        min_p: The least probability, as a part of the largest; 0 leaves all.
+        top_k: The number of most probable tokens to keep; 0: all.
+        top_p: The cumulative probability to keep; 1: all.
+        min_p: The minimum probability, as a fraction of the largest; 0: all.
     """
 
     temperature: float
@@ -65,19 +78,14 @@ class SamplingFilters:
     min_p: float
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """Narrow some rows.
+        """Filter rows of logits.
 
         Args:
             scores: Shape ``[rows, vocabulary]``, float32.
 
         Returns:
-            Scores of the same shape.
+            Scores of the same shape; removed tokens have ``-inf``.
         """
-        tokens = torch.empty(0)  # these look at scores only
-        narrowed: Tensor = self._warpers()(tokens, scores)
-        return narrowed
-
-    def _warpers(self) -> LogitsProcessorList:
         warpers = LogitsProcessorList()
         if self.temperature != 1:
             warpers.append(TemperatureLogitsWarper(self.temperature))
@@ -87,22 +95,24 @@ class SamplingFilters:
             warpers.append(TopPLogitsWarper(self.top_p))
         if self.min_p > 0:
             warpers.append(MinPLogitsWarper(self.min_p))
-        return warpers
+        input_ids = torch.empty(0)  # not used by these warpers
+        filtered: Tensor = warpers(input_ids, scores)
+        return filtered
 
 
 @dataclass(frozen=True, slots=True)
 class RowSampler:
-    """Chooses the tokens of one answer.
+    """The sampling parameters of one sequence.
 
     Attributes:
-        narrowing: What narrows the distribution.
-        repetition: transformers' ``repetition_penalty``; 1 for none.
+        filters: The filters of the distribution.
+        repetition: transformers' ``repetition_penalty``; 1: none.
         frequency: OpenAI's ``frequency_penalty``.
         presence: OpenAI's ``presence_penalty``.
-        seed: Where the randomness begins; ``None`` takes the most probable token.
+        seed: The seed of the random generator; None: take the most probable token.
     """
 
-    narrowing: SamplingFilters
+    filters: SamplingFilters
     repetition: float
     frequency: float
     presence: float
@@ -110,16 +120,16 @@ class RowSampler:
 
     @property
     def penalizes(self) -> bool:
-        """Whether the logits are changed by what was said before."""
+        """Whether the logits depend on the previous tokens."""
         return self.repetition != 1 or bool(self.frequency or self.presence)
 
-    def penalized(self, scores: Tensor, prompt: Sequence[int], tokens: Sequence[int]) -> Tensor:
-        """Change one row of logits by what was said before.
+    def penalize(self, scores: Tensor, prompt: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """Apply the penalties for previous tokens to one row of logits.
 
         Args:
             scores: Shape ``[1, vocabulary]``, float32.
-            prompt: The prompt's tokens.
-            tokens: The answer's tokens so far.
+            prompt: The tokens of the prompt.
+            tokens: The tokens of the completion so far.
 
         Returns:
             Scores of the same shape.
@@ -129,13 +139,78 @@ class RowSampler:
             scores = RepetitionPenaltyLogitsProcessor(self.repetition)(seen, scores)
         if not tokens or not (self.frequency or self.presence):
             return scores
-        so_far = torch.tensor(tokens, device=scores.device)
-        counts = torch.bincount(so_far, minlength=scores.shape[-1]).to(scores.dtype)
+        completion = torch.tensor(tokens, device=scores.device)
+        counts = torch.bincount(completion, minlength=scores.shape[-1]).to(scores.dtype)
         return scores - self.frequency * counts - self.presence * (counts > 0)
 
 
+def create_sampler(params: Mapping[str, Any], defaults: GenerationConfig) -> RowSampler | None:
+    """Create the sampler of a request.
+
+    If the request has no sampling parameter, the model's generation config applies. A temperature
+    of 0, or nearly 0, is greedy decoding.
+
+    Args:
+        params: Validated generation parameters.
+        defaults: The model's generation config.
+
+    Returns:
+        The sampler; None for greedy decoding without penalties.
+    """
+    sampling = any(name in params for name in _ENABLE_SAMPLING)
+    fallback = {} if sampling or not defaults.do_sample else defaults.to_dict()
+    values = {name: params.get(name, fallback.get(name)) for name in SAMPLING_PARAMETERS}
+    temperature = values["temperature"]
+    if temperature is None:
+        temperature = 1.0 if sampling or fallback else 0.0
+    repetition = float(params.get("repetition_penalty", defaults.repetition_penalty) or 1.0)
+    frequency, presence = values["frequency_penalty"] or 0.0, values["presence_penalty"] or 0.0
+    filters = SamplingFilters(
+        temperature=float(temperature),
+        top_k=max(0, values["top_k"] or 0),
+        top_p=1.0 if values["top_p"] is None else float(values["top_p"]),
+        min_p=float(values["min_p"] or 0),
+    )
+    if temperature >= _GREEDY_BELOW:
+        seed = secrets.randbits(62) if values["seed"] is None else values["seed"]
+        return RowSampler(filters, repetition, frequency, presence, seed)
+    greedy = RowSampler(filters, repetition, frequency, presence, None)
+    return greedy if greedy.penalizes else None
+
+
+def sample_rows(scores: Tensor, rows: Sequence[TokenSequence | None]) -> Tensor:
+    """Change logits so that the argmax of each row is its next token.
+
+    A sampler that raises fails its own sequence only.
+
+    Args:
+        scores: Shape ``[at least len(rows), vocabulary]``, float32; changed in place.
+        rows: The sequence of each row; None for one that is done.
+
+    Returns:
+        The scores.
+    """
+    groups: dict[SamplingFilters, list[_Draw]] = {}
+    for index, row in enumerate(rows):
+        if row is None or row.done or row.sampler is None:
+            continue
+        try:
+            if row.sampler.penalizes:
+                logits = scores[index : index + 1]
+                logits[:] = row.sampler.penalize(logits, row.prompt, row.tokens)
+        except Exception as error:
+            _fail(row, error)
+            continue
+        if row.sampler.seed is not None:
+            draw = _Draw(index, row, row.sampler.seed)
+            groups.setdefault(row.sampler.filters, []).append(draw)
+    for filters, draws in groups.items():
+        _draw(scores, filters, draws)
+    return scores
+
+
 def gumbel_noise(scores: Tensor, draws: Iterable[tuple[int, int]]) -> Tensor:
-    """Draw the noise whose addition makes the largest score a sample.
+    """Draw Gumbel noise for rows of logits.
 
     Args:
         scores: Shape ``[rows, vocabulary]``.
@@ -147,42 +222,33 @@ def gumbel_noise(scores: Tensor, draws: Iterable[tuple[int, int]]) -> Tensor:
     noise = torch.empty_like(scores)
     generator = torch.Generator(device=scores.device)
     for row, (seed, step) in zip(noise, draws, strict=True):
-        # By the step, not by a running state: a request that is begun again goes on the same.
+        # Seeded at each step: a sequence that is repeated has the same tokens again.
         generator.manual_seed((seed * _SPREAD + step) % 2**63)
         row.exponential_(generator=generator)
-    # The logarithm of an exponential variable is Gumbel noise, with its sign turned.
+    # The negative logarithm of an exponential variable is Gumbel noise.
     return -noise.clamp_min_(torch.finfo(noise.dtype).tiny).log_()
 
 
-def sampler_for(params: Mapping[str, Any], defaults: GenerationConfig) -> RowSampler | None:
-    """Make the sampler of a request.
+class _Draw(NamedTuple):
+    row_index: int
+    row: TokenSequence
+    seed: int
 
-    Without a word about sampling in the request, the model's own generation config decides; a
-    request with a temperature of 0, or nearly so, is greedy.
 
-    Args:
-        params: Checked parameters.
-        defaults: The model's generation config.
+def _draw(scores: Tensor, filters: SamplingFilters, draws: Sequence[_Draw]) -> None:
+    indices = [draw.row_index for draw in draws]
+    try:
+        filtered = filters(scores[indices])
+        noise = gumbel_noise(filtered, [(draw.seed, len(draw.row.tokens)) for draw in draws])
+        scores[indices] = filtered + noise
+    except Exception as error:
+        if len(draws) == 1:
+            _fail(draws[0].row, error)
+            return
+        for draw in draws:
+            _draw(scores, filters, [draw])
 
-    Returns:
-        The sampler; ``None`` where the most probable token is taken as it is.
-    """
-    asked = any(name in params for name in _ASKS_FOR_SAMPLING)
-    usual = {} if asked or not defaults.do_sample else defaults.to_dict()
-    values = {name: params.get(name, usual.get(name)) for name in SAMPLING_PARAMETERS}
-    temperature = values["temperature"]
-    if temperature is None:
-        temperature = 1.0 if asked or usual else 0.0
-    repetition = float(params.get("repetition_penalty", defaults.repetition_penalty) or 1.0)
-    frequency, presence = values["frequency_penalty"] or 0.0, values["presence_penalty"] or 0.0
-    narrowing = SamplingFilters(
-        temperature=float(temperature),
-        top_k=max(0, values["top_k"] or 0),
-        top_p=1.0 if values["top_p"] is None else float(values["top_p"]),
-        min_p=float(values["min_p"] or 0),
-    )
-    if temperature >= _GREEDY_BELOW:
-        seed = secrets.randbits(62) if values["seed"] is None else values["seed"]
-        return RowSampler(narrowing, repetition, frequency, presence, seed)
-    greedy = RowSampler(narrowing, repetition, frequency, presence, None)
-    return greedy if greedy.penalizes else None
+
+def _fail(row: TokenSequence, error: Exception) -> None:
+    _log.error("Sampling failed for one sequence", exc_info=error)
+    row.fail(error)

@@ -1,4 +1,4 @@
-"""transformers' scheduler of continuous batching, with turns. Needs torch."""
+"""`ShortFirstPolicy` as a scheduler of transformers' continuous batching. Needs torch."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 from transformers.generation.continuous_batching.requests import RequestStatus
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, Scheduler
 
-from langchain_dbx_eval.driver.engines.transformers.scheduling_policy import Turns
+from langchain_dbx_eval.driver.engines.transformers.scheduling_policy import ShortFirstPolicy
 
 __all__ = ["SHORT_FIRST", "ShortFirstScheduler"]
 
 SHORT_FIRST = "langchain_dbx_eval_short_first"
-"""The name by which a `ContinuousBatchingConfig` asks for it."""
+"""The ``scheduler_type`` of a `ContinuousBatchingConfig` that selects this scheduler."""
 
-_SAFETY_MARGIN = 0.15  # as transformers' own first-in-first-out scheduler has it
+_SAFETY_MARGIN = 0.15  # the default of transformers' first-in-first-out scheduler
 
 
 class ShortFirstScheduler(Scheduler):
-    """Chooses the rows of a step by `Turns`; what fits into the cache is for the base class.
+    """Order sequences by `ShortFirstPolicy`; the base class fits them into the cache.
 
     Args:
         cache: The paged cache.
-        safety_margin: The part of the cache that is kept free of new requests.
-        max_requests_per_batch: The most rows of a step.
+        safety_margin: The fraction of the cache that is kept free of new sequences.
+        max_requests_per_batch: The maximum number of rows of a step.
     """
 
     def __init__(
@@ -31,31 +31,33 @@ class ShortFirstScheduler(Scheduler):
     ) -> None:
         margin = _SAFETY_MARGIN if safety_margin is None else safety_margin
         super().__init__(cache, margin, max_requests_per_batch)
-        self._most_rows = max_requests_per_batch
-        self._turns = Turns(max_requests_per_batch)
+        self._max_rows = max_requests_per_batch
+        self._policy = ShortFirstPolicy(max_requests_per_batch)
 
     def schedule_batch(
         self, token_budget: int, cache_budget: int
     ) -> tuple[list[Any] | None, bool, int, int]:
-        """Choose the rows of the next step; see the base class."""
+        """Select the rows of the next step; see the base class."""
         states = dict(self.active_requests)
         if not self.block_new_requests:
             states |= self.waiting_requests
-        names, places = self._turns.next({name: s.max_new_tokens for name, s in states.items()})
+        limits = {name: state.max_new_tokens for name, state in states.items()}
+        names, row_count = self._policy.select(limits)
         if self.cache.compute_free_capacity() < self.safety_margin:
-            # Those in the cache first: they have to get out of it before others fit.
+            # Sequences in the cache first: they must finish before others fit.
             names.sort(key=lambda name: states[name].status != RequestStatus.DECODING)
-        self.max_requests_per_batch = min(places, self._most_rows)
-        begun: set[str] = set()
-        rows, one_does_not_fit, fast, tokens, read = self._process_candidates(
-            [states[name] for name in names], token_budget, cache_budget, begun
+        self.max_requests_per_batch = min(row_count, self._max_rows)
+        scheduled_ids: set[str] = set()
+        candidates = [states[name] for name in names]
+        rows, allocation_failed, fast_path, query_tokens, cache_reads = self._process_candidates(
+            candidates, token_budget, cache_budget, scheduled_ids
         )
-        self._cleanup_waiting_queue(begun)
+        self._cleanup_waiting_queue(scheduled_ids)
         for row in rows:
-            self._turns.took(row.state.request_id)
-        if not rows and one_does_not_fit:
-            return None, fast, 0, 0
-        return rows, fast, tokens, read
+            self._policy.mark_scheduled(row.state.request_id)
+        if not rows and allocation_failed:
+            return None, fast_path, 0, 0
+        return rows, fast_path, query_tokens, cache_reads
 
 
 SCHEDULER_MAPPING[SHORT_FIRST] = ShortFirstScheduler

@@ -1,57 +1,58 @@
-"""Whose turn it is: which of the requests in flight take part in the next step of a batch.
+"""Which sequences take part in the next step of a batch. Does not import torch.
 
-On a CPU a step takes the longer the more rows it has, so that a request of a few tokens beside many
-long ones would be as slow as they are. Here it is in every step, and while it is there the steps
-are small. Knows no model and no torch.
+On a CPU, the duration of a step grows with its rows, so that a completion of a few tokens would
+take as long as the many long ones in the same batch. Under this policy it takes part in every step,
+and the steps are small until it is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["Turns"]
+__all__ = ["ShortFirstPolicy"]
 
-_SHORT_BESIDE_MEAN = 4
+_SHORT_FRACTION = 4
 _ROWS_PER_SHORT = 4
 
 
-class Turns:
-    """Chooses the rows of each step among the requests in flight.
+class ShortFirstPolicy:
+    """Select the rows of each step: short sequences first, the others in turn.
 
-    A request is *short* when its answer may be at most a quarter as long as the average of those in
-    flight. A step with short ones has four places for each of them, if not more than it may: up to
-    half are theirs, the others go to who waited longest for one, so that nobody starves.
+    A sequence is *short* if its maximum length is at most a quarter of the average of all
+    sequences in flight. A step with short sequences has 4 rows for each of them, up to the maximum:
+    up to half of the rows are for short ones, the others for the sequences that have waited
+    longest, so that none starves.
 
     Args:
-        rows: The most rows of a step.
+        max_rows: The maximum number of rows of a step.
     """
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self._line: dict[str, None] = {}
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._queue: dict[str, None] = {}
 
-    def next(self, limits: Mapping[str, int]) -> tuple[list[str], int]:
-        """Whom the next step takes.
+    def select(self, limits: Mapping[str, int]) -> tuple[list[str], int]:
+        """Order the sequences for the next step.
 
         Args:
-            limits: The most tokens of each answer in flight, by the id of its request.
+            limits: The maximum length in tokens of each sequence in flight, by its id.
 
         Returns:
-            The requests, in the order in which they get a place, and the number of places.
+            The ids in order of priority, and the number of rows of the step.
         """
-        # Who is new stands at the end: a flood of new ones does not pass by those that wait.
-        self._line = {name: None for name in [*self._line, *limits] if name in limits}
-        waiting = list(self._line)
-        bound = sum(limits.values()) / max(1, len(limits)) / _SHORT_BESIDE_MEAN
-        short = [name for name in waiting if limits[name] <= bound]
+        # New sequences go to the end of the queue, so that many of them do not delay the others.
+        self._queue = {name: None for name in [*self._queue, *limits] if name in limits}
+        waiting = list(self._queue)
+        threshold = sum(limits.values()) / max(1, len(limits)) / _SHORT_FRACTION
+        short = [name for name in waiting if limits[name] <= threshold]
         if not short:
-            return waiting, self._rows
-        places = min(self._rows, _ROWS_PER_SHORT * len(short))
-        first = short[: places // 2]
+            return waiting, self._max_rows
+        rows = min(self._max_rows, _ROWS_PER_SHORT * len(short))
+        first = short[: rows // 2]
         chosen = set(first)
-        return first + [name for name in waiting if name not in chosen], places
+        return first + [name for name in waiting if name not in chosen], rows
 
-    def took(self, name: str) -> None:
-        """Note that a request is in the step: it goes to the end of the line."""
-        del self._line[name]
-        self._line[name] = None
+    def mark_scheduled(self, name: str) -> None:
+        """Move a sequence to the end of the queue: it takes part in the step."""
+        del self._queue[name]
+        self._queue[name] = None

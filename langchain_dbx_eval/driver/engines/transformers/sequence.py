@@ -1,4 +1,4 @@
-"""One answer while it grows: tokens in, safe pieces of text out. Knows no model and no torch."""
+"""One request in a batch: tokens in, text out. Does not import torch."""
 
 from __future__ import annotations
 
@@ -6,197 +6,165 @@ import queue
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from langchain_dbx_eval.driver.engines.base import Delta, FinishReason, GenerationRequest
-from langchain_dbx_eval.driver.runtime.stop_strings import StopCutter
+from langchain_dbx_eval.driver.runtime.stop_strings import StopStringFilter
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.driver.engines.transformers.sampling import RowSampler
+    from langchain_dbx_eval.driver.engines.transformers.tokenization import Detokenizer
 
-__all__ = ["BatchLoop", "Completion", "Detokenizer"]
+__all__ = ["BatchLoop", "TokenSequence"]
 
 
 class BatchLoop(Protocol):
-    """What generates for many completions at once, in a thread of its own."""
+    """Generate tokens for many sequences at once, in a separate thread."""
 
     def start(self) -> None:
-        """Begin to work. Does nothing when it works."""
+        """Start the thread. Has no effect if it runs."""
         ...
 
-    def submit(self, completion: Completion) -> None:
-        """Take a completion on; its tokens are fed to it until it is done."""
+    def submit(self, sequence: TokenSequence) -> None:
+        """Add a sequence, and feed it its tokens until it is done."""
         ...
 
-    def drop(self, completion: Completion) -> None:
-        """Forget a completion that nobody waits for."""
+    def drop(self, sequence: TokenSequence) -> None:
+        """Remove a sequence whose result is no longer needed."""
         ...
 
     def stop(self) -> None:
-        """Fail what is not done, and end the thread."""
+        """Fail unfinished sequences, and end the thread."""
         ...
 
     def health(self) -> str | None:
-        """Why it does not work, in words for a client."""
+        """Return why the loop does not work, worded for the client; None if it does."""
         ...
 
 
-class Detokenizer:
-    """Turns the tokens of one answer into text as they come.
+class TokenSequence:
+    """The prompt tokens of one request, and the completion generated so far.
+
+    The thread of the loop calls `feed`, `fail` and `notify`, the thread of the request `deltas`.
 
     Args:
-        tokenizer: A fast tokenizer of transformers.
-        end_tokens: The tokens by which the model ends an answer, which have no text.
-    """
-
-    def __init__(self, tokenizer: Any, end_tokens: Collection[int] = ()) -> None:
-        from tokenizers.decoders import DecodeStream
-
-        self.end_tokens = end_tokens
-        self._backend = tokenizer.backend_tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
-        self._given = 0
-
-    def feed(self, token: int) -> str:
-        """The text that a token adds; nothing while a character is not whole."""
-        text = self._stream.step(self._backend, token) or ""
-        self._given += len(text)
-        return text
-
-    def finish(self, tokens: Sequence[int]) -> str:
-        """What is left of the text of all tokens: a character that stayed broken."""
-        words = [token for token in tokens if token not in self.end_tokens]
-        whole: str = self._backend.decode(words, skip_special_tokens=True)
-        return whole[self._given :]
-
-
-class Completion:
-    """One request in a batch.
-
-    The loop's thread calls `feed`, `fail` and `hand_over`, the request's own thread `pieces`.
-
-    Args:
-        request: What is asked; its stop strings and its call are used.
-        prompt: The prompt's tokens.
-        limit: The most tokens of the answer, at least 1.
-        detokenizer: For this answer alone.
-        sampler: Chooses its tokens; ``None`` where the most probable one is taken.
+        request: The request; its stop strings and its context are used.
+        prompt: The tokens of the prompt.
+        max_new_tokens: The maximum number of tokens of the completion, at least 1.
+        detokenizer: Used for this sequence only.
+        sampler: Chooses the tokens; None: the most probable ones.
     """
 
     def __init__(
         self,
         request: GenerationRequest,
         prompt: Sequence[int],
-        limit: int,
+        max_new_tokens: int,
         detokenizer: Detokenizer,
         sampler: RowSampler | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.prompt = list(prompt)
-        self.limit = limit
+        self.max_new_tokens = max_new_tokens
         self.sampler = sampler
         self.tokens: list[int] = []
         self.done = False
-        self.whole = False
-        """Whether it is handed over at its end only."""
+        self.deliver_at_end = False
+        """Whether the text is delivered as a whole: the request is not streamed."""
         self._texts: deque[str] = deque()
-        self._end: Delta | Exception | None = None
-        self._call = request.call
+        self._result: Delta | Exception | None = None
+        self._context = request.context
         self._detokenizer = detokenizer
-        self._cutter = StopCutter(request.stop)
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stops = StopStringFilter(request.stop)
+        self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     @property
-    def has_news(self) -> bool:
-        """Whether there is something to hand over."""
-        return self.done or (bool(self._texts) and not self.whole)
+    def has_output(self) -> bool:
+        """Whether the thread of the request has something to read."""
+        return self.done or (bool(self._texts) and not self.deliver_at_end)
 
-    def feed(self, token: int) -> bool:
-        """Take the next token.
-
-        Returns:
-            Whether the answer is done.
-        """
-        if not self.done:
-            self.tokens.append(token)
-            try:
-                self._take(token)
-            except Exception as error:
-                # In the loop's thread it would end the answers of all others.
-                self.fail(error)
-        return self.done
+    def feed(self, token: int) -> None:
+        """Add the next token. Has no effect on a sequence that is done."""
+        if self.done:
+            return
+        self.tokens.append(token)
+        try:
+            self._append(token)
+        except Exception as error:
+            # Raised in the loop's thread, it would end all other sequences.
+            self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """End the answer with an error."""
+        """End the sequence with an error. Has no effect on a sequence that is done."""
         if not self.done:
             self.done = True
-            self._end = error
-            self.hand_over()
+            self._result = error
+            self.notify()
 
-    def hand_over(self) -> None:
-        """Wake the request's thread, which takes all that has come."""
-        self._bell.put(None)
+    def notify(self) -> None:
+        """Wake the thread of the request, which reads all output so far."""
+        self._wakeups.put(None)
 
-    def pieces(self, drop: Callable[[Completion], None]) -> Generator[Delta, None, None]:
-        """What to hand on, as it comes.
+    def deltas(self, drop: Callable[[TokenSequence], None]) -> Generator[Delta, None, None]:
+        """Yield the completion as it is generated, and empty deltas as keep-alives.
 
         Args:
-            drop: Called when nobody waits any more and the answer is not done.
+            drop: Called if the iteration ends before the sequence is done.
 
         Raises:
-            CallEndedError: The answer is not wanted any more.
-            Exception: What `fail` was given.
+            RequestEndedError: The result is no longer needed.
+            Exception: The error passed to `fail`.
         """
-        heard = time.monotonic()
+        last_output = time.monotonic()
         try:
             while True:
                 with suppress(queue.Empty):
-                    self._bell.get(timeout=self._call.pause())
-                end = self._end  # read before the texts, which are all there when it is
-                text = self._taken()
-                if isinstance(end, Delta):
-                    yield replace(end, text=text)
+                    self._wakeups.get(timeout=self._context.poll_timeout())
+                result = self._result  # read before the texts: once it is set, they are complete
+                text = self._read_texts()
+                if isinstance(result, Delta):
+                    yield replace(result, text=text)
                     return
-                if text or time.monotonic() - heard >= self._call.keep_alive:
-                    heard = time.monotonic()
+                if text or time.monotonic() - last_output >= self._context.keep_alive:
+                    last_output = time.monotonic()
                     yield Delta(text)
-                if end is not None:
-                    raise end
-                self._call.check()
+                if result is not None:
+                    raise result
+                self._context.check()
         finally:
             if not self.done:
                 self.done = True
                 drop(self)
 
-    def _taken(self) -> str:
-        taken: list[str] = []
+    def _read_texts(self) -> str:
+        texts: list[str] = []
         with suppress(IndexError):
             while True:
-                taken.append(self._texts.popleft())
-        return "".join(taken)
+                texts.append(self._texts.popleft())
+        return "".join(texts)
 
-    def _take(self, token: int) -> None:
+    def _append(self, token: int) -> None:
         if token in self._detokenizer.end_tokens:
             self._finish("stop")
             return
-        self._release(self._detokenizer.feed(token))
-        if self._cutter.stopped:
+        self._append_text(self._detokenizer.feed(token))
+        if self._stops.stopped:
             self._finish("stop")
-        elif len(self.tokens) >= self.limit:
+        elif len(self.tokens) >= self.max_new_tokens:
             self._finish("length")
 
-    def _release(self, text: str) -> None:
-        if released := self._cutter.feed(text):
-            self._texts.append(released)
+    def _append_text(self, text: str) -> None:
+        if text := self._stops.feed(text):
+            self._texts.append(text)
 
     def _finish(self, reason: FinishReason) -> None:
-        if not self._cutter.stopped:
-            self._release(self._detokenizer.finish(self.tokens))
-        if self._cutter.stopped:
+        if not self._stops.stopped:
+            self._append_text(self._detokenizer.finish(self.tokens))
+        if self._stops.stopped:
             reason = "stop"
-        self._texts.append(self._cutter.finish())
+        self._texts.append(self._stops.finish())
         self.done = True
-        self._end = Delta("", reason, len(self.prompt), len(self.tokens))
+        self._result = Delta("", reason, len(self.prompt), len(self.tokens))

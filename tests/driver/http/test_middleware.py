@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_dbx_eval.driver.http.proxy_paths import app_path
+from langchain_dbx_eval.driver.http.middleware import app_path
 
 
 @pytest.mark.parametrize(
-    ("arrived", "expected"),
+    ("received", "expected"),
     [
         ("/", "/"),
         ("", "/"),
@@ -22,5 +22,5 @@ from langchain_dbx_eval.driver.http.proxy_paths import app_path
         ("/x/driver-proxy-http/health", "/x/driver-proxy-http/health"),
     ],
 )
-def test_a_path_from_the_driver_proxy_becomes_the_apps_own(arrived: str, expected: str) -> None:
-    assert app_path(arrived) == expected
+def test_a_path_of_the_driver_proxy_is_mapped_to_the_route(received: str, expected: str) -> None:
+    assert app_path(received) == expected

@@ -1,4 +1,4 @@
-"""One engine in all dialects: what is sent, and what comes back, over a real socket."""
+"""All request and response formats of one engine, over a real socket."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def echo(prompt: str, temperature: float = 0.0, max_tokens: int = 9, seed: int =
     return f"{prompt}!" if not seed else f"{prompt}{seed}"
 
 
-def pieces(prompt: str) -> Iterator[str]:
+def letters(prompt: str) -> Iterator[str]:
     yield from prompt
 
 
 class Lengths:
     """An embedder whose vectors are the lengths of the texts."""
 
-    def embed(self, texts: Sequence[str], call: RequestContext) -> EmbeddingResult:
+    def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         values = [[float(len(text)), 0.5] for text in texts]
         return EmbeddingResult(
             values, sum(map(len, texts)), tuple(n for n, t in enumerate(texts) if t > "z")
@@ -55,11 +55,11 @@ def events(url: str, body: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/", "/invocations"])
-def test_a_conversation_is_continued(url: str, path: str) -> None:
-    answer = post(url + path, {"messages": HI, "model": "any", "temperature": 0.5})
-    assert answer["object"] == "chat.completion"
-    assert answer["model"] == "any"
-    assert answer["choices"] == [
+def test_the_response_to_messages_is_a_chat_completion(url: str, path: str) -> None:
+    body = post(url + path, {"messages": HI, "model": "any", "temperature": 0.5})
+    assert body["object"] == "chat.completion"
+    assert body["model"] == "any"
+    assert body["choices"] == [
         {
             "index": 0,
             "message": {"role": "assistant", "content": "hi!"},
@@ -68,7 +68,7 @@ def test_a_conversation_is_continued(url: str, path: str) -> None:
     ]
 
 
-def test_a_longer_conversation_is_a_transcript_for_a_text_model(url: str) -> None:
+def test_a_text_model_receives_several_messages_as_a_transcript(url: str) -> None:
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]},
@@ -77,7 +77,7 @@ def test_a_longer_conversation_is_a_transcript_for_a_text_model(url: str) -> Non
     assert choice["message"]["content"] == "System: Be brief.\nUser: AB\nAssistant:!"
 
 
-def test_a_function_of_messages_gets_them_as_they_are(start_server: StartServer) -> None:
+def test_a_function_of_messages_receives_them_unchanged(start_server: StartServer) -> None:
     server = start_server(lambda messages: json.dumps(messages))
     (choice,) = post(f"{server.url}/v1/chat/completions", {"messages": HI})["choices"]
     assert json.loads(choice["message"]["content"]) == HI
@@ -85,26 +85,26 @@ def test_a_function_of_messages_gets_them_as_they_are(start_server: StartServer)
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/invocations"])
-def test_prompts_are_completed_in_their_order(url: str, path: str) -> None:
-    answer = post(url + path, {"prompt": ["a", "b"], "n": 2})
-    assert answer["object"] == "text_completion"
-    assert [choice["text"] for choice in answer["choices"]] == ["a!", "a!", "b!", "b!"]
-    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+def test_choices_have_the_order_of_the_prompts(url: str, path: str) -> None:
+    result = post(url + path, {"prompt": ["a", "b"], "n": 2})
+    assert result["object"] == "text_completion"
+    assert [choice["text"] for choice in result["choices"]] == ["a!", "a!", "b!", "b!"]
+    assert [choice["index"] for choice in result["choices"]] == [0, 1, 2, 3]
 
 
-def test_several_answers_with_a_seed_differ(url: str) -> None:
-    answer = post(f"{url}/v1/completions", {"prompt": "a", "n": 3, "seed": 7})
-    assert [choice["text"] for choice in answer["choices"]] == ["a7", "a8", "a9"]
+def test_several_choices_with_a_seed_differ(url: str) -> None:
+    result = post(f"{url}/v1/completions", {"prompt": "a", "n": 3, "seed": 7})
+    assert [choice["text"] for choice in result["choices"]] == ["a7", "a8", "a9"]
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_new_tokens"])
-def test_the_length_has_three_names(start_server: StartServer, name: str) -> None:
+def test_the_maximum_length_has_three_names(start_server: StartServer, name: str) -> None:
     server = start_server(lambda prompt, max_tokens=0: str(max_tokens))
     assert post(server.url, {"prompt": "a", name: 5}) == "5"
 
 
 @pytest.mark.parametrize("stop", ["an", ["an", "x"]])
-def test_a_stop_may_be_a_string_in_openais_apis(url: str, stop: object) -> None:
+def test_stop_may_be_a_string_in_openais_apis(url: str, stop: object) -> None:
     (choice,) = post(f"{url}/v1/completions", {"prompt": "banana", "stop": stop})["choices"]
     assert choice["text"] == "b"
 
@@ -126,26 +126,28 @@ def test_a_stop_may_be_a_string_in_openais_apis(url: str, stop: object) -> None:
         {"inputs": {"prompt": ["a", "b"], "stop": [None, ["!"]]}},
     ],
 )
-def test_each_row_of_mlflows_forms_is_predicted(url: str, body: Any) -> None:
+def test_each_row_of_mlflows_formats_has_a_prediction(url: str, body: Any) -> None:
     assert post(f"{url}/invocations", {**body, "params": {"temperature": 0.5}}) == {
         "predictions": ["a!", "b"]
     }
 
 
 @pytest.mark.parametrize("body", [{"inputs": "a"}, {"inputs": ["a"]}, {"inputs": {"prompt": "a"}}])
-def test_a_bare_prompt_is_a_row(url: str, body: Any) -> None:
+def test_a_string_is_a_row(url: str, body: Any) -> None:
     assert post(f"{url}/invocations", body) == {"predictions": ["a!"]}
 
 
-def test_params_beside_the_rows_count_where_a_row_says_nothing(start_server: StartServer) -> None:
+def test_params_apply_to_rows_that_do_not_set_them(start_server: StartServer) -> None:
     server = start_server(lambda prompt, temperature=0.0: str(temperature))
     body = {"inputs": ["a", {"prompt": "b", "temperature": 1}], "params": {"temperature": 0.5}}
     assert post(f"{server.url}/invocations", body) == {"predictions": ["0.5", "1"]}
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/"])
-def test_a_chat_stream_is_the_answer_in_pieces(start_server: StartServer, path: str) -> None:
-    chunks = events(start_server(pieces).url + path, {"messages": HI})
+def test_a_chat_stream_contains_the_completion_in_chunks(
+    start_server: StartServer, path: str
+) -> None:
+    chunks = events(start_server(letters).url + path, {"messages": HI})
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
     assert deltas[0]["role"] == "assistant"
     assert [delta.get("content") for delta in deltas[:2]] == ["h", "i"]
@@ -154,29 +156,29 @@ def test_a_chat_stream_is_the_answer_in_pieces(start_server: StartServer, path: 
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_a_completion_stream_ends_before_its_stop(start_server: StartServer) -> None:
+def test_a_completion_stream_ends_before_its_stop_string(start_server: StartServer) -> None:
     body = {"prompt": "banana", "stop": "na"}
-    chunks = events(f"{start_server(pieces).url}/v1/completions", body)
+    chunks = events(f"{start_server(letters).url}/v1/completions", body)
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "ba"
 
 
-def test_a_model_that_does_not_stream_is_one_piece(url: str) -> None:
+def test_the_stream_of_a_model_that_does_not_stream_has_one_chunk(url: str) -> None:
     chunks = events(f"{url}/v1/completions", {"prompt": "hi"})
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "hi!"
 
 
-def test_a_stream_that_fails_at_once_has_a_status(start_server: StartServer) -> None:
-    def refusing(prompt: str) -> str:
+def test_a_stream_that_fails_at_once_has_an_error_status(start_server: StartServer) -> None:
+    def rejecting(prompt: str) -> str:
         raise RequestError(422, "UNPROCESSABLE", "Not this prompt.")
 
     response = requests.post(
-        f"{start_server(refusing).url}/v1/completions", json={"prompt": "a", "stream": True}
+        f"{start_server(rejecting).url}/v1/completions", json={"prompt": "a", "stream": True}
     )
     assert response.status_code == 422
     assert response.json() == {"error_code": "UNPROCESSABLE", "message": "Not this prompt."}
 
 
-def test_a_stream_that_fails_later_ends_with_an_error_and_no_mark(
+def test_a_stream_that_fails_later_ends_with_an_error_and_without_done(
     start_server: StartServer,
 ) -> None:
     def failing(prompt: str) -> Iterator[str]:
@@ -200,40 +202,42 @@ def test_a_stream_that_fails_later_ends_with_an_error_and_no_mark(
         {"dataframe_split": {"columns": ["text"], "data": [["a"], ["zzz"]]}},
     ],
 )
-def test_texts_in_the_forms_of_mlflow_are_embedded(
+def test_texts_in_mlflows_formats_are_embedded(
     start_server: StartServer, body: dict[str, Any]
 ) -> None:
-    answer = post(f"{start_server(Lengths()).url}/invocations", body)
-    assert answer == {"predictions": [[1.0, 0.5], [3.0, 0.5]], "truncated": [1]}
+    result = post(f"{start_server(Lengths()).url}/invocations", body)
+    assert result == {"predictions": [[1.0, 0.5], [3.0, 0.5]], "truncated": [1]}
 
 
 @pytest.mark.parametrize("row", [5, None, {"text": 5}, {"a": "b", "c": "d"}, {}])
-def test_a_row_that_is_no_text_is_named(start_server: StartServer, row: Any) -> None:
+def test_a_row_that_is_not_a_text_is_named(start_server: StartServer, row: Any) -> None:
     url = f"{start_server(Lengths()).url}/invocations"
-    answer = requests.post(url, json={"inputs": ["a", row]})
-    assert answer.status_code == 400
-    assert "inputs[1]" in answer.json()["message"]
+    result = requests.post(url, json={"inputs": ["a", row]})
+    assert result.status_code == 400
+    assert "inputs[1]" in result.json()["message"]
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/", "/invocations"])
-def test_texts_are_embedded_in_their_order(start_server: StartServer, path: str) -> None:
-    answer = post(start_server(Lengths()).url + path, {"input": ["a", "abc"], "model": "m"})
-    assert [item["embedding"] for item in answer["data"]] == [[1.0, 0.5], [3.0, 0.5]]
-    assert answer["usage"] == {"prompt_tokens": 4, "total_tokens": 4}
+def test_embeddings_have_the_order_of_the_texts(start_server: StartServer, path: str) -> None:
+    result = post(start_server(Lengths()).url + path, {"input": ["a", "abc"], "model": "m"})
+    assert [item["embedding"] for item in result["data"]] == [[1.0, 0.5], [3.0, 0.5]]
+    assert result["usage"] == {"prompt_tokens": 4, "total_tokens": 4}
 
 
-def test_vectors_can_be_base64(start_server: StartServer) -> None:
+def test_vectors_can_be_encoded_in_base64(start_server: StartServer) -> None:
     body = {"input": "abc", "encoding_format": "base64"}
     (item,) = post(f"{start_server(Lengths()).url}/v1/embeddings", body)["data"]
     assert struct.unpack("<2f", base64.b64decode(item["embedding"])) == (3.0, 0.5)
 
 
-def test_a_text_that_was_cut_is_named(start_server: StartServer) -> None:
-    answer = post(f"{start_server(Lengths()).url}/v1/embeddings", {"input": ["a", "zz"]})
-    assert answer["truncated"] == [1]
+def test_the_index_of_a_truncated_text_is_returned(start_server: StartServer) -> None:
+    result = post(f"{start_server(Lengths()).url}/v1/embeddings", {"input": ["a", "zz"]})
+    assert result["truncated"] == [1]
 
 
-def test_what_the_engine_does_not_do_is_a_404(start_server: StartServer, url: str) -> None:
+def test_a_format_that_the_engine_does_not_support_is_a_404(
+    start_server: StartServer, url: str
+) -> None:
     assert requests.post(f"{url}/v1/embeddings", json={"input": "a"}).status_code == 404
     embedder = start_server(Lengths()).url
     assert requests.post(embedder, json={"prompt": "a"}).status_code == 404
@@ -244,12 +248,12 @@ def test_what_the_engine_does_not_do_is_a_404(start_server: StartServer, url: st
     "extra",
     [{"user": "u"}, {"metadata": {"a": 1}}, {"logprobs": None}, {"tools": []}, {"logit_bias": {}}],
 )
-def test_what_asks_for_nothing_is_no_mistake(url: str, extra: Any) -> None:
+def test_openai_fields_without_an_effect_are_accepted(url: str, extra: Any) -> None:
     post(f"{url}/v1/chat/completions", {"messages": HI, **extra})
 
 
 @pytest.mark.parametrize("extra", [{"logprobs": True}, {"tools": [{"type": "function"}]}, {"x": 1}])
-def test_what_is_not_served_is_refused(url: str, extra: Any) -> None:
+def test_unsupported_openai_fields_are_rejected(url: str, extra: Any) -> None:
     response = requests.post(f"{url}/v1/chat/completions", json={"messages": HI, **extra})
     assert response.status_code == 400
     assert repr(next(iter(extra))) in response.json()["message"]
@@ -268,11 +272,6 @@ def test_metrics_count_requests_by_route_and_status(url: str) -> None:
     assert 'dbx_driver_requests_total{route="/",status="400"} 1.0' in text
     assert 'dbx_driver_requests_total{route="other",status="404"} 1.0' in text
     assert "dbx_driver_requests_in_flight 0.0" in text
-
-
-def test_the_description_names_every_path(url: str) -> None:
-    document = requests.get(f"{url}/openapi.json").json()
-    assert {"/", "/invocations", "/v1/chat/completions"} <= document["paths"].keys()
 
 
 def test_only_health_needs_no_key(start_server: StartServer) -> None:

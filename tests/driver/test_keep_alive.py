@@ -1,4 +1,4 @@
-"""Streams in which the model is silent for long: nobody cuts them, and who leaves is noticed."""
+"""Streams without output for a long time: keep-alives, and detection of disconnected clients."""
 
 from __future__ import annotations
 
@@ -26,52 +26,52 @@ from langchain_dbx_eval.driver import (
     RequestContext,
     UpstreamEngine,
 )
-from langchain_dbx_eval.driver.engines.transformers.sequence import Completion
-from langchain_dbx_eval.driver.runtime.request_context import DeadlinePassedError
+from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
+from langchain_dbx_eval.driver.runtime.request_context import DeadlineExceededError
 from langchain_dbx_eval.errors import ConfigurationError
 
 COMMENT = b": keep-alive\n\n"
 
 
-class Silence:
-    """What a model waits for before its first word, and what tells that it waits."""
+class Gate:
+    """Blocks a model before its first output."""
 
     def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.over = threading.Event()
+        self.entered = threading.Event()
+        self.released = threading.Event()
 
     def wait(self) -> None:
-        self.begun.set()
-        self.over.wait(30)
+        self.entered.set()
+        self.released.wait(30)
 
 
 class Plain:
-    """An engine that does not stream at all."""
+    """An engine that does not stream."""
 
     parameters: frozenset[str] = frozenset()
 
-    def __init__(self, silence: Silence) -> None:
-        self._silence = silence
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     def generate(self, request: GenerationRequest) -> Generation:
-        self._silence.wait()
+        self._gate.wait()
         return Generation(request.prompt)
 
 
-def function(silence: Silence) -> CallableEngine:
+def function(gate: Gate) -> CallableEngine:
     def answer(prompt: str) -> Iterator[str]:
-        silence.wait()
+        gate.wait()
         yield from prompt
 
     return CallableEngine(answer)
 
 
-def held_back(silence: Silence) -> CallableEngine:
-    """It says something all the time, which until the end may be a stop string."""
+def withheld(gate: Gate) -> CallableEngine:
+    """A function whose output is withheld, because it may start a stop string."""
 
     def answer(prompt: str) -> Iterator[str]:
-        silence.begun.set()
-        while not silence.over.wait(0.005):
+        gate.entered.set()
+        while not gate.released.wait(0.005):
             yield ""
         yield from prompt
 
@@ -79,24 +79,24 @@ def held_back(silence: Silence) -> CallableEngine:
 
 
 @pytest.fixture
-def silence() -> Iterator[Silence]:
-    silence = Silence()
-    yield silence
-    silence.over.set()
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.released.set()
 
 
 @pytest.fixture
-def reasoning(silence: Silence) -> Iterator[UpstreamEngine]:
-    """An upstream server whose model reasons, in words that are not handed on, before it says."""
+def reasoning(gate: Gate) -> Iterator[UpstreamEngine]:
+    """An upstream server whose model reasons before its first content."""
 
     class Upstream(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.end_headers()
-            silence.begun.set()
-            with suppress(OSError):  # who asked may have left
-                while not silence.over.wait(0.005):
+            gate.entered.set()
+            with suppress(OSError):  # the client may have disconnected
+                while not gate.released.wait(0.005):
                     self._event({"delta": {"reasoning_content": "hm "}, "finish_reason": None})
                 self._event({"text": body["prompt"], "finish_reason": "stop"})
                 self.wfile.write(b"data: [DONE]\n\n")
@@ -116,38 +116,38 @@ def reasoning(silence: Silence) -> Iterator[UpstreamEngine]:
     server.server_close()
 
 
-@pytest.fixture(params=["plain", "function", "held_back", "reasoning"])
-def server(request: pytest.FixtureRequest, silence: Silence) -> Iterator[DriverServer]:
-    makers: dict[str, Callable[[Silence], Any]] = {
+@pytest.fixture(params=["plain", "function", "withheld", "reasoning"])
+def server(request: pytest.FixtureRequest, gate: Gate) -> Iterator[DriverServer]:
+    makers: dict[str, Callable[[Gate], Any]] = {
         "plain": Plain,
         "function": function,
-        "held_back": held_back,
+        "withheld": withheld,
     }
     kind = request.param
-    engine = makers[kind](silence) if kind in makers else request.getfixturevalue("reasoning")
+    engine = makers[kind](gate) if kind in makers else request.getfixturevalue("reasoning")
     limits = Limits(keep_alive=0.05)
     with DriverServer(engine, "127.0.0.1", 0, False, limits=limits) as server:
         yield server
 
 
-def test_a_silent_stream_says_that_it_is_alive(server: DriverServer, silence: Silence) -> None:
+def test_a_stream_without_output_sends_keep_alives(server: DriverServer, gate: Gate) -> None:
     body = {"prompt": "hello", "stream": True}
     url = f"{server.url}/v1/completions"
     with requests.post(url, json=body, stream=True, timeout=30) as response:
         received = b""
-        for piece in response.iter_content(None):
-            received += piece
+        for chunk in response.iter_content(None):
+            received += chunk
             if received.count(COMMENT) >= 3:
-                silence.over.set()
+                gate.released.set()
         assert response.headers["Content-Type"].startswith("text/event-stream")
-    said, _, rest = received.partition(b"data:")
-    assert said == COMMENT * said.count(COMMENT)
+    before, _, rest = received.partition(b"data:")
+    assert before == COMMENT * before.count(COMMENT)
     assert b"[DONE]" in rest
 
 
 @pytest.mark.filterwarnings("ignore:cluster_driver_port")
-def test_clients_skip_what_says_so(server: DriverServer, silence: Silence) -> None:
-    threading.Timer(0.3, silence.over.set).start()
+def test_clients_skip_keep_alives(server: DriverServer, gate: Gate) -> None:
+    threading.Timer(0.3, gate.released.set).start()
     llm = Databricks(cluster_driver_port=str(server.port), cluster_id="c", host="local")
     assert "".join(llm.stream("hello")) == "hello"
     with OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
@@ -155,48 +155,48 @@ def test_clients_skip_what_says_so(server: DriverServer, silence: Silence) -> No
         assert "".join(chunk.choices[0].text for chunk in chunks) == "hello"
 
 
-def test_a_client_that_leaves_in_the_silence_frees_its_place(
-    server: DriverServer, silence: Silence
+def test_a_client_that_disconnects_before_the_first_output_frees_its_slot(
+    server: DriverServer, gate: Gate
 ) -> None:
     body = b'{"prompt": "a", "stream": true}'
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        assert silence.begun.wait(30)
+        assert gate.entered.wait(30)
     end = time.monotonic() + 30
     while "in_flight 0.0" not in requests.get(f"{server.url}/metrics", timeout=30).text:
         assert time.monotonic() < end
         time.sleep(0.02)
-    assert not silence.over.is_set()
+    assert not gate.released.is_set()
 
 
-def test_a_batch_that_has_no_token_for_a_request_gives_it_empty_pieces() -> None:
-    request = GenerationRequest("a", call=RequestContext(keep_alive=0.01))
+def test_a_sequence_without_a_new_token_yields_empty_deltas() -> None:
+    request = GenerationRequest("a", context=RequestContext(keep_alive=0.01))
     detokenizer: Any = None
-    completion = Completion(request, [1], 4, detokenizer)
-    with closing(completion.pieces(lambda _: None)) as pieces:
-        assert [next(pieces).text for _ in range(3)] == ["", "", ""]
+    sequence = TokenSequence(request, [1], 4, detokenizer)
+    with closing(sequence.deltas(lambda _: None)) as deltas:
+        assert [next(deltas).text for _ in range(3)] == ["", "", ""]
 
 
-def test_a_stream_whose_tokens_never_pause_ends_at_its_deadline() -> None:
+def test_a_stream_whose_tokens_arrive_without_a_pause_ends_at_its_deadline() -> None:
     detokenizer = SimpleNamespace(end_tokens=(), feed=lambda _: "x")
-    completion = Completion(
-        GenerationRequest("a", call=RequestContext(0.05)), [1], 10**6, detokenizer
+    sequence = TokenSequence(
+        GenerationRequest("a", context=RequestContext(0.05)), [1], 10**6, detokenizer
     )  # type: ignore[arg-type]
 
-    def go_on() -> None:
-        completion.feed(1)
-        completion.hand_over()
+    def generate() -> None:
+        sequence.feed(1)
+        sequence.notify()
 
     def read() -> None:
-        go_on()
-        for _ in completion.pieces(lambda _: None):
-            go_on()
+        generate()
+        for _ in sequence.deltas(lambda _: None):
+            generate()
 
-    with pytest.raises(DeadlinePassedError):
+    with pytest.raises(DeadlineExceededError):
         read()
 
 
-def test_a_keep_alive_of_no_time_is_refused() -> None:
+def test_a_keep_alive_of_0_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="keep_alive"):
         Limits(keep_alive=0)

@@ -1,0 +1,101 @@
+"""The request formats that one engine supports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from langchain_dbx_eval.driver.errors import RequestError
+from langchain_dbx_eval.driver.protocol.mlflow import DataframeFormat
+from langchain_dbx_eval.driver.protocol.openai import (
+    ChatCompletionFormat,
+    CompletionFormat,
+    EmbeddingFormat,
+)
+from langchain_dbx_eval.driver.protocol.prompt import PromptFormat
+from langchain_dbx_eval.driver.protocol.requests import Capabilities, ParsedRequest
+
+__all__ = ["RequestFormat", "RequestFormats", "request_formats"]
+
+
+class RequestFormat(Protocol):
+    """One way to write a request body, or a choice among several."""
+
+    @property
+    def models(self) -> tuple[type[BaseModel], ...]:
+        """The models of which a body matches exactly one; none if the engine supports none."""
+        ...
+
+    def parse(self, body: Mapping[str, Any]) -> ParsedRequest:
+        """Parse a body.
+
+        Raises:
+            RequestError: 400, or 404 if the engine does not support the format.
+        """
+        ...
+
+
+class RequestFormats:
+    """The formats of an engine, by the routes that accept them; see `request_formats`.
+
+    Args:
+        capabilities: What the engine supports.
+    """
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        prompt = PromptFormat(capabilities) if capabilities.generates else None
+        no_text, no_vectors = _Unsupported("text generation"), _Unsupported("embeddings")
+        self.completion: RequestFormat = CompletionFormat(capabilities) if prompt else no_text
+        self.chat: RequestFormat = ChatCompletionFormat(capabilities) if prompt else no_text
+        self.embeddings: RequestFormat = EmbeddingFormat() if capabilities.embeds else no_vectors
+        self.root: RequestFormat = _Choice(
+            {"prompt": prompt or no_text, "messages": self.chat, "input": self.embeddings},
+            default=prompt or no_text,
+        )
+        self.invocations: RequestFormat = _Choice(
+            {"messages": self.chat, "prompt": self.completion, "input": self.embeddings},
+            default=DataframeFormat(capabilities, prompt),
+        )
+
+
+@lru_cache(maxsize=64)
+def request_formats(capabilities: Capabilities) -> RequestFormats:
+    """Return the formats of an engine. Cached: building their models takes about 40 ms.
+
+    Args:
+        capabilities: What the engine supports.
+    """
+    return RequestFormats(capabilities)
+
+
+class _Choice:
+    """The first format whose characteristic field the body has.
+
+    With it a chat model and embeddings of LangChain call a driver-proxy app at its root path.
+    """
+
+    def __init__(self, formats: Mapping[str, RequestFormat], default: RequestFormat) -> None:
+        self._formats = formats
+        self._default = default
+        models = [model for each in (*formats.values(), default) for model in each.models]
+        self.models = tuple(dict.fromkeys(models))
+
+    def parse(self, body: Mapping[str, Any]) -> ParsedRequest:
+        chosen = next((each for name, each in self._formats.items() if name in body), self._default)
+        return chosen.parse(body)
+
+
+class _Unsupported:
+    """A format that the engine does not support."""
+
+    models = ()
+
+    def __init__(self, capability: str) -> None:
+        self._capability = capability
+
+    def parse(self, body: Mapping[str, Any]) -> ParsedRequest:  # noqa: ARG002
+        message = f"The engine of this server does not support {self._capability}."
+        raise RequestError(404, "ENDPOINT_NOT_FOUND", message)
