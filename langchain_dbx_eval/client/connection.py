@@ -29,8 +29,8 @@ from langchain_dbx_eval.client.hooks import (
     Hook,
     apply_input_hook,
     apply_output_hook,
-    name_of_hook,
-    show_hook,
+    display_name,
+    hook_id,
 )
 from langchain_dbx_eval.client.request import Request
 from langchain_dbx_eval.client.targets import (
@@ -264,7 +264,7 @@ class DatabricksConnection(BaseModel):
             "host": self.host or os.environ.get("DATABRICKS_HOST"),
             "profile": self.profile_name or profile_of(self._login_uri()),
             "path": self.path,
-            "hooks": [name_of_hook(hook) for hook in hooks],
+            "hooks": [hook_id(hook) for hook in hooks],
         }
 
     def _login(self) -> Credentials | None:
@@ -378,7 +378,8 @@ class DatabricksConnection(BaseModel):
         return apply_input_hook(self.transform_input_fn, request)
 
     def _after(self, response: Any) -> Any:
-        return apply_output_hook(self.transform_output_fn, response)
+        hook = self.transform_output_fn
+        return response if hook is None else apply_output_hook(hook, response)
 
     def _described(self) -> dict[str, Any]:
         """What the serving endpoint says about itself; asked once."""
@@ -408,6 +409,6 @@ class DatabricksConnection(BaseModel):
             where = f"{target[0].upper()}{target[1:]}"
             if not hooked:
                 raise InvalidResponseError(f"{where}: {error}", target=target) from None
-            name = show_hook(self.transform_output_fn)
+            name = display_name(self.transform_output_fn)
             msg = f"{where}: transform_output_fn {name} returned what cannot be used. {error}"
             raise TransformError(msg, target=target) from None

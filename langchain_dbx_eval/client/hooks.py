@@ -1,110 +1,84 @@
-"""`transform_input_fn` and `transform_output_fn`: found by name, called, and blamed by name."""
+"""The hooks `transform_input_fn` and `transform_output_fn`."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
+from langchain_dbx_eval._internal.import_string import load_object
 from langchain_dbx_eval.errors import ConfigurationError, TransformError
 
-__all__ = [
-    "Hook",
-    "apply_input_hook",
-    "apply_output_hook",
-    "load_hook",
-    "name_of_hook",
-    "show_hook",
-]
+__all__ = ["Hook", "apply_input_hook", "apply_output_hook", "display_name", "hook_id"]
 
 Hook = Callable[..., Any] | str
-"""A function, or where to import it from: ``"package.module:function"``."""
-
-
-def load_hook(hook: Hook) -> Callable[..., Any]:
-    """Find a hook.
-
-    Args:
-        hook: The function itself, or its import string.
-
-    Raises:
-        ConfigurationError: There is no such function.
-    """
-    if not isinstance(hook, str):
-        return hook
-    module_name, colon, attribute = hook.partition(":")
-    if not (module_name and colon and attribute):
-        msg = f"The hook {hook!r} is not an import string. Give 'package.module:function'."
-        raise ConfigurationError(msg)
-    try:
-        found: object = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        msg = f"The hook {hook!r} cannot be imported: {error}."
-        raise ConfigurationError(msg) from error
-    if not callable(found):
-        msg = f"The hook {hook!r} is not a function but a {type(found).__name__}."
-        raise ConfigurationError(msg)
-    return found
+"""A function, or its import string ``"package.module:function"``."""
 
 
 def apply_input_hook(hook: Hook | None, request: dict[str, Any]) -> dict[str, Any]:
-    """Let a `transform_input_fn` change a request.
+    """Apply a `transform_input_fn` to a request body.
 
     Args:
-        hook: Called as ``hook(**request)``; None changes nothing.
+        hook: Called as ``hook(**request)``; None returns the request unchanged.
         request: The JSON body that is about to be sent.
 
     Returns:
-        What is sent instead.
+        The body to send instead.
 
     Raises:
-        TransformError: The hook raised, or returned something else than a dict.
+        ConfigurationError: The hook cannot be imported.
+        TransformError: The hook raised, or did not return a dict.
     """
     if hook is None:
         return request
-    changed = _call("transform_input_fn", load_hook(hook), **request)
-    if not isinstance(changed, dict):
+    transformed = _call("transform_input_fn", hook, **request)
+    if not isinstance(transformed, dict):
         msg = (
-            f"transform_input_fn {show_hook(hook)} returned {type(changed).__name__}, not a dict. "
-            "It must return the request to send."
+            f"transform_input_fn {display_name(hook)} returned {type(transformed).__name__}, not a "
+            "dict. It must return the request to send."
         )
         raise TransformError(msg)
-    return changed
+    return transformed
 
 
-def apply_output_hook(hook: Hook | None, response: Any) -> Any:
-    """Let a `transform_output_fn` read an answer.
+def apply_output_hook(hook: Hook, response: Any) -> Any:
+    """Apply a `transform_output_fn` to a response.
 
     Args:
-        hook: Called as ``hook(response)``; None changes nothing.
-        response: The decoded JSON of the answer, or one prediction of an MLflow model.
+        hook: Called as ``hook(response)``.
+        response: The decoded JSON of the response, or one prediction of an MLflow model.
+
+    Returns:
+        The hook's return value.
 
     Raises:
+        ConfigurationError: The hook cannot be imported.
         TransformError: The hook raised.
     """
-    return response if hook is None else _call("transform_output_fn", load_hook(hook), response)
+    return _call("transform_output_fn", hook, response)
 
 
-def _call(role: str, hook: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    try:
-        return hook(*args, **kwargs)
-    except Exception as error:
-        msg = f"{role} {show_hook(hook)} raised {type(error).__name__}: {error}"
-        raise TransformError(msg) from error
-
-
-def name_of_hook(hook: Hook | None) -> str | None:
-    """A name by which a hook can be told from another: its import string, or its own."""
+def hook_id(hook: Hook | None) -> str | None:
+    """Return an identifier of a hook for cache keys: its import string or qualified name."""
     if hook is None or isinstance(hook, str):
         return hook
     name = getattr(hook, "__qualname__", type(hook).__qualname__)
-    # Functions defined in a function, lambdas above all, share their names with others.
-    unique = f"#{id(hook):x}" if "<" in name or not hasattr(hook, "__qualname__") else ""
-    return f"{getattr(hook, '__module__', '')}:{name}{unique}"
+    # Lambdas and functions defined in a function share their qualified names.
+    suffix = f"#{id(hook):x}" if "<" in name or not hasattr(hook, "__qualname__") else ""
+    return f"{getattr(hook, '__module__', '')}:{name}{suffix}"
 
 
-def show_hook(hook: Hook | None) -> str:
-    """A hook's name as messages show it."""
+def display_name(hook: Hook | None) -> str:
+    """Return the name of a hook for error messages."""
     return repr(hook if isinstance(hook, str) else getattr(hook, "__qualname__", hook))
+
+
+def _call(parameter: str, hook: Hook, /, *args: Any, **kwargs: Any) -> Any:
+    function = load_object(hook) if isinstance(hook, str) else hook
+    if not callable(function):
+        msg = f"{parameter} {hook!r} is not a function but a {type(function).__name__}."
+        raise ConfigurationError(msg)
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        msg = f"{parameter} {display_name(hook)} raised {type(error).__name__}: {error}"
+        raise TransformError(msg) from error

@@ -18,7 +18,10 @@ from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval.errors import SchemaError
 
-__all__ = ["EvalRecord", "record_key"]
+__all__ = ["DOC_URI_KEYS", "EvalRecord", "doc_uri_of", "record_key"]
+
+DOC_URI_KEYS = ("doc_uri", "uri", "source", "url")
+"""The metadata keys in which LangChain's loaders and vector stores keep a document's location."""
 
 _ALIASES = {
     "inputs": "request",
@@ -143,6 +146,19 @@ def record_key(request: Any) -> str:
     """
     text = json.dumps(inputs_of(_plain(request)), sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def doc_uri_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return the location of a retrieved document.
+
+    Args:
+        metadata: The document's metadata.
+
+    Returns:
+        The value of the first key of `DOC_URI_KEYS` that has one, as a string; else None.
+    """
+    values = (metadata.get(key) for key in DOC_URI_KEYS)
+    return next((str(value) for value in values if value not in (None, "")), None)
 
 
 def inputs_of(request: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from langchain_dbx_eval._internal import json_text
+from langchain_dbx_eval._internal.sse import EventDecoder, looks_like_events
 from langchain_dbx_eval.errors import StreamInterruptedError
-from langchain_dbx_eval.wire.sse import EventDecoder, looks_like_events
 from langchain_dbx_eval.wire.validate import wrong_shape
 
 __all__ = ["EventReader", "StreamReader"]

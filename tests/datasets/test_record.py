@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_dbx_eval import EvalDataset, EvalRecord
 from langchain_dbx_eval.datasets import record_key
+from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.errors import SchemaError
 
 
@@ -50,6 +51,21 @@ def test_what_else_a_row_has_is_kept() -> None:
         {"request": "q", "topic": "x", "expectations": {"expected_response": "e", "tone": "y"}}
     )
     assert record.metadata == {"topic": "x", "tone": "y"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "uri"),
+    [
+        ({"url": "d", "source": "c", "uri": "b", "doc_uri": "a"}, "a"),
+        ({"url": "d", "source": "c", "uri": "b", "doc_uri": None}, "b"),
+        ({"url": "d", "source": "c", "uri": ""}, "c"),
+        ({"url": 5}, "5"),
+        ({"page": 1}, None),
+        ({}, None),
+    ],
+)
+def test_the_uri_of_a_document_is_the_first_of_its_metadata_keys(metadata: dict, uri: str) -> None:
+    assert doc_uri_of(metadata) == uri
 
 
 MESSAGES = [{"role": "user", "content": "q"}]

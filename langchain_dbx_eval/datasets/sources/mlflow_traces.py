@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.datasets.sources.memory import MemorySource
 from langchain_dbx_eval.datasets.sources.mlflow_store import mlflow_errors
 from langchain_dbx_eval.errors import NotFoundError
@@ -65,8 +66,7 @@ def _found(spans: Any) -> Iterator[dict[str, Any]]:
             continue
         for document in span.outputs:
             if isinstance(document, Mapping):
-                metadata = document.get("metadata") or {}
-                uri = metadata.get("doc_uri") or metadata.get("source")
+                uri = doc_uri_of(document.get("metadata") or {})
                 chunk = {"doc_uri": uri, "content": document.get("page_content")}
                 yield {name: value for name, value in chunk.items() if value is not None}
 

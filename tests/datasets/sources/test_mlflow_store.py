@@ -159,6 +159,18 @@ def test_traces_become_records() -> None:
     assert len(EvalDataset.from_traces("tests", limit=1)) == 1
 
 
+def test_traces_keep_the_uri_of_a_document_under_each_key_that_retrievers_use() -> None:
+    @mlflow.trace(span_type="RETRIEVER")
+    def search(question: str) -> list[dict]:
+        metadata = [{"doc_uri": "a"}, {"uri": "b"}, {"source": "c"}, {"url": "d"}, {"page": 1}]
+        return [{"page_content": question, "metadata": each} for each in metadata]
+
+    search("one")
+    [record] = EvalDataset.from_traces("tests")
+    uris = [chunk.get("doc_uri") for chunk in record.retrieved_context]
+    assert uris == ["a", "b", "c", "d", None]
+
+
 def test_traces_of_no_experiment_are_told() -> None:
     with pytest.raises(errors.NotFoundError, match="'none'"):
         EvalDataset.from_traces("none")

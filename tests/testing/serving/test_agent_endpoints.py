@@ -6,11 +6,11 @@ import pytest
 import requests
 from langchain_core.messages import HumanMessage, ToolMessage
 
+from langchain_dbx_eval._internal.sse import EventDecoder
 from langchain_dbx_eval.driver.engines.base import Generation
 from langchain_dbx_eval.errors import ConfigurationError, StreamInterruptedError
 from langchain_dbx_eval.wire.mlflow import chat_agent as agents
 from langchain_dbx_eval.wire.responses import answer as responses
-from langchain_dbx_eval.wire.sse import EventDecoder
 
 QUESTION = {"input": [{"role": "user", "content": "how are you"}]}
 AGENT_QUESTION = {"messages": [{"role": "user", "content": "how are you"}]}

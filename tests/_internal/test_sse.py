@@ -1,4 +1,4 @@
-"""Server-sent events, cut anywhere."""
+"""Server-sent events, cut into chunks at any byte."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_dbx_eval.wire.sse import EventDecoder
+from langchain_dbx_eval._internal.sse import EventDecoder
 
 STREAM = (
     ": keep-alive\n\n"
@@ -24,21 +24,21 @@ def events(chunks: list[bytes]) -> list[str]:
     return [event for chunk in chunks for event in decoder.feed(chunk)] + decoder.finish()
 
 
-def test_comments_and_fields_without_data_are_passed_over() -> None:
-    assert list(events([STREAM])) == EVENTS
+def test_comments_and_fields_without_data_are_skipped() -> None:
+    assert events([STREAM]) == EVENTS
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
-def test_it_does_not_matter_where_the_stream_is_cut(cuts: list[int]) -> None:
+def test_the_chunk_boundaries_do_not_change_the_events(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     chunks = [STREAM[a:b] for a, b in pairwise(edges)]
-    assert list(events(chunks)) == EVENTS
+    assert events(chunks) == EVENTS
 
 
-def test_a_last_event_without_its_blank_line_counts() -> None:
-    assert list(events([b"data: a\n\ndata: b"])) == ["a", "b"]
+def test_a_last_event_without_its_blank_line_is_returned() -> None:
+    assert events([b"data: a\n\ndata: b"]) == ["a", "b"]
 
 
 @given(st.lists(st.binary()))
-def test_any_bytes_are_read_without_an_error(chunks: list[bytes]) -> None:
+def test_any_bytes_are_decoded_without_an_error(chunks: list[bytes]) -> None:
     assert all(isinstance(event, str) for event in events(chunks))
