@@ -21,7 +21,11 @@ from langchain_dbx_eval.demo.corpus import load_questions
 from langchain_dbx_eval.demo.retriever import retriever_for
 from langchain_dbx_eval.driver import DriverServer
 from langchain_dbx_eval.errors import NotFoundError
-from langchain_dbx_eval.evaluation import EvaluationCallbackHandler, EvaluationResult
+from langchain_dbx_eval.evaluation import (
+    CallbackOptions,
+    EvaluationCallbackHandler,
+    EvaluationResult,
+)
 from langchain_dbx_eval.llms import Databricks
 from langchain_dbx_eval.reporting import compare, print_comparison, print_result, write_report
 from langchain_dbx_eval.testing import LocalWorkspace
@@ -125,7 +129,11 @@ def _evaluate(
     variant: Variant, dataset: EvalDataset, llm: Databricks, console: Console
 ) -> EvaluationResult:
     chain = build_chain(retriever_for(variant), llm)
-    handler = EvaluationCallbackHandler(dataset, run_name=variant, experiment_name=_EXPERIMENT)
+    handler = EvaluationCallbackHandler(
+        dataset,
+        run_name=variant,
+        options=CallbackOptions(experiment_name=_EXPERIMENT),
+    )
     with console.status(f"Asking {len(dataset)} questions ({variant}) …"):
         # One call a question: `batch` takes a chain's steps for all questions together, so each
         # call would seem to last as long as all of them.
