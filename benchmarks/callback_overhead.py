@@ -27,6 +27,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval import EvaluationCallbackHandler
+from langchain_dbx_eval.evaluation import CallbackOptions
 
 _BARE = "no callback"
 _OURS = "ours"
@@ -108,7 +109,7 @@ def _variants(folder: str) -> list[Variant]:
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment("callback-overhead")
-    ours = EvaluationCallbackHandler(on_full="block")
+    ours = EvaluationCallbackHandler(options=CallbackOptions(on_full="block"))
     sampled = EvaluationCallbackHandler(sample_rate=0.01)
     return [
         Variant(_BARE, {}),
@@ -138,7 +139,7 @@ def _variants(folder: str) -> list[Variant]:
 
 
 def _wait_until_scored(handler: EvaluationCallbackHandler) -> None:
-    with handler._backlog.emptied():
+    with handler._queue.drained():
         scored = set(handler._session._scoring)
     wait(scored)
 

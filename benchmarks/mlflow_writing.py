@@ -35,17 +35,16 @@ import mlflow
 import requests
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Span
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.evaluation.tracking import sql_store
-from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun
-from langchain_dbx_eval.evaluation.tracking.spans import WrittenRow, written_row
+from langchain_dbx_eval.evaluation.tracking.runs import Destination, MlflowRun
 from langchain_dbx_eval.scoring import Assessment, RowScores
 
 
-def rows(count: int) -> list[WrittenRow]:
+def rows(count: int) -> list[Row]:
     """Return rows with a trace of one span and one score, like those of `mlflow.genai.evaluate`."""
-    written = []
+    evaluated = []
     for number in range(count):
         now = time.time_ns()
         span = Span(
@@ -62,29 +61,28 @@ def rows(count: int) -> list[WrittenRow]:
         scores = RowScores((Assessment(name="exact", column="exact", value=True),))
         record = EvalRecord(request=span.inputs)
         row = Row(
-            place=RowKey(number),
+            key=RowKey(number),
             record=record,
             outcome=run.outcome(),
             scores=scores,
             run=run,
             matched=False,
         )
-        written.append(written_row(row, "bench"))
-    return written
+        evaluated.append(row)
+    return evaluated
 
 
 def ours(uri: str, count: int) -> int:
     """Write rows with one SQL transaction; return how many are in the store."""
     mlflow.set_tracking_uri(uri)
-    run = MlflowRun.begin(
-        tracking_uri=uri,
-        experiment_id=mlflow.set_experiment("bench").experiment_id,
-        run_name=None,
-        evaluation_id=uuid4().hex,
-    )
-    run.write_rows(rows(count))
-    traces = mlflow.search_traces(run_id=run.run_id, return_type="list", include_spans=False)
-    return sum(len(trace.info.assessments) == 1 for trace in traces)
+    experiment_id = mlflow.set_experiment("bench").experiment_id
+    destination = Destination(tracking_uri=uri, experiment_id=experiment_id)
+    run = MlflowRun.open(destination, uuid4().hex)
+    written = rows(count)
+    for start in range(0, count, 200):
+        run.write_rows(written[start : start + 200])
+    found = mlflow.search_traces(run_id=run.run_id, return_type="list", include_spans=False)
+    return sum(len(trace.info.assessments) == 1 for trace in found)
 
 
 def ours_without_sql(uri: str, count: int) -> int:

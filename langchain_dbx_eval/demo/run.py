@@ -26,7 +26,10 @@ from langchain_dbx_eval.demo.corpus import load_questions
 from langchain_dbx_eval.demo.retriever import retriever_for
 from langchain_dbx_eval.driver import DriverServer
 from langchain_dbx_eval.errors import NotFoundError
-from langchain_dbx_eval.evaluation import EvaluationCallbackHandler, EvaluationResult
+from langchain_dbx_eval.evaluation import (
+    EvaluationCallbackHandler,
+    EvaluationResult,
+)
 from langchain_dbx_eval.llms import Databricks
 from langchain_dbx_eval.reporting import compare, print_comparison, print_result, write_report
 from langchain_dbx_eval.testing import LocalWorkspace

@@ -1,33 +1,28 @@
-"""Runs a chain over a dataset, or listens to one that runs; scores it, and keeps what came out.
+"""Evaluation of chains: `evaluate`, the callback, and their result.
 
-What users call:
+A call is captured (`capture`), scored and saved in the journal (`run.pipeline`, `journal`), and
+written to MLflow in the background (`tracking`). The journal is the only state.
 
-- `runner`: `evaluate`. `callback`: `EvaluationCallbackHandler`. `results`: `EvaluationResult`.
-- `mlflow_plugin`: the same from `mlflow.models.evaluate`.
-
-How a row comes about:
-
-- `models`: whatever can be evaluated, as a Runnable. `asking` asks it one question, `row_loop`
-  takes every row through. `interruption` and `progress`: the person at the keyboard.
-- `events`: what LangChain tells. `capture` puts it together as a call; `token_usage` and
-  `mlflow_tracer` read parts of it. `sampling`, `backlog`, `joining`, `session`: a callback's calls.
-- `pipeline`: from answer to scored row.
-
-Where it is kept:
-
-- `journal`: the one file that holds an evaluation; `rows`: what is in it; `journal_json`: how.
-- `subject` and `fingerprint`: what an evaluation is of, and whether that is still the same.
-  `rearranging`: what was answered before, where it belongs now.
-
-How it comes to MLflow:
-
-- `writer`: in the background, then the rest. `destination`: where to.
-- `mlflow_runs`: one run; `traces`, `mlflow_traces`, `mlflow_assessments`, `sql_store`: its rows.
-  `store_access`: failing fast, trying again.
+Modules:
+    evaluate: `evaluate()`, which invokes a model for each record of a dataset.
+    callback: `EvaluationCallbackHandler`, which evaluates the calls of a running chain.
+    result: `EvaluationResult`, read from a journal.
+    mlflow_plugin: the evaluator ``dbx-eval`` of `mlflow.models.evaluate`.
+    capture: what a chain does, from LangChain callbacks.
+    run: one run of `evaluate()`: invoking, scheduling, scoring, progress, Ctrl-C.
+    online: the callback in production: which calls become rows, matching, queue, session.
+    journal: the durable state of an evaluation, its file format and its migrations.
+    tracking: writing a journal's rows to MLflow.
 """
 
-from langchain_dbx_eval.evaluation.callback import EvaluationCallbackHandler
-from langchain_dbx_eval.evaluation.evaluate import evaluate
+from langchain_dbx_eval.evaluation.callback import CallbackOptions, EvaluationCallbackHandler
+from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 
-__all__ = ["EvaluationCallbackHandler", "EvaluationResult", "evaluate"]
+__all__ = [
+    "CallbackOptions",
+    "EvaluationCallbackHandler",
+    "EvaluationOptions",
+    "EvaluationResult",
+    "evaluate",
+]

@@ -1,4 +1,4 @@
-"""`evaluate()`: asks a chain each question of a dataset, and scores the answers."""
+"""`evaluate()`: invoke a model for each record of a dataset, and score the answers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,37 @@ from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError, JournalError
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.reconcile import check_resumable, reconcile
 from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
-from langchain_dbx_eval.evaluation.run.interruption import Interruption, listening
-from langchain_dbx_eval.evaluation.run.invoker import Model, ModelInvoker, recorded_answer
-from langchain_dbx_eval.evaluation.run.pipeline import Pipeline
-from langchain_dbx_eval.evaluation.run.progress import Progress, showing_progress
-from langchain_dbx_eval.evaluation.run.scheduler import RowScheduler
-from langchain_dbx_eval.evaluation.run.targets import as_runnable, input_for, resolve_model
-from langchain_dbx_eval.evaluation.tracking.destination import Destination
+from langchain_dbx_eval.evaluation.run.invoker import ModelInvoker, recorded_answer
+from langchain_dbx_eval.evaluation.run.models import as_runnable, model_input, resolve_model
+from langchain_dbx_eval.evaluation.run.progress import show_progress
+from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
+from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
+from langchain_dbx_eval.evaluation.tracking.runs import Destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
-__all__ = ["evaluate"]
+__all__ = ["EvaluationOptions", "evaluate"]
 
 _logger = logging.getLogger(__name__)
 _MODEL_TYPE = "databricks-agent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """Options of `evaluate` that are rarely set.
+
+    Attributes:
+        judge_cache: A file that stores verdicts, so that the same answer is not judged twice.
+        allow_changes: Resume although dataset, model, repeat or scorers changed: answers to
+            requests that are still in the dataset are kept, a scorer that changed scores all rows
+            again.
+    """
+
+    judge_cache: str | Path | None = None
+    allow_changes: bool = False
 
 
 def evaluate(
@@ -38,94 +53,99 @@ def evaluate(
     model_type: str = _MODEL_TYPE,
     evaluator_config: Mapping[str, Any] | None = None,
     judge: Any = None,
-    judge_cache: str | Path | None = None,
     scorers: Iterable[Any] = DEFAULT_SCORERS,
     input_fn: Callable[[Any], Any] | None = None,
     max_concurrency: int = 32,
     timeout: float | None = None,
     repeat: int = 1,
     resume: str | Path | None = None,
-    allow_changes: bool = False,
     run_name: str | None = None,
     experiment_name: str | None = None,
+    options: EvaluationOptions | None = None,
 ) -> EvaluationResult:
-    """Evaluate a chain on a dataset, and log it to MLflow as one run.
+    """Evaluate a model on a dataset, and log the evaluation to MLflow as one run.
 
-    Everything that is answered or judged is kept in a journal on this machine at once. Ctrl-C
-    finishes what is in flight and says how to go on; after a crash, `resume` does what is missing.
+    Each answer and each verdict is saved at once in a journal on this machine. Ctrl-C finishes the
+    rows in flight and prints how to continue; after a crash, `resume` runs what is missing.
 
     Args:
         model: A Runnable, a function, a loaded pyfunc model, or a URI: ``"models:/…"``,
-            ``"runs:/…"``, ``"endpoints:/…"``; None scores the responses (or traces) that the data
-            carries.
-        data: Whatever `EvalDataset.load` takes: a three-level name, a list of dicts, a DataFrame.
-        model_type: ``"databricks-agent"``, as in the call that this one replaces.
-        evaluator_config: ``{"databricks-agent": {"metrics": […], "global_guidelines": […]}}``:
-            which judges run, and rules for every answer. Without ``metrics`` each row is judged by
-            what it has; an empty list runs no built-in judge.
-        judge: Who judges: a LangChain chat model, an endpoint (``"endpoints:/my-chat"``), or an
-            MLflow model URI (``"openai:/gpt-4.1-mini"``); None runs no built-in judge.
-        judge_cache: A file that keeps verdicts, so that the same answers are not judged twice.
-        scorers: What to score with: our scorers and judges, and those of ``mlflow.genai``.
-        input_fn: Makes the model's input of a record's request; default: a Runnable gets the
-            request as it stands (messages where its input schema asks for them), a function gets
-            ``{"messages": […]}`` for a text.
-        max_concurrency: How many rows are in flight at once, and how many questions with the judge.
-            When an endpoint answers 429 it is fewer for a while, and what it refused is asked
-            again.
-        timeout: Seconds for one row, after which it has failed; None for as long as it takes.
-        repeat: How often each record is asked, for chains that do not always say the same.
-        resume: An earlier evaluation that did not come to its end: the id of its MLflow run, or
-            its journal's file. What it has done is not done again.
-        allow_changes: Let `resume` go on although dataset, chain or scorers have changed: answers
-            to what is still asked are kept, and scorers that have changed score all rows again.
-        run_name: The name of the MLflow run, where none is active.
-        experiment_name: The MLflow experiment; default: MLflow's current one. With `resume`, an
-            evaluation that has a run already goes on in that one.
+            ``"runs:/…"``, ``"endpoints:/…"``. None scores the responses (or traces) in the data.
+        data: Anything that `EvalDataset.load` accepts: a three-level name, a list of dicts, a
+            DataFrame.
+        model_type: ``"databricks-agent"``, for compatibility with `mlflow.evaluate`.
+        evaluator_config: ``{"databricks-agent": {"metrics": […], "global_guidelines": […]}}``: the
+            built-in judges that run, and guidelines for every answer. Without ``metrics``, the
+            columns of a row decide which judges run on it; an empty list runs none.
+        judge: The judge model: a LangChain chat model, an endpoint (``"endpoints:/my-chat"``), or
+            an MLflow model URI (``"openai:/gpt-4.1-mini"``). None runs no built-in judge.
+        scorers: The scorers and judges, ours or those of ``mlflow.genai``.
+        input_fn: Returns the model's input for a record's request. Default: a Runnable receives the
+            request unchanged (messages if its input schema has a field ``messages``), a function
+            receives ``{"messages": […]}`` for a string.
+        max_concurrency: The largest number of rows in flight, and of concurrent calls of the judge.
+            While an endpoint answers 429 the number is lower, and its requests are repeated.
+        timeout: Seconds for one row, after which the row fails; None: no timeout.
+        repeat: Number of invocations per record, for models whose answers vary.
+        resume: An evaluation that was not finished: the id of its MLflow run, its evaluation id, or
+            the path of its journal. Finished rows are not invoked again.
+        run_name: The name of the MLflow run; ignored within an active run.
+        experiment_name: The MLflow experiment; default: the current one. An evaluation that is
+            resumed continues in its MLflow run.
+        options: Further options.
 
     Returns:
-        The result: as many rows as the data has, those that failed included. Where MLflow could
-        not be reached, the result says what is not written yet, and how to write it.
+        The result, with one row per record and repetition, including those that failed. If MLflow
+        cannot be reached, the result shows how to write the missing rows later.
 
     Raises:
-        ConfigurationError: The data, the model or an option cannot be used.
-        NotFoundError: There is no such dataset, or no such evaluation to resume.
-        SchemaError: No row of the data is a record.
-        JournalError: The journal cannot be kept, or belongs to something else.
-        KeyboardInterrupt: Ctrl-C was pressed; its message says how to go on.
+        ConfigurationError: The data, the model or an option is invalid.
+        NotFoundError: The dataset, the model or the evaluation to resume does not exist.
+        SchemaError: No row of the data is a valid record.
+        JournalError: The journal cannot be written, or cannot be resumed.
+        KeyboardInterrupt: Ctrl-C was pressed; the message contains how to continue.
     """
     _check_arguments(model, data)
     if model_type != _MODEL_TYPE:
-        msg = f"model_type={model_type!r} is not known. The one that is: {_MODEL_TYPE!r}."
+        msg = f"model_type={model_type!r} is not supported. Use {_MODEL_TYPE!r}."
         raise ConfigurationError(msg)
     for name, number in (("max_concurrency", max_concurrency), ("repeat", repeat)):
         if number < 1:
-            msg = f"{name}={number} would run nothing. Give 1 or more."
+            msg = f"{name}={number} must be at least 1."
             raise ConfigurationError(msg)
-    dataset = _loaded(data)
-    chosen = select_scorers(
+    options = options or EvaluationOptions()
+    dataset = _load(data)
+    selected = select_scorers(
         scorers,
         judge=judge,
         evaluator_config=evaluator_config,
-        judge_cache=judge_cache,
+        judge_cache=options.judge_cache,
         max_concurrency=max_concurrency,
     )
-    asked = None if model is None else _as_model(resolve_model(model), input_fn, timeout)
-    identity = None if model is None else (model, input_fn)
-    subject = EvaluationManifest(dataset, chosen, identity, repeat)
-    journal = Journal.create(subject.facts()) if resume is None else Journal.find(resume)
+    limiter = AdaptiveLimiter(max_concurrency)
+    invoke = _invoker(model, input_fn, limiter, timeout)
+    manifest = EvaluationManifest.describe(
+        dataset,
+        selected,
+        model=None if model is None else (model, input_fn),
+        repeat=repeat,
+    )
+    journal = Journal.create(manifest) if resume is None else Journal.find(resume)
     destination = Destination.current(run_name=run_name, experiment_name=experiment_name)
-    evaluation = _Evaluation(dataset, asked, repeat, journal, Pipeline(journal, chosen))
-    with journal.claimed():
-        # Nothing is changed before it is claimed: another process may be at work on it.
+    scheduler = RowScheduler(
+        journal, invoke, selected, limiter=limiter, max_scoring=max_concurrency
+    )
+    with journal.locked():
         if resume is not None:
-            subject.check_resumable(journal, allow_changes=allow_changes)
-            destination = Destination.of_journal(journal.facts) or destination
-        return evaluation.run(destination, max_concurrency)
+            check_resumable(journal, manifest, allow_changes=options.allow_changes)
+            reconcile(journal, manifest, dataset)
+            if journal.manifest.run_id is not None:
+                destination = Destination.of_manifest(journal.manifest)
+        return _run(scheduler, journal, destination, dataset, repeat)
 
 
 def _check_arguments(model: Any, data: Any) -> None:
-    """Refuse a missing dataset, and one that was passed in the place of the model."""
+    """Reject a missing dataset, and one that was passed as the model."""
     is_frame = hasattr(model, "columns") or hasattr(model, "schema")
     is_callable = callable(model) or hasattr(model, "invoke") or hasattr(model, "predict")
     if isinstance(model, EvalDataset | list | tuple) or (is_frame and not is_callable):
@@ -144,57 +164,54 @@ def _check_arguments(model: Any, data: Any) -> None:
         raise ConfigurationError(msg)
 
 
-def _loaded(data: Any) -> EvalDataset:
+def _load(data: Any) -> EvalDataset:
     dataset = EvalDataset.load(data)
     if not len(dataset) and dataset.errors:
         raise dataset.errors[0]
     for error in dataset.errors:
-        _logger.warning("Left out of the evaluation: %s", error)
+        _logger.warning("Not evaluated: %s", error)
     return dataset
 
 
-def _as_model(model: Any, input_fn: Callable[[Any], Any] | None, timeout: float | None) -> Model:
-    to_input = input_fn or (lambda request: input_for(model, request))
-    return Model(as_runnable(model), to_input, timeout)
+def _invoker(
+    model: Any,
+    input_fn: Callable[[Any], Any] | None,
+    limiter: AdaptiveLimiter,
+    timeout: float | None,
+) -> Invoke:
+    if model is None:
+        return recorded_answer
+    resolved = resolve_model(model)
+    to_input = input_fn or (lambda request: model_input(resolved, request))
+    return ModelInvoker(as_runnable(resolved), to_input, limiter, timeout)
 
 
-@dataclass(frozen=True)
-class _Evaluation:
-    """One run of `evaluate`, ready to begin or to go on."""
-
-    dataset: EvalDataset
-    model: Model | None
-    repeat: int
-    journal: Journal
-    pipeline: Pipeline
-
-    def run(self, destination: Destination, max_concurrency: int) -> EvaluationResult:
-        rows = len(self.dataset) * self.repeat
-        writer = MlflowWriter(self.journal, destination, self.dataset)
-        limiter = AdaptiveLimiter(max_concurrency)
-        loop = RowScheduler(self.journal, self.pipeline, limiter, most_scoring=max_concurrency)
-        # Its own id, which it has from the beginning: MLflow's may come late, or never.
-        advice = f"Go on with resume={self.journal.evaluation_id!r}."
-        interruption = Interruption(loop.stop, advice)
-        with (
-            writer.in_background(),
-            listening(interruption),
-            showing_progress(rows, self.journal.count(SCORED)) as tell,
-        ):
-            event_loop.run(self._take_all(loop, limiter, tell))
-        done = self.journal.count(SCORED)
-        if done < rows and interruption.signal is not None:
-            try:
-                writer.finish(complete=False)
-            finally:
-                # Told also where a server is slow, and Ctrl-C is pressed again meanwhile.
-                interruption.end(f"{done} of {rows} rows are done.")
-        if done != rows:
-            msg = f"{rows} rows were to be asked, and {done} are done: {self.journal.path}."
-            raise JournalError(msg)
-        self.journal.note(complete=True)
-        return writer.finish()
-
-    async def _take_all(self, loop: RowScheduler, limiter: AdaptiveLimiter, tell: Progress) -> None:
-        answer = recorded_answer if self.model is None else ModelInvoker(self.model, limiter)
-        await loop.run(self.dataset, self.repeat, answer, tell)
+def _run(
+    scheduler: RowScheduler,
+    journal: Journal,
+    destination: Destination,
+    dataset: EvalDataset,
+    repeat: int,
+) -> EvaluationResult:
+    total = len(dataset) * repeat
+    writer = MlflowWriter(journal, destination, dataset)
+    # The evaluation id, known from the start: MLflow's run id may come late, or never.
+    advice = f"Continue with resume={journal.evaluation_id!r}."
+    with (
+        writer.in_background(),
+        GracefulShutdown(scheduler.stop, advice) as shutdown,
+        show_progress(total, journal.count(SCORED)) as on_row,
+    ):
+        event_loop.run(scheduler.run(dataset, repeat, on_row))
+    done = journal.count(SCORED)
+    if done < total and shutdown.signal is not None:
+        try:
+            writer.finish(complete=False)
+        finally:
+            # Also if a second Ctrl-C ends the wait for a slow MLflow server.
+            shutdown.end(f"{done} of {total} rows are finished.")
+    if done != total:
+        msg = f"{done} of {total} rows are finished in {journal.path}, without an error."
+        raise JournalError(msg)
+    journal.update_manifest(complete=True)
+    return writer.finish()

@@ -1,7 +1,7 @@
 """An evaluator for MLflow: ``mlflow.models.evaluate(…, evaluators="dbx-eval")``.
 
-MLflow finds it by the entry point ``mlflow.model_evaluator`` of this package. It serves the model
-type ``dbx-agent``: MLflow keeps ``databricks-agent`` for Databricks' own package.
+MLflow finds it by the entry point ``mlflow.model_evaluator`` of this package. Its model type is
+``dbx-agent``: MLflow reserves ``databricks-agent`` for Databricks' own package.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from mlflow.models.evaluation.artifacts import JsonEvaluationArtifact
 from mlflow.models.evaluation.base import ModelEvaluator
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.evaluation.evaluate import evaluate
+from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
+from langchain_dbx_eval.evaluation.run.models import single_prediction
 from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE
 
 __all__ = ["DbxEvaluator"]
 
 _MODEL_TYPE = "dbx-agent"
-_OPTIONS = ("judge", "judge_cache", "scorers", "max_concurrency")
-_JUDGING = ("metrics", "global_guidelines")
+_ARGUMENTS = ("judge", "scorers", "max_concurrency")
+_AGENT_CONFIG = ("metrics", "global_guidelines")
+_SUPPORTED = ("judge", "judge_cache", "scorers", "max_concurrency", *_AGENT_CONFIG)
 
 
 class DbxEvaluator(ModelEvaluator):
@@ -29,7 +31,7 @@ class DbxEvaluator(ModelEvaluator):
 
     @classmethod
     def can_evaluate(cls, *, model_type: str, evaluator_config: Any, **kwargs: Any) -> bool:  # noqa: ARG003
-        """Whether the model type is ``dbx-agent``."""
+        """Return whether the model type is ``dbx-agent``."""
         return model_type == _MODEL_TYPE
 
     def evaluate(
@@ -42,50 +44,42 @@ class DbxEvaluator(ModelEvaluator):
         model: Any = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> MlflowResult:
-        """Evaluate, and log to the run that MLflow has begun.
+        """Evaluate a model, and log the evaluation to the run that MLflow started.
 
         Args:
             model_type: ``dbx-agent``.
-            dataset: MLflow's dataset, whose features are the evaluation set.
+            dataset: MLflow's dataset; its features are the evaluation dataset.
             run_id: The run.
-            evaluator_config: ``judge``, ``judge_cache``, ``scorers``, ``max_concurrency`` as for
-                `evaluate`, and the ``metrics`` and ``global_guidelines`` of the documented
-                ``evaluator_config``.
-            model: The pyfunc model that MLflow has loaded; None scores the responses of the data.
-            kwargs: What else MLflow tells, which has no meaning here.
+            evaluator_config: ``judge``, ``judge_cache``, ``scorers`` and ``max_concurrency`` as for
+                `evaluate` and `EvaluationOptions`, and the ``metrics`` and ``global_guidelines`` of
+                the documented ``evaluator_config``.
+            model: The pyfunc model that MLflow loaded; None scores the responses in the data.
+            kwargs: MLflow's other arguments, which are ignored.
 
         Returns:
-            MLflow's own result: the metrics, and the table as the artifact ``eval_results``.
+            MLflow's result: the metrics, and the table as the artifact ``eval_results``.
 
         Raises:
-            ConfigurationError: The configuration is not known.
+            ConfigurationError: `evaluator_config` has an unsupported key.
         """
-        config = _checked(evaluator_config)
-        judging = {key: config[key] for key in _JUDGING if key in config}
+        config = dict(evaluator_config or {})
+        if unsupported := [key for key in config if key not in _SUPPORTED]:
+            msg = (
+                f"evaluator_config has the unsupported key {unsupported[0]!r}. Supported are: "
+                f"{', '.join(_SUPPORTED)}."
+            )
+            raise ConfigurationError(msg)
+        agent_config = {key: config[key] for key in _AGENT_CONFIG if key in config}
         result = evaluate(
-            None if model is None else lambda request: _single(model.predict(request)),
+            None if model is None else lambda request: single_prediction(model.predict(request)),
             dataset.features_data,
-            evaluator_config={"databricks-agent": judging},
-            **{key: config[key] for key in _OPTIONS if key in config},
+            evaluator_config={"databricks-agent": agent_config},
+            options=EvaluationOptions(judge_cache=config.get("judge_cache")),
+            **{key: config[key] for key in _ARGUMENTS if key in config},
         )
-        # MLflow's run is the active one, so everything is logged to it; its file is this one.
+        # MLflow's run is the active one, so the evaluation and its table are logged to it.
         table = JsonEvaluationArtifact(  # type: ignore[no-untyped-call]
             uri=mlflow.get_artifact_uri(TABLE_FILE)
         )
         artifacts = {"eval_results": table}
         return MlflowResult(dict(result.metrics), artifacts, run_id)  # type: ignore[no-untyped-call]
-
-
-def _checked(config: dict[str, Any] | None) -> dict[str, Any]:
-    given = dict(config or {})
-    if unknown := [key for key in given if key not in (*_OPTIONS, *_JUDGING)]:
-        known = ", ".join((*_OPTIONS, *_JUDGING))
-        msg = f"evaluator_config does not know {unknown[0]!r}. It knows: {known}."
-        raise ConfigurationError(msg)
-    return given
-
-
-def _single(predictions: Any) -> Any:
-    """The prediction for one request, which pyfunc models give as a list of one."""
-    is_list_of_one = isinstance(predictions, list) and len(predictions) == 1
-    return predictions[0] if is_list_of_one else predictions

@@ -1,4 +1,4 @@
-"""`EvaluationResult`: what an evaluation found, in the names of Agent Evaluation."""
+"""`EvaluationResult`: the result of an evaluation, in the names of Agent Evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
-from langchain_dbx_eval.evaluation.journal.store import FAILED, UNWRITTEN, Journal
+from langchain_dbx_eval.evaluation.journal.store import FAILED, REPEATED, UNWRITTEN, Journal
 from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, summarize
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluationResult", "Rows"]
 
-_FIRST = ("request_id", "repetition", "request", "response", "expected_response")
+_FIRST_COLUMNS = ("request_id", "repetition", "request", "response", "expected_response")
 _PAGE = 200
 
 
 class Rows(Sequence[Row]):
-    """The rows of a journal, in the order of the dataset; each is read when it is asked for."""
+    """The rows of a journal in the order of the dataset; each access reads the journal."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     @cached_property
-    def _places(self) -> list[RowKey]:
-        return self._journal.places()
+    def _keys(self) -> list[RowKey]:
+        return self._journal.row_keys()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._keys)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -44,18 +44,19 @@ class Rows(Sequence[Row]):
     def __getitem__(self, index: slice) -> list[Row]: ...
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
-            return [self._journal.row(place) for place in self._places[index]]
-        return self._journal.row(self._places[index])
+            return list(self._journal.read_rows(self._keys[index]))
+        return self._journal.row(self._keys[index])
 
     def __iter__(self) -> Iterator[Row]:
         return self._journal.rows()
 
 
 class EvaluationResult:
-    """What an evaluation found, read from its journal.
+    """The result of an evaluation, read from its journal.
 
     Attributes:
-        rows: Its rows, in the order of the dataset: a sequence that reads each when asked for it.
+        rows: Its rows in the order of the dataset: a sequence that reads each row when it is
+            accessed.
     """
 
     def __init__(self, journal: Journal, dataset: EvalDataset | None = None) -> None:
@@ -65,69 +66,67 @@ class EvaluationResult:
 
     @classmethod
     def load(cls, run_id: str | Path) -> EvaluationResult:
-        """Read the result of an earlier evaluation, finished or not, on this machine.
+        """Load the result of an earlier evaluation on this machine, finished or not.
 
         Args:
-            run_id: The id of its MLflow run, or the path of its journal.
+            run_id: The id of its MLflow run, its evaluation id, or the path of its journal.
 
         Raises:
-            NotFoundError: No such evaluation is known here.
+            NotFoundError: This machine has no such evaluation.
             JournalError: Its journal cannot be read.
         """
         return cls(Journal.find(run_id))
 
     @property
     def journal(self) -> Path:
-        """The file that holds all of this result."""
+        """The path of the journal, which contains all of this result."""
         return self._journal.path
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run that it is logged to; None until MLflow could be reached."""
-        run_id: str | None = self._fact("run_id")
-        return run_id
+        """The id of the MLflow run; None until MLflow was reached."""
+        return self._journal.manifest.run_id
 
     @property
     def experiment_id(self) -> str | None:
-        """The MLflow experiment of that run."""
-        experiment_id: str | None = self._fact("experiment_id")
-        return experiment_id
+        """The id of the MLflow experiment of the run; None until MLflow was reached."""
+        return self._journal.manifest.experiment_id
 
     @property
     def pending_rows(self) -> int:
-        """How many rows are not in MLflow yet: ``langchain-dbx-eval sync`` writes them."""
+        """Number of rows that are not in MLflow yet: ``langchain-dbx-eval sync`` writes them."""
         return self._journal.count(UNWRITTEN)
 
     @property
     def dataset(self) -> EvalDataset | None:
-        """The dataset, pinned to the version that was evaluated; None where none was given.
+        """The dataset, pinned to the version that was evaluated; None if there was none.
 
-        Of a result that was loaded: its records, as they were asked.
+        A result that was loaded contains the records that have a row.
         """
-        if self._dataset is None and self._fact("dataset") is not None:
-            asked = (row for row in self.rows if row.matched and row.repetition == 1)
-            self._dataset = EvalDataset.load([row.record for row in asked])
+        if self._dataset is None and self._journal.manifest.dataset is not None:
+            rows = (row for row in self.rows if row.matched and row.repetition == 1)
+            self._dataset = EvalDataset.load([row.record for row in rows])
         return self._dataset
 
     @property
     def metrics(self) -> Metrics:
         """The run's metrics by name, such as ``retrieval/ground_truth/document_recall/average``.
 
-        The documentation page's shorter spelling (``response/llm_judged/groundedness/percentage``)
-        is found too.
+        The shorter names of the documentation (``response/llm_judged/groundedness/percentage``) are
+        accepted too.
         """
         return self.summary.metrics
 
     @cached_property
     def summary(self) -> Summary:
-        """The metrics with how far they can be trusted: numbers of rows, intervals, errors."""
+        """The metrics with numbers of rows, confidence intervals, and errors."""
         return summarize((row.outcome, row.scores) for row in self.rows)
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """``{"eval_results": …}``: one line a row, with its inputs, outcome and assessments.
+        """``{"eval_results": …}``: one line per row, with its inputs, outcome and assessments.
 
-        Where records were asked more than once, ``repetition`` says which asking it was.
+        If records were repeated, the column ``repetition`` contains which invocation a row is.
         """
         pandas = require("pandas", extra="eval")
         table = pandas.DataFrame(_columns(self.rows))
@@ -135,19 +134,19 @@ class EvaluationResult:
             table = table.drop(columns="repetition")
         if "trace_id" in table and table["trace_id"].isna().all():
             table = table.drop(columns="trace_id")
-        return {"eval_results": table[_in_order(table.columns)]}
+        return {"eval_results": table[_sort_columns(table.columns)]}
 
     def table_pages(self) -> Iterator[pd.DataFrame]:
-        """The lines of ``tables["eval_results"]``, some at a time: for tables too large for memory.
+        """Yield ``tables["eval_results"]`` in pages, for tables that do not fit in memory.
 
         Yields:
-            Frames with all columns of the whole table, at least one.
+            At least one frame, each with all columns of the whole table.
         """
         pandas = require("pandas", extra="eval")
         names = dict.fromkeys(name for row in self.rows for name in _line(row))
-        if not self._journal.count("repetition > 1"):
+        if not self._journal.count(REPEATED):
             names.pop("repetition", None)
-        columns = _in_order(names)
+        columns = _sort_columns(names)
         rows = iter(self.rows)
         page = list(itertools.islice(rows, _PAGE))
         while True:
@@ -157,40 +156,38 @@ class EvaluationResult:
 
     @property
     def trace_ids(self) -> tuple[str | None, ...]:
-        """The MLflow trace of each row; None for one that is not there yet."""
+        """The MLflow trace of each row; None for a row that is not written yet."""
         return tuple(row.trace_id for row in self.rows)
 
     @property
     def failures(self) -> list[Row]:
-        """The rows whose call failed."""
+        """The rows whose invocation failed."""
         return list(self._journal.rows(FAILED))
 
     @property
     def unmatched(self) -> list[Row]:
-        """The rows whose call belongs to no record of the dataset."""
+        """The rows without a record of the dataset: calls that a callback captured."""
         return [row for row in self.rows if not row.matched]
 
     def __repr__(self) -> str:
-        name = (self._fact("dataset") or {}).get("name")
+        manifest = self._journal.manifest
+        name = (manifest.dataset or {}).get("name")
         data = f" on {name}" if name else ""
-        told = (
+        text = (
             f"EvaluationResult({len(self.rows)} rows{data}, {self._journal.count(FAILED)} failed, "
-            f"run_id={self.run_id!r})"
+            f"run_id={manifest.run_id!r})"
         )
-        if self._fact("logged"):
-            return told
-        run = self.run_id or self._journal.evaluation_id
-        if not self._fact("complete") and not self._fact("of_calls"):
-            return f"{told} not at its end: evaluate(…, resume={run!r}) goes on with it"
-        return f"{told} not all in MLflow yet: langchain-dbx-eval sync {run}"
+        if manifest.logged:
+            return text
+        run = manifest.run_id or self._journal.evaluation_id
+        if not manifest.complete and not manifest.from_callback:
+            return f"{text} incomplete: continue with evaluate(…, resume={run!r})"
+        return f"{text} not all in MLflow yet: langchain-dbx-eval sync {run}"
 
     def _repr_html_(self) -> str:
         pandas = require("pandas", extra="eval")
         metrics = pandas.DataFrame(sorted(self.metrics.items()), columns=["metric", "value"])
         return f"<p>{self!r}</p>{metrics.to_html(index=False)}"
-
-    def _fact(self, name: str) -> Any:
-        return self._journal.facts.get(name)
 
 
 def _line(row: Row) -> dict[str, Any]:
@@ -198,9 +195,9 @@ def _line(row: Row) -> dict[str, Any]:
 
 
 def _columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
-    """The values of all lines by column; NaN, as in any frame, where a line has none.
+    """Return the values of all lines by column; NaN for a line that lacks the column.
 
-    A frame made of lines would need all of them as dicts beside it.
+    A frame that is built from lines needs a dict per line in memory at the same time.
     """
     columns: dict[str, list[Any]] = {}
     for number, row in enumerate(rows):
@@ -212,9 +209,9 @@ def _columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
     return columns
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
-    """What was asked and answered first, what it cost last."""
-    given = list(names)
-    first = [column for column in _FIRST if column in given]
-    last = [column for column in ("trace_id", *OUTCOME_COLUMNS) if column in given]
-    return [*first, *(c for c in given if c not in {*first, *last}), *last]
+def _sort_columns(names: Iterable[str]) -> list[str]:
+    """Put request and response first, trace, latency and tokens last."""
+    remaining = list(names)
+    first = [column for column in _FIRST_COLUMNS if column in remaining]
+    last = [column for column in ("trace_id", *OUTCOME_COLUMNS) if column in remaining]
+    return [*first, *(c for c in remaining if c not in {*first, *last}), *last]

@@ -1,4 +1,4 @@
-"""Chains whose steps are real LangChain runs, and a dataset about them."""
+"""A chain whose steps are real LangChain runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrou
 
 
 class Finder(BaseRetriever):
-    """Finds the document of the question's number."""
+    """Retrieves the document with the question's number."""
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun
@@ -23,7 +23,7 @@ class Finder(BaseRetriever):
 
 @pytest.fixture
 def chain() -> Runnable[str, Any]:
-    """Answers "question n" with "answer n" out of document n."""
+    """Answers "question n" with "answer n" from document n."""
     return {"docs": Finder(), "question": RunnablePassthrough()} | RunnableLambda(
         lambda gathered: gathered["docs"][0].page_content
     )

@@ -1,4 +1,4 @@
-"""The dataset that the tests of this folder ask about."""
+"""The dataset of the tests in this folder."""
 
 NAME = "main.default.questions"
 RECORDS = [

@@ -1,63 +1,31 @@
-"""The callback sees each call of a chain as one, however the chain is called."""
+"""The callback evaluates each call of a chain as one row, with every method of calling it."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_dbx_eval import ChatDatabricks, EvalDataset, EvaluationCallbackHandler
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.testing import LocalWorkspace
+from tests.evaluation.calling import METHODS
 from tests.evaluation.questions import NAME, RECORDS
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
-QUESTIONS = [record["request"] for record in RECORDS]
 
 
-def invoke(chain: Runnable[str, Any], config: RunnableConfig) -> None:
-    for question in QUESTIONS:
-        chain.invoke(question, config)
-
-
-def batch(chain: Runnable[str, Any], config: RunnableConfig) -> None:
-    chain.batch(QUESTIONS, config)
-
-
-def stream(chain: Runnable[str, Any], config: RunnableConfig) -> None:
-    for question in QUESTIONS:
-        list(chain.stream(question, config))
-
-
-def threads(chain: Runnable[str, Any], config: RunnableConfig) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda question: chain.invoke(question, config), QUESTIONS))
-
-
-def gather(chain: Runnable[str, Any], config: RunnableConfig) -> None:
-    async def ask_all() -> None:
-        await asyncio.gather(*(chain.ainvoke(question, config) for question in QUESTIONS))
-
-    asyncio.run(ask_all())
-
-
-def abatch(chain: Runnable[str, Any], config: RunnableConfig) -> None:
-    asyncio.run(chain.abatch(QUESTIONS, config))
-
-
-@pytest.mark.parametrize("call", [invoke, batch, stream, threads, gather, abatch])
+@pytest.mark.parametrize("call", METHODS, ids=lambda call: call.__name__)
 def test_each_call_is_a_row_with_its_own_answer_and_documents(
     chain: Runnable[str, Any], call: Any
 ) -> None:
     EvalDataset.create(NAME, RECORDS)
     handler = EvaluationCallbackHandler(NAME)
-    call(chain, {"callbacks": [handler]})
+    call(chain, [record["request"] for record in RECORDS], {"callbacks": [handler]})
     table = handler.result().tables["eval_results"]
     assert list(table["request_id"]) == [f"r{n}" for n in range(6)]
     assert list(table["response"]) == [f"answer {n}" for n in range(6)]
@@ -66,7 +34,7 @@ def test_each_call_is_a_row_with_its_own_answer_and_documents(
     assert set(table["retrieval/ground_truth/document_recall"]) == {0.5}
 
 
-def test_a_request_id_wins_over_the_input(chain: Runnable[str, Any]) -> None:
+def test_a_request_id_takes_precedence_over_the_input(chain: Runnable[str, Any]) -> None:
     handler = EvaluationCallbackHandler(RECORDS)
     config = {"callbacks": [handler], "metadata": {"request_id": "r3"}}
     chain.invoke("question 0", config)
@@ -74,7 +42,7 @@ def test_a_request_id_wins_over_the_input(chain: Runnable[str, Any]) -> None:
     assert row.record.request_id == "r3"
 
 
-def test_a_call_of_no_record_is_kept_and_counted(chain: Runnable[str, Any]) -> None:
+def test_a_call_without_a_record_is_a_row_without_ground_truth(chain: Runnable[str, Any]) -> None:
     handler = EvaluationCallbackHandler(RECORDS)
     chain.invoke("question 99", {"callbacks": [handler]})
     result = handler.result()
@@ -82,7 +50,7 @@ def test_a_call_of_no_record_is_kept_and_counted(chain: Runnable[str, Any]) -> N
     assert "response/ground_truth/token_f1/average" not in result.metrics
 
 
-def test_a_handler_without_a_dataset_records_cost_alone(chain: Runnable[str, Any]) -> None:
+def test_without_a_dataset_only_latency_is_measured(chain: Runnable[str, Any]) -> None:
     handler = EvaluationCallbackHandler()
     chain.invoke("question 1", {"callbacks": [handler]})
     assert set(handler.result().metrics) == {"agent/latency_seconds/average"}
@@ -99,7 +67,7 @@ def test_two_chains_share_a_handler(chain: Runnable[str, Any]) -> None:
     ]
 
 
-def test_a_nested_chain_is_part_of_its_call(chain: Runnable[str, Any]) -> None:
+def test_a_nested_chain_is_part_of_the_outer_call(chain: Runnable[str, Any]) -> None:
     handler = EvaluationCallbackHandler(RECORDS)
     outer = RunnableLambda(lambda question: chain.invoke(question) + "!")
     outer.invoke("question 1", {"callbacks": [handler]})
@@ -108,7 +76,7 @@ def test_a_nested_chain_is_part_of_its_call(chain: Runnable[str, Any]) -> None:
     assert len(row.run.spans) > 3
 
 
-def test_a_call_that_fails_is_a_row_with_its_error() -> None:
+def test_a_failed_call_is_a_row_with_its_error() -> None:
     def fail(question: str) -> str:
         raise ValueError("no idea")
 
@@ -135,26 +103,26 @@ def test_tokens_of_a_model_are_counted_once(workspace: LocalWorkspace, streaming
     assert metrics["agent/total_token_count/average"] == 6
 
 
-class Careless:
-    name = "careless"
-    column = "response/careless"
+class BrokenScorer:
+    name = "broken"
+    column = "response/broken"
 
     def score(self, context: object) -> list:
         raise RuntimeError("a scorer's own bug")
 
 
-def test_a_scorer_that_fails_neither_breaks_the_chain_nor_loses_the_row(
+def test_an_error_of_a_scorer_neither_reaches_the_chain_nor_loses_the_row(
     chain: Runnable[str, Any],
 ) -> None:
-    handler = EvaluationCallbackHandler(RECORDS, scorers=[Careless()])
+    handler = EvaluationCallbackHandler(RECORDS, scorers=[BrokenScorer()])
     assert chain.invoke("question 1", {"callbacks": [handler]}) == "answer 1"
     result = handler.result()
-    assert result.metrics["judge/careless/error_count"] == 1
-    [message] = result.tables["eval_results"]["response/careless/error_message"]
+    assert result.metrics["judge/broken/error_count"] == 1
+    [message] = result.tables["eval_results"]["response/broken/error_message"]
     assert "a scorer's own bug" in message
 
 
-def test_a_failure_of_its_own_is_logged_and_counted(
+def test_an_internal_error_is_logged_and_counted(
     chain: Runnable[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     class Unprintable:
@@ -167,10 +135,10 @@ def test_a_failure_of_its_own_is_logged_and_counted(
         assert len(handler.result().rows) == 0
     assert answer == "ok"
     assert handler.internal_errors == 1
-    assert "could not be taken" in caplog.text
+    assert "could not be evaluated" in caplog.text
 
 
-def test_the_result_stays_until_there_are_new_calls(chain: Runnable[str, Any]) -> None:
+def test_without_new_calls_the_same_result_is_returned(chain: Runnable[str, Any]) -> None:
     handler = EvaluationCallbackHandler(RECORDS)
     chain.invoke("question 1", {"callbacks": [handler]})
     first = handler.result()
@@ -181,21 +149,21 @@ def test_the_result_stays_until_there_are_new_calls(chain: Runnable[str, Any]) -
     assert second.run_id != first.run_id
 
 
-def test_other_handlers_go_on_beside_it(chain: Runnable[str, Any]) -> None:
+def test_other_handlers_receive_their_events(chain: Runnable[str, Any]) -> None:
     class Counter(BaseCallbackHandler):
-        seen = 0
+        count = 0
 
         def on_chain_end(self, *args: object, **kwargs: object) -> None:
-            self.seen += 1
+            self.count += 1
 
     counter = Counter()
     handler = EvaluationCallbackHandler(RECORDS)
     chain.invoke("question 1", {"callbacks": [counter, handler]})
-    assert counter.seen > 1
+    assert counter.count > 1
     assert len(handler.result().rows) == 1
 
 
-class Watcher(BaseCallbackHandler):
+class ModelCalls(BaseCallbackHandler):
     def __init__(self) -> None:
         self.models: list[Any] = []
 
@@ -203,15 +171,15 @@ class Watcher(BaseCallbackHandler):
         self.models.append(messages)
 
 
-def test_a_judge_in_the_background_is_no_step_of_the_chain_around(mlflow_store: str) -> None:
+def test_a_judge_in_the_background_is_not_a_step_of_the_enclosing_chain(mlflow_store: str) -> None:
     judge = FakeListChatModel(responses=['{"rationale": "r", "rating": "yes"}'])
     config = {"databricks-agent": {"metrics": ["relevance_to_query"]}}
     handler = EvaluationCallbackHandler(judge=judge, evaluator_config=config)
-    inner, watcher = RunnableLambda(str.upper), Watcher()
-    # When the inner call ends, LangChain's context holds the callbacks of the outer one.
+    inner, model_calls = RunnableLambda(str.upper), ModelCalls()
+    # When the inner call ends, LangChain's context variable contains the callbacks of the outer.
     outer = RunnableLambda(lambda q: inner.invoke(q, {"callbacks": [handler]}))
-    assert outer.invoke("a", {"callbacks": [watcher]}) == "A"
+    assert outer.invoke("a", {"callbacks": [model_calls]}) == "A"
     result = handler.result()
     assert result.metrics["response/llm_judged/relevance_to_query/percentage"] == 1.0
-    assert watcher.models == []
+    assert model_calls.models == []
     assert handler.internal_errors == 0

@@ -1,11 +1,10 @@
-"""Each call of each kind of chain is a row of its own, in whatever way the chain is called."""
+"""Each call is captured separately, for several kinds of chains and all methods of calling."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
 import pytest
@@ -21,9 +20,10 @@ from langgraph.graph import END, START, StateGraph
 
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
-from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, RunCapture
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun
 from langchain_dbx_eval.evaluation.online.matching import RecordIndex
 from langchain_dbx_eval.scoring.answer_text import answer_text
+from tests.evaluation.calling import METHODS
 from tests.evaluation.conftest import Finder
 
 ROWS = 50
@@ -31,7 +31,7 @@ RECORDS = [EvalRecord(request=f"question {n}", request_id=f"r{n}") for n in rang
 
 
 class Model(BaseChatModel):
-    """Asks the tool that it has, then answers by number; each answer takes tokens of its own."""
+    """Calls its tool, then answers with a number; the token counts depend on the number."""
 
     has_tool: bool = False
 
@@ -56,16 +56,16 @@ class Model(BaseChatModel):
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
         message = self._message(messages)
-        told = {"token_usage": {"prompt_tokens": 1000, "completion_tokens": 1000}}
-        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=told)
+        usage = {"token_usage": {"prompt_tokens": 1000, "completion_tokens": 1000}}
+        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=usage)
 
     def _stream(
         self, messages: list[BaseMessage], *args: Any, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         message = self._message(messages)
         words = re.findall(r"\S+\s*", message.text) or [""]
-        for place, word in enumerate(words):
-            last = place == len(words) - 1
+        for index, word in enumerate(words):
+            last = index == len(words) - 1
             chunk = AIMessageChunk(
                 word,
                 tool_calls=message.tool_calls if last else [],
@@ -85,7 +85,7 @@ def lcel() -> Runnable[Any, Any]:
 def retrieval() -> Runnable[Any, Any]:
     gathered = {"docs": Finder(), "question": RunnablePassthrough()}
     prompt = ChatPromptTemplate.from_template("{question}")
-    return RunnableLambda(lambda asked: asked["question"]) | gathered | prompt | Model()
+    return RunnableLambda(lambda inputs: inputs["question"]) | gathered | prompt | Model()
 
 
 class State(TypedDict, total=False):
@@ -114,7 +114,7 @@ def agent() -> Runnable[Any, Any]:
     return create_agent(Model(), [find])
 
 
-def asked(question: str) -> dict[str, Any]:
+def in_dict(question: str) -> dict[str, Any]:
     return {"question": question}
 
 
@@ -122,118 +122,61 @@ def in_messages(question: str) -> dict[str, Any]:
     return {"messages": [("user", question)]}
 
 
-# A chain, its input, how many documents it finds and how often it asks its model.
+# A chain, its input, the number of its documents and of its model calls.
 CHAINS: dict[str, tuple[Callable[[], Runnable[Any, Any]], Callable[[str], Any], int, int]] = {
-    "lcel": (lcel, asked, 0, 1),
-    "langgraph": (langgraph, asked, 1, 1),
+    "lcel": (lcel, in_dict, 0, 1),
+    "langgraph": (langgraph, in_dict, 1, 1),
     "agent": (agent, in_messages, 1, 2),
-    "retrieval": (retrieval, asked, 1, 1),
+    "retrieval": (retrieval, in_dict, 1, 1),
 }
 
 
-def invoke(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
-    for given in inputs:
-        chain.invoke(given, config)
-
-
-def batch(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
-    chain.batch(inputs, config)
-
-
-def stream(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
-    for given in inputs:
-        list(chain.stream(given, config))
-
-
-def threads(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda given: chain.invoke(given, config), inputs))
-
-
-async def ainvoke(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
-    for given in inputs:
-        await chain.ainvoke(given, config)
-
-
-async def abatch(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
-    await chain.abatch(inputs, config)
-
-
-async def astream(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
-    async def read(given: Any) -> None:
-        async for _ in chain.astream(given, config):
-            pass
-
-    await asyncio.gather(*map(read, inputs))
-
-
-async def gather(chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig) -> None:
-    await asyncio.gather(*(chain.ainvoke(given, config) for given in inputs))
-
-
-async def astream_events(
-    chain: Runnable[Any, Any], inputs: list[Any], config: RunnableConfig
-) -> None:
-    async def read(given: Any) -> None:
-        async for _ in chain.astream_events(given, config, version="v2"):
-            pass
-
-    await asyncio.gather(*map(read, inputs))
-
-
-SYNC = [invoke, batch, stream, threads]
-ASYNC = [ainvoke, abatch, astream, gather, astream_events]
-
-
 def check(run: CapturedRun, documents: int, model_calls: int) -> int:
-    """Whether all of a call belongs to its own question; returns the question's number."""
-    place = RecordIndex(RECORDS).find(run)
-    assert place is not None, run.request
+    """Check that all content of a call belongs to its question; return the question's number."""
+    number = RecordIndex(RECORDS).find(run)
+    assert number is not None, run.request
     outcome = run.outcome()
     answer = outcome.response
     text = answer["answer"] if isinstance(answer, dict) and "answer" in answer else answer
-    assert answer_text(text) == f"answer {place}"
-    expected = [{"doc_uri": f"{place}.md", "content": f"answer {place}"}] * documents
+    assert answer_text(text) == f"answer {number}"
+    expected = [{"doc_uri": f"{number}.md", "content": f"answer {number}"}] * documents
     assert list(outcome.retrieved_context or []) == expected
     assert (outcome.input_tokens, outcome.output_tokens) == (
-        model_calls * place,
-        model_calls * 2 * place,
+        model_calls * number,
+        model_calls * 2 * number,
     )
     assert outcome.error is None
     ids = {span.run_id for span in run.spans}
     assert {span.parent_id for span in run.spans[1:]} <= ids
     for span in run.spans:
         assert set(re.findall(r"(?:question|answer) (\d+)", repr((span.inputs, span.outputs)))) <= {
-            str(place)
+            str(number)
         }
-    return place
+    return number
 
 
-@pytest.mark.parametrize("call", [*SYNC, *ASYNC], ids=lambda call: call.__name__)
+@pytest.mark.parametrize("call", METHODS, ids=lambda call: call.__name__)
 @pytest.mark.parametrize("kind", CHAINS)
 def test_every_call_has_its_own_input_output_documents_and_tokens(kind: str, call: Any) -> None:
     make, to_input, documents, model_calls = CHAINS[kind]
     runs: list[CapturedRun] = []
-    handler = CaptureHandler(RunCapture(lambda recording: runs.append(recording.captured())))
+    handler = CaptureHandler(lambda recording: runs.append(recording.to_run()))
     inputs = [to_input(record.request) for record in RECORDS]
     config: RunnableConfig = {"callbacks": [handler]}
-    if call in ASYNC:
-        asyncio.run(call(make(), inputs, config))
-    else:
-        call(make(), inputs, config)
+    call(make(), inputs, config)
     assert sorted(check(run, documents, model_calls) for run in runs) == list(range(ROWS))
 
 
-def test_two_chains_called_at_once_share_a_handler() -> None:
+def test_two_concurrent_chains_share_a_handler() -> None:
     runs: list[CapturedRun] = []
-    handler = CaptureHandler(RunCapture(lambda recording: runs.append(recording.captured())))
+    handler = CaptureHandler(lambda recording: runs.append(recording.to_run()))
 
     async def both() -> None:
         await asyncio.gather(
-            *(lcel().ainvoke(asked(r.request), {"callbacks": [handler]}) for r in RECORDS),
+            *(lcel().ainvoke(in_dict(r.request), {"callbacks": [handler]}) for r in RECORDS),
             *(agent().ainvoke(in_messages(r.request), {"callbacks": [handler]}) for r in RECORDS),
         )
 
     asyncio.run(both())
-    places = [check(run, *((1, 2) if "messages" in run.request else (0, 1))) for run in runs]
-    assert sorted(places) == sorted([*range(ROWS), *range(ROWS)])
+    numbers = [check(run, *((1, 2) if "messages" in run.request else (0, 1))) for run in runs]
+    assert sorted(numbers) == sorted([*range(ROWS), *range(ROWS)])

@@ -1,4 +1,4 @@
-"""`evaluate()`: as many rows out as in, whatever the model does."""
+"""`evaluate()`: one row per record, also if the model fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ F1 = "response/ground_truth/token_f1"
 
 
 @pytest.mark.parametrize("form", ["name", "list", "frame", "dataset"])
-def test_data_comes_in_each_form(chain: Runnable[str, Any], form: str) -> None:
+def test_data_is_accepted_in_each_form(chain: Runnable[str, Any], form: str) -> None:
     dataset = EvalDataset.create(NAME, RECORDS)
     data = {"name": NAME, "list": RECORDS, "frame": pd.DataFrame(RECORDS), "dataset": dataset}[form]
     result = evaluate(chain, data)
@@ -60,12 +60,12 @@ async def returns_later(model_input: dict) -> str:
 @pytest.mark.parametrize(
     "function", [returns_text, returns_content, returns_completion, returns_later]
 )
-def test_a_function_gets_messages_and_returns_any_documented_answer(function: Any) -> None:
+def test_a_function_receives_messages_and_returns_any_documented_response(function: Any) -> None:
     result = evaluate(function, RECORDS)
     assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
 
 
-def test_a_function_of_the_keys_of_inputs_gets_them_as_arguments() -> None:
+def test_a_function_of_the_keys_of_inputs_receives_them_as_arguments() -> None:
     data = [{"inputs": {"a": 1, "b": 2}, "expectations": {"expected_response": "3"}}]
 
     def add(a: int, b: int) -> str:
@@ -74,17 +74,17 @@ def test_a_function_of_the_keys_of_inputs_gets_them_as_arguments() -> None:
     assert evaluate(add, data).metrics[f"{F1}/average"] == 1.0
 
 
-def test_any_other_request_is_given_as_it_stands() -> None:
-    given = []
-    evaluate(lambda request: given.append(request) or "ok", [{"request": {"x": 1}}])
-    assert given == [{"x": 1}]
+def test_any_other_request_is_passed_unchanged() -> None:
+    inputs = []
+    evaluate(lambda request: inputs.append(request) or "ok", [{"request": {"x": 1}}])
+    assert inputs == [{"x": 1}]
 
 
 class State(TypedDict):
     messages: list
 
 
-def test_a_runnable_that_asks_for_messages_gets_them() -> None:
+def test_a_runnable_with_messages_in_its_schema_receives_messages() -> None:
     def last(state: dict) -> dict:
         return {"messages": [*state["messages"], AIMessage("answer 0")]}
 
@@ -95,14 +95,14 @@ def test_a_runnable_that_asks_for_messages_gets_them() -> None:
 
 
 class Silent(Runnable[str, str]):
-    """Tells its callbacks nothing of itself, as `Runnable` does unless it is made to."""
+    """Does not report to its callbacks, like any `Runnable` without extra code."""
 
     def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
         return returns_text({"messages": [{"content": input}]})
 
 
 class Wrapping(Silent):
-    """Hands its callbacks on to a step that fails, and answers all the same."""
+    """Passes its callbacks to a step that fails, and answers all the same."""
 
     def invoke(self, input: str, config: Any = None, **kwargs: Any) -> str:
         with contextlib.suppress(ZeroDivisionError):
@@ -111,7 +111,7 @@ class Wrapping(Silent):
 
 
 @pytest.mark.parametrize("kind", [Silent, Wrapping])
-def test_a_runnable_that_tells_nothing_of_its_answer_is_believed_all_the_same(
+def test_the_return_value_counts_if_a_runnable_reports_nothing_to_its_callbacks(
     kind: type[Silent],
 ) -> None:
     result = evaluate(kind(), RECORDS)
@@ -119,25 +119,25 @@ def test_a_runnable_that_tells_nothing_of_its_answer_is_believed_all_the_same(
     assert not result.failures
 
 
-def test_a_chat_model_is_a_model(workspace: LocalWorkspace) -> None:
+def test_a_chat_model_is_evaluated(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("my-chat", lambda messages: "answer 0", kind="chat")
     result = evaluate(ChatDatabricks(model="my-chat"), RECORDS)
     assert result.metrics["response/ground_truth/exact_match/average"] == pytest.approx(1 / 6)
     assert result.metrics["agent/total_token_count/average"] > 0
 
 
-def test_input_fn_decides_what_the_model_is_given() -> None:
-    given = []
+def test_input_fn_returns_the_input_of_the_model() -> None:
+    inputs = []
 
     def model(question: str) -> str:
-        given.append(question)
+        inputs.append(question)
         return "x"
 
-    evaluate(model, RECORDS[:1], input_fn=lambda request: request.upper())
-    assert given == ["QUESTION 0"]
+    evaluate(model, RECORDS[:1], input_fn=str.upper)
+    assert inputs == ["QUESTION 0"]
 
 
-def test_answers_that_the_data_carries_are_scored_without_a_model() -> None:
+def test_without_a_model_the_responses_of_the_data_are_scored() -> None:
     data = [
         {"request": "a", "response": "b", "expected_response": "b"},
         {"request": "c", "expected_response": "d"},
@@ -148,14 +148,14 @@ def test_answers_that_the_data_carries_are_scored_without_a_model() -> None:
     assert "agent/latency_seconds/average" not in result.metrics
 
 
-def test_a_row_that_fails_is_in_the_result_with_its_reason() -> None:
-    def moody(model_input: dict) -> str:
+def test_a_failed_row_is_in_the_result_with_its_error() -> None:
+    def fails_once(model_input: dict) -> str:
         text = returns_text(model_input)
         if text.endswith("3"):
             raise ValueError("not the third")
         return text
 
-    result = evaluate(moody, RECORDS)
+    result = evaluate(fails_once, RECORDS)
     table = result.tables["eval_results"].set_index("request_id")
     assert len(table) == 6
     assert table.loc["r3", "model_error_message"] == "ValueError: not the third"
@@ -163,25 +163,25 @@ def test_a_row_that_fails_is_in_the_result_with_its_reason() -> None:
     assert result.metrics[f"{F1}/average"] == 1.0
 
 
-def test_a_row_whose_input_cannot_be_made_is_in_the_result_too() -> None:
-    def picky(request: str) -> str:
+def test_a_row_whose_input_fn_fails_is_in_the_result() -> None:
+    def fails_once(request: str) -> str:
         if request.endswith("3"):
             raise KeyError("third")
         return request
 
-    result = evaluate(lambda question: "x", RECORDS, input_fn=picky)
+    result = evaluate(lambda question: "x", RECORDS, input_fn=fails_once)
     assert [row.record.request_id for row in result.failures] == ["r3"]
     assert len(result.rows) == 6
 
 
-def test_equal_requests_are_rows_of_their_own() -> None:
+def test_equal_requests_are_separate_rows() -> None:
     result = evaluate(returns_text, [RECORDS[0]] * 3)
     assert len(result.rows) == 3
 
 
-def test_as_many_rows_are_in_flight_as_were_asked_for() -> None:
+def test_max_concurrency_rows_are_in_flight() -> None:
     # All of them wait for each other: with fewer in flight, the barrier breaks.
-    together = threading.Barrier(6, timeout=30)
+    together = threading.Barrier(6, timeout=100)
 
     def meet(model_input: dict) -> str:
         together.wait()
@@ -198,7 +198,7 @@ def test_it_runs_inside_a_running_event_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"data": RECORDS, "model": 5}, "cannot be evaluated"),
         ({"data": "nowhere", "model": len}, "No dataset can be read"),
@@ -206,17 +206,17 @@ def test_it_runs_inside_a_running_event_loop() -> None:
         ({"data": RECORDS, "model": len, "max_concurrency": 0}, "max_concurrency"),
     ],
 )
-def test_what_cannot_be_evaluated_is_told(arguments: dict, told: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match=told):
+def test_an_invalid_argument_is_an_error(arguments: dict, message: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=message):
         evaluate(**arguments)
 
 
-def test_data_without_a_single_record_is_told() -> None:
+def test_data_without_a_valid_record_is_an_error() -> None:
     with pytest.raises(errors.SchemaError, match="Row 0, column 'request'"):
         evaluate(len, [{"question": "q"}])
 
 
-def test_a_row_that_breaks_the_schema_is_told_and_does_not_lose_the_others(
+def test_an_invalid_row_is_logged_and_the_others_are_evaluated(
     mlflow_store: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [{"request": "q", "response": "a"}, {"request": "q2", "expected_facts": "f"}]
@@ -226,13 +226,13 @@ def test_a_row_that_breaks_the_schema_is_told_and_does_not_lose_the_others(
 
 
 @pytest.mark.parametrize("data", [RECORDS, pd.DataFrame(RECORDS), EvalDataset.load(RECORDS)])
-def test_a_dataset_in_the_place_of_the_model_shows_the_right_call(data: Any) -> None:
+def test_the_error_for_a_dataset_as_the_model_shows_the_right_call(data: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match=r"Call evaluate\(model, data\)"):
         evaluate(data)
     with pytest.raises(errors.ConfigurationError, match=r"Call evaluate\(model, data\)"):
         evaluate(data, lambda request: "answer")
 
 
-def test_a_call_without_data_shows_the_right_call() -> None:
+def test_the_error_for_missing_data_shows_the_right_call() -> None:
     with pytest.raises(errors.ConfigurationError, match=r"evaluate\(data=…\).* pass it as data="):
         evaluate("main.default.questions")

@@ -1,4 +1,4 @@
-"""MLflow finds our evaluator by its entry point, and returns its own kind of result."""
+"""MLflow finds our evaluator by its entry point, and returns an MLflow result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(data: Any = ROWS, **options: Any) -> Any:
     )
 
 
-def test_mlflow_runs_ours_and_returns_its_own_result(mlflow_store: str) -> None:
+def test_mlflow_runs_our_evaluator_and_returns_an_mlflow_result(mlflow_store: str) -> None:
     judge = FakeListChatModel(responses=['{"rating": "yes"}'])
     with mlflow.start_run() as active:
         result = run(evaluator_config={"judge": judge, "metrics": ["safety"]})
@@ -44,7 +44,7 @@ def test_mlflow_runs_ours_and_returns_its_own_result(mlflow_store: str) -> None:
     assert len(content["data"]) == 2
 
 
-def test_a_function_is_asked_with_the_documented_input(mlflow_store: str) -> None:
+def test_a_function_receives_the_documented_input(mlflow_store: str) -> None:
     def answer(model_input: Any) -> str:
         return "a" if model_input["messages"][0]["content"] == "q0" else "c"
 
@@ -54,7 +54,7 @@ def test_a_function_is_asked_with_the_documented_input(mlflow_store: str) -> Non
     assert "agent/latency_seconds/average" in result.metrics
 
 
-def test_an_option_that_is_not_known_is_an_error_that_lists_those_that_are(
+def test_the_error_for_an_unsupported_option_lists_the_supported_ones(
     mlflow_store: str,
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"'judges'.*judge, judge_cache"):

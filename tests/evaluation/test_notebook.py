@@ -1,4 +1,4 @@
-"""A notebook's cell, whose own event loop is running, evaluates and shows what came out."""
+"""Evaluation in a notebook cell, whose event loop is running."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ print(len(handler.result().rows))
 """
 
 
-def test_a_cell_evaluates(mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.timeout(600)
+def test_a_notebook_cell_evaluates_and_shows_the_result(
+    mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
     cells = [nbformat.v4.new_code_cell(cell) for cell in (EVALUATE, STREAM)]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    NotebookClient(notebook, timeout=90, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=500, kernel_name="python3").execute()
     evaluated, streamed = (list(cell["outputs"]) for cell in notebook["cells"])
 
     [shown] = [o["data"]["text/html"] for o in evaluated if o["output_type"] == "execute_result"]

@@ -1,10 +1,10 @@
-"""MLflow's own LangChain tracer beside our handler: the trace that it makes of the same call.
+"""The trace that MLflow's own LangChain tracer writes for a call that we capture.
 
-`mlflow.langchain.autolog` gives each call a tracer of its own, and neither LangChain nor MLflow
-tells one handler of another. What is current in MLflow's context is no answer: in `batch`, between
-threads and tasks it is another call's. So the tracer is looked for in the list of handlers that
-LangChain is telling of the event at this moment, and asked for the run's id (seen in langchain-core
-1.7 and MLflow 3.17). Where either does otherwise, no trace is found, and we write one.
+`mlflow.langchain.autolog` adds a tracer to each call, and neither LangChain nor MLflow gives one
+handler access to another. MLflow's current span does not help: in `batch`, between threads and
+between tasks it belongs to another call. So the tracer is looked up in the list of handlers that
+LangChain is calling at this moment, and its span by the run id (langchain-core 1.7, MLflow 3.17).
+If either changes this, no trace is found, and we write one of our own.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from uuid import UUID
 __all__ = ["SpanFinder", "find_tracer"]
 
 SpanFinder: TypeAlias = Callable[[UUID], tuple[str, str] | None]
-"""Finds the span that a tracer has open for a run: the ids of the trace and of the span in it."""
+"""Returns the trace id and the span id of the span that a tracer has open for a run."""
 
 _TRACER_MODULE = "mlflow.langchain.langchain_tracer"
 _DISPATCHERS = ("handle_event", "ahandle_event")
-_MOST_FRAMES = 8
+_MAX_FRAMES = 8
 
 
 def find_tracer(handler: Any) -> SpanFinder | None:
-    """Find MLflow's tracer beside a handler.
+    """Find MLflow's tracer among the handlers that receive the current event.
 
-    To be called within an event that LangChain tells to that handler.
+    Call it inside a callback method of `handler`.
 
     Args:
         handler: Our handler.
 
     Returns:
-        What finds a run's span; None where there is no such tracer.
+        A function that finds the span of a run; None if there is no such tracer.
     """
     tracing = sys.modules.get(_TRACER_MODULE)
     if tracing is None:
         return None
-    for neighbour in _handlers_beside(handler, sys._getframe(1)):
-        if isinstance(neighbour, tracing.MlflowLangchainTracer):
-            return partial(_open_span, neighbour, tracing.NO_OP_SPAN_TRACE_ID)
+    for other in _current_handlers(handler, sys._getframe(1)):
+        if isinstance(other, tracing.MlflowLangchainTracer):
+            return partial(_open_span, other, tracing.NO_OP_SPAN_TRACE_ID)
     return None
 
 
-def _open_span(tracer: Any, not_recorded: str, run_id: UUID) -> tuple[str, str] | None:
-    held = tracer._run_span_mapping.get(str(run_id))
-    if held is None or held.span.trace_id == not_recorded:
+def _open_span(tracer: Any, no_op_trace_id: str, run_id: UUID) -> tuple[str, str] | None:
+    entry = tracer._run_span_mapping.get(str(run_id))
+    if entry is None or entry.span.trace_id == no_op_trace_id:
         return None
-    return held.span.trace_id, held.span.span_id
+    return entry.span.trace_id, entry.span.span_id
 
 
-def _handlers_beside(handler: Any, frame: FrameType | None) -> list[Any]:
-    for _ in range(_MOST_FRAMES):
+def _current_handlers(handler: Any, frame: FrameType | None) -> list[Any]:
+    for _ in range(_MAX_FRAMES):
         if frame is None:
             break
         if frame.f_code.co_name in _DISPATCHERS:

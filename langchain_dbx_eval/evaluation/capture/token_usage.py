@@ -1,4 +1,4 @@
-"""How many tokens a model says that it took."""
+"""The token counts in a model's result."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-__all__ = ["tokens_of"]
+__all__ = ["token_usage"]
 
-_READ = ("input_tokens", "prompt_tokens")
-_WRITTEN = ("output_tokens", "completion_tokens")
+_INPUT_KEYS = ("input_tokens", "prompt_tokens")
+_OUTPUT_KEYS = ("output_tokens", "completion_tokens")
 
 
-def tokens_of(response: LLMResult) -> tuple[int | None, int | None]:
-    """Find the tokens of one answer of a model.
+def token_usage(response: LLMResult) -> tuple[int | None, int | None]:
+    """Return the token counts of one model call.
 
-    Providers tell them in several places at once; the first place that tells any counts, so that
-    none is counted twice: the message's `usage_metadata`, LangChain's standard, then
-    ``llm_output``, then the metadata of message and generation, where text models that stream put
-    it.
+    Providers report usage in several fields at once; only the first field that contains any is
+    read, so that nothing is counted twice. The order is the message's `usage_metadata`
+    (LangChain's standard), ``llm_output``, then the metadata of message and generation, which
+    streaming text models use.
 
     Args:
-        response: What LangChain says at a model's end. Where it holds several answers to one
-            prompt, each repeats the usage of all.
+        response: The result that LangChain passes to ``on_llm_end``. If it contains several
+            answers to one prompt, each repeats the usage of the whole call.
 
     Returns:
-        Tokens read and tokens written; None for what is not told.
+        The numbers of input and output tokens; None for a number that is not reported.
     """
-    for usage in _told(response):
-        read, written = _count(usage, _READ), _count(usage, _WRITTEN)
+    for usage in _usage_fields(response):
+        read, written = _count(usage, _INPUT_KEYS), _count(usage, _OUTPUT_KEYS)
         if read is not None or written is not None:
             return read, written
     return None, None
 
 
-def _told(response: LLMResult) -> Iterator[Any]:
+def _usage_fields(response: LLMResult) -> Iterator[Any]:
     generations = [generation for prompt in response.generations for generation in prompt]
     messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
     for message in messages:
@@ -55,7 +55,7 @@ def _usage_in(metadata: Any) -> Iterator[Any]:
         yield metadata.get("usage")
 
 
-def _count(usage: Any, names: tuple[str, ...]) -> int | None:
+def _count(usage: Any, keys: tuple[str, ...]) -> int | None:
     if not isinstance(usage, Mapping):
         return None
-    return next((usage[name] for name in names if isinstance(usage.get(name), int)), None)
+    return next((usage[key] for key in keys if isinstance(usage.get(key), int)), None)

@@ -1,7 +1,12 @@
-"""What a journal holds, as JSON text and back: rows, steps, messages, documents.
+"""The stored form of rows, scorer outputs and the manifest, as JSON text.
 
-Whatever JSON has no form for, and this module knows no name for, becomes its text: a journal is
-read without importing the user's classes, and without pickle.
+The names in `_FIELDS` are the file format of `schema.VERSION`. To store a new field, add its name,
+and a migration that adds the field to older files.
+
+Values of the user (requests, responses, inputs and outputs of steps) may contain objects for which
+JSON has no form. Messages, documents, UUIDs and dates are stored as
+``{"$dbx_eval": kind, "value": …}``, any other object as plain JSON or as its text. A journal can be
+read without the user's classes, and without pickle.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Set
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from langchain_core.documents import Document
@@ -19,85 +24,156 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Span
-from langchain_dbx_eval.scoring import Assessment, JudgeUsage, Outcome, Skip
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
+from langchain_dbx_eval.scoring import Assessment, JudgeUsage, Outcome, RowScores, Skip
+from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
-__all__ = ["dump", "load", "storable"]
+__all__ = [
+    "decode_manifest",
+    "decode_row",
+    "decode_scorer_output",
+    "encode_answer",
+    "encode_manifest",
+    "encode_record",
+    "encode_scorer_output",
+    "round_trip",
+]
 
 _KIND = "$dbx_eval"
-_DEEPEST = 64
+_MAX_DEPTH = 64
+_T = TypeVar("_T")
 
-_DATACLASSES: dict[str, type[Any]] = {
-    known.__name__: known
-    for known in (EvalRecord, Outcome, CapturedRun, Span, Assessment, Skip, JudgeUsage)
+# The stored fields of our dataclasses.
+_FIELDS: dict[type[Any], str] = {
+    EvaluationManifest: """created_at dataset model repeat from_callback scorers destination run_id
+        experiment_id complete logged""",
+    Answer: "record outcome run matched",
+    EvalRecord: """request request_id response expected_response expected_facts guidelines
+        expected_retrieved_context retrieved_context trace metadata""",
+    Outcome: """response retrieved_context latency_seconds time_to_first_token_seconds input_tokens
+        output_tokens error""",
+    CapturedRun: "spans metadata tags trace_id trace_span_id",
+    Span: """run_id parent_id kind name inputs outputs error start_ns end_ns first_token_ns
+        input_tokens output_tokens""",
+    Assessment: "name column leaf value rationale error source extra_columns metadata usage",
+    JudgeUsage: "calls cached input_tokens output_tokens cost_usd seconds",
+    Skip: "name reason value_column",
 }
-# What has no part in equality is how something was made, not what it is.
-_FIELDS: dict[type[Any], tuple[str, ...]] = {
-    known: tuple(field.name for field in dataclasses.fields(known) if field.compare)
-    for known in _DATACLASSES.values()
-}
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "message": lambda value: messages_from_dict([value])[0],
-    "document": lambda value: Document(**value),
-    "uuid": UUID,
-    "datetime": datetime.fromisoformat,
-    "date": date.fromisoformat,
-}
+_NAMES = {type_: names.split() for type_, names in _FIELDS.items()}
 
 
-def dump(value: Any) -> str:
-    """Write a value as JSON text."""
+def encode_manifest(manifest: EvaluationManifest) -> dict[str, str]:
+    """Encode a manifest as JSON text by stored name."""
+    return {
+        name: json.dumps(value) for name, value in _fields(EvaluationManifest, manifest).items()
+    }
+
+
+def decode_manifest(stored: Mapping[str, str]) -> EvaluationManifest:
+    """Decode what `encode_manifest` returned."""
+    return _build(EvaluationManifest, {name: json.loads(text) for name, text in stored.items()})
+
+
+def encode_answer(answer: Answer) -> str:
+    """Encode the answer of a row; its key, scores and trace are stored in columns."""
+    return _to_json(_fields(Answer, answer))
+
+
+def decode_row(key: RowKey, answer: str, scores: RowScores, trace_id: str | None) -> Row:
+    """Return a row from its answer (see `encode_answer`) and its other columns."""
+    stored = _decoder.decode(answer)
+    run = stored["run"]
+    if run is not None:
+        spans = tuple(_build(Span, span) for span in run["spans"])
+        run = _build(CapturedRun, {**run, "spans": spans, "tags": tuple(run["tags"])})
+    return Row(
+        key=key,
+        record=_build(EvalRecord, stored["record"]),
+        outcome=_build(Outcome, stored["outcome"]),
+        run=run,
+        matched=stored["matched"],
+        scores=scores,
+        trace_id=trace_id,
+    )
+
+
+def encode_record(record: EvalRecord) -> str:
+    """Encode a record alone: two records are stored alike if this is equal."""
+    return _to_json(record)
+
+
+def encode_scorer_output(output: ScorerOutput) -> str:
+    """Encode what one scorer returned for a row."""
+    assessments = [item for item in output if isinstance(item, Assessment)]
+    return _to_json(
+        {"assessments": assessments, "skips": [item for item in output if isinstance(item, Skip)]}
+    )
+
+
+def decode_scorer_output(text: str) -> ScorerOutput:
+    """Decode what `encode_scorer_output` returned: the assessments, then the skips."""
+    stored = _decoder.decode(text)
+    output: list[Assessment | Skip] = []
+    for item in stored["assessments"]:
+        usage = item["usage"] and _build(JudgeUsage, item["usage"])
+        output.append(_build(Assessment, {**item, "usage": usage}))
+    return output + [_build(Skip, item) for item in stored["skips"]]
+
+
+def round_trip(value: Any) -> Any:
+    """Return a value of the user as a journal returns it.
+
+    Scorers receive this form, so that a row is scored alike before and after a crash.
+    """
+    if value is None or isinstance(value, str | int | float | bool | BaseMessage):
+        return value
+    return _decoder.decode(_to_json(value))
+
+
+def _fields(type_: type[Any], value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in _NAMES[type_]}
+
+
+def _build(type_: type[_T], stored: Mapping[str, Any]) -> _T:
+    return type_(**{name: stored[name] for name in _NAMES[type_]})
+
+
+def _to_json(value: Any) -> str:
     try:
         return _encoder.encode(value)
     except (TypeError, ValueError, RecursionError):
-        # Keys that are no texts, a value inside itself: what only a walk can put right.
-        return _encoder.encode(_walked(value, 0))
+        # Keys that are not strings, or a value that contains itself.
+        return _encoder.encode(_normalize(value, 0))
 
 
-def load(text: str) -> Any:
-    """Read a value that `dump` wrote."""
-    return _decoder.decode(text)
-
-
-def storable(value: Any) -> Any:
-    """A value as the journal will give it back, so that scorers see the same before and after."""
-    if value is None or isinstance(value, str | int | float | bool | BaseMessage):
-        return value
-    return load(dump(value))
-
-
-def _tagged(value: Any) -> Any:
-    """JSON for what has none of its own; `json` calls it."""
+def _default(value: Any) -> Any:
+    """Return JSON for an object that has none; called by `json`."""
     if isinstance(value, BaseMessage):
         return {_KIND: "message", "value": messages_to_dict([value])[0]}
     if isinstance(value, Document):
         return {_KIND: "document", "value": value.model_dump(exclude_none=True)}
-    # By the class itself: users have dataclasses of these names too.
-    if (names := _FIELDS.get(type(value))) is not None:
-        # Not `asdict`, which copies deeply all that is inside.
-        fields = {name: getattr(value, name) for name in names}
-        return {_KIND: type(value).__name__, "value": fields}
+    # By the class itself: a user may have a dataclass with the name of one of ours.
+    if type(value) in _NAMES:
+        return _fields(type(value), value)
     if isinstance(value, UUID):
         return {_KIND: "uuid", "value": str(value)}
     if isinstance(value, date):
         kind = "datetime" if isinstance(value, datetime) else "date"
         return {_KIND: kind, "value": value.isoformat()}
-    return _plain(value)
-
-
-def _plain(value: Any) -> Any:
     try:
-        return _parts(value)
+        return _plain(value)
     except Exception:
-        # An object's own code has failed. A row is not lost over what cannot be shown of it.
+        # The object's own code failed: store the row all the same.
         return f"<{type(value).__module__}.{type(value).__qualname__}, which cannot be shown>"
 
 
-def _parts(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         try:
             return value.model_dump(mode="json")
-        except PydanticSerializationError:  # a field of a type that pydantic does not know
+        except PydanticSerializationError:  # a field of a type that pydantic cannot serialize
             return value.model_dump()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -112,31 +188,34 @@ def _parts(value: Any) -> Any:
     return str(value)
 
 
-def _walked(value: Any, depth: int) -> Any:
-    if depth > _DEEPEST:
+def _normalize(value: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
         return str(value)[:200]
     if isinstance(value, str | int | float | bool | None):
         return value
     if isinstance(value, dict):
-        return {str(key): _walked(item, depth + 1) for key, item in value.items()}
+        return {str(key): _normalize(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_walked(item, depth + 1) for item in value]
-    return _walked(_tagged(value), depth + 1)
+        return [_normalize(item, depth + 1) for item in value]
+    return _normalize(_default(value), depth + 1)
 
 
-def _revived(found: dict[str, Any]) -> Any:
-    if _KIND not in found or len(found) != 2 or "value" not in found:
-        return found
-    kind, value = found[_KIND], found["value"]
-    if kind == CapturedRun.__name__:
-        return CapturedRun(
-            **{**value, "spans": tuple(value["spans"]), "tags": tuple(value["tags"])}
-        )
-    if kind in _DATACLASSES:
-        return _DATACLASSES[kind](**value)
-    return _READERS[kind](value) if kind in _READERS else found
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "message": lambda value: messages_from_dict([value])[0],
+    "document": lambda value: Document(**value),
+    "uuid": UUID,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+}
 
 
-# `json.dumps` and `json.loads` would make these anew for each value.
-_encoder = json.JSONEncoder(default=_tagged)
-_decoder = json.JSONDecoder(object_hook=_revived)
+def _revive(value: dict[str, Any]) -> Any:
+    if _KIND not in value or len(value) != 2 or "value" not in value:
+        return value
+    read = _READERS.get(value[_KIND])
+    return value if read is None else read(value["value"])
+
+
+# `json.dumps` and `json.loads` would build these for each value.
+_encoder = json.JSONEncoder(default=_default)
+_decoder = json.JSONDecoder(object_hook=_revive)

@@ -1,60 +1,107 @@
-"""What an earlier evaluation has answered, at the places that its questions have now.
+"""Adapts the journal of an earlier evaluation to a changed dataset, model or set of scorers.
 
-Records may come in another order each time (a warehouse promises none), and with `allow_changes`
-some are new, gone or corrected. What was paid for is found by what was asked, not by where it was.
+Records may come in another order each time (a warehouse guarantees none), and with `allow_changes`
+some are new, removed or corrected. Saved answers are found by their request, not by their position.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
 
-from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, record_key
-from langchain_dbx_eval.evaluation.journal.codec import dump
-from langchain_dbx_eval.evaluation.journal.rows import RowKey
+from langchain_dbx_eval.datasets import EvalDataset, record_key
+from langchain_dbx_eval.errors import JournalError
+from langchain_dbx_eval.evaluation.journal.codec import encode_record
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.rows import RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
 
-__all__ = ["rearrange", "update_records"]
+__all__ = ["check_resumable", "reconcile"]
 
 
-def rearrange(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
-    """Move each answer to a place where its question is asked now; forget what is asked no more.
+def check_resumable(journal: Journal, manifest: EvaluationManifest, *, allow_changes: bool) -> None:
+    """Check that an earlier evaluation can be resumed.
 
     Args:
-        journal: An earlier evaluation's.
-        dataset: What is asked now.
-        repeat: How often each record is asked now.
+        journal: The journal of the earlier evaluation.
+        manifest: The manifest of the present evaluation.
+        allow_changes: Whether dataset, model, repeat and scorers may differ.
+
+    Raises:
+        JournalError: It cannot be resumed.
     """
-    left = {place: key for place, (key, _) in journal.answered().items()}
-    missing: dict[RowKey, str] = {}
-    for place, record in _asked(dataset, repeat):
-        key = record_key(record.request)
-        if left.get(place) == key:
-            del left[place]
+    earlier = journal.manifest
+    if earlier.from_callback:
+        msg = (
+            f"Evaluation {journal.evaluation_id} cannot be resumed: its rows are calls that a "
+            "callback captured, and these cannot be repeated. Read it with "
+            "EvaluationResult.load, write it to MLflow with langchain-dbx-eval sync."
+        )
+        raise JournalError(msg)
+    if (changes := manifest.changes_since(earlier)) and not allow_changes:
+        msg = (
+            f"Evaluation {journal.evaluation_id} cannot be resumed: the following changed since it "
+            f"started: {', '.join(changes)}. Start a new evaluation (without resume=), or set "
+            "allow_changes=True: answers to requests that are still in the dataset are then kept, "
+            "as the earlier model gave them."
+        )
+        raise JournalError(msg)
+
+
+def reconcile(journal: Journal, manifest: EvaluationManifest, dataset: EvalDataset) -> None:
+    """Adapt a journal to the present evaluation.
+
+    Answers to requests of the dataset are kept under the keys that these have now, others are
+    deleted. A scorer that changed scores all rows again; a row whose record changed is scored again
+    by all scorers.
+
+    Args:
+        journal: The journal of an earlier evaluation.
+        manifest: The manifest of the present evaluation.
+        dataset: Its dataset.
+    """
+    earlier = journal.manifest
+    changes = manifest.changes_since(earlier)
+    if "scorers" in changes:
+        now, before = manifest.scorers, earlier.scorers
+        journal.delete_scores([c for c in before.keys() & now.keys() if before[c] != now[c]])
+    _reassign(journal, dataset, manifest.repeat)
+    if "dataset" in changes:
+        _update_records(journal, dataset, manifest.repeat)
+    journal.update_manifest(
+        dataset=manifest.dataset,
+        model=manifest.model,
+        repeat=manifest.repeat,
+        scorers=manifest.scorers,
+        complete=earlier.complete and not changes,
+        logged=earlier.logged and not changes,
+    )
+
+
+def _reassign(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
+    unused = {key: input_key for key, (input_key, _) in journal.answered().items()}
+    unanswered: dict[RowKey, str] = {}
+    for key, record in expected_rows(dataset, repeat):
+        input_key = record_key(record.request)
+        if unused.get(key) == input_key:
+            del unused[key]
         else:
-            missing[place] = key
-    free: defaultdict[str, deque[RowKey]] = defaultdict(deque)
-    for place in sorted(left):
-        free[left[place]].append(place)
-    moved = {free[key].popleft(): place for place, key in missing.items() if free[key]}
-    journal.rearrange(moved, sorted(left.keys() - moved.keys()))
+            unanswered[key] = input_key
+    available: defaultdict[str, deque[RowKey]] = defaultdict(deque)
+    for key in sorted(unused):
+        available[unused[key]].append(key)
+    moved = {
+        available[input_key].popleft(): key
+        for key, input_key in unanswered.items()
+        if available[input_key]
+    }
+    journal.reassign(moved, sorted(unused.keys() - moved.keys()))
 
 
-def update_records(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
-    """Give each answer its record as it is now; one that was corrected is scored again.
-
-    Args:
-        journal: An earlier evaluation's, rearranged.
-        dataset: What is asked now.
-        repeat: How often each record is asked now.
-    """
-    kept = journal.answered()
-    for place, record in _asked(dataset, repeat):
-        if place in kept and dump(journal.row(place).record) != dump(record):
-            journal.replace_record(place, record)
-
-
-def _asked(dataset: EvalDataset, repeat: int) -> Iterator[tuple[RowKey, EvalRecord]]:
-    for number, record in enumerate(dataset):
-        for repetition in range(1, repeat + 1):
-            yield RowKey(number, repetition), record
+def _update_records(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
+    rows = journal.rows()
+    row = next(rows, None)
+    for key, record in expected_rows(dataset, repeat):
+        if row is not None and row.key == key:
+            if encode_record(row.record) != encode_record(record):
+                journal.replace_record(row, record)
+            row = next(rows, None)

@@ -1,41 +1,50 @@
-"""The rows of an evaluation: which one, what was answered, what the scorers say."""
+"""The rows of an evaluation."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun
+from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun
 from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores
 from langchain_dbx_eval.scoring.aggregates import outcome_values
 from langchain_dbx_eval.scoring.answer_text import answer_text
 
-__all__ = ["Answer", "Row", "RowKey"]
+__all__ = ["Answer", "Row", "RowKey", "expected_rows"]
 
 
 @dataclass(frozen=True, order=True)
 class RowKey:
-    """Which row of an evaluation.
+    """The key of a row.
 
     Attributes:
-        number: The record's number in the dataset, from 0, or one behind all of them.
-        repetition: Which asking of that record, from 1.
+        number: The index of the record in the dataset, from 0; a row without a record has an index
+            behind all records.
+        repetition: Which invocation for that record it is, from 1.
     """
 
     number: int
     repetition: int = 1
 
 
+def expected_rows(dataset: EvalDataset, repeat: int) -> Iterator[tuple[RowKey, EvalRecord]]:
+    """Yield the key and the record of each row of an evaluation, in order."""
+    for number, record in enumerate(dataset):
+        for repetition in range(1, repeat + 1):
+            yield RowKey(number, repetition), record
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What is known of a row once the chain has answered.
+    """A row that is answered and not scored yet.
 
     Attributes:
-        record: What was asked, and what is known about a good answer.
-        outcome: What the chain made of it.
-        run: The chain's call, step by step; None where there was none.
-        matched: Whether the record comes from the dataset.
+        record: The request, and what is known about a good answer.
+        outcome: The result of the model: its response, documents, tokens, or error.
+        run: The captured call of the model; None if there was no call.
+        matched: Whether the record belongs to the dataset.
     """
 
     record: EvalRecord
@@ -49,32 +58,32 @@ class Row(Answer):
     """One row of an evaluation.
 
     Attributes:
-        place: Which row it is.
-        scores: What the scorers say, and which of them had nothing to say it by.
-        trace_id: Its trace in MLflow; None until it is written there.
+        key: The key of the row.
+        scores: The assessments of the row, and the scorers that lacked an input.
+        trace_id: The MLflow trace of the row; None until it is written.
     """
 
-    place: RowKey
+    key: RowKey
     scores: RowScores
     trace_id: str | None = None
 
     @property
     def number(self) -> int:
-        """The record's number in the dataset, or one behind all of them."""
-        return self.place.number
+        """The index of the record in the dataset, or one behind all records."""
+        return self.key.number
 
     @property
     def repetition(self) -> int:
-        """Which asking of that record, from 1."""
-        return self.place.repetition
+        """Which invocation for that record it is, from 1."""
+        return self.key.repetition
 
     @property
     def assessments(self) -> tuple[Assessment, ...]:
-        """What the scorers say."""
+        """The assessments of the row."""
         return self.scores.assessments
 
     def to_dict(self) -> dict[str, Any]:
-        """The row of ``tables["eval_results"]``: input columns, outcome, assessments."""
+        """Return the row of ``tables["eval_results"]``: input columns, outcome, assessments."""
         values: dict[str, Any] = {
             **self.record.to_row(),
             "response": answer_text(self.outcome.response),

@@ -1,353 +1,327 @@
-"""The journal of an evaluation: one SQLite file that holds all of it, as it happens.
+"""The journal of an evaluation: one SQLite file that contains all of its state.
 
-State lives here and nowhere else: results, reports, what MLflow is told, and what is still to be
-done are read from it. Each finished piece of work is committed before it counts, so that it is
-there after `kill -9`; only the power may take the last moments (``synchronous=NORMAL``, SQLite
-documentation, "PRAGMA synchronous": no commit of a process that died is lost).
+Results, reports, MLflow and resuming read it, and nothing else keeps state. Each finished piece of
+work is committed before it counts, so it survives ``kill -9``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.paths import journals_root
-from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.errors import JournalError, NotFoundError
-from langchain_dbx_eval.evaluation.journal.codec import dump, load
+from langchain_dbx_eval.evaluation.journal import schema
+from langchain_dbx_eval.evaluation.journal.codec import (
+    decode_manifest,
+    decode_row,
+    decode_scorer_output,
+    encode_answer,
+    encode_manifest,
+    encode_scorer_output,
+)
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.scoring.score_row import ScorerOutput, row_scores
 
-__all__ = ["FAILED", "MAYBE_WRITTEN", "SCORED", "UNWRITTEN", "Journal", "Written"]
+__all__ = ["FAILED", "MAYBE_WRITTEN", "REPEATED", "SCORED", "UNWRITTEN", "Journal"]
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE answers (
-    number INTEGER NOT NULL,
-    repetition INTEGER NOT NULL,
-    input_key TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    failed INTEGER NOT NULL,
-    scored INTEGER NOT NULL DEFAULT 0,
-    written INTEGER NOT NULL DEFAULT 0,
-    trace_id TEXT,
-    PRIMARY KEY (number, repetition)
-);
-CREATE TABLE scores (
-    number INTEGER NOT NULL,
-    repetition INTEGER NOT NULL,
-    scorer TEXT NOT NULL,
-    said TEXT NOT NULL,
-    PRIMARY KEY (number, repetition, scorer)
-);
-CREATE INDEX answers_to_write ON answers (written, scored);
-"""
 _PAGE = 200
+_AT = "WHERE number = ? AND repetition = ?"
 
 FAILED = "failed = 1"
+REPEATED = "repetition > 1"
 SCORED = "scored = 1"
 UNWRITTEN = "scored = 1 AND written < 2"
 MAYBE_WRITTEN = "written = 1"
-"""Conditions on rows, for `Journal.rows`, `Journal.places` and `Journal.count`."""
+"""Conditions for `Journal.rows`, `Journal.row_keys` and `Journal.count`."""
 
 
-class Written(IntEnum):
-    """How far a row is in MLflow."""
+class _Written(IntEnum):
+    """Whether a row is in MLflow."""
 
     NO = 0
-    PERHAPS = 1
-    """It was being written when the process ended, or when the server failed."""
+    MAYBE = 1
+    """The process ended, or the server failed, while the row was being written."""
     YES = 2
 
 
 class Journal:
-    """One evaluation's file.
+    """The journal of one evaluation.
 
-    Safe to use from many threads. A second process that opens it reads what is committed.
+    It may be used by many threads. A second process that opens it reads what is committed.
 
     Args:
-        path: The file, which `create` has made.
+        path: The file.
+
+    Raises:
+        JournalError: The file is not a journal, or one of another version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._database = _connect(path)
+        self._database = schema.connect(path)
 
     @classmethod
-    def create(cls, facts: Mapping[str, Any]) -> Journal:
-        """Begin a journal in `journals_root`.
-
-        Args:
-            facts: What the evaluation is, as JSON values by name.
+    def create(cls, manifest: EvaluationManifest) -> Journal:
+        """Create a journal in `journals_root`.
 
         Raises:
-            JournalError: The file cannot be made.
+            JournalError: The file cannot be created.
         """
         folder = journals_root()
         name = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         path = folder / f"{name}.sqlite"
         try:
-            # Journals hold questions and answers: on a shared machine they are their user's alone.
+            # Journals contain requests and answers: other users of the machine must not read them.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _initialise(path)
+            schema.create(path, encode_manifest(manifest))
         except (OSError, sqlite3.Error) as error:
             msg = (
-                f"No journal can be kept in {folder}: {error}. Set DBX_EVAL_HOME to a folder on a "
-                "local disk: SQLite's journals do not work on network file systems."
+                f"A journal cannot be created in {folder}: {error}. Set DBX_EVAL_HOME to a folder "
+                "on a local disk: SQLite's write-ahead log does not work on network file systems."
             )
             raise JournalError(msg) from error
-        journal = cls(path)
-        journal.note(**facts)
-        return journal
+        return cls(path)
 
     @classmethod
     def find(cls, reference: str | Path) -> Journal:
         """Open the journal of an evaluation.
 
         Args:
-            reference: Its file, its MLflow run's id, or the evaluation's own id.
+            reference: The path of its file, the id of its MLflow run, or the evaluation id.
 
         Raises:
-            NotFoundError: There is none on this machine.
-            JournalError: The file is no journal, or one of another version.
+            NotFoundError: This machine has no such evaluation.
+            JournalError: The file is not a journal, or one of another version.
         """
-        given = Path(reference).expanduser()
-        if given.is_file():
-            return cls(given)
+        file = Path(reference).expanduser()
+        if file.is_file():
+            return cls(file)
         for path in sorted(journals_root().glob("*.sqlite"), reverse=True):
             if path.stem == str(reference) or _run_id_in(path) == str(reference):
                 return cls(path)
         msg = (
-            f"No evaluation {str(reference)!r} is known in {journals_root()}. Give the id of its "
-            "MLflow run or its journal's file; DBX_EVAL_HOME says where journals are."
+            f"There is no evaluation {str(reference)!r} in {journals_root()}. Pass the id of its "
+            "MLflow run or the path of its journal. DBX_EVAL_HOME sets where journals are."
         )
         raise NotFoundError(msg)
 
     @property
     def evaluation_id(self) -> str:
-        """The evaluation's own id, which it has before MLflow gives it one."""
+        """The id of the evaluation; unlike MLflow's run id it is known from the start."""
         return self.path.stem
 
-    def note(self, **facts: Any) -> None:
-        """Write facts of the evaluation, over those of the same names."""
-        rows = [(name, json.dumps(value)) for name, value in facts.items()]
-        with self._writing() as database:
-            database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
-
     @property
-    def facts(self) -> dict[str, Any]:
-        """All facts by name."""
-        return {name: json.loads(value) for name, value in self._read("SELECT * FROM facts")}
+    def manifest(self) -> EvaluationManifest:
+        """What the evaluation consists of, and how far it got.
 
-    def save_answer(self, place: RowKey, input_key: str, answer: Answer) -> None:
-        """Keep what the chain answered; the row's scores come later."""
-        row = (*_key(place), input_key, dump(_parts(answer)), answer.outcome.error is not None)
-        with self._writing() as database:
+        Raises:
+            JournalError: The process ended before it wrote the manifest (version 1 only).
+        """
+        stored = dict(self._read("SELECT name, value FROM manifest"))
+        if not stored:
+            msg = (
+                f"{self.path} contains no evaluation: its process ended before it started. Start "
+                "a new evaluation."
+            )
+            raise JournalError(msg)
+        return decode_manifest(stored)
+
+    def update_manifest(self, **changes: Any) -> None:
+        """Replace fields of the manifest."""
+        with self._transaction() as database:
+            database.execute("BEGIN IMMEDIATE")
+            stored = encode_manifest(replace(self.manifest, **changes))
+            database.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", stored.items())
+
+    def save_answer(self, key: RowKey, answer: Answer) -> None:
+        """Save the answer of a row, which has no scores yet.
+
+        Raises:
+            JournalError: The row is answered already, or the file cannot be written to.
+        """
+        input_key, failed = record_key(answer.record.request), answer.outcome.error is not None
+        with self._transaction() as database:
             database.execute(
                 "INSERT INTO answers (number, repetition, input_key, answer, failed) "
                 "VALUES (?, ?, ?, ?, ?)",
-                row,
+                (*_values(key), input_key, encode_answer(answer), failed),
             )
 
     def save_scores(
-        self, place: RowKey, said: Mapping[str, ScorerOutput], *, last: bool = False
+        self, key: RowKey, outputs: Mapping[str, ScorerOutput], *, last: bool = False
     ) -> None:
-        """Keep what some scorers said of a row.
+        """Save the outputs of some scorers for a row.
 
         Args:
-            place: The row.
-            said: What they said, by the scorer's column.
-            last: Whether all scorers have now said what they have to say of the row.
+            key: The row.
+            outputs: The outputs, by the column of the scorer.
+            last: Whether these complete the row.
         """
-        rows = [(*_key(place), column, dump(list(what))) for column, what in said.items()]
-        with self._writing() as database:
+        rows = [(*_values(key), c, encode_scorer_output(output)) for c, output in outputs.items()]
+        with self._transaction() as database:
             database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
             if last:
-                database.execute(
-                    "UPDATE answers SET scored = 1 WHERE number = ? AND repetition = ?", _key(place)
-                )
+                database.execute(f"UPDATE answers SET scored = 1 {_AT}", _values(key))  # noqa: S608
 
-    def mark_scored(self, place: RowKey) -> None:
-        """No scorer has anything more to say of a row."""
-        self.save_scores(place, {}, last=True)
+    def mark_scored(self, key: RowKey) -> None:
+        """Mark a row as complete."""
+        self.save_scores(key, {}, last=True)
 
-    def mark_writing(self, places: Sequence[RowKey]) -> None:
-        """These rows are about to be written to MLflow: from now on they may be there."""
-        with self._writing() as database:
+    def mark_writing(self, keys: Iterable[RowKey]) -> None:
+        """Mark rows as being written to MLflow: from now on they may be there."""
+        with self._transaction() as database:
             database.executemany(
-                "UPDATE answers SET written = ? WHERE number = ? AND repetition = ?",
-                [(Written.PERHAPS, *_key(place)) for place in places],
+                f"UPDATE answers SET written = ? {_AT}",  # noqa: S608 - ours
+                [(_Written.MAYBE, *_values(key)) for key in keys],
             )
 
     def mark_written(self, trace_ids: Mapping[RowKey, str]) -> None:
-        """These rows are in MLflow, as these traces."""
-        with self._writing() as database:
+        """Mark rows as written to MLflow, with the ids of their traces."""
+        with self._transaction() as database:
             database.executemany(
-                "UPDATE answers SET written = ?, trace_id = ? WHERE number = ? AND repetition = ?",
-                [(Written.YES, trace_id, *_key(place)) for place, trace_id in trace_ids.items()],
+                f"UPDATE answers SET written = ?, trace_id = ? {_AT}",  # noqa: S608 - ours
+                [(_Written.YES, trace_id, *_values(key)) for key, trace_id in trace_ids.items()],
             )
 
-    def rearrange(self, moved: Mapping[RowKey, RowKey], gone: Sequence[RowKey]) -> None:
-        """Move rows to other places, and take some out.
+    def reassign(self, moved: Mapping[RowKey, RowKey], removed: Iterable[RowKey]) -> None:
+        """Give rows new keys, and delete others.
 
         Args:
-            moved: Each row's new place by its old one.
-            gone: The rows to take out.
+            moved: The new key of a row by its present one.
+            removed: The rows to delete.
         """
-        at = "WHERE number = ? AND repetition = ?"
-        # By way of numbers below 0, which no row has: two rows may change places.
-        steps = [(-1 - new.number, new.repetition, *_key(old)) for old, new in moved.items()]
-        with self._writing() as database:
+        # By way of negative numbers, which no row has: two rows may exchange their keys.
+        moves = [(-1 - new.number, new.repetition, *_values(old)) for old, new in moved.items()]
+        deletions = [_values(key) for key in removed]
+        with self._transaction() as database:
             for table in ("answers", "scores"):
-                database.executemany(f"DELETE FROM {table} {at}", map(_key, gone))  # noqa: S608
+                database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - ours
                 database.executemany(
-                    f"UPDATE {table} SET number = ?, repetition = ? {at}",  # noqa: S608 - ours
-                    steps,
+                    f"UPDATE {table} SET number = ?, repetition = ? {_AT}",  # noqa: S608 - ours
+                    moves,
                 )
                 database.execute(
                     f"UPDATE {table} SET number = -1 - number WHERE number < 0"  # noqa: S608 - ours
                 )
 
-    def replace_record(self, place: RowKey, record: EvalRecord) -> None:
-        """Give a row its record as it is now, to be scored by that."""
-        answer = dump(_parts(replace(self.row(place), record=record)))
-        with self._writing() as database:
+    def replace_record(self, row: Row, record: EvalRecord) -> None:
+        """Replace the record of a row, and delete its scores."""
+        answer = encode_answer(replace(row, record=record))
+        with self._transaction() as database:
             database.execute(
-                "UPDATE answers SET answer = ?, scored = failed, written = min(written, ?) "
-                "WHERE number = ? AND repetition = ?",
-                (answer, Written.PERHAPS, *_key(place)),
+                "UPDATE answers SET answer = ?, scored = failed, "  # noqa: S608 - ours
+                f"written = min(written, {_Written.MAYBE:d}) {_AT}",
+                (answer, *_values(row.key)),
             )
-            database.execute("DELETE FROM scores WHERE number = ? AND repetition = ?", _key(place))
+            database.execute(f"DELETE FROM scores {_AT}", _values(row.key))  # noqa: S608 - ours
 
-    def forget_scores(self, columns: Sequence[str]) -> None:
-        """Take out what some scorers said, so that they are asked again; and who lacks theirs."""
-        with self._writing() as database:
+    def delete_scores(self, columns: Iterable[str]) -> None:
+        """Delete the outputs of some scorers, and mark all rows as not completely scored."""
+        with self._transaction() as database:
             database.executemany(
                 "DELETE FROM scores WHERE scorer = ?", [(column,) for column in columns]
             )
-            # What is in MLflow already stays there; what is new is added to it.
+            # Assessments that are in MLflow stay there; new ones are added.
             database.execute(
-                "UPDATE answers SET scored = 0, written = min(written, ?) WHERE failed = 0",
-                (Written.PERHAPS,),
+                f"UPDATE answers SET scored = 0, written = min(written, {_Written.MAYBE:d}) "  # noqa: S608
+                "WHERE failed = 0"
             )
 
     def answered(self) -> dict[RowKey, tuple[str, bool]]:
-        """The rows that are answered: the key of what was asked, and whether they are scored."""
-        found = self._read("SELECT number, repetition, input_key, scored FROM answers")
-        return {RowKey(number, n): (key, bool(scored)) for number, n, key, scored in found}
-
-    def said(self, place: RowKey) -> dict[str, ScorerOutput]:
-        """What scorers have said of a row, by their columns."""
-        return self._said_of([place]).get(place, {})
+        """Return the answered rows: the `record_key` of each request, and whether it is scored."""
+        rows = self._read("SELECT number, repetition, input_key, scored FROM answers")
+        return {RowKey(number, n): (key, bool(scored)) for number, n, key, scored in rows}
 
     def count(self, condition: str = "1") -> int:
-        """How many rows are answered, or meet a condition on their columns."""
+        """Return the number of answered rows that meet a condition."""
         [(count,)] = self._read(f"SELECT count(*) FROM answers WHERE {condition}")  # noqa: S608
         return int(count)
 
-    def row(self, place: RowKey) -> Row:
-        """One row, which is answered.
+    def row_keys(self, condition: str = "1") -> list[RowKey]:
+        """Return the keys of the answered rows that meet a condition, in order."""
+        rows = self._read(
+            f"SELECT number, repetition FROM answers WHERE {condition} "  # noqa: S608 - ours
+            "ORDER BY number, repetition"
+        )
+        return [RowKey(*row) for row in rows]
+
+    def rows(self, condition: str = "1") -> Iterator[Row]:
+        """Yield the answered rows that meet a condition, in order."""
+        return self.read_rows(self.row_keys(condition))
+
+    def row(self, key: RowKey) -> Row:
+        """Return an answered row.
 
         Raises:
-            JournalError: It is there no more.
+            JournalError: It is no longer there.
         """
-        row = next(self.rows("number = ? AND repetition = ?", _key(place)), None)
+        row = next(self.read_rows([key]), None)
         if row is None:
             msg = (
-                f"Row {place.number} (repetition {place.repetition}) is no longer in {self.path}: "
-                "the evaluation was gone on with since then. Load its result again."
+                f"Row {key.number} (repetition {key.repetition}) is no longer in {self.path}: the "
+                "evaluation was resumed with other data. Load its result again."
             )
             raise JournalError(msg)
         return row
 
-    def places(self, condition: str = "1") -> list[RowKey]:
-        """The places of the rows that meet a condition, in order."""
-        found = self._read(
-            f"SELECT number, repetition FROM answers WHERE {condition} "  # noqa: S608 - ours
-            "ORDER BY number, repetition"
-        )
-        return [RowKey(*place) for place in found]
+    def read_rows(self, keys: Iterable[RowKey]) -> Iterator[Row]:
+        """Yield answered rows in the order of `keys`; keys that do not exist are left out.
 
-    def rows(self, condition: str = "1", values: Sequence[Any] = ()) -> Iterator[Row]:
-        """The rows that meet a condition, in order: some at a time, however many there are."""
-        order = [scorer["column"] for scorer in self.facts.get("scorers", ())]
-        after = (-1, 0)
-        while True:
-            page = self._read(
-                "SELECT number, repetition, answer, trace_id FROM answers "  # noqa: S608 - ours
-                f"WHERE ({condition}) AND (number, repetition) > (?, ?) "
-                f"ORDER BY number, repetition LIMIT {_PAGE}",
-                (*values, *after),
-            )
-            said = self._said_of([RowKey(*row[:2]) for row in page])
-            for number, repetition, answer, trace_id in page:
-                place = RowKey(number, repetition)
-                of_row = said.get(place, {})
-                scores = row_scores([of_row[column] for column in order if column in of_row])
-                yield Row(**load(answer), place=place, scores=scores, trace_id=trace_id)
-            if len(page) < _PAGE:
-                return
-            after = page[-1][:2]
+        One page of rows is in memory.
+        """
+        columns = list(self.manifest.scorers)
+        remaining = iter(keys)
+        while page := list(itertools.islice(remaining, _PAGE)):
+            outputs = self._scorer_outputs(page)
+            answers = {RowKey(*row[:2]): row[2:] for row in self._read_at("answers", page)}
+            for key in filter(answers.__contains__, page):
+                of_row = outputs.get(key, {})
+                scores = row_scores([of_row[column] for column in columns if column in of_row])
+                answer, trace_id = answers[key]
+                yield decode_row(key, answer, scores, trace_id)
 
-    @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Hold the evaluation, so that no other process goes on with it meanwhile.
+    def scorer_outputs(self, key: RowKey) -> dict[str, ScorerOutput]:
+        """Return the outputs of scorers for a row, by the column of the scorer."""
+        return self._scorer_outputs([key]).get(key, {})
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Lock the evaluation against other processes that would continue it.
 
         Raises:
-            JournalError: Another process holds it.
+            JournalError: Another process has locked it.
         """
-        filelock = require("filelock", extra="eval")
-        lock = filelock.FileLock(self.path.with_suffix(".lock"), timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout as error:
-            msg = (
-                f"Evaluation {self.evaluation_id} is being run by another process. Wait for it to "
-                "end, or stop it first."
-            )
-            raise JournalError(msg) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return schema.locked(self.path)
 
-    def _said_of(self, places: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
-        said: dict[RowKey, dict[str, ScorerOutput]] = {}
-        if not places:
-            return said
-        wanted = ", ".join(["(?, ?)"] * len(places))
-        found = self._read(
-            f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - ours
-            # In this order of the two, and not as an `IN`: SQLite then uses the table's index.
-            "SELECT number, repetition, scorer, said "
-            "FROM wanted CROSS JOIN scores USING (number, repetition)",
-            [part for place in places for part in _key(place)],
-        )
-        for number, repetition, scorer, what in found:
-            said.setdefault(RowKey(number, repetition), {})[scorer] = load(what)
-        return said
+    def _scorer_outputs(self, keys: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
+        outputs: dict[RowKey, dict[str, ScorerOutput]] = {}
+        for number, repetition, scorer, output in self._read_at("scores", keys):
+            of_row = outputs.setdefault(RowKey(number, repetition), {})
+            of_row[scorer] = decode_scorer_output(output)
+        return outputs
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             with self._lock, self._database:
                 yield self._database
         except sqlite3.Error as error:
             msg = (
-                f"{self.path} cannot be written to: {error}. What was saved before is kept; "
-                "resume= goes on with it."
+                f"{self.path} cannot be written to: {error}. Everything saved before is kept; "
+                "continue with resume=."
             )
             raise JournalError(msg) from error
 
@@ -359,54 +333,29 @@ class Journal:
             msg = f"{self.path} cannot be read: {error}."
             raise JournalError(msg) from error
 
-
-def _key(place: RowKey) -> tuple[int, int]:
-    return place.number, place.repetition
-
-
-def _parts(answer: Answer) -> dict[str, Any]:
-    # Not all fields of a `Row`: its place and scores are in columns and a table of their own.
-    return {
-        "record": answer.record,
-        "outcome": answer.outcome,
-        "run": answer.run,
-        "matched": answer.matched,
-    }
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, check_same_thread=False, timeout=60)
-    try:
-        [(version,)] = database.execute("PRAGMA user_version")
-        database.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.DatabaseError as error:
-        database.close()
-        msg = f"{path} is no journal of an evaluation: {error}."
-        raise JournalError(msg) from error
-    if version != _SCHEMA_VERSION:
-        database.close()
-        msg = (
-            f"{path} is a journal of version {version}, and this package reads version "
-            f"{_SCHEMA_VERSION}. Use the release of langchain-dbx-eval that wrote it."
+    def _read_at(self, table: str, keys: Sequence[RowKey]) -> list[Any]:
+        columns = {"answers": "answer, trace_id", "scores": "scorer, output"}[table]
+        wanted = ", ".join(["(?, ?)"] * len(keys))
+        return self._read(
+            f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - ours
+            # A cross join in this order, and not `IN`: SQLite then uses the index of the table.
+            f"SELECT number, repetition, {columns} "
+            f"FROM wanted CROSS JOIN {table} USING (number, repetition)",
+            [part for key in keys for part in _values(key)],
         )
-        raise JournalError(msg)
-    return database
 
 
-def _initialise(path: Path) -> None:
-    # Under another name until it is whole: whoever lists the folder finds journals only.
-    unfinished = path.with_suffix(".new")
-    with contextlib.closing(sqlite3.connect(unfinished)) as database:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
-    unfinished.rename(path)
+def _values(key: RowKey) -> tuple[int, int]:
+    return key.number, key.repetition
 
 
 def _run_id_in(path: Path) -> str | None:
-    """The MLflow run that a journal tells of; None for a file that cannot be read."""
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:
-            found = database.execute("SELECT value FROM facts WHERE name = 'run_id'").fetchone()
-    except sqlite3.Error:
-        return None
-    return None if found is None else str(json.loads(found[0]))
+    """Return the MLflow run of a journal; None for a file that cannot be read."""
+    run_id = None
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as database:
+        for table in ("manifest", "facts"):  # `facts` in version 1
+            with contextlib.suppress(sqlite3.OperationalError):
+                query = f"SELECT value FROM {table} WHERE name = 'run_id'"  # noqa: S608 - ours
+                for (value,) in database.execute(query):
+                    run_id = json.loads(value)
+    return run_id

@@ -1,1 +1,8 @@
-"""The callback in production: sampling, backlog, matching calls to records."""
+"""The callback in production: from a chain's call to a scored row.
+
+Modules:
+    row_selection: `RowSelector`, which calls of a chain become rows.
+    matching: `RecordIndex`, which record of the dataset a row belongs to.
+    queue: `ScoringQueue`, the bounded queue between the chain's threads and the scorers.
+    session: `EvaluationSession`, the rows of one result: numbered, scored, written to MLflow.
+"""

@@ -1,4 +1,4 @@
-"""Finds the record of a dataset that a call of a chain is about."""
+"""Finds the record of a dataset to which a call belongs."""
 
 from __future__ import annotations
 
@@ -10,77 +10,77 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage, convert_to_messages, convert_to_openai_messages
 
 from langchain_dbx_eval.datasets import EvalRecord, record_key
-from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun
 
 __all__ = ["MatchFn", "RecordIndex"]
 
 MatchFn = Callable[[CapturedRun], str | None]
-"""A user's own rule: a call's `request_id`, or None."""
+"""Returns the `request_id` of a call's record; None if the call has no record."""
 
 _logger = logging.getLogger(__name__)
 
 
 class RecordIndex:
-    """The records of a dataset, by their ids and by what was asked.
+    """The records of a dataset, indexed by id and by request.
 
     Args:
-        records: The records; of those with the same id or the same request, the first is found.
-        match_fn: Asked where neither ``metadata["request_id"]`` nor the input finds a record.
+        records: The records. Of several with the same id or the same request, the first is found.
+        match_fn: Called if neither ``metadata["request_id"]`` nor the input matches a record.
 
     Attributes:
-        records: The records, in their order.
+        records: The records in their order.
+        match_failures: How often `match_fn` raised; each error is logged.
     """
 
     def __init__(self, records: Sequence[EvalRecord], *, match_fn: MatchFn | None = None) -> None:
         self.records = records
+        self.match_failures = 0
         self._match_fn = match_fn
         self._by_id: dict[str, int] = {}
         self._by_key: dict[str, int] = {}
         for number, record in enumerate(records):
             self._by_id.setdefault(record.request_id, number)
             self._by_key.setdefault(record_key(record.request), number)
-        # What is asked in other words comes after what is asked in just these.
+        # After all exact requests: these take precedence over equivalent ones.
         for number, record in enumerate(records):
-            for form in _further_forms(record.request):
+            for form in _equivalent_requests(record.request):
                 self._by_key.setdefault(record_key(form), number)
-        self.match_failures = 0
-        """How often `match_fn` raised; each is logged."""
 
     def find(self, run: CapturedRun) -> int | None:
-        """The place of the call's record, or None.
+        """Return the index of the record of a call; None if there is none.
 
-        ``metadata["request_id"]`` decides where it names a record; else the input, by the key under
-        which MLflow's datasets hold a record; else the user's function.
+        In this order: ``metadata["request_id"]``, if it is the id of a record; the input, by the
+        key that MLflow's datasets use; `match_fn`.
         """
         by_id = self._by_id.get(_id_text(run.metadata.get("request_id")))
         if by_id is not None:
             return by_id
-        by_input = self._by_input(run.request)
-        return by_input if by_input is not None else self._by_match_fn(run)
+        by_input = self._find_input(run.request)
+        return by_input if by_input is not None else self._call_match_fn(run)
 
-    def _by_input(self, request: Any) -> int | None:
+    def _find_input(self, request: Any) -> int | None:
         if not self._by_key:
             return None
-        for form in (request, *_further_forms(request)):
+        for form in (request, *_equivalent_requests(request)):
             if (number := self._by_key.get(record_key(form))) is not None:
                 return number
         return None
 
-    def _by_match_fn(self, run: CapturedRun) -> int | None:
+    def _call_match_fn(self, run: CapturedRun) -> int | None:
         if self._match_fn is None:
             return None
         try:
             return self._by_id.get(_id_text(self._match_fn(run)))
         except Exception:
             self.match_failures += 1
-            _logger.exception("`match_fn` failed for a call; it is taken as one of no record.")
+            _logger.exception("match_fn failed for a call; the call is evaluated without a record.")
             return None
 
 
-def _further_forms(request: Any) -> Iterator[Any]:
-    """The other ways in which a record may hold what a chain is given.
+def _equivalent_requests(request: Any) -> Iterator[Any]:
+    """Yield the other forms in which a record may contain the input of a chain.
 
-    A text stands for a message of the user, and for a dict that has nothing but that text.
+    A string is equivalent to one user message, and to a dict that contains nothing but the string.
     """
     if isinstance(request, dict) and len(request) == 1:
         [(name, value)] = request.items()
@@ -106,5 +106,5 @@ def _openai_messages(values: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _id_text(value: Any) -> str:
-    """An id as records hold it; the empty one, which no record has, for what is none."""
+    """Return an id as a string; the empty string, which is not the id of any record, for others."""
     return str(value) if isinstance(value, str | int | UUID) else ""

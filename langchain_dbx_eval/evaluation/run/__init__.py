@@ -1,1 +1,10 @@
-"""Invoke a model for every record and score the answers."""
+"""One run of `evaluate()`: the model is invoked for each record, and the answers are scored.
+
+Modules:
+    models: the model under evaluation: URIs, conversion to a Runnable, its input.
+    invoker: `ModelInvoker`, which invokes the model for one row and captures the call.
+    scheduler: `RowScheduler`, which runs many rows concurrently.
+    pipeline: saves and scores one answer; also used by the callback.
+    progress: the progress bar.
+    shutdown: `GracefulShutdown`, the handling of Ctrl-C and SIGTERM.
+"""

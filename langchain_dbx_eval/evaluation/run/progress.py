@@ -1,44 +1,45 @@
-"""What a person sees while an evaluation runs: rows, failures, tokens, time left."""
+"""The progress bar of an evaluation."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TypeAlias
 
 from langchain_dbx_eval._internal.extras import require
 
-__all__ = ["Progress", "showing_progress"]
+__all__ = ["OnRow", "show_progress"]
 
 
-class Progress(Protocol):
-    """Is told of each row that is done."""
-
-    def __call__(self, *, failed: bool, tokens: int | None) -> None:
-        """Count one row more."""
-        ...
+OnRow: TypeAlias = Callable[[bool, "int | None"], None]
+"""Called with each finished row: whether it failed, and the tokens of the model if known."""
 
 
 @contextmanager
-def showing_progress(total: int, done: int) -> Iterator[Progress]:
-    """Show a bar on a terminal or in a notebook; nothing where nobody looks.
+def show_progress(total: int, done: int) -> Iterator[OnRow]:
+    """Show a progress bar in a terminal or a notebook, and nothing elsewhere.
 
     Args:
-        total: How many rows there are.
-        done: How many of them were done before.
+        total: Number of rows.
+        done: Number of rows that are finished already.
 
     Yields:
-        What is to be told of each row.
+        The function to call with each finished row.
     """
     require("rich", extra="eval")
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(file=sys.stderr)
-    bar = Bar(
+    progress = Progress(
         TextColumn("Evaluating"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -48,17 +49,17 @@ def showing_progress(total: int, done: int) -> Iterator[Progress]:
         console=console,
         disable=not (console.is_terminal or console.is_jupyter),
     )
-    failures = tokens_so_far = 0
+    failure_count = token_count = 0
     with warnings.catch_warnings():
-        # A notebook without ipywidgets shows no bar; rich would warn of it at every refresh.
+        # In a notebook without ipywidgets, rich shows no bar and warns at every refresh.
         warnings.filterwarnings("ignore", message=".*ipywidgets.*")
-        with bar:
-            task = bar.add_task("rows", total=total, completed=done, failures=0, tokens=0)
+        with progress:
+            task = progress.add_task("rows", total=total, completed=done, failures=0, tokens=0)
 
-            def tell(*, failed: bool, tokens: int | None) -> None:
-                nonlocal failures, tokens_so_far
-                failures += failed
-                tokens_so_far += tokens or 0
-                bar.update(task, advance=1, failures=failures, tokens=tokens_so_far)
+            def on_row(failed: bool, tokens: int | None) -> None:
+                nonlocal failure_count, token_count
+                failure_count += failed
+                token_count += tokens or 0
+                progress.update(task, advance=1, failures=failure_count, tokens=token_count)
 
-            yield tell
+            yield on_row

@@ -1,143 +1,128 @@
-"""Takes every row of a dataset from question to score, many at once, none of them twice."""
+"""Runs the rows of an evaluation concurrently, each of them once."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
-from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
+from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
-from langchain_dbx_eval.evaluation.run.pipeline import Pipeline
-from langchain_dbx_eval.evaluation.run.progress import Progress
+from langchain_dbx_eval.evaluation.run.pipeline import process_answer, score_saved_answer
+from langchain_dbx_eval.evaluation.run.progress import OnRow
+from langchain_dbx_eval.scoring import Scorer
 
-__all__ = ["RowScheduler"]
+__all__ = ["Invoke", "RowScheduler"]
 
-Answering: TypeAlias = Callable[[RowKey, EvalRecord], Awaitable[Answer]]
-"""Gives a row's answer."""
+Invoke: TypeAlias = Callable[[RowKey, EvalRecord], Awaitable[Answer]]
+"""Returns the answer of a row."""
 
-_RECORDS_AT_ONCE = 100
+_PAGE = 100
 
 
 class RowScheduler:
-    """Runs what is not done yet, as many rows at once as the pace allows.
+    """Runs the rows that are not finished, as many at once as the limiter allows.
 
-    It belongs to one event loop, and is used once.
+    An instance belongs to one event loop and is used once.
 
     Args:
-        journal: What is done already.
-        pipeline: Takes the answers.
-        pace: Gives the slots.
-        most_scoring: How many rows are being scored at once: a row whose answer waits for that
-            keeps its slot, so that answers do not pile up before slow judges.
+        journal: Contains the finished rows, and receives the others.
+        invoke: Returns the answer of a row.
+        scorers: The scorers.
+        limiter: Limits the rows that are being answered.
+        max_scoring: The largest number of rows that are being scored. A row that waits for this
+            keeps its slot of the limiter, so that answers do not pile up before slow judges.
     """
 
     def __init__(
-        self, journal: Journal, pipeline: Pipeline, limiter: AdaptiveLimiter, *, most_scoring: int
+        self,
+        journal: Journal,
+        invoke: Invoke,
+        scorers: Sequence[Scorer],
+        *,
+        limiter: AdaptiveLimiter,
+        max_scoring: int,
     ) -> None:
         self._journal = journal
-        self._pipeline = pipeline
+        self._invoke = invoke
+        self._scorers = scorers
         self._limiter = limiter
-        self._scoring = asyncio.Semaphore(most_scoring)
-        self._rows: set[asyncio.Task[None]] = set()
-        self._failure: BaseException | None = None
+        self._scoring = asyncio.Semaphore(max_scoring)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
         self._stopping = False
 
     def stop(self) -> None:
-        """Begin no further row."""
+        """Start no further row; those in flight are finished."""
         self._stopping = True
 
-    async def run(
-        self,
-        dataset: EvalDataset,
-        repeat: int,
-        answer: Answering,
-        tell: Progress,
-    ) -> None:
-        """Take all rows through, or those that were begun before `stop`.
+    async def run(self, dataset: EvalDataset, repeat: int, on_row: OnRow) -> None:
+        """Run all rows, or those that were started before `stop`.
 
         Args:
             dataset: The records.
-            repeat: How often each is asked.
-            answer: Gives a row's answer.
-            tell: Told of each row that is done.
+            repeat: Number of invocations per record.
+            on_row: Called with each finished row.
 
         Raises:
             JournalError: A row could not be saved.
         """
         answered = self._journal.answered()
-        steps = _Steps(self._pipeline, self._limiter, self._scoring, answer, tell)
         try:
-            async for place, record in _places(dataset, repeat):
-                key, scored = answered.get(place, (None, False))
+            async for key, record in _rows(dataset, repeat):
+                input_key, scored = answered.get(key, (None, False))
                 if not scored:
                     await self._limiter.acquire()
                     if self._stopping:
                         self._limiter.release()
                         break
-                    self._begin(steps.score(place) if key else steps.ask(place, record))
-            await asyncio.gather(*self._rows, return_exceptions=True)
+                    self._start(
+                        self._score(key, on_row) if input_key else self._answer(key, record, on_row)
+                    )
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            for row in self._rows:
-                row.cancel()
-        if self._failure is not None:
-            raise self._failure
+            for task in self._tasks:
+                task.cancel()
+        if self._error is not None:
+            raise self._error
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        row = asyncio.create_task(work)
-        self._rows.add(row)
-        row.add_done_callback(self._ended)
+    def _start(self, row: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(row)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
 
-    def _ended(self, row: asyncio.Task[None]) -> None:
-        self._rows.discard(row)
-        if not row.cancelled() and (error := row.exception()) is not None:
-            self._failure = self._failure or error
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._error = self._error or error
             self.stop()
 
-
-@dataclass(frozen=True)
-class _Steps:
-    """What is done for one row; it has a slot when it begins, and gives it back."""
-
-    pipeline: Pipeline
-    limiter: AdaptiveLimiter
-    scoring: asyncio.Semaphore
-    answer: Answering
-    tell: Progress
-
-    async def ask(self, place: RowKey, record: EvalRecord) -> None:
+    async def _answer(self, key: RowKey, record: EvalRecord, on_row: OnRow) -> None:
         try:
-            answer = await self.answer(place, record)
-            await self.scoring.acquire()
+            answer = await self._invoke(key, record)
+            await self._scoring.acquire()
         finally:
-            self.limiter.release()
+            self._limiter.release()
         try:
-            await self.pipeline.take(place, answer)
+            await process_answer(self._journal, self._scorers, key, answer)
         finally:
-            self.scoring.release()
-        outcome = answer.outcome
-        self.tell(failed=outcome.error is not None, tokens=outcome.total_tokens)
+            self._scoring.release()
+        on_row(answer.outcome.error is not None, answer.outcome.total_tokens)
 
-    async def score(self, place: RowKey) -> None:
+    async def _score(self, key: RowKey, on_row: OnRow) -> None:
         try:
-            await self.pipeline.complete(place)
+            await score_saved_answer(self._journal, self._scorers, key)
         finally:
-            self.limiter.release()
-        self.tell(failed=False, tokens=None)
+            self._limiter.release()
+        on_row(False, None)
 
 
-async def _places(dataset: EvalDataset, repeat: int) -> AsyncIterator[tuple[RowKey, EvalRecord]]:
-    """The rows in order; the records are read in a thread, for a store may take its time."""
-    records = enumerate(dataset)
-
-    def some() -> list[tuple[int, EvalRecord]]:
-        return list(itertools.islice(records, _RECORDS_AT_ONCE))
-
-    while page := await asyncio.to_thread(some):
-        for number, record in page:
-            for repetition in range(1, repeat + 1):
-                yield RowKey(number, repetition), record
+async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[tuple[RowKey, EvalRecord]]:
+    """Yield the rows in order; the records are read in a thread, since a store may be slow."""
+    rows = expected_rows(dataset, repeat)
+    while page := await asyncio.to_thread(lambda: list(itertools.islice(rows, _PAGE))):
+        for row in page:
+            yield row

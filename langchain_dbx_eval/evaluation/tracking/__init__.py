@@ -1,1 +1,10 @@
-"""Write a journal's rows to MLflow."""
+"""Writing the rows of a journal to MLflow.
+
+Modules:
+    writer: `MlflowWriter`, in the background and at the end; `sync`, later.
+    runs: `Destination`, where an evaluation is written; `MlflowRun`, the run: dataset, rows, table.
+    traces: a row as a trace: its id, its spans, writing it, autologging's trace of the same call.
+    assessments: the scores and expectations of a row as assessments of its trace.
+    sql_store: writes the assessments of many rows in one transaction.
+    store_access: fails fast if a server is down, retries transient errors, hides passwords.
+"""

@@ -1,8 +1,8 @@
-"""What scorers say of a row, as assessments of its MLflow trace.
+"""The scores of a row, and its expectations, as assessments of its MLflow trace.
 
-An assessment's id follows from its run, its trace and its name, so that one which is written twice
-is there once. A store in this process takes all of a batch in one transaction (`sql_store`); any
-other takes them one by one, so a few threads write them.
+The id of an assessment is derived from its run, its trace and its name, so an assessment that is
+written twice exists once. A store in this process takes all assessments of a batch in one
+transaction (`sql_store`); any other store takes them one at a time, so a few threads write them.
 """
 
 from __future__ import annotations
@@ -10,66 +10,61 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking import sql_store
-from langchain_dbx_eval.evaluation.tracking.spans import plain
-from langchain_dbx_eval.evaluation.tracking.store_access import is_passing
+from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
+from langchain_dbx_eval.evaluation.tracking.traces import to_plain_json
 from langchain_dbx_eval.scoring import Assessment
 
 if TYPE_CHECKING:
     from mlflow.entities import Assessment as MlflowAssessment
     from mlflow.tracing.client import TracingClient
 
-__all__ = ["assessments_of", "in_threads", "write_assessments"]
+__all__ = ["assessments_of", "write_assessments"]
 
 _logger = logging.getLogger(__name__)
 
 _SOURCE_RUN = "mlflow.assessment.sourceRunId"
-_THREADS = 8
-
-_Item = TypeVar("_Item")
-_Answer = TypeVar("_Answer")
 
 
 def assessments_of(row: Row, trace_id: str, run_id: str) -> list[MlflowAssessment]:
-    """What is said of a row, and what was expected of it, as assessments of its trace.
+    """Return the scores of a row as feedback, and its expected values as expectations.
 
     Args:
         row: The row.
-        trace_id: The trace that holds it.
-        run_id: The run that it was evaluated in.
+        trace_id: The trace of the row.
+        run_id: The MLflow run of the evaluation.
     """
-    told = list(_entities(row, run_id))
-    is_autologs = row.run is not None and trace_id == row.run.trace_id
-    span_id = row.run.trace_span_id if row.run is not None and is_autologs else None
+    entities = list(_entities(row, run_id))
+    is_autologged = row.run is not None and trace_id == row.run.trace_id
+    span_id = row.run.trace_span_id if row.run is not None and is_autologged else None
     seen: Counter[str] = Counter()
-    for assessment in told:
+    for assessment in entities:
         kind = "feedback" if assessment.feedback is not None else "expectation"
-        # The row too: calls inside of one another may share a trace of MLflow's own tracer.
+        # With the row: nested calls may share one trace of MLflow's own tracer.
         identity = f"{run_id}/{trace_id}/{row.number}/{row.repetition}/{kind}/{assessment.name}"
-        # A scorer may speak of each document under one name.
+        # With a number: a scorer may assess each document under one name.
         seen[identity] += 1
         assessment.trace_id = trace_id
         assessment.span_id = span_id
         assessment.assessment_id = f"a-{uuid5(NAMESPACE_OID, f'{identity}/{seen[identity]}').hex}"
-    return told
+    return entities
 
 
 def write_assessments(
     client: TracingClient, assessments: Sequence[MlflowAssessment], *, maybe_written: bool
 ) -> None:
-    """Write assessments of traces that the store has, each once.
+    """Write assessments of traces that are in the store, each once.
 
     Args:
         client: The store.
-        assessments: What to write, by `assessments_of`.
-        maybe_written: Whether some may be there already, which costs a look at each trace where
-            the store is not in this process.
+        assessments: The assessments, from `assessments_of`.
+        maybe_written: Whether some of them may have been written before. A store that is not in
+            this process then needs one more request per trace.
     """
     from mlflow.exceptions import MlflowException
 
@@ -77,26 +72,10 @@ def write_assessments(
         if sql_store.insert(client.store, assessments):
             return
     except (ImportError, AttributeError, TypeError, MlflowException) as error:
-        if is_passing(error):
+        if is_transient(error):
             raise
-        _logger.info("MLflow's store refuses assessments in one call; one by one then: %s", error)
+        _logger.info("MLflow's store rejects assessments in one transaction: %s", error)
         maybe_written = True
-    _write_one_by_one(client, assessments, maybe_written)
-
-
-def in_threads(action: Callable[[_Item], _Answer], items: Iterable[_Item]) -> list[_Answer]:
-    """Do something with each item, a few at once; the first failure is raised, the rest left."""
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="mlflow-writer") as threads:
-        futures = [threads.submit(action, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            threads.shutdown(cancel_futures=True)
-
-
-def _write_one_by_one(
-    client: TracingClient, assessments: Sequence[MlflowAssessment], maybe_written: bool
-) -> None:
     by_trace: dict[str, list[MlflowAssessment]] = {}
     for assessment in assessments:
         by_trace.setdefault(str(assessment.trace_id), []).append(assessment)
@@ -108,20 +87,20 @@ def _write_one_by_one(
         for assessment in wanted:
             client.log_assessment(trace_id, assessment)
 
-    in_threads(write, by_trace)
+    call_for_each(write, list(by_trace))
 
 
 def _missing(
-    wanted: Sequence[MlflowAssessment], there: Iterable[MlflowAssessment]
+    wanted: Sequence[MlflowAssessment], stored: Iterable[MlflowAssessment]
 ) -> list[MlflowAssessment]:
-    """Those that a trace does not have.
+    """Return the assessments that a trace does not have.
 
-    A server may give ids of its own (Databricks), so that what has our run and none of our ids is
-    told by its name.
+    A server may assign ids of its own (Databricks): a stored assessment of our run with an unknown
+    id is identified by its name.
     """
     ids = {assessment.assessment_id for assessment in wanted}
     runs = {_run_and_name(assessment)[0] for assessment in wanted}
-    ours = [a for a in there if _run_and_name(a)[0] in runs]
+    ours = [a for a in stored if _run_and_name(a)[0] in runs]
     written = {a.assessment_id for a in ours}
     renamed = Counter(_run_and_name(a) for a in ours if a.assessment_id not in ids)
     missing = []
@@ -144,17 +123,17 @@ def _entities(row: Row, run_id: str) -> Iterator[MlflowAssessment]:
     from mlflow.entities import AssessmentError, AssessmentSource, Expectation, Feedback
 
     source_run = {_SOURCE_RUN: run_id}
-    for said in row.assessments:
-        by = said.metadata.get("judge_model", "langchain-dbx-eval")
+    for assessment in row.assessments:
+        source_id = assessment.metadata.get("judge_model", "langchain-dbx-eval")
         yield Feedback(
-            name=said.name,
-            value=_json_value(said.value),
+            name=assessment.name,
+            value=_json_value(assessment.value),
             error=None
-            if said.error is None
-            else AssessmentError(error_code="SCORER_ERROR", error_message=said.error),
-            rationale=said.rationale,
-            source=AssessmentSource(source_type=said.source, source_id=by),
-            metadata={**source_run, **said.metadata, **_judge_cost(said)},
+            if assessment.error is None
+            else AssessmentError(error_code="SCORER_ERROR", error_message=assessment.error),
+            rationale=assessment.rationale,
+            source=AssessmentSource(source_type=assessment.source, source_id=source_id),
+            metadata={**source_run, **assessment.metadata, **_judge_usage(assessment)},
         )
     if row.matched:
         for name, value in row.record.expectations.items():
@@ -162,18 +141,20 @@ def _entities(row: Row, run_id: str) -> Iterator[MlflowAssessment]:
 
 
 def _json_value(value: Any) -> Any:
-    """A value that JSON and protobuf have a form for, which they have not for NaN."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else plain(value)
+    """Return a value that JSON and protobuf can represent; NaN as a string."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return to_plain_json(value)
 
 
-def _judge_cost(said: Assessment) -> dict[str, str]:
-    """What a judge took, under the names that MLflow gives it for its own judges."""
-    usage = said.usage
+def _judge_usage(assessment: Assessment) -> dict[str, str]:
+    """Return the usage of a judge under the names that MLflow gives its own judges."""
+    usage = assessment.usage
     if usage is None:
         return {}
-    told = {
+    values = {
         "mlflow.assessment.judgeInputTokens": usage.input_tokens,
         "mlflow.assessment.judgeOutputTokens": usage.output_tokens,
         "mlflow.assessment.judgeCost": usage.cost_usd,
     }
-    return {name: str(value) for name, value in told.items() if value is not None}
+    return {name: str(value) for name, value in values.items() if value is not None}

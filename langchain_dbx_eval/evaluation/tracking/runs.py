@@ -1,10 +1,9 @@
-"""One evaluation as a run of an MLflow store.
+"""An evaluation as a run of an MLflow store.
 
-Everything goes by explicit ids, never by MLflow's "active" run, which belongs to a thread: an
-evaluation is written from the background. Everything may be done twice and is there once, so that
-whoever is unsure whether it was done does it again. Tags and attributes are those that
-`mlflow.genai.evaluate` leaves, so that MLflow's UI lists the run under "Evaluation runs" (seen in
-MLflow 3.17).
+All calls use explicit ids, never MLflow's "active" run, which belongs to a thread: evaluations are
+written in the background. Every write can be repeated without adding anything a second time. Tags
+and attributes are those of `mlflow.genai.evaluate`, so that MLflow's UI lists the run under
+"Evaluation runs" (MLflow 3.17).
 """
 
 from __future__ import annotations
@@ -13,174 +12,220 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.assessments import assessments_of, write_assessments
-from langchain_dbx_eval.evaluation.tracking.spans import WrittenRow
-from langchain_dbx_eval.evaluation.tracking.store_access import probe, with_retries
+from langchain_dbx_eval.evaluation.tracking.store_access import probe, redact_uri, with_retries
 from langchain_dbx_eval.evaluation.tracking.traces import write_traces
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow import MlflowClient
     from mlflow.data.dataset import Dataset
     from mlflow.entities import Run
 
-__all__ = ["TABLE_FILE", "MlflowRun"]
+__all__ = ["TABLE_FILE", "Destination", "MlflowRun"]
 
 TABLE_FILE = "eval_results.json"
-"""The artifact that holds ``tables["eval_results"]``, under Agent Evaluation's name."""
+"""The artifact with ``tables["eval_results"]``, under Agent Evaluation's name."""
 
 _EVALUATION_TAG = "dbx_eval.evaluationId"
 _RUN_TYPE = {"mlflow.runType": "genai_evaluate"}
 _TABLES_TAG = "mlflow.loggedArtifacts"
-# MLflow's own limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
-_LINKS_PER_CALL = 100
-_METRICS_PER_CALL = 1000
-_ROWS_PER_CALL = 200
+# MLflow's limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
+_MAX_LINKS = 100
+_MAX_METRICS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """The MLflow store, experiment and run to which an evaluation is written.
+
+    Attributes:
+        tracking_uri: The store; None: MLflow's current store.
+        experiment_name: The name of the experiment; None: `experiment_id`.
+        experiment_id: The id of the experiment; None: MLflow's current experiment.
+        run_name: The name of a new run; None: MLflow generates one.
+        run_id: An existing run: the one that was active when the evaluation started, or the one
+            that the evaluation has already; None: a new run.
+    """
+
+    tracking_uri: str | None = None
+    experiment_name: str | None = None
+    experiment_id: str | None = None
+    run_name: str | None = None
+    run_id: str | None = None
+
+    @classmethod
+    def current(cls, *, run_name: str | None, experiment_name: str | None) -> Destination:
+        """Return MLflow's current destination in this thread, without a request to its server.
+
+        Args:
+            run_name: The name of a new run.
+            experiment_name: The experiment; None: MLflow's current one.
+        """
+        mlflow = require("mlflow", extra="eval")
+        active = mlflow.active_run()
+        # Set by `mlflow.set_experiment`. MLflow's own accessor sends a request.
+        experiment_id = getattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+        return cls(
+            tracking_uri=mlflow.get_tracking_uri(),
+            experiment_name=experiment_name,
+            experiment_id=None if experiment_name else experiment_id,
+            run_name=run_name,
+            run_id=active.info.run_id if active is not None else None,
+        )
+
+    @classmethod
+    def of_manifest(cls, manifest: EvaluationManifest) -> Destination:
+        """Return the destination of an earlier evaluation.
+
+        Its run, if it has one, takes precedence over MLflow's current experiment: the rows of one
+        evaluation must not be divided between two runs. A callback whose process ended before
+        `result` has no destination yet: MLflow's current store.
+        """
+        stored: Mapping[str, Any] = manifest.destination
+        return cls(
+            tracking_uri=stored.get("tracking_uri"),
+            experiment_name=stored.get("experiment_name"),
+            experiment_id=stored.get("experiment_id"),
+            run_name=stored.get("run_name"),
+            run_id=manifest.run_id or stored.get("run_id"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the stored form. An address with a password is left out.
+
+        `sync` then uses MLflow's current store (MLFLOW_TRACKING_URI).
+        """
+        uri = self.tracking_uri
+        return {
+            "tracking_uri": uri if uri and redact_uri(uri) == uri else None,
+            "experiment_name": self.experiment_name,
+            "experiment_id": self.experiment_id,
+            "run_name": self.run_name,
+            "run_id": self.run_id,
+        }
+
+    @property
+    def resolved_uri(self) -> str:
+        """The store, MLflow's current one by default."""
+        import mlflow
+
+        return self.tracking_uri or mlflow.get_tracking_uri()
 
 
 class MlflowRun:
-    """A run that an evaluation is written to.
-
-    Args:
-        tracking_uri: The store.
-        run: The run, as the store has it.
+    """The run to which an evaluation is written; `open` returns it.
 
     Attributes:
         tracking_uri: The store.
-        run_id: The run.
-        experiment_id: Its experiment.
-        is_ours: Whether the run was begun for an evaluation, and so ends with it.
+        run_id: The id of the run.
+        experiment_id: The id of its experiment.
+        is_ours: Whether the run was created for an evaluation, and so ends with it.
     """
 
-    def __init__(self, tracking_uri: str, run: Run) -> None:
+    def __init__(self, tracking_uri: str, run: Run, evaluation_id: str) -> None:
         from mlflow.tracing.client import TracingClient
 
         self.tracking_uri = tracking_uri
         self.run_id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
         self.is_ours = _EVALUATION_TAG in run.data.tags
+        self._evaluation_id = evaluation_id
         self._client = require("mlflow", extra="eval").MlflowClient(tracking_uri)
         self._tracing = TracingClient(tracking_uri)
 
     @classmethod
-    def begin(
-        cls, *, tracking_uri: str, experiment_id: str, run_name: str | None, evaluation_id: str
-    ) -> MlflowRun:
-        """The run of an evaluation: the one that it has already, else a new one.
+    def open(cls, destination: Destination, evaluation_id: str) -> MlflowRun:
+        """Return the run of an evaluation: the existing one, or a new one.
 
         Args:
-            tracking_uri: The store.
-            experiment_id: The experiment.
-            run_name: The name of a new run; None lets MLflow find one.
-            evaluation_id: What tells this evaluation from all others.
+            destination: The store, and the run or the experiment.
+            evaluation_id: The id of the evaluation. A run that was created for it is found again.
 
         Raises:
-            TrackingError: The store cannot be reached, or refuses.
+            TrackingError: The store cannot be reached or rejects the call, or there is no such run.
         """
         mlflow = require("mlflow", extra="eval")
-        probe(tracking_uri)
+        uri = destination.resolved_uri
+        probe(uri)
 
-        def find_or_create(again: bool) -> MlflowRun:  # noqa: ARG001
-            from mlflow.tracking.context.registry import resolve_tags
+        def find_or_create() -> MlflowRun:
+            client = mlflow.MlflowClient(uri)
+            if destination.run_id is not None:
+                run = client.get_run(destination.run_id)
+                for key, value in _RUN_TYPE.items():
+                    client.set_tag(run.info.run_id, key, value)
+            else:
+                run = _find_or_create_run(client, destination, evaluation_id)
+            opened = cls(uri, run, evaluation_id)
+            if opened.is_ours and run.info.status != "RUNNING":
+                client.update_run(opened.run_id, status="RUNNING")
+            return opened
 
-            client = mlflow.MlflowClient(tracking_uri)
-            [*found] = client.search_runs(
-                [experiment_id], f"tags.`{_EVALUATION_TAG}` = '{evaluation_id}'", max_results=1
-            )
-            if found:
-                return cls._resumed(tracking_uri, found[0])
-            # Who runs it, and from which file or notebook, as `mlflow.start_run` tells it.
-            tags = resolve_tags({**_RUN_TYPE, _EVALUATION_TAG: evaluation_id})
-            return cls(tracking_uri, client.create_run(experiment_id, None, tags, run_name))
-
-        return with_retries(tracking_uri, find_or_create)
-
-    @classmethod
-    def attach(cls, *, tracking_uri: str, run_id: str) -> MlflowRun:
-        """A run that is there: the user's active one, or one of an earlier evaluation.
-
-        Raises:
-            TrackingError: There is none of this id, the store cannot be reached, or it refuses.
-        """
-        mlflow = require("mlflow", extra="eval")
-        probe(tracking_uri)
-
-        def attach(again: bool) -> MlflowRun:  # noqa: ARG001
-            client = mlflow.MlflowClient(tracking_uri)
-            run = client.get_run(run_id)
-            for key, value in _RUN_TYPE.items():
-                client.set_tag(run_id, key, value)
-            return cls._resumed(tracking_uri, run)
-
-        return with_retries(tracking_uri, attach)
-
-    @classmethod
-    def _resumed(cls, tracking_uri: str, run: Run) -> MlflowRun:
-        resumed = cls(tracking_uri, run)
-        if resumed.is_ours and run.info.status != "RUNNING":
-            resumed._client.update_run(resumed.run_id, status="RUNNING")
-        return resumed
+        return with_retries(uri, find_or_create)
 
     def log_dataset(self, dataset: Dataset) -> None:
-        """Name a dataset as the run's input.
+        """Log a dataset as the run's input.
 
         Raises:
-            TrackingError: The store cannot be reached, or refuses.
+            TrackingError: The store cannot be reached, or rejects the call.
         """
         from mlflow.entities import Dataset as DatasetEntity
         from mlflow.entities import DatasetInput, InputTag
 
-        told = dataset.to_dict()
+        fields = dataset.to_dict()
         entity = DatasetEntity(
-            name=told["name"],
-            digest=told["digest"],
-            source_type=told["source_type"],
-            source=told["source"],
-            schema=told.get("schema"),
-            profile=told.get("profile"),
+            name=fields["name"],
+            digest=fields["digest"],
+            source_type=fields["source_type"],
+            source=fields["source"],
+            schema=fields.get("schema"),
+            profile=fields.get("profile"),
         )
-        given = DatasetInput(entity, [InputTag("mlflow.data.context", "evaluation")])
+        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "evaluation")])]
         probe(self.tracking_uri)
-        # A store keeps inputs by name and digest, so that a second time adds nothing.
+        # A store identifies inputs by name and digest: a second call adds nothing.
         with_retries(
-            self.tracking_uri, lambda _: self._client.log_inputs(self.run_id, datasets=[given])
+            self.tracking_uri, lambda: self._client.log_inputs(self.run_id, datasets=inputs)
         )
 
-    def write_rows(self, rows: Sequence[WrittenRow], *, maybe_written: bool = False) -> list[str]:
-        """Write rows: a trace for each, linked to the run, with what is said of it.
+    def write_rows(self, rows: Sequence[Row], *, maybe_written: bool = False) -> list[str]:
+        """Write a trace for each row, with its assessments, and link it to the run.
 
         Args:
-            rows: The rows. About 200 at once are best: fewer cost more calls, and more than that
-                only hold the database longer.
+            rows: The rows, about 200: fewer take more calls per row, and more hold the locks of the
+                database longer.
             maybe_written: Whether some of them may have been written before.
 
         Returns:
-            The trace of each row: its `WrittenRow.trace_id`, or autologging's.
+            The id of each row's trace: `spans.trace_id_of` the row, or that of autologging's trace.
 
         Raises:
-            TrackingError: The store cannot be reached, or refuses. Some of the rows may be there.
+            TrackingError: The store cannot be reached, or rejects the call. Some of the rows may
+                have been written.
         """
         probe(self.tracking_uri)
-        trace_ids: list[str] = []
-        for start in range(0, len(rows), _ROWS_PER_CALL):
-            batch = rows[start : start + _ROWS_PER_CALL]
-            trace_ids += with_retries(
-                self.tracking_uri,
-                lambda again, batch=batch: self._write(batch, maybe_written or again),  # type: ignore[misc]
-            )
-        return trace_ids
+        attempts = count()
+        return with_retries(
+            self.tracking_uri, lambda: self._write(rows, next(attempts) > 0 or maybe_written)
+        )
 
-    def _write(self, rows: Sequence[WrittenRow], maybe_written: bool) -> list[str]:
-        trace_ids = write_traces(self._tracing, rows, self.experiment_id)
-        for start in range(0, len(trace_ids), _LINKS_PER_CALL):
-            self._client.link_traces_to_run(trace_ids[start : start + _LINKS_PER_CALL], self.run_id)
+    def _write(self, rows: Sequence[Row], maybe_written: bool) -> list[str]:
+        trace_ids = write_traces(self._tracing, rows, self._evaluation_id, self.experiment_id)
+        for start in range(0, len(trace_ids), _MAX_LINKS):
+            self._client.link_traces_to_run(trace_ids[start : start + _MAX_LINKS], self.run_id)
         assessments = [
             assessment
             for row, trace_id in zip(rows, trace_ids, strict=True)
-            for assessment in assessments_of(row.row, trace_id, self.run_id)
+            for assessment in assessments_of(row, trace_id, self.run_id)
         ]
         write_assessments(self._tracing, assessments, maybe_written=maybe_written)
         return trace_ids
@@ -192,60 +237,84 @@ class MlflowRun:
         *,
         status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED",
     ) -> None:
-        """Write what is known at the end, in the place of what an earlier end wrote.
+        """Write metrics and table, which replace those of an earlier call, and end the run.
 
         Args:
             metrics: The run's metrics, by name.
-            table: What `mlflow.load_table` gives for `TABLE_FILE`, some lines at a time.
-            status: How the run ended; a run that is the user's goes on.
+            table: The pages of the table that `mlflow.load_table` returns for `TABLE_FILE`.
+            status: The status of the run; a run of the user's stays active.
 
         Raises:
-            TrackingError: The store cannot be reached, or refuses.
+            TrackingError: The store cannot be reached, or rejects the call.
         """
-        probe(self.tracking_uri)
+        uri = self.tracking_uri
+        probe(uri)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, TABLE_FILE)
             _write_table(table, path)
-            with_retries(self.tracking_uri, lambda _: self._log_table(path))
-        with_retries(self.tracking_uri, lambda _: self._log_metrics(metrics))
+            with_retries(uri, lambda: self._log_table(path))
+        with_retries(uri, lambda: self._log_metrics(metrics))
         if self.is_ours:
-            with_retries(
-                self.tracking_uri, lambda _: self._client.set_terminated(self.run_id, status)
-            )
+            with_retries(uri, lambda: self._client.set_terminated(self.run_id, status))
 
     def _log_table(self, path: Path) -> None:
         self._client.log_artifact(self.run_id, str(path))
         tags = self._client.get_run(self.run_id).data.tags
         tables: list[Any] = json.loads(tags.get(_TABLES_TAG, "[]"))
-        this = {"path": TABLE_FILE, "type": "table"}
-        if this not in tables:
-            self._client.set_tag(self.run_id, _TABLES_TAG, json.dumps([*tables, this]))
+        entry = {"path": TABLE_FILE, "type": "table"}
+        if entry not in tables:
+            self._client.set_tag(self.run_id, _TABLES_TAG, json.dumps([*tables, entry]))
 
     def _log_metrics(self, metrics: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
 
-        there = self._client.get_run(self.run_id).data.metrics
+        logged = self._client.get_run(self.run_id).data.metrics
         now = time.time_ns() // 1_000_000
         changed = [
             Metric(name, float(value), now, 0)
             for name, value in metrics.items()
-            if there.get(name) != value
+            if logged.get(name) != value
         ]
-        for start in range(0, len(changed), _METRICS_PER_CALL):
-            self._client.log_batch(self.run_id, changed[start : start + _METRICS_PER_CALL])
+        for start in range(0, len(changed), _MAX_METRICS):
+            self._client.log_batch(self.run_id, changed[start : start + _MAX_METRICS])
+
+
+def _find_or_create_run(client: MlflowClient, destination: Destination, evaluation_id: str) -> Run:
+    from mlflow.tracking.context.registry import resolve_tags
+
+    experiment_id = _experiment_id(client, destination)
+    [*found] = client.search_runs(
+        [experiment_id], f"tags.`{_EVALUATION_TAG}` = '{evaluation_id}'", max_results=1
+    )
+    if found:
+        return found[0]
+    # `resolve_tags` adds the user and the source file or notebook, as `mlflow.start_run` does.
+    tags = resolve_tags({**_RUN_TYPE, _EVALUATION_TAG: evaluation_id})
+    return client.create_run(experiment_id, None, tags, destination.run_name)
+
+
+def _experiment_id(client: MlflowClient, destination: Destination) -> str:
+    from mlflow.tracking.fluent import _get_experiment_id
+
+    name = destination.experiment_name
+    if name is None:
+        # The experiment of the notebook or of the environment, else MLflow's default.
+        return destination.experiment_id or str(_get_experiment_id())
+    experiment = client.get_experiment_by_name(name)
+    return str(experiment.experiment_id if experiment else client.create_experiment(name))
 
 
 def _write_table(pages: Iterable[pd.DataFrame], path: Path) -> None:
-    """Write a table as `mlflow.log_table` does, without all of it in memory.
+    """Write a table as `mlflow.log_table` does, with one page in memory.
 
-    Not by `mlflow.log_table` itself, which would append to a table that is there.
+    `mlflow.log_table` itself would append to an existing table.
     """
     with path.open("w", encoding="utf-8") as file:
-        before = None
+        written = None
         for page in pages:
-            if before is None:
+            if written is None:
                 file.write(f'{{"columns":{json.dumps(list(page.columns))},"data":[')
             lines = page.to_json(orient="values", date_format="iso", default_handler=str)[1:-1]
-            file.write(f",{lines}" if before and lines else lines)
-            before = before or lines
+            file.write(f",{lines}" if written and lines else lines)
+            written = written or lines
         file.write("]}")

@@ -1,14 +1,14 @@
-"""Calls of an MLflow store that fail fast, try again where it helps, and say what is wrong.
+"""Access to an MLflow store: fails fast, retries transient errors, hides passwords.
 
-MLflow's own client repeats a request to a server that is down for over four minutes, and lets
-through whatever the store raises: SQLAlchemy's errors, requests', its own.
+MLflow's own client retries a request to a server that is down for more than four minutes, and
+raises the errors of SQLAlchemy and requests beside its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,93 +17,104 @@ import requests
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.errors import TrackingError
 
-__all__ = ["is_passing", "probe", "shown", "tracking_error", "with_retries"]
+__all__ = ["call_for_each", "is_transient", "probe", "redact_uri", "tracking_error", "with_retries"]
 
-_Answer = TypeVar("_Answer")
-_PROBE_SECONDS = 5
-_OTHERS_WRITE = ("database is locked", "IntegrityError", "UniqueViolation")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_MAX_REQUESTS = 8
+_PROBE_TIMEOUT_S = 5
+_CONCURRENT_WRITE = ("database is locked", "IntegrityError", "UniqueViolation")
 _SECRET = re.compile("pass|pwd|token|secret|key", re.IGNORECASE)
 
 
 def probe(tracking_uri: str) -> None:
-    """Find out within seconds whether a tracking server can be reached at all.
-
-    Any answer will do, a refusal included. Stores without a server of their own are not asked.
+    """Check that a tracking server answers, with any status; other stores are not checked.
 
     Raises:
-        TrackingError: It cannot be reached, or takes more than 5 seconds to say anything.
+        TrackingError: It does not answer within 5 seconds.
     """
     if urlsplit(tracking_uri).scheme not in ("http", "https"):
         return
     try:
-        requests.head(tracking_uri, timeout=_PROBE_SECONDS)
+        requests.head(tracking_uri, timeout=_PROBE_TIMEOUT_S)
     except requests.exceptions.SSLError:
-        # There is a server. Whether its certificate will do is for MLflow's settings to say.
+        # A server answered. MLflow's settings decide whether its certificate is accepted.
         return
     except requests.exceptions.RequestException as error:
         raise tracking_error(tracking_uri, error) from error
 
 
-def with_retries(tracking_uri: str, action: Callable[[bool], _Answer]) -> _Answer:
-    """Do something in a store, and do it again where the failure is one that passes.
+def call_for_each(request: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Send a request to a store for each item, at most 8 at once; one error ends the others."""
+    if len(items) <= 1:
+        return [request(item) for item in items]
+    with ThreadPoolExecutor(_MAX_REQUESTS) as pool:
+        futures = [pool.submit(request, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def with_retries(tracking_uri: str, action: Callable[[], _Result]) -> _Result:
+    """Call a function that uses a store; retry it after transient errors.
 
     Args:
-        tracking_uri: The store, for the message.
-        action: What to do; it is told whether this is a further attempt, and must bear repetition.
+        tracking_uri: The store, for the error message.
+        action: The function; it must be safe to repeat.
 
     Raises:
-        TrackingError: It failed, for good or five times.
+        TrackingError: It failed with a permanent error, or five times.
     """
-    attempts = count(1)
     try:
-        return _POLICY.run(lambda: action(next(attempts) > 1))
+        return _POLICY.run(action)
     except TrackingError:
         raise
     except Exception as error:
         raise tracking_error(tracking_uri, error) from error
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether a failure is one that passes: a locked database, a server that is overloaded.
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same write may succeed later.
 
-    Also where another evaluation has just written the same (MLflow 3.17 looks for a dataset, then
-    adds it): done again, it finds that.
+    True for a locked database and an overloaded server, and if another process wrote the same
+    entity at the same time (MLflow 3.17 searches for a dataset, then inserts it).
     """
     from mlflow.exceptions import MlflowException, RestException
 
-    if any(told in str(error) for told in _OTHERS_WRITE):
+    if any(text in str(error) for text in _CONCURRENT_WRITE):
         return True
     if isinstance(error, RestException):
         status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
-        # 501 is how a server refuses what it cannot do.
+        # 501: the server does not support the call.
         return status >= 500 and status != 501
     return isinstance(error, MlflowException) and error.error_code == "TEMPORARILY_UNAVAILABLE"
 
 
-_POLICY = RetryPolicy(4, is_retryable=is_passing, initial_wait=0.2, max_wait=5)
+_POLICY = RetryPolicy(4, is_retryable=is_transient, initial_wait=0.2, max_wait=5)
 
 
 def tracking_error(tracking_uri: str, error: BaseException) -> TrackingError:
-    """What went wrong, where, and without the password that a tracking URI may carry."""
-    reason = str(error).replace(tracking_uri, shown(tracking_uri))
+    """Return the error of a write, with the store and without the password in its URI."""
+    redacted = redact_uri(tracking_uri)
+    reason = str(error).replace(tracking_uri, redacted)
     if password := urlsplit(tracking_uri).password:
         reason = reason.replace(password, "***")
-    msg = (
-        f"MLflow at {shown(tracking_uri)} could not be written to: {type(error).__name__}: {reason}"
-    )
-    passing = isinstance(error, requests.exceptions.RequestException) or is_passing(error)
-    return TrackingError(msg, retryable=passing)
+    msg = f"MLflow at {redacted} could not be written to: {type(error).__name__}: {reason}"
+    retryable = isinstance(error, requests.exceptions.RequestException) or is_transient(error)
+    return TrackingError(msg, retryable=retryable)
 
 
-def shown(tracking_uri: str) -> str:
-    """A tracking URI as it may be shown: without user and password, wherever they stand.
+def redact_uri(tracking_uri: str) -> str:
+    """Return a tracking URI without user and password.
 
-    A user's name alone may be a token; databases take both in the query too.
+    A user name alone may be a token, and database URIs may have both in the query.
     """
     parts = urlsplit(tracking_uri)
     if "@" in parts.netloc:
         parts = parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}")
     if _SECRET.search(parts.query):
         parts = parts._replace(query="***")
-    # Not put together again where nothing is hidden: "sqlite:///" would lose slashes.
+    # `urlunsplit` removes slashes of "sqlite:///", so an unchanged URI is returned as it is.
     return tracking_uri if parts == urlsplit(tracking_uri) else urlunsplit(parts)

@@ -1,153 +1,198 @@
-"""Writes rows as MLflow traces, and finds the traces that autologging has made of them.
+"""Rows as MLflow traces: their ids and spans, and how they are written.
 
-All traces of a batch go to the store in one call of MLflow's tracing client, where its public span
-API needs a call and several commits a span. That client is internal to MLflow, so a store or
-version that refuses it (Databricks, an older server) gets trace by trace what MLflow's own exporter
-sends it.
+The ids are derived from the row, so a row that is written twice, because the process died before it
+saved that the row was written, is one trace.
+
+All traces of a batch are written in one call of MLflow's tracing client; its public span API takes
+a call and several commits per span. That client is internal to MLflow: a store or version that
+rejects the call (Databricks, an older server) receives one trace at a time, in the form that
+MLflow's own exporter sends.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, UUID, uuid5
 
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
+from langchain_core.documents import Document
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
-from langchain_dbx_eval.evaluation.tracking.assessments import in_threads
-from langchain_dbx_eval.evaluation.tracking.spans import REQUEST_ID_TAG, WrittenRow, spans_of
-from langchain_dbx_eval.evaluation.tracking.store_access import is_passing
+from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval.datasets import record_key
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
+from langchain_dbx_eval.evaluation.journal.rows import Row
+from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
+from langchain_dbx_eval.scoring import Outcome
 
 if TYPE_CHECKING:
-    from mlflow.entities import Span, TraceInfo
+    from mlflow.entities import Span as MlflowSpan
+    from mlflow.entities import TraceInfo
     from mlflow.tracing.client import TracingClient
 
-__all__ = ["write_traces"]
+__all__ = ["REQUEST_ID_TAG", "to_plain_json", "trace_id_of", "write_traces"]
 
 _logger = logging.getLogger(__name__)
 
-_PATIENCE_SECONDS = 10
-_PREVIEW = 1000
+_AUTOLOG_TIMEOUT_S = 10
+_POLL_INTERVAL_S = 0.2
+_MAX_PREVIEW = 1000
+
+REQUEST_ID_TAG = "mlflow.eval.requestId"
+"""The tag by which `mlflow.genai.compare_evaluations` pairs the rows of two runs."""
+
+# A root span's attribute with this prefix becomes a tag of its trace (MLflow 3.17, OTLP endpoint).
+_TAG_PREFIX = "mlflow.traceTag."
 
 
 def write_traces(
-    client: TracingClient, rows: Sequence[WrittenRow], experiment_id: str
+    client: TracingClient, rows: Sequence[Row], evaluation_id: str, experiment_id: str
 ) -> list[str]:
-    """See to it that each row has a trace, and just one.
+    """Write a trace for each row that has none.
 
-    Rows that `mlflow.langchain.autolog` has traced keep its traces, which get the row's tag.
+    Rows that `mlflow.langchain.autolog` traced keep these traces, which get the row's tag.
 
     Args:
         client: The store.
         rows: The rows.
+        evaluation_id: The evaluation, for the ids of traces.
         experiment_id: The MLflow experiment to write to.
 
     Returns:
-        The traces' ids, in the order of the rows.
+        The ids of the traces, in the order of the rows.
     """
-    begun = {row.autolog_id for row in rows if row.autolog_id is not None}
-    came = begun - _never_came(client, begun)
+    autologged = _tag_autologged(client, rows)
+    trace_ids: list[str] = []
+    new: list[tuple[Row, list[MlflowSpan]]] = []
+    for row in rows:
+        trace_id = _autolog_id(row)
+        if trace_id is None or trace_id not in autologged:
+            trace_id = trace_id_of(row, evaluation_id)
+            new.append((row, list(_spans(row, trace_id))))
+        trace_ids.append(trace_id)
+    if new:
+        _write(client, new, experiment_id)
+    return trace_ids
 
-    def tag(row: WrittenRow) -> None:
-        client.set_trace_tag(str(row.autolog_id), REQUEST_ID_TAG, row.request_id)
 
-    in_threads(tag, [row for row in rows if row.autolog_id in came])
-    _write(client, [row for row in rows if row.autolog_id not in came], experiment_id)
-    return [row.autolog_id if row.autolog_id in came else row.trace_id for row in rows]
+def trace_id_of(row: Row, evaluation_id: str) -> str:
+    """Return the id of the trace that we write for a row, always the same for the same row.
+
+    Args:
+        row: The row.
+        evaluation_id: The evaluation, for a row without a captured call.
+
+    Returns:
+        ``tr-`` and 32 hexadecimal digits: the run id of the call, or a hash.
+    """
+    if row.run is not None:
+        return f"tr-{row.run.root.run_id.hex}"
+    # With the request: after a resume with another dataset, the key may have another request.
+    name = f"{evaluation_id}/{record_key(row.record.request)}/{row.number}/{row.repetition}"
+    return f"tr-{uuid5(NAMESPACE_OID, name).hex}"
 
 
-def _never_came(client: TracingClient, trace_ids: set[str]) -> set[str]:
-    """Those traces of autologging that are not in the store, however long one waits for them."""
+def to_plain_json(value: Any) -> Any:
+    """Return the input or output of a step as plain JSON, in the forms that MLflow's UI renders."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, BaseMessage):
+        return convert_to_openai_messages(value)
+    if isinstance(value, Document):
+        return {"page_content": value.page_content, "metadata": to_plain_json(value.metadata)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain_json(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [to_plain_json(item) for item in value]
+    return str(value)
+
+
+def _autolog_id(row: Row) -> str | None:
+    return None if row.run is None else row.run.trace_id
+
+
+def _tag_autologged(client: TracingClient, rows: Sequence[Row]) -> set[str]:
+    """Wait for the traces that autologging wrote, and tag them; return their ids."""
     import mlflow
 
-    if not trace_ids:
+    request_ids = {trace_id: _request_id_of(row) for row in rows if (trace_id := _autolog_id(row))}
+    if not request_ids:
         return set()
     mlflow.flush_trace_async_logging()
-    # Flushing does not wait for a call's last span, which may end after our callback was told.
-    waiting = Retrying(
-        retry=retry_if_result(bool),
-        stop=stop_after_delay(_PATIENCE_SECONDS),
-        wait=wait_fixed(0.2),
-        retry_error_callback=_last_result,
-    )
-    missing: set[str] = waiting(_not_stored, client, trace_ids)
+    # Flushing does not wait for the last span of a call, which may end after our callback ran.
+    deadline = Deadline(_AUTOLOG_TIMEOUT_S)
+    while (missing := _find_missing(client, request_ids)) and not deadline.passed:
+        deadline.sleep(_POLL_INTERVAL_S)
     if missing:
         _logger.warning(
-            "%d of %d traces that mlflow.langchain.autolog began have not come to the store (%s "
-            "is one; MLflow's log says why). Their rows get traces of our own.",
+            "%d of %d traces that mlflow.langchain.autolog started are not in the store, for "
+            "example %s (see MLflow's log). Their rows get traces of our own.",
             len(missing),
-            len(trace_ids),
+            len(request_ids),
             min(missing),
         )
-    return missing
+    found = list(request_ids.keys() - missing)
+    call_for_each(lambda i: client.set_trace_tag(i, REQUEST_ID_TAG, request_ids[i]), found)
+    return set(found)
 
 
-def _last_result(state: RetryCallState) -> Any:
-    return state.outcome.result() if state.outcome is not None else None
-
-
-def _not_stored(client: TracingClient, trace_ids: set[str]) -> set[str]:
+def _find_missing(client: TracingClient, trace_ids: Iterable[str]) -> set[str]:
     from mlflow.exceptions import MlflowException
 
-    def missing(trace_id: str) -> bool:
+    def missing(trace_id: str) -> str | None:
         try:
-            # Not the client's own method, which also finds traces that are still in memory.
+            # The client's own method also finds traces that are still in memory.
             client.store.get_trace_info(trace_id)
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
                 raise
-            return True
-        return False
+            return trace_id
+        return None
 
-    return {i for i, gone in zip(trace_ids, in_threads(missing, trace_ids), strict=True) if gone}
+    return set(filter(None, call_for_each(missing, list(trace_ids))))
 
 
-def _write(client: TracingClient, rows: Sequence[WrittenRow], experiment_id: str) -> None:
+def _write(
+    client: TracingClient, traces: Sequence[tuple[Row, list[MlflowSpan]]], experiment_id: str
+) -> None:
     from mlflow.exceptions import MlflowException
 
-    traces = [spans_of(row) for row in rows]
     try:
-        client.log_spans(experiment_id, [span for spans in traces for span in spans])
+        client.log_spans(experiment_id, [span for _, spans in traces for span in spans])
     except (MlflowException, NotImplementedError, AttributeError, TypeError) as error:
-        if is_passing(error):
+        if is_transient(error):
             raise
-        _logger.info("MLflow's store refuses spans in one call; trace by trace then: %s", error)
-        in_threads(
-            lambda both: _write_one(client, *both, experiment_id),
-            zip(rows, traces, strict=True),
-        )
+        _logger.info("MLflow's store rejects spans of many traces in one call: %s", error)
+        call_for_each(lambda trace: _write_one(client, *trace, experiment_id), traces)
 
 
 def _write_one(
-    client: TracingClient, row: WrittenRow, spans: list[Span], experiment_id: str
+    client: TracingClient, row: Row, spans: list[MlflowSpan], experiment_id: str
 ) -> None:
-    """What MLflow 3.17's exporter does with a trace (`mlflow.tracing.export.mlflow_v3`)."""
+    """Write a trace as MLflow 3.17's exporter does (`mlflow.tracing.export.mlflow_v3`)."""
     from mlflow.entities import TraceData
 
     info = client.start_trace(_trace_info(row, spans[0], experiment_id))
     client._upload_trace_data(info, TraceData(spans=spans))
 
 
-def _trace_info(row: WrittenRow, root: Span, experiment_id: str) -> TraceInfo:
+def _trace_info(row: Row, root: MlflowSpan, experiment_id: str) -> TraceInfo:
     from mlflow.entities import TraceInfo, TraceLocation, TraceState
 
-    began, ended = root.start_time_ns // 1_000_000, (root.end_time_ns or 0) // 1_000_000
-    outcome = row.row.outcome
-    usage = {
-        "input_tokens": outcome.input_tokens or 0,
-        "output_tokens": outcome.output_tokens or 0,
-        "total_tokens": (outcome.input_tokens or 0) + (outcome.output_tokens or 0),
-    }
+    start_ms, end_ms = root.start_time_ns // 1_000_000, (root.end_time_ns or 0) // 1_000_000
+    usage = _token_usage_of(row.outcome)
     return TraceInfo(
-        trace_id=row.trace_id,
+        trace_id=root.trace_id,
         trace_location=TraceLocation.from_experiment_id(experiment_id),
-        request_time=began,
-        execution_duration=ended - began,
-        state=TraceState.OK if outcome.error is None else TraceState.ERROR,
+        request_time=start_ms,
+        execution_duration=end_ms - start_ms,
+        state=TraceState.OK if row.outcome.error is None else TraceState.ERROR,
         request_preview=_preview(root.inputs),
         response_preview=_preview(root.outputs),
-        tags={REQUEST_ID_TAG: row.request_id, "mlflow.traceName": root.name},
+        tags={REQUEST_ID_TAG: _request_id_of(row), "mlflow.traceName": root.name},
         trace_metadata={
             "mlflow.trace_schema.version": "3",
             **({"mlflow.trace.tokenUsage": json.dumps(usage)} if usage["total_tokens"] else {}),
@@ -157,4 +202,93 @@ def _trace_info(row: WrittenRow, root: Span, experiment_id: str) -> TraceInfo:
 
 def _preview(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:_PREVIEW]
+    return text[:_MAX_PREVIEW]
+
+
+def _request_id_of(row: Row) -> str:
+    """Return the value of `REQUEST_ID_TAG`: the record's id; for further repetitions ``q1#2``."""
+    request_id = row.record.request_id
+    return request_id if row.repetition == 1 else f"{request_id}#{row.repetition}"
+
+
+def _token_usage_of(counts: Span | Outcome) -> dict[str, int]:
+    """Return the token counts of a span or an outcome under MLflow's names."""
+    read, wrote = counts.input_tokens or 0, counts.output_tokens or 0
+    return {"input_tokens": read, "output_tokens": wrote, "total_tokens": read + wrote}
+
+
+def _run_of_recorded_answer(row: Row, trace_id: str) -> CapturedRun:
+    now = time.time_ns()
+    span = Span(
+        run_id=UUID(hex=trace_id.removeprefix("tr-")),
+        parent_id=None,
+        kind="CHAIN",
+        name="response",
+        inputs=row.record.request,
+        outputs=row.outcome.response,
+        error=row.outcome.error,
+        start_ns=now,
+        end_ns=now,
+    )
+    return CapturedRun((span,))
+
+
+def _spans(row: Row, trace_id: str) -> Iterator[MlflowSpan]:
+    """Yield the spans of a row's trace, the root first.
+
+    A row without a captured call has one span: its request, and the response of its record.
+    """
+    from mlflow.entities import Span as MlflowSpan
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import SpanContext, Status, StatusCode
+
+    run = row.run or _run_of_recorded_answer(row, trace_id)
+    trace = int(trace_id.removeprefix("tr-"), 16)
+    contexts = {
+        span.run_id: SpanContext(trace, _span_id(span.run_id), is_remote=False)
+        for span in run.spans
+    }
+    # Without a resource, OpenTelemetry collects the attributes of this process for each span.
+    resource = Resource.get_empty()
+    for span in run.spans:
+        attributes = {
+            "mlflow.traceRequestId": trace_id,
+            "mlflow.spanType": span.kind,
+            "mlflow.spanInputs": to_plain_json(span.inputs),
+            "mlflow.spanOutputs": to_plain_json(span.outputs),
+            **_further_attributes(span),
+        }
+        if span is run.root:
+            attributes[_TAG_PREFIX + REQUEST_ID_TAG] = _request_id_of(row)
+            attributes[_TAG_PREFIX + "mlflow.traceName"] = span.name
+        failed = span.error is not None
+        yield MlflowSpan(
+            ReadableSpan(
+                name=span.name,
+                context=contexts[span.run_id],
+                parent=contexts.get(span.parent_id) if span.parent_id else None,
+                resource=resource,
+                attributes={k: json.dumps(v, ensure_ascii=False) for k, v in attributes.items()},
+                status=Status(StatusCode.ERROR if failed else StatusCode.OK, span.error),
+                start_time=span.start_ns,
+                end_time=span.end_ns,
+            )
+        )
+
+
+def _span_id(run_id: UUID) -> int:
+    """Return the 64 bits of a run id that are random in every UUID version; 0 is not valid."""
+    return run_id.int & (2**64 - 1) or 1
+
+
+def _further_attributes(span: Span) -> dict[str, Any]:
+    attributes: dict[str, Any] = {}
+    if span.error is not None:
+        attributes["error"] = span.error
+    if span.first_token_ns is not None:
+        # MLflow 3.17 has no attribute for it.
+        attributes["time_to_first_token_ms"] = (span.first_token_ns - span.start_ns) / 1e6
+    if span.input_tokens is not None or span.output_tokens is not None:
+        attributes["mlflow.chat.tokenUsage"] = _token_usage_of(span)
+    return attributes

@@ -1,4 +1,4 @@
-"""Brings a journal's rows to MLflow: in the background while the evaluation runs, then the rest."""
+"""Writes the rows of a journal to MLflow: in the background during an evaluation, then the rest."""
 
 from __future__ import annotations
 
@@ -6,42 +6,37 @@ import contextlib
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
 from langchain_dbx_eval.evaluation.journal.rows import RowKey
 from langchain_dbx_eval.evaluation.journal.store import MAYBE_WRITTEN, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
-from langchain_dbx_eval.evaluation.tracking.destination import Destination
-from langchain_dbx_eval.evaluation.tracking.spans import written_row
-
-if TYPE_CHECKING:
-    from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun
+from langchain_dbx_eval.evaluation.tracking.runs import Destination, MlflowRun
+from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
 
 __all__ = ["MlflowWriter", "sync"]
 
 _logger = logging.getLogger(__name__)
 
 _INTERVAL_S = 5.0
-_LONGEST_INTERVAL_S = 60.0
+_MAX_INTERVAL_S = 60.0
 _BATCH = 200
-_PATIENCE_S = 20.0
+_FLUSH_TIMEOUT_S = 20.0
+_MAX_REJECTED = 10
 
 
 class MlflowWriter:
-    """Writes what is scored and not yet written.
-
-    A store that cannot be reached is tried again and again, while the evaluation goes on.
+    """Writes the rows that are scored and not in MLflow yet.
 
     Args:
-        journal: Where the rows are, and where it is kept how far they are written.
-        destination: Where they go.
-        dataset: The dataset, which the run is linked to; None without one.
+        journal: Contains the rows, and which of them are written.
+        destination: The store, experiment and run to write to.
+        dataset: The dataset, which is logged as the run's input; None without one.
     """
 
     def __init__(
@@ -51,28 +46,31 @@ class MlflowWriter:
         self._destination = destination
         self._dataset = dataset
         self._run: MlflowRun | None = None
-        self._ending = threading.Event()
-        journal.note(destination=destination.to_json())
+        self._rejected: set[RowKey] = set()
+        self._has_written = False
+        self._stopping = threading.Event()
+        journal.update_manifest(destination=destination.to_dict())
 
     @contextlib.contextmanager
     def in_background(self) -> Iterator[None]:
-        """Write from time to time meanwhile, in a thread of its own."""
-        thread = threading.Thread(target=self._work, name="dbx-eval-mlflow", daemon=True)
+        """Write rows at intervals in a thread while the `with` block runs."""
+        thread = threading.Thread(target=self._write_at_intervals, name="dbx-eval-mlflow")
+        thread.daemon = True
         thread.start()
         try:
             yield
         except BaseException:
-            # Whoever ends it now does not wait for a server that may not answer.
-            self._ending.set()
+            # An interrupted evaluation does not wait for a server that may not answer.
+            self._stopping.set()
             raise
-        self._ending.set()
+        self._stopping.set()
         thread.join()
 
     def finish(self, *, complete: bool = True) -> EvaluationResult:
-        """Write all that is left, and end the run; say so where that cannot be done, and go on.
+        """Write the remaining rows and end the run; log a warning if that fails.
 
         Args:
-            complete: As for `flush`.
+            complete: Whether all rows of the evaluation are finished.
 
         Returns:
             The result.
@@ -84,83 +82,92 @@ class MlflowWriter:
         return EvaluationResult(self._journal, self._dataset)
 
     def flush(self, *, complete: bool) -> None:
-        """Write all that is left, and end the run.
+        """Write the remaining rows and end the run; transient errors are retried for 20 seconds.
 
         Args:
-            complete: Whether the evaluation has come to its end; else the run is marked as killed,
-                until it is gone on with.
+            complete: Whether all rows of the evaluation are finished; if not, the status of the run
+                is KILLED until the evaluation is resumed.
 
         Raises:
-            TrackingError: The store could not be written to for a while; nothing is lost.
+            TrackingError: The store could not be written to; nothing is lost.
         """
-        give_up = time.monotonic() + _PATIENCE_S
-        for pause in itertools.chain([1.0, 2.0], itertools.repeat(5.0)):
-            try:
-                self._write_all()
-                self._end_run(complete)
-                return
-            except Exception as error:  # a store fails in its own ways: SQLAlchemy's, requests'
-                passing = isinstance(error, TrackingError) and error.retryable
-                if not passing or time.monotonic() + pause > give_up:
-                    raise self._failure(error) from error
-                _logger.info("MLflow could not be written to, trying again: %s", error)
-            time.sleep(pause)
 
-    def _work(self) -> None:
+        def write() -> None:
+            self._write_pending()
+            self._end_run(complete)
+
+        policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)
+        try:
+            policy.run(write)
+        except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
+            raise self._incomplete_error(error) from error
+
+    def _write_at_intervals(self) -> None:
         interval = _INTERVAL_S
-        while not self._ending.wait(interval):
+        while not self._stopping.wait(interval):
             try:
-                self._write_all()
+                self._write_pending()
                 interval = _INTERVAL_S
             except Exception as error:
-                interval = min(2 * interval, _LONGEST_INTERVAL_S)
+                interval = min(2 * interval, _MAX_INTERVAL_S)
                 _logger.warning(
-                    "MLflow could not be written to (%s). The evaluation goes on; trying again in "
-                    "%.0f s.",
+                    "MLflow could not be written to (%s). The evaluation continues; the next "
+                    "attempt is in %.0f s.",
                     error,
                     interval,
                 )
 
-    def _write_all(self) -> None:
-        run = self._opened()
-        refused: dict[RowKey, TrackingError] = {}
-        # From a list of their places: those that are refused stay unwritten, and are passed by.
-        places = self._journal.places(UNWRITTEN)
-        while places:
-            batch, places = places[:_BATCH], places[_BATCH:]
+    def _write_pending(self) -> None:
+        run = self._open_run()
+        errors: list[TrackingError] = []
+        self._has_written = False
+        # Rows that were rejected before come last: they must not delay others.
+        keys = iter(sorted(self._journal.row_keys(UNWRITTEN), key=self._rejected.__contains__))
+        while batch := list(itertools.islice(keys, _BATCH)):
             try:
                 self._write(run, batch)
             except TrackingError as error:
                 if error.retryable:
                     raise
-                # One row may be what is refused: the others are not to wait behind it.
-                refused |= self._write_each(run, batch)
-        if refused:
-            raise next(iter(refused.values()))
+                errors += self._write_one_by_one(run, batch)
+        if errors:
+            raise errors[0]
 
-    def _write_each(self, run: MlflowRun, places: Sequence[RowKey]) -> dict[RowKey, TrackingError]:
-        refused = {}
-        for place in places:
+    def _write_one_by_one(self, run: MlflowRun, keys: Sequence[RowKey]) -> list[TrackingError]:
+        """Write the rows of a rejected batch: the store may have rejected it for some of them only.
+
+        Returns:
+            The error of each rejected row.
+
+        Raises:
+            TrackingError: A transient error, or `_MAX_REJECTED` rows were rejected and none was
+                written: the store probably rejects every row.
+        """
+        errors: list[TrackingError] = []
+        # The first rows tried are spread over the batch: neighbors may fail for the same reason.
+        stride = max(1, len(keys) // _MAX_REJECTED)
+        for key in itertools.chain.from_iterable(keys[start::stride] for start in range(stride)):
             try:
-                self._write(run, [place])
+                self._write(run, [key])
             except TrackingError as error:
-                if error.retryable:
+                errors.append(error)
+                self._rejected.add(key)
+                if error.retryable or (not self._has_written and len(errors) >= _MAX_REJECTED):
                     raise
-                refused[place] = error
-        return refused
+        return errors
 
-    def _write(self, run: MlflowRun, places: Sequence[RowKey]) -> None:
-        rows = [self._journal.row(place) for place in places]
-        unsure = self._journal.count(MAYBE_WRITTEN) > 0
-        self._journal.mark_writing(places)
-        written = [written_row(row, self._journal.evaluation_id) for row in rows]
-        trace_ids = run.write_rows(written, maybe_written=unsure)
-        self._journal.mark_written(dict(zip(places, trace_ids, strict=True)))
+    def _write(self, run: MlflowRun, keys: Sequence[RowKey]) -> None:
+        rows = list(self._journal.read_rows(keys))
+        maybe_written = self._journal.count(MAYBE_WRITTEN) > 0
+        self._journal.mark_writing(keys)
+        trace_ids = run.write_rows(rows, maybe_written=maybe_written)
+        self._has_written = True
+        self._journal.mark_written({row.key: t for row, t in zip(rows, trace_ids, strict=True)})
 
-    def _opened(self) -> MlflowRun:
+    def _open_run(self) -> MlflowRun:
         if self._run is None:
-            run = self._destination.open(self._journal.evaluation_id)
-            self._journal.note(run_id=run.run_id, experiment_id=run.experiment_id)
+            run = MlflowRun.open(self._destination, self._journal.evaluation_id)
+            self._journal.update_manifest(run_id=run.run_id, experiment_id=run.experiment_id)
             if self._dataset is not None:
                 run.log_dataset(self._dataset.mlflow_input())
             self._run = run
@@ -168,43 +175,40 @@ class MlflowWriter:
 
     def _end_run(self, complete: bool) -> None:
         result = EvaluationResult(self._journal)
-        self._opened().finish(
-            result.metrics,
-            result.table_pages(),
-            status="FINISHED" if complete else "KILLED",
+        self._open_run().finish(
+            result.metrics, result.table_pages(), status="FINISHED" if complete else "KILLED"
         )
-        self._journal.note(logged=complete)
+        self._journal.update_manifest(logged=complete)
 
-    def _failure(self, error: Exception) -> TrackingError:
-        left = self._journal.count(UNWRITTEN)
-        run = self._journal.facts.get("run_id") or self._journal.evaluation_id
+    def _incomplete_error(self, error: Exception) -> TrackingError:
+        run = self._journal.manifest.run_id or self._journal.evaluation_id
         msg = (
-            f"The evaluation is done and saved in {self._journal.path}, but {left} of its rows are "
-            f"not in MLflow at {self._destination.shown}: {error}. Write them later with: "
+            f"The evaluation is saved in {self._journal.path}, but "
+            f"{self._journal.count(UNWRITTEN)} of its rows are not in MLflow at "
+            f"{redact_uri(self._destination.resolved_uri)}: {error}. Write them later with: "
             f"langchain-dbx-eval sync {run}"
         )
         return TrackingError(msg)
 
 
 def sync(reference: str | Path) -> EvaluationResult:
-    """Write to MLflow what an evaluation could not write when it ran.
+    """Write the rows, metrics and table of an evaluation to MLflow that are not there yet.
 
     Args:
-        reference: The id of its MLflow run, its own id, or its journal's file.
+        reference: The id of its MLflow run, its evaluation id, or the path of its journal.
 
     Returns:
         The result.
 
     Raises:
-        NotFoundError: No such evaluation is known on this machine.
-        JournalError: It is being run at this moment, or its journal cannot be read.
-        TrackingError: MLflow still cannot be written to.
+        NotFoundError: This machine has no such evaluation.
+        JournalError: Another process is running it, or its journal cannot be read.
+        TrackingError: MLflow cannot be written to.
     """
     require("mlflow", extra="eval")
     journal = Journal.find(reference)
-    with journal.claimed():
-        facts = journal.facts
-        destination = Destination.of_journal(facts) or Destination.planned(facts)
-        writer = MlflowWriter(journal, destination, None)
-        writer.flush(complete=bool(facts.get("complete")))
+    with journal.locked():
+        manifest = journal.manifest
+        writer = MlflowWriter(journal, Destination.of_manifest(manifest), None)
+        writer.flush(complete=manifest.complete)
     return EvaluationResult(journal)

@@ -1,4 +1,4 @@
-"""Whether a chain is still the same: code and settings count, secrets and addresses do not."""
+"""Code and settings change a fingerprint, secrets and addresses do not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def scaled(text, by):
     return text * by
 
 
-def test_two_chains_of_the_same_make_are_one():
+def test_equal_chains_have_the_same_fingerprint():
     assert fingerprint(chain()) == fingerprint(chain())
     assert fingerprint(graph("a")) == fingerprint(graph("a"))
 
@@ -54,15 +54,15 @@ def test_two_chains_of_the_same_make_are_one():
     ],
     ids=["prompt", "model", "closure", "binding", "step"],
 )
-def test_what_changes_the_answers_changes_it(other):
+def test_a_change_of_the_answers_changes_the_fingerprint(other):
     assert fingerprint(other) != fingerprint(chain())
 
 
-def test_a_graphs_nodes_count():
+def test_the_nodes_of_a_graph_are_part_of_the_fingerprint():
     assert fingerprint(graph("a")) != fingerprint(graph("b"))
 
 
-def test_a_models_settings_count_and_its_token_does_not():
+def test_the_settings_of_a_model_are_part_of_the_fingerprint_and_its_token_is_not():
     cold, warm = (ChatDatabricks(model="m", temperature=t) for t in (0.0, 1.0))
     with_token = ChatDatabricks(model="m", temperature=0.0, api_token="dapi-secret")
 
@@ -70,7 +70,7 @@ def test_a_models_settings_count_and_its_token_does_not():
     assert fingerprint(cold) == fingerprint(with_token)
 
 
-def test_functions_differ_by_what_they_do_not_by_where_they_stand():
+def test_functions_differ_by_their_code_not_by_their_position():
     one = eval("lambda text: text + 'a'")
     same = eval("\n\n\nlambda text: text + 'a'")
     other = eval("lambda text: text + 'b'")
@@ -78,36 +78,36 @@ def test_functions_differ_by_what_they_do_not_by_where_they_stand():
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
 
 
-def test_a_partials_arguments_count():
+def test_the_arguments_of_a_partial_are_part_of_the_fingerprint():
     by_two, by_three = (functools.partial(scaled, by=n) for n in (2, 3))
 
     assert fingerprint(by_two) != fingerprint(by_three)
 
 
-def test_a_scorers_settings_count():
+def test_the_settings_of_a_scorer_are_part_of_the_fingerprint():
     judges = [PromptJudge("tone", f"Is {{response}} {word}?") for word in ("kind", "kind", "rude")]
 
     assert fingerprint(ExactMatch()) != fingerprint(TokenF1())
     assert fingerprint(judges[0]) == fingerprint(judges[1]) != fingerprint(judges[2])
 
 
-def test_a_chain_that_holds_itself_has_one_too():
+def test_an_object_that_contains_itself_has_a_fingerprint():
     loop: list[object] = ["a"]
     loop.append(loop)
 
     assert fingerprint(loop) == fingerprint(loop)
 
 
-def test_it_is_the_same_in_another_process():
+def test_a_fingerprint_is_the_same_in_every_process():
     code = (
         "from langchain_core.prompts import ChatPromptTemplate as P\n"
         "from langchain_dbx_eval.evaluation.journal.fingerprint import fingerprint\n"
         "print(fingerprint(P.from_template('{x}') | (lambda m: {str(m)}), {'b', 'a'}))"
     )
-    said = {
+    printed = {
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout
         for _ in range(2)
     }
-    assert len(said) == 1
+    assert len(printed) == 1

@@ -1,4 +1,4 @@
-"""A call finds the record that it is about."""
+"""The record to which a call belongs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Span
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
 from langchain_dbx_eval.evaluation.online.matching import RecordIndex
 
 MESSAGES = {"messages": [{"role": "user", "content": "in messages"}]}
@@ -28,7 +28,7 @@ RECORDS = [
     EvalRecord(request={"question": "alone"}, request_id="alone"),
     EvalRecord(request="in words", request_id="7"),
 ]
-PLACE = {record.request_id: place for place, record in enumerate(RECORDS)}
+NUMBER = {record.request_id: number for number, record in enumerate(RECORDS)}
 
 
 def call(request: Any, **metadata: Any) -> CapturedRun:
@@ -53,43 +53,43 @@ def call(request: Any, **metadata: Any) -> CapturedRun:
         ([HumanMessage("why?")], None),
         ({"question": "alone"}, "alone"),
         ("alone", "alone"),
-        ("never asked", None),
+        ("unknown", None),
         ({"messages": ["no message", 3]}, None),
         ([], None),
         (None, None),
     ],
 )
-def test_a_call_finds_its_record_by_what_is_asked(request_: Any, found: str | None) -> None:
-    expected = None if found is None else PLACE[found]
+def test_a_call_matches_the_record_with_the_same_request(request_: Any, found: str | None) -> None:
+    expected = None if found is None else NUMBER[found]
     assert RecordIndex(RECORDS).find(call(request_)) == expected
 
 
-@pytest.mark.parametrize(("given", "found"), [("alone", "alone"), (7, "7"), ("7", "7")])
-def test_a_request_id_wins_over_what_is_asked(given: Any, found: str) -> None:
-    assert RecordIndex(RECORDS).find(call("in words", request_id=given)) == PLACE[found]
+@pytest.mark.parametrize(("request_id", "found"), [("alone", "alone"), (7, "7"), ("7", "7")])
+def test_a_request_id_takes_precedence_over_the_request(request_id: Any, found: str) -> None:
+    assert RecordIndex(RECORDS).find(call("in words", request_id=request_id)) == NUMBER[found]
 
 
-@pytest.mark.parametrize("unknown", ["nobody", None, ["a", "list"], ""])
-def test_a_request_id_of_no_record_leaves_it_to_what_is_asked(unknown: Any) -> None:
-    assert RecordIndex(RECORDS).find(call("alone", request_id=unknown)) == PLACE["alone"]
+@pytest.mark.parametrize("unknown", ["unknown", None, ["a", "list"], ""])
+def test_with_an_unknown_request_id_the_request_decides(unknown: Any) -> None:
+    assert RecordIndex(RECORDS).find(call("alone", request_id=unknown)) == NUMBER["alone"]
 
 
-def test_a_function_is_asked_where_neither_says_anything() -> None:
-    asked = []
+def test_match_fn_is_called_if_neither_id_nor_request_matches() -> None:
+    requests = []
 
     def match_fn(run: CapturedRun) -> str | None:
-        asked.append(run.request)
+        requests.append(run.request)
         return run.metadata.get("ticket")
 
     index = RecordIndex(RECORDS, match_fn=match_fn)
-    assert index.find(call("in words", ticket="dict")) == PLACE["words"]
-    assert index.find(call("other words", ticket="dict")) == PLACE["dict"]
-    assert index.find(call("other words", ticket="nobody")) is None
+    assert index.find(call("in words", ticket="dict")) == NUMBER["words"]
+    assert index.find(call("other words", ticket="dict")) == NUMBER["dict"]
+    assert index.find(call("other words", ticket="unknown")) is None
     assert index.find(call("other words")) is None
-    assert asked == ["other words"] * 3
+    assert requests == ["other words"] * 3
 
 
-def test_a_function_that_fails_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_match_fn_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     index = RecordIndex(RECORDS, match_fn=lambda run: run.metadata["ticket"])
     with caplog.at_level(logging.ERROR):
         assert index.find(call("other words")) is None
@@ -97,5 +97,5 @@ def test_a_function_that_fails_is_counted_and_logged(caplog: pytest.LogCaptureFi
     assert "KeyError" in caplog.text
 
 
-def test_without_records_nothing_is_found() -> None:
+def test_without_records_no_call_matches() -> None:
     assert RecordIndex([]).find(call("in words", request_id="words")) is None

@@ -1,4 +1,4 @@
-"""Many rows at once: none is lost, whatever the endpoint, the chain or the clock does."""
+"""Concurrent rows: none is lost, whether the endpoint, the model or a timeout fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import ChatDatabricks, errors, evaluate
-from langchain_dbx_eval._internal import limiter as pace
+from langchain_dbx_eval._internal import limiter
+from tests.evaluation.waiting import wait_until, wait_until_async
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 
@@ -23,16 +24,16 @@ def records(count):
 
 
 class Gauge:
-    """How many are inside at once."""
+    """Measures how many threads or tasks are inside at once."""
 
     def __init__(self):
-        self.now = self.most = 0
+        self.now = self.max = 0
         self._lock = threading.Lock()
 
     def __enter__(self):
         with self._lock:
             self.now += 1
-            self.most = max(self.most, self.now)
+            self.max = max(self.max, self.now)
 
     def __exit__(self, *exc):
         with self._lock:
@@ -41,40 +42,42 @@ class Gauge:
 
 class TestRowsInFlight:
     @pytest.mark.parametrize("kind", ["sync", "async"])
-    def test_as_many_as_asked_for_and_no_more(self, kind):
+    def test_max_concurrency_is_reached_and_not_exceeded(self, kind):
         gauge = Gauge()
 
         def sync(request):
             with gauge:
-                time.sleep(0.1)
+                wait_until(lambda: gauge.max >= 20)
+                time.sleep(0.02)
             return "a"
 
         async def later(request):
             with gauge:
-                await asyncio.sleep(0.1)
+                await wait_until_async(lambda: gauge.max >= 20)
+                await asyncio.sleep(0.02)
             return "a"
 
         evaluate({"sync": sync, "async": later}[kind], records(60), max_concurrency=20)
-        assert gauge.most == 20
+        assert gauge.max == 20
 
     def test_answers_do_not_pile_up_before_slow_scorers(self):
-        asked = Counter()
+        answers = Counter()
 
         class Slow:
             name, column = "slow", "metric/slow"
 
             async def score(self, context):
-                asked["while scoring"] = max(asked["while scoring"], asked["now"])
+                answers["max"] = max(answers["max"], answers["now"])
                 await asyncio.sleep(0.05)
-                asked["now"] -= 1
+                answers["now"] -= 1
                 return []
 
         def chain(request):
-            asked["now"] += 1
+            answers["now"] += 1
             return "a"
 
         evaluate(chain, records(40), scorers=[Slow()], max_concurrency=4)
-        assert asked["while scoring"] <= 9
+        assert answers["max"] <= 9
 
     @pytest.mark.parametrize("concurrency", [64, 256])
     def test_no_row_is_lost(self, concurrency, mlflow_store):
@@ -91,31 +94,31 @@ class TestRowsInFlight:
         expected = [f"question {n}" for n in range(rows)]
         assert [row.outcome.response for row in result.rows] == expected
         traces = mlflow.search_traces(run_id=result.run_id, return_type="list", max_results=2000)
-        told = sorted(t.info.tags["mlflow.eval.requestId"] for t in traces)
-        assert told == sorted(f"r{n}" for n in range(rows))
+        request_ids = sorted(t.info.tags["mlflow.eval.requestId"] for t in traces)
+        assert request_ids == sorted(f"r{n}" for n in range(rows))
 
-    def test_no_row_in_flight_is_an_error(self):
+    def test_a_concurrency_of_0_is_an_error(self):
         with pytest.raises(errors.ConfigurationError, match="max_concurrency=0"):
             evaluate(lambda request: "a", records(1), max_concurrency=0)
 
 
-class TestRefusals:
-    """429: fewer rows at once, and each of them asked again."""
+class TestRateLimits:
+    """429: fewer rows are in flight, and the rejected ones are invoked again."""
 
-    @pytest.mark.parametrize("patience", [0, 2], ids=["the chain gives up", "the client retries"])
-    def test_every_row_is_answered(self, workspace, patience, monkeypatch):
-        monkeypatch.setattr(pace, "_MIN_PAUSE_S", 0.05)
+    @pytest.mark.parametrize("retries", [0, 2], ids=["without retries", "with retries"])
+    def test_every_row_is_answered(self, workspace, retries, monkeypatch):
+        monkeypatch.setattr(limiter, "_MIN_PAUSE_S", 0.05)
         workspace.add_endpoint("chat", lambda messages, temperature: "fine", kind="chat")
         workspace.fail("chat", status=429, times=12, retry_after=0)
-        model = ChatDatabricks(model="chat", temperature=0.0, max_retries=patience)
+        model = ChatDatabricks(model="chat", temperature=0.0, max_retries=retries)
 
         result = evaluate(model, records(30), max_concurrency=8)
 
         assert not result.failures
         assert {row.outcome.response.text for row in result.rows} == {"fine"}
 
-    def test_an_endpoint_that_only_refuses_fails_its_rows_in_the_end(self, workspace, monkeypatch):
-        monkeypatch.setattr(pace, "_MIN_PAUSE_S", 0.001)
+    def test_rows_fail_if_the_endpoint_answers_only_429(self, workspace, monkeypatch):
+        monkeypatch.setattr(limiter, "_MIN_PAUSE_S", 0.001)
         workspace.add_endpoint("chat", lambda messages: "never", kind="chat")
         workspace.fail("chat", status=429, times=None)
 
@@ -124,57 +127,57 @@ class TestRefusals:
         assert len(result.failures) == 5
         assert all("RateLimitError" in row.outcome.error for row in result.failures)
 
-    def test_anybodys_429_is_understood(self, monkeypatch):
-        monkeypatch.setattr(pace, "_MIN_PAUSE_S", 0.001)
+    def test_a_429_of_any_client_is_recognized(self, monkeypatch):
+        monkeypatch.setattr(limiter, "_MIN_PAUSE_S", 0.001)
 
-        class Answer:
+        class Response:
             status_code = 429
 
-        class OthersError(Exception):
-            response = Answer()
+        class ClientError(Exception):
+            response = Response()
 
-        asked = Counter()
+        invoked = Counter()
 
         def chain(request):
             text = request["messages"][-1]["content"]
-            asked[text] += 1
-            if asked[text] < 3:
+            invoked[text] += 1
+            if invoked[text] < 3:
                 try:
-                    raise OthersError("slow down")
-                except OthersError as error:
+                    raise ClientError("slow down")
+                except ClientError as error:
                     raise ValueError("the model failed") from error
             return "a"
 
         assert not evaluate(chain, records(4)).failures
-        assert set(asked.values()) == {3}
+        assert set(invoked.values()) == {3}
 
 
 class TestFailures:
-    def test_a_row_that_takes_too_long_fails_alone(self):
+    def test_only_the_row_that_exceeds_the_timeout_fails(self):
         async def chain(request):
-            await asyncio.sleep(30 if request["messages"][-1]["content"] == "question 1" else 0)
+            await asyncio.sleep(60 if request["messages"][-1]["content"] == "question 1" else 0)
             return "a"
 
-        result = evaluate(chain, records(3), timeout=0.2)
+        result = evaluate(chain, records(3), timeout=2)
 
         assert [row.outcome.error for row in result.rows] == [
             None,
-            "TimeoutError: no answer within 0.2 s (timeout=)",
+            "TimeoutError: no answer within 2 s (timeout=)",
             None,
         ]
         [failed] = result.failures
         assert failed.record.request_id == "r1"
         assert failed.outcome.response is None
 
-    def test_a_thread_that_takes_too_long_fails_its_row(self):
+    def test_a_thread_that_exceeds_the_timeout_fails_its_row(self):
         ended = threading.Event()
-        result = evaluate(lambda request: ended.wait(20), records(1), timeout=0.2)
+        result = evaluate(lambda request: ended.wait(60), records(1), timeout=0.2)
         ended.set()
 
         assert "TimeoutError" in result.failures[0].outcome.error
 
     @pytest.mark.parametrize(
-        "leave",
+        "exit_",
         [
             lambda: sys.exit(3),
             lambda: (_ for _ in ()).throw(KeyboardInterrupt),
@@ -183,9 +186,9 @@ class TestFailures:
         ids=["SystemExit", "KeyboardInterrupt", "CancelledError"],
     )
     @pytest.mark.parametrize("kind", ["sync", "async"])
-    def test_a_chain_that_wants_to_end_everything_ends_its_row(self, leave, kind):
+    def test_a_model_that_exits_fails_its_row(self, exit_, kind):
         def sync(request):
-            return leave() if request["messages"][-1]["content"] == "question 1" else "a"
+            return exit_() if request["messages"][-1]["content"] == "question 1" else "a"
 
         async def later(request):
             await asyncio.sleep(0)
@@ -195,7 +198,7 @@ class TestFailures:
 
         assert [row.outcome.error is None for row in result.rows] == [True, False, True]
 
-    def test_an_input_that_cannot_be_made_fails_its_row(self):
+    def test_an_error_of_input_fn_fails_its_row(self):
         result = evaluate(
             RunnableLambda(str.upper),
             [{"request": {"q": "a"}}, {"request": {"other": "b"}}],
@@ -204,37 +207,37 @@ class TestFailures:
         assert [row.outcome.response for row in result.rows] == ["A", None]
         assert "KeyError" in result.failures[0].outcome.error
 
-    def test_a_store_that_is_full_ends_the_evaluation_with_one_error(self, monkeypatch):
-        # What a full disk does, without filling one: the database may not grow.
+    def test_a_full_disk_ends_the_evaluation_with_one_error(self, monkeypatch):
+        # The same error as on a full disk: the database must not grow.
         from langchain_dbx_eval.evaluation.journal.store import Journal
 
         create = Journal.create.__func__
 
-        def small(cls, facts):
-            journal = create(cls, facts)
+        def small(cls, manifest):
+            journal = create(cls, manifest)
             journal._database.execute("PRAGMA max_page_count = 30")
             return journal
 
         monkeypatch.setattr(Journal, "create", classmethod(small))
-        asked = Counter()
+        invoked = Counter()
 
         def chain(request):
-            asked["n"] += 1
+            invoked["n"] += 1
             return "a" * 5000
 
         with pytest.raises(errors.JournalError, match="full"):
             evaluate(chain, records(200), max_concurrency=4)
-        assert asked["n"] < 200
+        assert invoked["n"] < 200
 
 
 class TestRepeat:
-    def test_each_record_is_asked_so_often_and_each_asking_is_a_row(self):
-        asked = Counter()
+    def test_each_repetition_of_a_record_is_a_row(self):
+        invoked = Counter()
 
         def chain(request):
             text = request["messages"][-1]["content"]
-            asked[text] += 1
-            return f"{text}, time {asked[text]}"
+            invoked[text] += 1
+            return f"{text}, time {invoked[text]}"
 
         result = evaluate(chain, records(3), repeat=3, max_concurrency=1)
 
@@ -245,16 +248,16 @@ class TestRepeat:
         assert list(table["repetition"]) == [1, 2, 3] * 3
         assert list(table["response"][:3]) == [f"question 0, time {n}" for n in (1, 2, 3)]
 
-    def test_once_there_is_no_such_column(self):
+    def test_without_repetitions_there_is_no_column_for_them(self):
         table = evaluate(lambda request: "a", records(2)).tables["eval_results"]
         assert "repetition" not in table
 
-    def test_less_than_once_is_an_error(self):
+    def test_a_repeat_of_0_is_an_error(self):
         with pytest.raises(errors.ConfigurationError, match="repeat=0"):
             evaluate(lambda request: "a", records(1), repeat=0)
 
 
-def test_evaluations_side_by_side_are_each_written_as_a_whole(mlflow_store, caplog):
+def test_concurrent_evaluations_are_written_completely(mlflow_store, caplog):
     import mlflow
 
     def one(number):

@@ -1,4 +1,4 @@
-"""The package's own event loop: there is one of it, and nobody waits for it in vain."""
+"""The package's own event loop: there is one, and no code on it waits for itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_dbx_eval import EvaluationCallbackHandler, evaluate
 from tests.evaluation.questions import RECORDS
 
-BEGINNING = """
+PROGRAM = """
 import asyncio, os, signal, sys, threading
 from langchain_dbx_eval._internal import event_loop
 
@@ -30,61 +30,61 @@ def first():
 threads = [threading.Thread(target=first) for _ in range(16)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-# Flushed, or the child would say it again.
+# Flushed, or the child would print it again.
 print(len(set(seen)), "loop", flush=True)
 if child := os.fork() if hasattr(os, "fork") else -1:
     print("child", os.waitpid(child, 0)[1] if child > 0 else 0)
 else:
-    signal.alarm(10)
+    signal.alarm(60)
     event_loop.run(which())
 """
 
 
-def test_there_is_one_whoever_comes_first_and_one_in_a_forked_child() -> None:
+def test_concurrent_threads_share_one_loop_and_a_forked_child_has_its_own() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BEGINNING], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=110, check=False
     )
     assert done.stdout.split("\n")[:2] == ["1 loop", "child 0"], done.stderr
 
 
 @pytest.mark.usefixtures("mlflow_store")
 class TestWaitingWithinTheLoop:
-    def test_an_evaluation_in_an_async_chain_that_is_evaluated_is_told(self) -> None:
+    def test_an_evaluation_in_an_async_chain_that_is_evaluated_is_an_error(self) -> None:
         async def chain(request: dict) -> int:
             return len(evaluate(str, RECORDS).rows)
 
         [row] = evaluate(chain, RECORDS[:1]).rows
         assert "would wait for itself" in row.outcome.error
 
-    def test_in_a_thread_of_that_chain_it_runs(self) -> None:
+    def test_an_evaluation_in_a_thread_of_that_chain_runs(self) -> None:
         async def chain(request: dict) -> str:
             return str(len((await asyncio.to_thread(evaluate, str, RECORDS)).rows))
 
         [row] = evaluate(chain, RECORDS[:1]).rows
         assert (row.outcome.error, row.outcome.response) == (None, "6")
 
-    def test_a_callbacks_result_in_that_chain_is_told(self, chain: Runnable) -> None:
+    def test_a_callbacks_result_in_that_chain_is_an_error(self, chain: Runnable) -> None:
         handler = EvaluationCallbackHandler(RECORDS)
 
-        async def asked(request: dict) -> int:
+        async def call(request: dict) -> int:
             await chain.ainvoke("question 0", config={"callbacks": [handler]})
             return len(handler.result().rows)
 
-        [row] = evaluate(asked, RECORDS[:1]).rows
+        [row] = evaluate(call, RECORDS[:1]).rows
         assert "would wait for itself" in row.outcome.error
         assert len(handler.result().rows) == 1
 
-    def test_a_callbacks_result_in_a_users_own_loop_is_made(self) -> None:
+    def test_a_callbacks_result_is_available_in_the_users_own_loop(self) -> None:
         handler = EvaluationCallbackHandler(RECORDS)
 
-        async def asked() -> int:
+        async def call() -> int:
             chain = RunnableLambda(str.upper)
             await chain.ainvoke("question 0", config={"callbacks": [handler]})
             return len(handler.result().rows)
 
-        assert asyncio.run(asked()) == 1
+        assert asyncio.run(call()) == 1
 
-    def test_two_threads_that_ask_for_a_result_get_the_same(self, chain: Runnable) -> None:
+    def test_threads_that_call_result_at_once_get_the_same_result(self, chain: Runnable) -> None:
         handler = EvaluationCallbackHandler(RECORDS)
         chain.batch(["question 0", "question 1"], config={"callbacks": [handler]})
         results = []

@@ -1,4 +1,4 @@
-"""A process that has evaluated ends quietly."""
+"""The end of a process that used the event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ with LocalWorkspace() as workspace:
 """
 
 
-def test_nothing_is_left_unclosed_on_the_loop() -> None:
+def test_no_session_is_left_unclosed() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )

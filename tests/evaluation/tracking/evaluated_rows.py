@@ -1,4 +1,4 @@
-"""Evaluated rows of every kind, as an evaluation hands them to MLflow."""
+"""Evaluated rows as they are written to MLflow."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from uuid import UUID
 from langchain_core.messages import HumanMessage
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, Span
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
-from langchain_dbx_eval.evaluation.tracking.spans import WrittenRow, written_row
 from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
 
@@ -18,7 +17,7 @@ EVALUATION = "e" * 32
 
 
 def call(number: int, *, autolog_id: str | None = None, error: str | None = None) -> CapturedRun:
-    """A chain that asks a model."""
+    """A call of a chain with one model."""
     start = START_NS + number * 1_000_000
     root = UUID(int=(number + 1) << 64 | 0xABCDEF)
     chain = Span(
@@ -48,7 +47,7 @@ def call(number: int, *, autolog_id: str | None = None, error: str | None = None
 
 
 def assessments(number: int) -> tuple[Assessment, ...]:
-    """One of each kind of value."""
+    """One assessment of each kind of value."""
     usage = JudgeUsage(calls=1, input_tokens=10, output_tokens=2, cost_usd=0.5)
     return (
         Assessment(name="exact", column="exact", value=number % 2 == 0),
@@ -60,27 +59,26 @@ def assessments(number: int) -> tuple[Assessment, ...]:
     )
 
 
-def written(
+def evaluated(
     number: int,
     *,
     run: bool = True,
     repetition: int = 1,
     autolog_id: str | None = None,
     error: str | None = None,
-) -> WrittenRow:
-    """A row, its number's own in every field."""
-    asked = call(number, autolog_id=autolog_id, error=error) if run else None
-    row = Row(
-        place=RowKey(number, repetition),
+) -> Row:
+    """A row whose fields contain its number."""
+    captured = call(number, autolog_id=autolog_id, error=error) if run else None
+    return Row(
+        key=RowKey(number, repetition),
         record=EvalRecord(
             request=f"question {number}",
             request_id=f"r{number}",
             expected_response=f"answer {number}",
             expected_facts=["one", "two"],
         ),
-        outcome=asked.outcome() if asked else Outcome(response=f"answer {number}"),
+        outcome=captured.outcome() if captured else Outcome(response=f"answer {number}"),
         scores=RowScores(assessments(number)),
-        run=asked,
+        run=captured,
         matched=True,
     )
-    return written_row(row, EVALUATION)

@@ -1,4 +1,4 @@
-"""A real MLflow tracking server on loopback, over a store that outlives it."""
+"""A real MLflow tracking server on loopback; its store outlives it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import requests
 
 
 class MlflowServer:
-    """Serves a store on SQLite until it is stopped or killed; then it may start again.
+    """Serves a store on SQLite; it can be started again after it was killed.
 
     Args:
-        database: The store's file, with MLflow's tables in it.
+        database: The file of the store, with MLflow's tables.
     """
 
     def __init__(self, database: Path) -> None:
@@ -29,7 +29,7 @@ class MlflowServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
         command += ["--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--backend-store-uri", f"sqlite:///{self._database}"]
@@ -39,7 +39,7 @@ class MlflowServer:
                 command,
                 stdout=log,
                 stderr=log,
-                # Its workers are processes of their own, which end with their group.
+                # Its workers are separate processes, which are killed with their group.
                 start_new_session=True,
                 env={
                     **os.environ,
@@ -47,8 +47,8 @@ class MlflowServer:
                     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 },
             )
-        give_up = time.monotonic() + 60
-        while time.monotonic() < give_up:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
             try:
                 if requests.get(f"{self.uri}/health", timeout=1).ok:
                     return
@@ -57,7 +57,7 @@ class MlflowServer:
         raise TimeoutError(self._database.with_suffix(".log").read_text())
 
     def kill(self) -> None:
-        """End it as `kill -9` does."""
+        """Kill the server and its workers."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

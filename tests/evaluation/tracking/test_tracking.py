@@ -1,4 +1,4 @@
-"""What MLflow holds after an evaluation, read back from a real store."""
+"""The content of MLflow after an evaluation, read from a real store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.evaluation.questions import NAME, RECORDS
 
 @pytest.fixture
 def run(mlflow_store: str, chain: Runnable[str, Any]) -> tuple[Any, Any]:
-    # A second version: of a table's very first, MLflow does not write the number.
+    # A second version: MLflow does not write the number of the first version of a table.
     EvalDataset.create(NAME, RECORDS[:5]).merge_records(RECORDS[5:])
     result = evaluate(chain, NAME, run_name="first")
     return result, mlflow.get_run(result.run_id)
@@ -30,11 +30,11 @@ def test_the_run_has_the_metrics_and_is_an_evaluation_run(run: tuple[Any, Any]) 
 
 def test_the_dataset_is_the_runs_input_at_its_version(run: tuple[Any, Any]) -> None:
     result, logged = run
-    [given] = logged.inputs.dataset_inputs
-    assert given.dataset.name == NAME
-    assert given.dataset.digest == result.dataset.digest
-    assert given.dataset.source_type == "delta_table"
-    assert f'"delta_table_version": {result.dataset.version}' in given.dataset.source
+    [entry] = logged.inputs.dataset_inputs
+    assert entry.dataset.name == NAME
+    assert entry.dataset.digest == result.dataset.digest
+    assert entry.dataset.source_type == "delta_table"
+    assert f'"delta_table_version": {result.dataset.version}' in entry.dataset.source
 
 
 def test_the_table_is_an_artifact(run: tuple[Any, Any]) -> None:
@@ -70,7 +70,7 @@ def test_a_failed_row_has_a_failed_trace(mlflow_store: str) -> None:
     assert trace.data.spans[0].attributes["error"] == "ValueError: no"
 
 
-def test_answers_given_earlier_have_a_trace_too(mlflow_store: str) -> None:
+def test_recorded_answers_have_a_trace(mlflow_store: str) -> None:
     result = evaluate(data=[{"request": "a", "response": "b", "expected_response": "b"}])
     [trace] = mlflow.search_traces(run_id=result.run_id, return_type="list")
     assert (trace.data.spans[0].inputs, trace.data.spans[0].outputs) == ("a", "b")
@@ -84,15 +84,15 @@ def test_an_active_run_is_used(mlflow_store: str, chain: Runnable[str, Any]) -> 
     assert result.run_id == outer.info.run_id
 
 
-def test_a_store_that_refuses_spans_in_one_call_gets_them_one_by_one(
+def test_a_store_that_rejects_many_spans_receives_one_trace_at_a_time(
     mlflow_store: str, chain: Runnable[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.tracing.client import TracingClient
 
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise NotImplementedError("as MLflow's REST store does for an older server")
+    def reject(*args: object, **kwargs: object) -> None:
+        raise NotImplementedError("as MLflow's REST store for an older server")
 
-    monkeypatch.setattr(TracingClient, "log_spans", refuse)
+    monkeypatch.setattr(TracingClient, "log_spans", reject)
     result = evaluate(chain, RECORDS[:2])
     traces = mlflow.search_traces(run_id=result.run_id, return_type="list")
     assert {t.info.trace_id for t in traces} == set(result.tables["eval_results"]["trace_id"])

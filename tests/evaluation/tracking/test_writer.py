@@ -1,4 +1,4 @@
-"""Writing to MLflow behind an evaluation: a store that fails loses nothing, and stops nobody."""
+"""Writing to MLflow in the background: a store that fails neither loses rows nor stops rows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ import mlflow
 import pytest
 from langchain_core.runnables import RunnableLambda
 
-from langchain_dbx_eval import EvaluationCallbackHandler, EvaluationResult, errors, evaluate
+from langchain_dbx_eval import (
+    EvalRecord,
+    EvaluationCallbackHandler,
+    EvaluationResult,
+    errors,
+    evaluate,
+)
 from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.cli import main
-from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
+from langchain_dbx_eval.evaluation.journal.store import SCORED, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.tracking import writer
-from langchain_dbx_eval.evaluation.tracking.destination import Destination
+from langchain_dbx_eval.evaluation.tracking.runs import Destination
+from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
+from langchain_dbx_eval.scoring import Outcome
 from tests.evaluation.questions import RECORDS
 from tests.evaluation.tracking.mlflow_server import MlflowServer
+from tests.evaluation.waiting import wait_until
 
 
 def answer(request):
@@ -27,15 +38,15 @@ def answer(request):
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(writer, "_PATIENCE_S", 0.5)
+def _short_intervals(monkeypatch):
+    monkeypatch.setattr(writer, "_FLUSH_TIMEOUT_S", 0.5)
     monkeypatch.setattr(writer, "_INTERVAL_S", 0.2)
-    monkeypatch.setattr(writer, "_LONGEST_INTERVAL_S", 1.0)
+    monkeypatch.setattr(writer, "_MAX_INTERVAL_S", 1.0)
 
 
 @pytest.fixture
 def server(_migrated_store, tmp_path):
-    """A tracking server that is not running yet, set as MLflow's."""
+    """A tracking server that is not running yet, set as the tracking URI."""
     database = tmp_path / "server" / "mlflow.db"
     database.parent.mkdir()
     shutil.copy(_migrated_store, database)
@@ -54,10 +65,11 @@ def request_ids_in_mlflow(result):
     return sorted(trace.info.tags["mlflow.eval.requestId"] for trace in found)
 
 
+@pytest.mark.timeout(900)
 class TestAServer:
-    """One test for each state of a server takes as many starts of it, at many seconds each."""
+    """One test for all states of a server: each start of one takes many seconds."""
 
-    def test_that_is_down_and_one_that_is_killed_and_restarted(
+    def test_that_is_down_or_killed_and_restarted_receives_all_rows(
         self, server, caplog, capsys, monkeypatch
     ):
         with caplog.at_level(logging.WARNING):
@@ -80,12 +92,12 @@ class TestAServer:
         assert run.data.metrics["response/ground_truth/exact_match/average"] == 1.0
         assert request_ids_in_mlflow(result) == [f"r{n}" for n in range(6)]
 
-        monkeypatch.setattr(writer, "_PATIENCE_S", 30)
+        monkeypatch.setattr(writer, "_FLUSH_TIMEOUT_S", 300)
         self._killed_and_restarted(server)
         for concurrency in (64, 256):
-            self._many_at_once(concurrency)
+            self._many_rows(concurrency)
 
-    def _many_at_once(self, concurrency):
+    def _many_rows(self, concurrency):
         async def chain(request):
             await asyncio.sleep(0.01)
             return answer(request)
@@ -93,7 +105,7 @@ class TestAServer:
         records = [{"request_id": f"r{n}", "request": f"question {n}"} for n in range(260)]
         options = {
             "max_concurrency": concurrency,
-            "experiment_name": f"many at once, {concurrency}",
+            "experiment_name": f"many rows, {concurrency}",
         }
         result = evaluate(chain, records, **options)
 
@@ -101,16 +113,16 @@ class TestAServer:
         assert request_ids_in_mlflow(result) == sorted(f"r{n}" for n in range(260))
 
     def _killed_and_restarted(self, server):
-        asked = []
+        invoked = []
         lock = threading.Lock()
         restarting = threading.Thread(target=server.start)
 
         def chain(request):
             with lock:
-                asked.append(request)
-                if len(asked) == 20:
+                invoked.append(request)
+                if len(invoked) == 20:
                     server.kill()
-                if len(asked) == 40:
+                if len(invoked) == 40:
                     restarting.start()
             time.sleep(0.05)
             return answer(request)
@@ -119,13 +131,13 @@ class TestAServer:
         result = evaluate(chain, records, max_concurrency=4, experiment_name="killed")
         restarting.join()
 
-        assert len(asked) == len(result.rows) == 60
+        assert len(invoked) == len(result.rows) == 60
         assert result.pending_rows == 0, repr(result)
         assert request_ids_in_mlflow(result) == sorted(f"r{n}" for n in range(60))
         assert mlflow.get_run(result.run_id).info.status == "FINISHED"
 
 
-def test_a_store_that_refuses_for_good_is_told_at_once_and_nothing_is_lost(tmp_path, caplog):
+def test_a_store_that_cannot_be_used_is_logged_and_no_row_is_lost(tmp_path, caplog):
     (tmp_path / "not-a-database.db").write_text("hello" * 1000)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'not-a-database.db'}")
     try:
@@ -138,9 +150,9 @@ def test_a_store_that_refuses_for_good_is_told_at_once_and_nothing_is_lost(tmp_p
     assert "not-a-database" in caplog.text
 
 
-def test_a_row_that_mlflow_refuses_does_not_hold_up_the_others(mlflow_store, caplog):
+def test_a_row_that_mlflow_rejects_does_not_delay_the_others(mlflow_store, caplog):
     def chain(request):
-        # MLflow's store keeps UTF-8, which has no form for half of a surrogate pair.
+        # MLflow's store encodes text as UTF-8, which cannot represent half of a surrogate pair.
         return "\udc80" if "3" in request["messages"][-1]["content"] else "fine"
 
     with caplog.at_level(logging.WARNING):
@@ -151,17 +163,84 @@ def test_a_row_that_mlflow_refuses_does_not_hold_up_the_others(mlflow_store, cap
     assert "1 of its rows are not in MLflow" in caplog.text
 
 
+class RejectingRun:
+    """Rejects the rows with some numbers, and counts the calls."""
+
+    run_id, experiment_id = "run", "0"
+
+    def __init__(self, rejected):
+        self.rejected = rejected
+        self.calls = 0
+
+    def write_rows(self, rows, *, maybe_written):
+        self.calls += 1
+        if {row.number for row in rows} & self.rejected:
+            raise errors.TrackingError("INVALID_PARAMETER_VALUE", retryable=False)
+        return [f"tr-{row.number}" for row in rows]
+
+
+@pytest.fixture
+def journal_of_250_rows():
+    journal = Journal.create(EvaluationManifest.describe(None, []))
+    for number in range(250):
+        add_row(journal, number)
+    return journal
+
+
+def add_row(journal, number):
+    answer = Answer(record=EvalRecord(request="q"), outcome=Outcome(response="a"))
+    journal.save_answer(RowKey(number), answer)
+    journal.mark_scored(RowKey(number))
+
+
+def write_to(run, journal, monkeypatch):
+    monkeypatch.setattr(writer.MlflowRun, "open", lambda destination, evaluation_id: run)
+    return writer.MlflowWriter(journal, writer.Destination(), None)
+
+
+def test_a_store_that_rejects_every_row_receives_a_few_rows_only(journal_of_250_rows, monkeypatch):
+    run = RejectingRun(set(range(250)))
+    with pytest.raises(errors.TrackingError, match="250 of its rows are not in MLflow"):
+        write_to(run, journal_of_250_rows, monkeypatch).flush(complete=True)
+
+    assert run.calls <= 20
+
+
+@pytest.mark.parametrize("rejected", [range(30), range(100, 130), range(0, 250, 9)])
+def test_rejected_rows_do_not_delay_the_others(rejected, journal_of_250_rows, monkeypatch):
+    run = RejectingRun(set(rejected))
+    with pytest.raises(errors.TrackingError):
+        write_to(run, journal_of_250_rows, monkeypatch).flush(complete=True)
+
+    assert [key.number for key in journal_of_250_rows.row_keys(UNWRITTEN)] == list(rejected)
+
+
+def test_a_new_row_is_written_after_many_rows_were_rejected(monkeypatch):
+    journal = Journal.create(EvaluationManifest.describe(None, []))
+    mlflow_writer = write_to(RejectingRun(set(range(10))), journal, monkeypatch)
+    for number in range(10):
+        add_row(journal, number)
+    for number in (10, 11):
+        with pytest.raises(errors.TrackingError):
+            mlflow_writer.flush(complete=True)
+        add_row(journal, number)
+    with pytest.raises(errors.TrackingError):
+        mlflow_writer.flush(complete=True)
+
+    assert [key.number for key in journal.row_keys(UNWRITTEN)] == list(range(10))
+
+
 def test_rows_are_written_while_the_evaluation_runs(mlflow_store):
-    seen = []
+    def traces():
+        experiment = mlflow.get_experiment_by_name("tests").experiment_id
+        return mlflow.search_traces(locations=[experiment], return_type="list")
 
     def chain(request):
-        time.sleep(0.1)
-        runs = mlflow.search_runs(experiment_names=["tests"], output_format="list")
-        seen.append([run.info.status for run in runs])
+        if request["messages"][-1]["content"] == "question 5":
+            wait_until(traces)
         return answer(request)
 
-    evaluate(chain, RECORDS * 4, max_concurrency=2)
-    assert ["RUNNING"] in seen
+    assert len(evaluate(chain, RECORDS, max_concurrency=1).rows) == 6
 
 
 class TestLoad:
@@ -176,7 +255,7 @@ class TestLoad:
             assert loaded.run_id == done.run_id
             assert repr(loaded) == repr(done)
 
-    def test_its_dataset_is_what_was_asked(self, mlflow_store):
+    def test_its_dataset_has_the_evaluated_records(self, mlflow_store):
         loaded = EvaluationResult.load(evaluate(answer, RECORDS, repeat=2).run_id)
 
         assert [record.request_id for record in loaded.dataset] == [f"r{n}" for n in range(6)]
@@ -190,7 +269,7 @@ class TestLoad:
             rows[6]
 
     def test_the_pages_of_the_table_are_the_table(self, mlflow_store):
-        # The last record alone has a column that the first pages know nothing of.
+        # Only the last record has this column.
         records = [{"request": f"question {n}"} for n in range(401)]
         records.append({"request": "question 401", "team": "late"})
         result = evaluate(answer, records, repeat=2)
@@ -203,12 +282,12 @@ class TestLoad:
         for column in ("request_id", "repetition", "response", "team", "trace_id"):
             assert list(logged[column].fillna("")) == list(table[column].fillna(""))
 
-    def test_an_unknown_run_is_told(self):
+    def test_an_unknown_run_is_an_error(self):
         with pytest.raises(errors.NotFoundError, match="no-such-run"):
             EvaluationResult.load("no-such-run")
 
 
-def test_a_finished_run_that_is_synced_again_stays_as_it_was(mlflow_store):
+def test_a_finished_run_is_not_changed_by_a_second_sync(mlflow_store):
     result = evaluate(answer, RECORDS)
     before = mlflow.get_run(result.run_id).data.metrics
 
@@ -218,16 +297,14 @@ def test_a_finished_run_that_is_synced_again_stays_as_it_was(mlflow_store):
     assert request_ids_in_mlflow(result) == [f"r{n}" for n in range(6)]
 
 
-def test_calls_whose_process_ended_before_their_result_can_be_synced(mlflow_store, capsys):
+def test_the_calls_of_a_callback_whose_process_ended_can_be_synced(mlflow_store, capsys):
     handler = EvaluationCallbackHandler(RECORDS)
     RunnableLambda(str.upper).invoke("question 1", config={"callbacks": [handler]})
-    deadline = time.monotonic() + 10
-    while not (found := [*journals_root().glob("*.sqlite")]) or not Journal(found[0]).count(SCORED):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: any(Journal(p).count(SCORED) for p in journals_root().glob("*.sqlite")))
+    [path] = journals_root().glob("*.sqlite")
 
-    assert main(["sync", str(found[0])]) == 0, capsys.readouterr().err
-    assert request_ids_in_mlflow(EvaluationResult.load(found[0])) == ["r1"]
+    assert main(["sync", str(path)]) == 0, capsys.readouterr().err
+    assert request_ids_in_mlflow(EvaluationResult.load(path)) == ["r1"]
 
 
 def test_an_unknown_run_cannot_be_synced(capsys):
@@ -243,18 +320,18 @@ def test_an_unknown_run_cannot_be_synced(capsys):
         "postgresql://db.example/mlflow?user=me&password=s3cret",
     ],
 )
-def test_a_secret_of_the_store_is_not_kept(uri):
-    secret = Destination(tracking_uri=uri, run_name="r")
+def test_a_password_in_the_tracking_uri_is_not_stored(uri):
+    destination = Destination(tracking_uri=uri, run_name="r")
 
-    assert "s3cret" not in str(secret.to_json())
-    assert "s3cret" not in secret.shown
-    assert ".example" in secret.shown
+    assert "s3cret" not in str(destination.to_dict())
+    assert "s3cret" not in redact_uri(uri)
+    assert ".example" in redact_uri(uri)
 
 
 @pytest.mark.parametrize(
     "uri", ["sqlite:////tmp/mlflow.db", "http://localhost:5000", "databricks", "/tmp/mlruns"]
 )
-def test_a_store_without_secrets_is_kept_as_it_is(uri):
-    plain = Destination(tracking_uri=uri)
+def test_a_tracking_uri_without_a_password_is_stored_unchanged(uri):
+    destination = Destination(tracking_uri=uri)
 
-    assert (plain.to_json()["tracking_uri"], plain.shown) == (uri, uri)
+    assert (destination.to_dict()["tracking_uri"], redact_uri(uri)) == (uri, uri)

@@ -1,12 +1,12 @@
-"""Runs evaluations in processes that can be killed, without importing MLflow for each of them.
+"""Runs evaluations in processes that can be killed, without importing MLflow in each of them.
 
-A program that has imported everything forks a child for each evaluation: ``python nursery.py``. It
-reads a JSON object a line (``rows``, ``resume``, ``concurrency``, and the environment that the
-child is to have), forks, and answers with the child's ``pid``; then with how it ``ended``. The
-child says in between what came out, if it comes so far.
+``python fork_server.py`` imports everything once, and forks a child for each evaluation. It reads
+one JSON object per line (``rows``, ``resume``, ``concurrency``, and the environment of the child),
+forks, and prints the child's ``pid``, then its exit code as ``exit_code``. A child that finishes
+prints its result in between.
 """
 
-# ruff: noqa: T201 - the other side reads what is printed
+# ruff: noqa: T201 - the parent process reads what is printed
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def records(count: int) -> list[dict[str, str]]:
     ]
 
 
-def run(order: dict) -> None:
+def run(task: dict) -> None:
     chain = (
         ChatPromptTemplate.from_template("{question}")
         | ChatDatabricks(model="chat", temperature=0.0)
@@ -36,33 +36,33 @@ def run(order: dict) -> None:
     )
     result = evaluate(
         chain,
-        records(order["rows"]),
-        input_fn=lambda question: {"question": question},
+        records(task["rows"]),
         scorers=[PromptJudge("good", "Is {response} good? {request}")],
         judge=ChatDatabricks(model="judge", temperature=0.0),
         evaluator_config={"databricks-agent": {"metrics": []}},
-        max_concurrency=order["concurrency"],
-        resume=order.get("resume"),
+        max_concurrency=task["concurrency"],
+        resume=task.get("resume"),
+        input_fn=lambda question: {"question": question},
     )
     print(json.dumps({"run_id": result.run_id, "rows": len(result.rows)}), flush=True)
 
 
 def main() -> None:
-    # All that an evaluation imports on its way, so that the children have it.
+    # Everything that an evaluation imports later, so that the children have it.
     import mlflow.genai
 
     print("ready", flush=True)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            order = json.loads(line)
-            os.environ.update(order["environment"])
+            task = json.loads(line)
+            os.environ.update(task["environment"])
             mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-            run(order)
+            run(task)
             sys.exit(0)
         print(json.dumps({"pid": child}), flush=True)
         _, status = os.waitpid(child, 0)
-        print(json.dumps({"ended": os.waitstatus_to_exitcode(status)}), flush=True)
+        print(json.dumps({"exit_code": os.waitstatus_to_exitcode(status)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scoring lags behind a chain by a bounded number of calls, and never holds it up for ever."""
+"""The queue between a chain and the scorers is bounded, and never blocks the chain forever."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_dbx_eval import EvaluationCallbackHandler
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.evaluation import CallbackOptions
 from tests.evaluation.questions import RECORDS
+from tests.evaluation.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 
 
 class Gate:
-    """A scorer that scores nothing before it is opened."""
+    """A scorer that waits until it is opened."""
 
     name = "gate"
     column = "response/gate"
@@ -37,23 +39,25 @@ class Gate:
 ECHO: Runnable[str, str] = RunnableLambda(str.upper)
 
 
-def test_calls_beyond_the_bound_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_calls_beyond_the_limit_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
-    handler = EvaluationCallbackHandler(scorers=[gate], max_pending=3)
+    handler = EvaluationCallbackHandler(scorers=[gate], options=CallbackOptions(max_pending=3))
     with caplog.at_level(logging.WARNING):
         answers = ECHO.batch([f"q{n}" for n in range(8)], {"callbacks": [handler]})
     assert answers == [f"Q{n}" for n in range(8)]
     assert handler.dropped == 5
-    assert caplog.text.count("Calls come faster than they are scored") == 1
+    assert caplog.text.count("Calls arrive faster than they are scored") == 1
     gate.opened.set()
     assert len(handler.result().rows) == 3
     ECHO.invoke("again", {"callbacks": [handler]})
     assert len(handler.result().rows) == 1
 
 
-def test_calls_beyond_the_bound_wait_and_none_is_lost() -> None:
+def test_calls_beyond_the_limit_block_and_none_is_lost() -> None:
     gate = Gate()
-    handler = EvaluationCallbackHandler(RECORDS, scorers=[gate], max_pending=3)
+    handler = EvaluationCallbackHandler(
+        RECORDS, scorers=[gate], options=CallbackOptions(max_pending=3)
+    )
     done: list[str] = []
 
     def work() -> None:
@@ -62,44 +66,47 @@ def test_calls_beyond_the_bound_wait_and_none_is_lost() -> None:
 
     worker = threading.Thread(target=work)
     worker.start()
+    wait_until(lambda: len(done) == 3)
+    # The fourth call has its answer, and blocks until there is space for its row.
     worker.join(timeout=0.3)
-    # The fourth call has its answer, and waits for its row to find a place.
     assert worker.is_alive()
     assert len(done) == 3
     gate.opened.set()
-    worker.join(timeout=10)
+    worker.join(timeout=60)
     assert len(done) == 8
     assert len(handler.result().rows) == 8
     assert handler.dropped == 0
 
 
-def test_a_chain_in_an_event_loop_waits_without_a_deadlock() -> None:
-    handler = EvaluationCallbackHandler(max_pending=1, on_full="block")
+def test_a_chain_in_an_event_loop_blocks_without_a_deadlock() -> None:
+    handler = EvaluationCallbackHandler(options=CallbackOptions(max_pending=1, on_full="block"))
 
-    async def ask() -> list[str]:
+    async def invoke() -> list[str]:
         questions = [f"q{n}" for n in range(5)]
         return await asyncio.gather(*(ECHO.ainvoke(q, {"callbacks": [handler]}) for q in questions))
 
-    assert asyncio.run(ask()) == [f"Q{n}" for n in range(5)]
+    assert asyncio.run(invoke()) == [f"Q{n}" for n in range(5)]
     assert len(handler.result().rows) == 5
 
 
-def test_a_chain_in_the_loop_that_scores_never_waits() -> None:
+def test_a_chain_in_the_loop_that_scores_never_blocks() -> None:
     gate = Gate()
-    handler = EvaluationCallbackHandler(scorers=[gate], max_pending=1, on_full="block")
+    handler = EvaluationCallbackHandler(
+        scorers=[gate], options=CallbackOptions(max_pending=1, on_full="block")
+    )
 
-    async def ask() -> None:
+    async def invoke() -> None:
         for n in range(5):
             await ECHO.ainvoke(f"q{n}", {"callbacks": [handler]})
         await asyncio.to_thread(ECHO.invoke, "in a worker", {"callbacks": [handler]})
 
-    event_loop.run(asyncio.wait_for(ask(), timeout=10))
+    event_loop.run(asyncio.wait_for(invoke(), timeout=60))
     gate.opened.set()
     assert len(handler.result().rows) == 6
     assert handler.dropped == 0
 
 
-def test_scoring_is_no_part_of_the_chains_time() -> None:
+def test_the_chain_does_not_wait_for_scoring() -> None:
     gate = Gate()
     handler = EvaluationCallbackHandler(scorers=[gate])
     assert ECHO.invoke("q", {"callbacks": [handler]}) == "Q"  # while the gate is shut
@@ -107,24 +114,24 @@ def test_scoring_is_no_part_of_the_chains_time() -> None:
     assert len(handler.result().rows) == 1
 
 
-def test_rows_are_scored_without_anybody_asking_for_the_result() -> None:
+def test_rows_are_scored_before_result_is_called() -> None:
     scored = threading.Event()
 
-    class Note:
-        name = "note"
-        column = "response/note"
+    class Signal:
+        name = "signal"
+        column = "response/signal"
 
         def score(self, context: Any) -> list[Any]:
             scored.set()
             return []
 
-    handler = EvaluationCallbackHandler(scorers=[Note()])
+    handler = EvaluationCallbackHandler(scorers=[Signal()])
     ECHO.invoke("q", {"callbacks": [handler]})
-    assert scored.wait(timeout=10)
+    assert scored.wait(timeout=60)
 
 
-def test_results_taken_while_calls_go_on_lose_none_and_repeat_none() -> None:
-    handler = EvaluationCallbackHandler(on_full="block", max_pending=10)
+def test_results_during_calls_contain_each_call_once() -> None:
+    handler = EvaluationCallbackHandler(options=CallbackOptions(on_full="block", max_pending=10))
     worker = threading.Thread(
         target=lambda: [ECHO.invoke(f"q{n}", {"callbacks": [handler]}) for n in range(150)]
     )
@@ -134,13 +141,13 @@ def test_results_taken_while_calls_go_on_lose_none_and_repeat_none() -> None:
         time.sleep(0.05)
         results.append(handler.result())
     results.append(handler.result())
-    # As long as there are no new calls, the same result is given again.
+    # Without new calls, the same result is returned again.
     different = {id(result): result for result in results}.values()
-    asked = [row.record.request for result in different for row in result.rows]
-    assert asked == [f"q{n}" for n in range(150)]
+    requests = [row.record.request for result in different for row in result.rows]
+    assert requests == [f"q{n}" for n in range(150)]
 
 
-def test_a_share_of_calls_is_evaluated_and_the_rest_counted() -> None:
+def test_a_sample_of_calls_is_evaluated_and_the_rest_counted() -> None:
     handler = EvaluationCallbackHandler(sample_rate=0.5)
     ECHO.batch([f"q{n}" for n in range(80)], {"callbacks": [handler]})
     kept = len(handler.result().rows)
@@ -148,10 +155,13 @@ def test_a_share_of_calls_is_evaluated_and_the_rest_counted() -> None:
     assert handler.sampled_out == 80 - kept
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"sample_rate": 1.5}, {"sample_rate": -0.1}, {"max_pending": 0}, {"on_full": "explode"}],
-)
-def test_a_wrong_argument_is_named(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("sample_rate", [1.5, -0.1])
+def test_an_invalid_sample_rate_is_rejected(sample_rate: float) -> None:
+    with pytest.raises(ConfigurationError, match="sample_rate"):
+        EvaluationCallbackHandler(sample_rate=sample_rate)
+
+
+@pytest.mark.parametrize("wrong", [{"max_pending": 0}, {"on_full": "explode"}])
+def test_an_invalid_option_is_rejected_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        EvaluationCallbackHandler(**wrong)
+        EvaluationCallbackHandler(options=CallbackOptions(**wrong))

@@ -1,4 +1,4 @@
-"""What a captured call tells, and that no call stays behind."""
+"""The content of captured calls, and that no call is left open."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
-from langchain_dbx_eval.evaluation.capture.recorder import CapturedRun, RunCapture, doc_uri
-from langchain_dbx_eval.evaluation.capture.token_usage import tokens_of
-from langchain_dbx_eval.evaluation.online.sampling import Sampler
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun
+from langchain_dbx_eval.evaluation.capture.token_usage import token_usage
+from langchain_dbx_eval.evaluation.online.row_selection import RowSelector
 from tests.evaluation.conftest import Finder
+from tests.evaluation.waiting import wait_until_async
 
 
-class Listener(CaptureHandler):
+class CollectingHandler(CaptureHandler):
     """Keeps the calls that have ended."""
 
     def __init__(self, **options: Any) -> None:
         self.calls: list[CapturedRun] = []
-        super().__init__(RunCapture(lambda call: self.calls.append(call.captured()), **options))
+        super().__init__(lambda recording: self.calls.append(recording.to_run()), **options)
 
     @property
     def open_calls(self) -> int:
-        return len(self.capture._open)
+        return len(self._open)
 
 
-def config(handler: Listener) -> dict[str, Any]:
+def config(handler: CollectingHandler) -> dict[str, Any]:
     return {"callbacks": [handler]}
 
 
@@ -56,30 +57,30 @@ def fails_on_odd(question: str) -> str:
 QUESTIONS = [f"question {n}" for n in range(6)]
 
 
-@pytest.mark.parametrize("way", ["batch", "abatch", "threads"])
-def test_a_chain_that_fails_in_some_rows_has_the_error_of_each(way: str) -> None:
+@pytest.mark.parametrize("method", ["batch", "abatch", "threads"])
+def test_each_failed_call_of_a_batch_has_its_own_error(method: str) -> None:
     chain: Runnable[str, str] = RunnableLambda(str.strip) | RunnableLambda(fails_on_odd)
-    handler = Listener()
-    if way == "abatch":
+    handler = CollectingHandler()
+    if method == "abatch":
         asyncio.run(chain.abatch(QUESTIONS, config(handler), return_exceptions=True))
-    elif way == "batch":
+    elif method == "batch":
         chain.batch(QUESTIONS, config(handler), return_exceptions=True)
     else:
         with ThreadPoolExecutor(3) as pool:
             calls = [pool.submit(chain.invoke, question, config(handler)) for question in QUESTIONS]
         assert sum(call.exception() is not None for call in calls) == 3
-    told = {call.request: call.outcome().error for call in handler.calls}
+    errors = {call.request: call.outcome().error for call in handler.calls}
     odd = {q: f"ValueError: no {q.split()[-1]}" for q in QUESTIONS[1::2]}
-    assert told == {**odd, **dict.fromkeys(QUESTIONS[::2])}
+    assert errors == {**odd, **dict.fromkeys(QUESTIONS[::2])}
     assert handler.open_calls == 0
 
 
-def test_a_stream_that_fails_tells_its_input_and_its_error() -> None:
+def test_a_stream_that_fails_has_its_input_and_its_error() -> None:
     def fail(chunks: Iterator[str]) -> Iterator[str]:
         yield from chunks
         raise ValueError("halfway")
 
-    handler = Listener()
+    handler = CollectingHandler()
     chain = RunnableLambda(str.upper) | RunnableGenerator(fail)
     with pytest.raises(ValueError, match="halfway"):
         list(chain.stream("question", config(handler)))
@@ -87,8 +88,8 @@ def test_a_stream_that_fails_tells_its_input_and_its_error() -> None:
     assert (call.request, call.outcome().error) == ("question", "ValueError: halfway")
 
 
-def test_a_handler_of_an_inner_chain_sees_that_chain_as_the_call() -> None:
-    handler = Listener()
+def test_a_handler_on_an_inner_chain_captures_that_chain_as_the_call() -> None:
+    handler = CollectingHandler()
     inner = (RunnableLambda(str.upper) | RunnableLambda(str.strip)).with_config(callbacks=[handler])
     chain = RunnableLambda(str.lower) | inner | RunnableLambda(len)
     assert chain.batch(["Ab ", "Cde "]) == [2, 3]
@@ -98,34 +99,34 @@ def test_a_handler_of_an_inner_chain_sees_that_chain_as_the_call() -> None:
     ]
 
 
-def test_a_handler_given_twice_sees_each_call_once() -> None:
-    handler = Listener()
+def test_a_handler_that_is_passed_twice_captures_each_call_once() -> None:
+    handler = CollectingHandler()
     chain = (RunnableLambda(str.upper) | RunnableLambda(str.strip)).with_config(callbacks=[handler])
     chain.invoke("a", config(handler))
     [call] = handler.calls
     assert len(call.spans) == 3
 
 
-def test_the_tags_and_metadata_of_the_call_are_kept() -> None:
-    handler = Listener()
-    given = {**config(handler), "tags": ["canary"], "metadata": {"request_id": "r1"}}
-    (RunnableLambda(str.upper) | RunnableLambda(str.strip)).invoke("a", given)
+def test_tags_and_metadata_of_the_call_are_captured() -> None:
+    handler = CollectingHandler()
+    call_config = {**config(handler), "tags": ["canary"], "metadata": {"request_id": "r1"}}
+    (RunnableLambda(str.upper) | RunnableLambda(str.strip)).invoke("a", call_config)
     [call] = handler.calls
     assert (call.tags, call.metadata) == (("canary",), {"request_id": "r1"})
 
 
-def test_what_is_done_later_to_an_input_or_output_is_not_seen() -> None:
-    handler = Listener()
+def test_later_changes_to_an_input_or_output_are_not_captured() -> None:
+    handler = CollectingHandler()
 
     def add(state: dict[str, Any]) -> dict[str, Any]:
-        state["messages"].append("seen by the chain")
+        state["messages"].append("added by the chain")
         return {"messages": state["messages"]}
 
-    result = RunnableLambda(add).invoke({"messages": ["asked"]}, config(handler))
+    result = RunnableLambda(add).invoke({"messages": ["question"]}, config(handler))
     result["messages"].append("added by the caller")
     [call] = handler.calls
-    assert call.request == {"messages": ["asked"]}
-    assert call.outcome().response == {"messages": ["asked", "seen by the chain"]}
+    assert call.request == {"messages": ["question"]}
+    assert call.outcome().response == {"messages": ["question", "added by the chain"]}
 
 
 # --- tokens
@@ -138,33 +139,33 @@ def test_what_is_done_later_to_an_input_or_output_is_not_seen() -> None:
         pytest.param({}, {"token_usage": {"prompt_tokens": 3, "completion_tokens": 4}}, (3, 4)),
         pytest.param({}, {"usage": {"input_tokens": 3, "output_tokens": 4}}, (3, 4)),
         pytest.param({"metadata": {"token_usage": {"prompt_tokens": 3}}}, None, (3, None)),
-        pytest.param({}, {"token_usage": {}}, (None, None), id="nothing told"),
+        pytest.param({}, {"token_usage": {}}, (None, None), id="no usage"),
         pytest.param({}, None, (None, None)),
     ],
 )
-def test_usage_is_read_where_a_provider_tells_it(
+def test_usage_is_read_from_each_field_that_providers_use(
     generation: dict[str, Any], llm_output: Any, expected: Any
 ) -> None:
     message = AIMessage("x", response_metadata=generation.get("metadata", {}))
     if usage := generation.get("usage"):
-        read, written = usage
+        input_tokens, output_tokens = usage
         message.usage_metadata = {
-            "input_tokens": read,
-            "output_tokens": written,
-            "total_tokens": read + written,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "total_tokens": input_tokens + output_tokens,
         }
     choices = [ChatGeneration(message=message), ChatGeneration(message=message)]
-    assert tokens_of(LLMResult(generations=[choices], llm_output=llm_output)) == expected
+    assert token_usage(LLMResult(generations=[choices], llm_output=llm_output)) == expected
 
 
-def test_usage_of_a_text_model_that_streams_is_in_its_generation() -> None:
-    told = {"token_usage": {"prompt_tokens": 1, "completion_tokens": 2}}
-    result = LLMResult(generations=[[Generation(text="x", generation_info=told)]])
-    assert tokens_of(result) == (1, 2)
+def test_usage_of_a_streaming_text_model_is_read_from_its_generation() -> None:
+    info = {"token_usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    result = LLMResult(generations=[[Generation(text="x", generation_info=info)]])
+    assert token_usage(result) == (1, 2)
 
 
 class Wrapping(BaseChatModel):
-    """Asks another model, and tells that one's usage as its own."""
+    """Calls another model, and reports its usage as its own."""
 
     inner: Any
 
@@ -190,8 +191,8 @@ def message(text: str = "two words") -> AIMessage:
     return AIMessage(text, usage_metadata=usage)
 
 
-def test_tokens_of_a_wrapped_model_are_counted_once_and_of_two_calls_twice() -> None:
-    handler = Listener()
+def test_tokens_of_a_wrapped_model_are_counted_once_per_call() -> None:
+    handler = CollectingHandler()
     model = Wrapping(inner=GenericFakeChatModel(messages=iter([message(), message()])))
     chain = RunnableLambda(lambda q: [model.invoke(q), model.invoke(q)][0])
     chain.invoke("q", config(handler))
@@ -201,8 +202,8 @@ def test_tokens_of_a_wrapped_model_are_counted_once_and_of_two_calls_twice() -> 
     assert (call.outcome().input_tokens, call.outcome().output_tokens) == (10, 14)
 
 
-def test_the_first_token_is_told_of_streams_alone() -> None:
-    handler = Listener()
+def test_only_streams_have_a_time_to_first_token() -> None:
+    handler = CollectingHandler()
     chain = RunnableLambda(str.strip) | GenericFakeChatModel(messages=iter([message(), message()]))
     list(chain.stream("q", config(handler)))
     chain.invoke("q", config(handler))
@@ -215,19 +216,19 @@ def test_the_first_token_is_told_of_streams_alone() -> None:
 
 
 class Both(BaseRetriever):
-    """Asks another retriever twice, and returns what it finds once."""
+    """Calls another retriever twice, and returns its documents once."""
 
     inner: Any
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun
     ) -> list[Document]:
-        given = {"callbacks": run_manager.get_child()}
-        return [self.inner.invoke(query, given), self.inner.invoke(query, given)][0]
+        child = {"callbacks": run_manager.get_child()}
+        return [self.inner.invoke(query, child), self.inner.invoke(query, child)][0]
 
 
-def test_documents_of_a_retriever_that_asks_others_are_its_own_alone() -> None:
-    handler = Listener()
+def test_only_the_documents_of_the_outermost_retriever_count() -> None:
+    handler = CollectingHandler()
     chain = RunnableLambda(lambda q: Both(inner=Finder()).invoke(q))
     chain.invoke("question 3", config(handler))
     [call] = handler.calls
@@ -236,20 +237,25 @@ def test_documents_of_a_retriever_that_asks_others_are_its_own_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "expected"),
-    [
-        ({"doc_uri": "a", "uri": "b", "source": "c", "url": "d"}, "a"),
-        ({"uri": "b", "source": "c", "url": "d"}, "b"),
-        ({"source": "c", "url": "d"}, "c"),
-        ({"source": None, "url": "d"}, "d"),
-        ({"title": "e"}, None),
-    ],
+    ("doc_uri", "expected"),
+    [({}, "a.md"), ({"doc_uri": lambda document: document.id}, "7")],
+    ids=["default", "function"],
 )
-def test_a_document_comes_from_where_its_metadata_says(metadata: Any, expected: Any) -> None:
-    assert doc_uri(Document("x", metadata=metadata)) == expected
+def test_the_uri_of_a_document_is_read_from_its_metadata_or_by_a_function(
+    doc_uri: dict[str, Any], expected: str
+) -> None:
+    handler = CollectingHandler()
+    documents = [Document("x", metadata={"source": "a.md"}, id="7")]
+    run_id = start_step(handler)
+    retriever = {"run_id": uuid4(), "parent_run_id": run_id}
+    handler.on_retriever_start(None, "q", **retriever)
+    handler.on_retriever_end(documents, **retriever)
+    handler.on_chain_end("out", run_id=run_id)
+    [call] = handler.calls
+    assert call.outcome(**doc_uri).retrieved_context == [{"doc_uri": expected, "content": "x"}]
 
 
-# --- calls that never end as they should
+# --- calls that do not end normally
 
 
 def endless(chunks: Iterator[str]) -> Iterator[str]:
@@ -270,14 +276,14 @@ ENDLESS = RunnableLambda(str.strip) | RunnableGenerator(endless, aendless)
 
 def graph() -> Runnable[Any, Any]:
     state = StateGraph(MessagesState)
-    state.add_node("say", lambda state: {"messages": [AIMessage("x")]})
-    state.add_edge(START, "say")
-    state.add_edge("say", END)
+    state.add_node("answer", lambda state: {"messages": [AIMessage("x")]})
+    state.add_edge(START, "answer")
+    state.add_edge("answer", END)
     return state.compile()
 
 
-def test_a_stream_whose_reader_stops_leaves_nothing_behind() -> None:
-    handler = Listener()
+def test_a_stream_that_is_not_read_to_its_end_is_closed() -> None:
+    handler = CollectingHandler()
     for _ in range(20):
         for _chunk in ENDLESS.stream("q", config(handler)):
             break
@@ -287,27 +293,27 @@ def test_a_stream_whose_reader_stops_leaves_nothing_behind() -> None:
     assert len(handler.calls) == 40
 
 
-def test_an_async_stream_whose_reader_stops_leaves_nothing_behind() -> None:
-    handler = Listener()
+def test_an_async_stream_that_is_not_read_to_its_end_is_closed() -> None:
+    handler = CollectingHandler()
 
-    async def stop_early(chain: Runnable[Any, Any], given: Any) -> None:
-        async for _chunk in chain.astream(given, config(handler)):
+    async def stop_early(chain: Runnable[Any, Any], value: Any) -> None:
+        async for _chunk in chain.astream(value, config(handler)):
             break
 
     async def stop_all() -> None:
         await asyncio.gather(*(stop_early(ENDLESS, "q") for _ in range(10)))
         state = {"messages": [HumanMessage("q")]}
         await asyncio.gather(*(stop_early(graph(), state) for _ in range(10)))
-        # LangGraph tells the end in a task of its own, which a loop that closes would cancel.
-        await asyncio.sleep(0.1)
+        # LangGraph reports the end in a task of its own, which closing the loop would cancel.
+        await wait_until_async(lambda: len(handler.calls) == 20)
 
     asyncio.run(stop_all())
     assert handler.open_calls == 0
     assert len(handler.calls) == 20
 
 
-def test_a_task_that_is_cancelled_is_a_call_with_its_error() -> None:
-    handler = Listener()
+def test_a_canceled_task_is_a_call_with_an_error() -> None:
+    handler = CollectingHandler()
 
     async def wait(_: str) -> str:
         await asyncio.sleep(60)
@@ -315,7 +321,7 @@ def test_a_task_that_is_cancelled_is_a_call_with_its_error() -> None:
 
     async def cancel() -> None:
         task = asyncio.create_task(RunnableLambda(wait).ainvoke("q", config(handler)))
-        await asyncio.sleep(0.05)
+        await wait_until_async(lambda: handler.open_calls)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -324,40 +330,40 @@ def test_a_task_that_is_cancelled_is_a_call_with_its_error() -> None:
     assert call.outcome().error == "CancelledError"
 
 
-def begin(handler: Listener, parent: Any = None) -> Any:
+def start_step(handler: CollectingHandler, parent: Any = None) -> Any:
     run_id = uuid4()
     handler.on_chain_start(None, "in", run_id=run_id, parent_run_id=parent, name="step")
     return run_id
 
 
-def test_calls_that_never_end_are_bounded_and_counted() -> None:
-    handler = Listener(max_open=10)
+def test_the_number_of_open_calls_is_bounded() -> None:
+    handler = CollectingHandler(max_open=10)
     for _ in range(2000):
-        root = begin(handler)
-        begin(handler, root)
-    last = begin(handler)
+        root = start_step(handler)
+        start_step(handler, root)
+    last = start_step(handler)
     handler.on_chain_end("out", run_id=last)
-    assert handler.capture.abandoned == 1991
+    assert handler.abandoned == 1991
     assert handler.open_calls == 9
     assert [call.outcome().response for call in handler.calls] == ["out"]
-    assert len(handler.capture._call_of) < 2 * (10 + 512) + 2
+    assert len(handler._call_of) < 2 * (10 + 512) + 2
 
 
-def test_calls_that_end_are_forgotten() -> None:
-    handler = Listener()
+def test_the_ids_of_ended_calls_are_removed() -> None:
+    handler = CollectingHandler()
     for _ in range(2000):
         RunnableLambda(str.upper).invoke("q", config(handler))
     assert len(handler.calls) == 2000
-    assert len(handler.capture._call_of) == 512
+    assert len(handler._call_of) == 512
 
 
-def test_a_step_that_begins_after_its_call_has_ended_is_no_call_of_its_own() -> None:
-    handler = Listener()
-    root = begin(handler)
-    left_behind = begin(handler, root)
+def test_a_step_that_starts_after_its_call_has_ended_is_not_a_call() -> None:
+    handler = CollectingHandler()
+    root = start_step(handler)
+    left_behind = start_step(handler, root)
     handler.on_chain_end("out", run_id=root)
-    late = begin(handler, left_behind)
-    later = begin(handler, late)
+    late = start_step(handler, left_behind)
+    later = start_step(handler, late)
     for run_id in (later, late, left_behind):
         handler.on_chain_end("late", run_id=run_id)
     [call] = handler.calls
@@ -366,28 +372,28 @@ def test_a_step_that_begins_after_its_call_has_ended_is_no_call_of_its_own() -> 
     assert handler.open_calls == 0
 
 
-def test_an_end_without_a_start_is_passed_over() -> None:
-    handler = Listener()
+def test_an_end_without_a_start_is_ignored() -> None:
+    handler = CollectingHandler()
     handler.on_chain_end("out", run_id=uuid4())
     handler.on_llm_new_token("x", run_id=uuid4())
     assert handler.calls == []
 
 
-# --- sampling
+# --- selection
 
 
-def test_a_call_that_is_left_out_is_left_out_with_all_its_steps() -> None:
-    sampler = Sampler(0.0)
-    handler = Listener(keep=sampler)
+def test_a_call_that_is_not_selected_is_not_recorded_with_any_step() -> None:
+    selector = RowSelector(0.0)
+    handler = CollectingHandler(is_selected=selector)
     chain = RunnableLambda(str.upper) | RunnableLambda(lambda q: Finder().invoke(q))
     chain.batch(QUESTIONS, config(handler))
     assert handler.calls == []
-    assert sampler.left_out == len(QUESTIONS)
+    assert selector.left_out == len(QUESTIONS)
 
 
-def test_a_share_of_calls_is_kept_and_always_the_same() -> None:
+def test_a_sample_is_always_the_same() -> None:
     ids = [uuid4() for _ in range(2000)]
-    half, again, less = Sampler(0.5), Sampler(0.5), Sampler(0.1)
+    half, again, less = RowSelector(0.5), RowSelector(0.5), RowSelector(0.1)
     kept = [run_id for run_id in ids if half(run_id)]
     assert 850 < len(kept) < 1150
     assert kept == [run_id for run_id in ids if again(run_id)]

@@ -1,4 +1,4 @@
-"""Models of any kind: logged from code, registered, loaded as pyfunc, or behind an endpoint."""
+"""Models that are logged, registered, loaded as pyfunc, or behind an endpoint."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def logged_chain(mlflow_store: str, tmp_path: Path) -> mlflow.models.model.Model
         )
 
 
-def test_a_logged_chain_is_evaluated_as_the_chain_that_it_is(logged_chain) -> None:
+def test_a_logged_chain_is_evaluated_with_its_steps(logged_chain) -> None:
     result = evaluate(logged_chain.model_uri, RECORDS[:2])
     assert result.metrics[MATCH] == 1.0
     assert len(result.rows[0].run.spans) > 1
 
 
-def test_a_registered_model_is_found_by_its_three_level_name(logged_chain) -> None:
+def test_a_registered_model_is_loaded_by_its_three_level_name(logged_chain) -> None:
     mlflow.register_model(logged_chain.model_uri, "main.default.chain")
     assert evaluate("models:/main.default.chain/1", RECORDS[:2]).metrics[MATCH] == 1.0
 
@@ -65,25 +65,25 @@ def test_a_pyfunc_model_gets_messages(mlflow_store: str, tmp_path: Path) -> None
     assert evaluate(loaded, RECORDS[:2]).metrics[MATCH] == 1.0
 
 
-def test_an_endpoint_is_asked(workspace: LocalWorkspace) -> None:
+def test_an_endpoint_is_invoked(workspace: LocalWorkspace) -> None:
     workspace.add_endpoint("agent", lambda messages: "answer 0", kind="chat_agent")
     result = evaluate("endpoints:/agent", RECORDS[:2])
     assert result.metrics[MATCH] == 0.5
 
 
 @pytest.mark.parametrize("uri", ["models:/main.default.nothing/1", "runs:/0123456789abcdef/chain"])
-def test_a_model_that_is_not_there_is_named(uri: str) -> None:
+def test_the_error_names_a_model_that_does_not_exist(uri: str) -> None:
     with pytest.raises(errors.NotFoundError, match=uri):
         evaluate(uri, RECORDS[:1])
 
 
 @pytest.mark.parametrize("uri", ["endpoints:/", "my-chain", "file:///tmp/x"])
-def test_a_text_that_is_no_uri_is_refused(uri: str) -> None:
+def test_a_string_that_is_not_a_model_uri_is_rejected(uri: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="models:/name/version"):
         evaluate(uri, RECORDS[:1])
 
 
-def test_a_langgraph_graph_is_asked_with_messages_and_its_last_one_counts() -> None:
+def test_a_langgraph_graph_receives_messages_and_its_last_one_is_the_response() -> None:
     builder = StateGraph(MessagesState)
     builder.add_node("first", lambda state: {"messages": [AIMessage("let me see")]})
     builder.add_node(

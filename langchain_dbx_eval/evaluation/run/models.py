@@ -1,4 +1,4 @@
-"""Whatever can be evaluated, as a Runnable with its input."""
+"""The model under evaluation: its URI, its form as a Runnable, and its input."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.chat_models import ChatDatabricks
 from langchain_dbx_eval.errors import ConfigurationError, NotFoundError
 
-__all__ = ["as_runnable", "input_for", "resolve_model"]
+__all__ = ["as_runnable", "model_input", "resolve_model", "single_prediction"]
 
 _ENDPOINT = "endpoints:/"
 _LOGGED = ("models:/", "runs:/")
 
 
 def resolve_model(model: Any) -> Any:
-    """Find what a model's URI names; anything else is returned as it is.
+    """Load the model of a URI; anything else is returned unchanged.
 
     Args:
         model: ``"models:/catalog.schema.model/1"`` or ``"runs:/<run>/<path>"`` (a logged model; a
-            LangChain one is loaded as the chain that it is, so that its steps are seen), or
+            LangChain one is loaded as its chain, so that its steps are captured), or
             ``"endpoints:/<name>"`` (a chat or agent endpoint); or a Runnable, a function, a loaded
             pyfunc model.
 
@@ -32,7 +32,7 @@ def resolve_model(model: Any) -> Any:
         A Runnable, a function or a pyfunc model.
 
     Raises:
-        ConfigurationError: The URI is of no known kind.
+        ConfigurationError: The string is not a supported URI.
         NotFoundError: MLflow has no such model.
     """
     if not isinstance(model, str):
@@ -42,18 +42,18 @@ def resolve_model(model: Any) -> Any:
     if model.startswith(_LOGGED):
         return _load(model)
     msg = (
-        f"model={model!r} is not a model's URI. Give 'models:/name/version', "
-        "'runs:/run_id/path' or 'endpoints:/name'."
+        f"model={model!r} is not a model URI. Supported are 'models:/name/version', "
+        "'runs:/run_id/path' and 'endpoints:/name'."
     )
     raise ConfigurationError(msg)
 
 
 def as_runnable(model: Any) -> Runnable[Any, Any]:
-    """Make a Runnable of a model.
+    """Convert a model to a Runnable.
 
     Args:
-        model: What `resolve_model` returns: a Runnable; a function of one argument, or of the keys
-            of ``inputs``; or a loaded pyfunc model.
+        model: A Runnable; a function of one argument, or of the keys of ``inputs``; or a loaded
+            pyfunc model.
 
     Raises:
         ConfigurationError: It is none of these.
@@ -61,29 +61,40 @@ def as_runnable(model: Any) -> Runnable[Any, Any]:
     if isinstance(model, Runnable):
         return model
     if _is_pyfunc(model):
-        return RunnableLambda(lambda request: _only(model.predict(request)), name="pyfunc")
+        return RunnableLambda(
+            lambda request: single_prediction(model.predict(request)), name="pyfunc"
+        )
     if not callable(model):
         msg = (
-            f"model={model!r} cannot be evaluated. Give a LangChain Runnable (a chain, a model, a "
-            "graph), a function, a pyfunc model, or a model's URI."
+            f"model={model!r} cannot be evaluated. Pass a LangChain Runnable (a chain, a model, a "
+            "graph), a function, a pyfunc model, or a model URI."
         )
         raise ConfigurationError(msg)
-    # A RunnableLambda tells the callback of the call, and hands the callback on to what it calls.
-    return RunnableLambda(_of_one_argument(model), name=getattr(model, "__name__", "model"))
+    # A RunnableLambda reports the call to the callbacks, and passes them to the Runnables inside.
+    return RunnableLambda(_with_one_argument(model), name=getattr(model, "__name__", "model"))
 
 
-def input_for(model: Any, request: Any) -> Any:
-    """What the model is given for a request.
+def model_input(model: Any, request: Any) -> Any:
+    """Return the input of a model for a request.
 
-    A Runnable gets the request as it stands, or messages where its input schema asks for them. A
-    function gets the documented ``{"messages": [...]}`` for a text, and any other request as it
-    stands.
+    A Runnable receives the request unchanged, or messages if its input schema has a field
+    ``messages``. A function receives the documented ``{"messages": [...]}`` for a string, and any
+    other request unchanged.
     """
     if not isinstance(request, str):
         return request
     if not isinstance(model, Runnable):
         return {"messages": [{"role": "user", "content": request}]}
-    return {"messages": [HumanMessage(request)]} if _wants_messages(model) else request
+    return {"messages": [HumanMessage(request)]} if _has_messages_input(model) else request
+
+
+def single_prediction(predictions: Any) -> Any:
+    """Return the prediction for one request: pyfunc models return a list of predictions."""
+    if hasattr(predictions, "tolist"):
+        predictions = predictions.tolist()
+    if isinstance(predictions, list) and len(predictions) == 1:
+        return predictions[0]
+    return predictions
 
 
 def _load(uri: str) -> Any:
@@ -94,8 +105,8 @@ def _load(uri: str) -> Any:
             return mlflow.langchain.load_model(uri)
         return mlflow.pyfunc.load_model(uri)
     except mlflow.exceptions.MlflowException as error:
-        where = mlflow.get_registry_uri() if uri.startswith("models:/") else None
-        msg = f"MLflow at {where or mlflow.get_tracking_uri()} cannot load {uri!r}: {error}"
+        registry = mlflow.get_registry_uri() if uri.startswith("models:/") else None
+        msg = f"MLflow at {registry or mlflow.get_tracking_uri()} cannot load {uri!r}: {error}"
         raise NotFoundError(msg) from error
 
 
@@ -103,41 +114,32 @@ def _is_pyfunc(model: Any) -> bool:
     return type(model).__module__.startswith("mlflow.pyfunc") and hasattr(model, "predict")
 
 
-def _only(predictions: Any) -> Any:
-    """The prediction for one request: pyfunc models answer with a list of them."""
-    if hasattr(predictions, "tolist"):
-        predictions = predictions.tolist()
-    if isinstance(predictions, list) and len(predictions) == 1:
-        return predictions[0]
-    return predictions
-
-
-def _wants_messages(model: Runnable[Any, Any]) -> bool:
+def _has_messages_input(model: Runnable[Any, Any]) -> bool:
     try:
         schema = model.get_input_jsonschema()
-    except Exception:  # a custom type without a JSON schema; such a model does not say
+    except Exception:  # a custom type without a JSON schema
         return False
-    # A type with a name stands among the definitions, and the schema refers to it.
+    # A named type is in the definitions, and the schema refers to it.
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     return "messages" in schema.get("$defs", {}).get(name, schema).get("properties", {})
 
 
-def _of_one_argument(function: Callable[..., Any]) -> Callable[[Any], Any]:
+def _with_one_argument(function: Callable[..., Any]) -> Callable[[Any], Any]:
     try:
-        names = _argument_names(function)
-    except (TypeError, ValueError):  # builtins tell no signature
+        names = set(_argument_names(function))
+    except (TypeError, ValueError):  # builtins have no signature
         return function
 
-    def spread(request: Any) -> bool:
-        return isinstance(request, dict) and bool(request) and request.keys() == set(names)
+    def has_keywords(request: Any) -> bool:
+        return isinstance(request, dict) and bool(request) and request.keys() == names
 
     if inspect.iscoroutinefunction(function):
 
         async def call_async(request: Any) -> Any:
-            return await (function(**request) if spread(request) else function(request))
+            return await (function(**request) if has_keywords(request) else function(request))
 
         return call_async
-    return lambda request: function(**request) if spread(request) else function(request)
+    return lambda request: function(**request) if has_keywords(request) else function(request)
 
 
 def _argument_names(function: Callable[..., Any]) -> list[str]:

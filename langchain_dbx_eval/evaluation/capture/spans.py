@@ -1,0 +1,217 @@
+"""A call of a chain and its steps: recorded while it runs, assembled when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from langchain_core.documents import Document
+
+from langchain_dbx_eval.datasets.record import doc_uri_of
+from langchain_dbx_eval.evaluation.capture.autolog import SpanFinder
+from langchain_dbx_eval.scoring import Outcome
+
+__all__ = ["CapturedRun", "OutputReader", "Recording", "Span", "SpanKind"]
+
+SpanKind = Literal["CHAIN", "LLM", "CHAT_MODEL", "RETRIEVER", "TOOL"]
+"""The kind of a step, named as MLflow's span types."""
+
+_MODELS = frozenset({"LLM", "CHAT_MODEL"})
+_RETRIEVERS = frozenset({"RETRIEVER"})
+
+
+@dataclass(kw_only=True, slots=True)
+class Span:
+    """One step of a chain.
+
+    Attributes:
+        run_id: LangChain's id of the step.
+        parent_id: The id of the enclosing step; None for the call itself.
+        kind: The kind of step.
+        name: The name of the component.
+        inputs: The input of the step.
+        outputs: The output of the step; None if it failed.
+        error: Why the step failed; None if it did not.
+        start_ns: Start, in nanoseconds since the epoch.
+        end_ns: End, in nanoseconds since the epoch; 0 while the step runs.
+        first_token_ns: When a model streamed its first token; None if it streamed none.
+        input_tokens: Tokens that a model read; None if the provider does not report them.
+        output_tokens: Tokens that a model wrote; None if the provider does not report them.
+    """
+
+    run_id: UUID
+    parent_id: UUID | None
+    kind: SpanKind
+    name: str
+    inputs: Any
+    outputs: Any = None
+    error: str | None = None
+    start_ns: int
+    end_ns: int = 0
+    first_token_ns: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class CapturedRun:
+    """A complete call of a chain.
+
+    Attributes:
+        spans: Its steps in the order of their starts; the first one is the call itself.
+        metadata: The `metadata` of the call's config.
+        tags: The `tags` of the call's config.
+        trace_id: The MLflow trace that MLflow's own tracer writes for this call; None without such
+            a tracer.
+        trace_span_id: The call's span in that trace, which may contain other calls too.
+    """
+
+    spans: tuple[Span, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    trace_id: str | None = None
+    trace_span_id: str | None = None
+
+    @property
+    def root(self) -> Span:
+        """The span of the call itself."""
+        return self.spans[0]
+
+    @property
+    def request(self) -> Any:
+        """The input of the call."""
+        return self.root.inputs
+
+    def outcome(
+        self,
+        doc_uri: Callable[[Document], str | None] = lambda document: doc_uri_of(document.metadata),
+    ) -> Outcome:
+        """Return the call as scorers see it: response, documents, latency and tokens.
+
+        Args:
+            doc_uri: Returns the URI of a retrieved document; default: `doc_uri_of` its metadata.
+        """
+        retrievals = list(self._outermost(_RETRIEVERS, lambda span: span.error is None))
+        models = list(self._outermost(_MODELS, _has_tokens))
+        return Outcome(
+            response=self.root.outputs,
+            retrieved_context=[
+                {"doc_uri": doc_uri(document), "content": document.page_content}
+                for span in retrievals
+                for document in span.outputs or ()
+            ]
+            if retrievals
+            else None,
+            latency_seconds=(self.root.end_ns - self.root.start_ns) / 1e9,
+            time_to_first_token_seconds=self._time_to_first_token(),
+            input_tokens=_total([span.input_tokens for span in models]),
+            output_tokens=_total([span.output_tokens for span in models]),
+            error=self.root.error,
+        )
+
+    def _outermost(
+        self, kinds: frozenset[str], is_counted: Callable[[Span], bool]
+    ) -> Iterator[Span]:
+        """Yield the counted spans of some kinds that are not inside another counted one.
+
+        A retriever that calls other retrievers, and a model that wraps another model, report the
+        results of these again.
+        """
+        covered: set[UUID] = set()
+        for span in self.spans:
+            if span.parent_id in covered:
+                covered.add(span.run_id)
+            elif span.kind in kinds and is_counted(span):
+                covered.add(span.run_id)
+                yield span
+
+    def _time_to_first_token(self) -> float | None:
+        times = [span.first_token_ns for span in self.spans if span.first_token_ns is not None]
+        return (min(times) - self.root.start_ns) / 1e9 if times else None
+
+
+_Tokens: TypeAlias = tuple[int | None, int | None]
+OutputReader: TypeAlias = Callable[[Any], tuple[Any, _Tokens]]
+# Kind, id, start time, inputs, serialized component, and LangChain's other keyword arguments.
+StepStart: TypeAlias = tuple[SpanKind, UUID, int, Any, Any, dict[str, Any]]
+# End time, outputs, inputs that are only known now, error, and the reader of the outputs.
+StepEnd: TypeAlias = tuple[int, Any, Any, str | None, OutputReader | None]
+
+
+class Recording:
+    """The events of one call.
+
+    While the call runs, an event costs the chain's thread no more than a tuple. `to_run` assembles
+    them and may be called in another thread.
+
+    Args:
+        find_span: Finds the span that MLflow's tracer opened for the call; None without a tracer.
+
+    Attributes:
+        starts: The start of each step.
+        ends: The end of each step, by the integer of its id.
+        first_tokens: The time of the first token of a streaming model, by the integer of the id.
+    """
+
+    __slots__ = ("_find_span", "_mlflow_span", "ends", "first_tokens", "starts")
+
+    def __init__(self, find_span: SpanFinder | None) -> None:
+        self.starts: list[StepStart] = []
+        self.ends: dict[int, StepEnd] = {}
+        self.first_tokens: dict[int, int] = {}
+        self._find_span = find_span
+        self._mlflow_span: tuple[str, str] | None = None
+
+    def find_mlflow_span(self, run_id: UUID) -> None:
+        """Find the span that MLflow's tracer opened for the call, unless it is already known.
+
+        A tracer that receives the events before us has opened its span when the call starts here;
+        one that receives them after us has not closed its span when the call ends here.
+        """
+        if self._find_span is not None and self._mlflow_span is None:
+            self._mlflow_span = self._find_span(run_id)
+
+    def to_run(self) -> CapturedRun:
+        """Assemble the events."""
+        _, root_id, _, _, _, event = self.starts[0]
+        end_ns = self.ends[root_id.int][0]
+        trace_id, trace_span_id = self._mlflow_span or (None, None)
+        return CapturedRun(
+            tuple(self._span(start, end_ns) for start in self.starts),
+            dict(event.get("metadata") or {}),
+            tuple(event.get("tags") or ()),
+            trace_id,
+            trace_span_id,
+        )
+
+    def _span(self, start: StepStart, call_end_ns: int) -> Span:
+        kind, run_id, start_ns, inputs, serialized, event = start
+        # A step that has not ended, such as one left open by a canceled stream, ends with its call.
+        unfinished: StepEnd = (call_end_ns, None, None, None, None)
+        end_ns, outputs, late_inputs, error, read = self.ends.get(run_id.int, unfinished)
+        output, (input_tokens, output_tokens) = read(outputs) if read else (outputs, (None, None))
+        return Span(
+            run_id=run_id,
+            parent_id=event.get("parent_run_id"),
+            kind=kind,
+            name=event.get("name") or (serialized or {}).get("name") or kind.lower(),
+            inputs=inputs if late_inputs is None else late_inputs,
+            outputs=output,
+            error=error,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            first_token_ns=self.first_tokens.get(run_id.int),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+
+
+def _has_tokens(span: Span) -> bool:
+    return span.input_tokens is not None or span.output_tokens is not None
+
+
+def _total(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
