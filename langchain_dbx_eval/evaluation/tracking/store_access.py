@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
+from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.errors import TrackingError
@@ -48,7 +48,7 @@ def call_for_each(request: Callable[[_Item], _Result], items: Sequence[_Item]) -
     """Send a request to a store for each item, at most 8 at once; one error ends the others."""
     if len(items) <= 1:
         return [request(item) for item in items]
-    with ThreadPoolExecutor(_MAX_REQUESTS) as pool:
+    with ContextThreadPoolExecutor(_MAX_REQUESTS) as pool:
         futures = [pool.submit(request, item) for item in items]
         try:
             return [future.result() for future in futures]
