@@ -18,7 +18,7 @@ Modules:
     server: `DriverServer`, a server with a start and a stop.
     loading: `serve` and `load_engine`, for the command line.
     http: the Flask app, its routes, the API key, waitress.
-    service: executes a parsed request on an engine.
+    executor: executes a parsed request on an engine.
     protocol: request and response formats.
     engines: what generates text or computes embeddings.
     runtime: admission, limits, deadlines, cancellation, stop strings, metrics.

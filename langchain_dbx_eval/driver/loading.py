@@ -10,8 +10,7 @@ from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
 from langchain_dbx_eval.driver.engines.function import CallableEngine
 from langchain_dbx_eval.driver.engines.upstream import UpstreamEngine
 from langchain_dbx_eval.driver.http.auth import ApiKey, upstream_key
-from langchain_dbx_eval.driver.runtime.admission import MAX_IN_FLIGHT
-from langchain_dbx_eval.driver.runtime.limits import Limits
+from langchain_dbx_eval.driver.runtime.limits import MAX_IN_FLIGHT, Limits
 from langchain_dbx_eval.driver.server import ALL_INTERFACES, DriverServer
 from langchain_dbx_eval.errors import ConfigurationError
 

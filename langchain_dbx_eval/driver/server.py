@@ -13,12 +13,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 from langchain_dbx_eval._internal.runtime import current_cluster_id, is_loopback
 from langchain_dbx_eval.driver.engines.base import Embedder, Engine
-from langchain_dbx_eval.driver.http.app import create_app, service_of
+from langchain_dbx_eval.driver.http.app import create_app, executor_of
 from langchain_dbx_eval.driver.http.auth import ApiKey
 from langchain_dbx_eval.driver.http.waitress import WaitressLoop
 from langchain_dbx_eval.driver.runtime.limits import Limits
@@ -85,7 +84,7 @@ class DriverServer:
         self._requested_port = self._port = _parse_port(port)
         self._limits = limits = limits or Limits()
         self._app = create_app(engine, api_key=api_key, limits=limits, log_prompts=log_prompts)
-        self._service = service_of(self._app)
+        self._executor = executor_of(self._app)
         self._loop: WaitressLoop | None = None
         self._lock = threading.Lock()
         if api_key is False and not is_loopback(host):
@@ -119,7 +118,7 @@ class DriverServer:
             if self._loop is None:
                 listener = _listen(self._host, self._requested_port)
                 try:
-                    self._service.start()
+                    self._executor.start()
                 except BaseException:
                     listener.close()
                     raise
@@ -139,10 +138,10 @@ class DriverServer:
         """
         with self._lock:
             if self._loop is not None:
-                self._service.admission.drain()
+                self._executor.admission.draining = True
                 self._loop.close(grace)
                 self._loop = None
-                self._service.close()
+                self._executor.close()
 
     def serve_forever(self) -> None:
         """Serve until SIGTERM, Ctrl-C or a `stop` from another thread; then stop as `stop` does.
@@ -169,12 +168,7 @@ class DriverServer:
     def __enter__(self) -> DriverServer:
         return self.start()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -182,7 +176,7 @@ class DriverServer:
 
     def _print_address(self) -> None:
         cluster = current_cluster_id()
-        generates = self._service.capabilities.generates
+        generates = self._executor.capabilities.generates
         component = "Databricks" if generates else "DatabricksEmbeddings"
         target = f'cluster_id="{cluster}"' if cluster else 'host="local"'
         lines = [

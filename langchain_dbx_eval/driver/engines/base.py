@@ -116,11 +116,9 @@ class Engine(Protocol):
     @property
     def parameters(self) -> frozenset[str]:
         """The allowed names in `GenerationRequest.params`."""
-        ...
 
     def generate(self, request: GenerationRequest) -> Generation:
         """Complete one prompt."""
-        ...
 
 
 @runtime_checkable
@@ -129,7 +127,6 @@ class StreamingEngine(Protocol):
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Complete one prompt, and stop generating when the iterator is closed."""
-        ...
 
 
 @runtime_checkable
@@ -138,7 +135,6 @@ class BatchEngine(Protocol):
 
     def generate_batch(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Complete prompts, and return the completions in the order of the prompts."""
-        ...
 
 
 @runtime_checkable
@@ -148,7 +144,6 @@ class ChatEngine(Protocol):
     @property
     def takes_messages(self) -> bool:
         """Whether `GenerationRequest.messages` may be set."""
-        ...
 
 
 @runtime_checkable
@@ -157,7 +152,6 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         """Compute one vector per text."""
-        ...
 
 
 @runtime_checkable
@@ -166,12 +160,9 @@ class EngineLifecycle(Protocol):
 
     def start(self) -> None:
         """Prepare for requests. Has no effect if started; may follow `close`."""
-        ...
 
     def close(self) -> None:
         """Stop all threads, and wait for their end."""
-        ...
 
     def health(self) -> str | None:
         """Return why the engine cannot answer, worded for the client; None if it can."""
-        ...

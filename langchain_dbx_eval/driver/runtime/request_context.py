@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Generic, TypeVar
 
+from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = [
@@ -31,20 +32,31 @@ KEEP_ALIVE_S = 15.0
 connections."""
 
 
-class RequestEndedError(Exception):
+class RequestEndedError(RequestError):
     """The result of this request is no longer needed."""
 
 
 class DeadlineExceededError(RequestEndedError):
-    """The deadline of the request has passed; time in a queue counts."""
+    """The deadline of the request has passed; time in a queue counts.
+
+    Args:
+        seconds: The time that the request had.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        message = (
+            f"The result was not ready after {seconds:g} s, time in the queue included: request "
+            "fewer tokens, or retry later."
+        )
+        super().__init__(504, "DEADLINE_EXCEEDED", message)
 
 
 class ClientDisconnectedError(RequestEndedError):
     """The client closed its connection."""
 
-
-def _never() -> bool:
-    return False
+    def __init__(self) -> None:
+        # nginx's status, which logs and dashboards use too
+        super().__init__(499, "CANCELLED", "The client disconnected.")
 
 
 class RequestContext:
@@ -59,11 +71,12 @@ class RequestContext:
     def __init__(
         self,
         timeout: float | None = None,
-        client_disconnected: Callable[[], bool] = _never,
+        client_disconnected: Callable[[], bool] = bool,
         keep_alive: float = KEEP_ALIVE_S,
     ) -> None:
         self.keep_alive = keep_alive
-        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self._timeout = math.inf if timeout is None else timeout
+        self._deadline = time.monotonic() + self._timeout
         self._client_disconnected = client_disconnected
 
     def check(self) -> None:
@@ -74,7 +87,7 @@ class RequestContext:
             ClientDisconnectedError: The client closed its connection.
         """
         if time.monotonic() >= self._deadline:
-            raise DeadlineExceededError
+            raise DeadlineExceededError(self._timeout)
         if self._client_disconnected():
             raise ClientDisconnectedError
 
