@@ -12,7 +12,7 @@ deadlines are kept and a disconnected client frees its slot. An engine rejects a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -31,6 +31,7 @@ __all__ = [
     "GenerationRequest",
     "Message",
     "StreamingEngine",
+    "collect",
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -166,3 +167,35 @@ class EngineLifecycle(Protocol):
 
     def health(self) -> str | None:
         """Return why the engine cannot answer, worded for the client; None if it can."""
+
+
+def collect(deltas: Iterable[Delta]) -> Generation:
+    """Join the deltas of a streamed completion."""
+    texts: list[str] = []
+    tool_calls: dict[int, dict[str, Any]] = {}
+    last = Delta()
+    for last in deltas:
+        texts.append(last.text)
+        _merge_tool_calls(tool_calls, last.tool_calls)
+    return Generation(
+        "".join(texts),
+        last.finish_reason or "stop",
+        last.prompt_tokens,
+        last.completion_tokens,
+        tuple(tool_calls[index] for index in sorted(tool_calls)),
+    )
+
+
+def _merge_tool_calls(
+    calls: dict[int, dict[str, Any]], fragments: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add the fragments of one delta: names and ids arrive once, arguments in parts."""
+    for position, fragment in enumerate(fragments):
+        call = calls.setdefault(
+            fragment.get("index", position),
+            {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
+        )
+        call["id"] = fragment.get("id") or call["id"]
+        function = fragment.get("function") or {}
+        call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""

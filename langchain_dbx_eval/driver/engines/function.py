@@ -12,7 +12,7 @@ from inspect import Parameter
 from typing import Any
 
 from langchain_dbx_eval._internal.import_string import load_object
-from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest
+from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest, collect
 from langchain_dbx_eval.driver.engines.parameters import PARAMETERS
 from langchain_dbx_eval.driver.runtime.limits import MAX_IN_FLIGHT
 from langchain_dbx_eval.driver.runtime.request_context import RequestContext, interruptible
@@ -113,7 +113,7 @@ class CallableEngine:
             InvalidResponseError: The function returned an object that is not text.
             RequestEndedError: The result is no longer needed.
         """
-        return Generation("".join([delta.text for delta in self.stream(request)]))
+        return collect(self.stream(request))
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Call the function, and yield its text as it arrives; see `generate`."""

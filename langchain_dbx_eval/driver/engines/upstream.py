@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import requests
@@ -26,6 +26,7 @@ from langchain_dbx_eval.driver.engines.base import (
     FinishReason,
     Generation,
     GenerationRequest,
+    collect,
 )
 from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
 from langchain_dbx_eval.driver.errors import RequestError
@@ -43,12 +44,7 @@ _BUSY = {429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
 """Statuses after which the same request may succeed later: llama.cpp returns 503 while it loads a
 model."""
 _RETRY_AFTER_S = 1
-_CHAT_PARAMETERS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format"})
-_FINISH_REASONS: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-}
+_FINISH_REASONS: Mapping[str, FinishReason] = {reason: reason for reason in get_args(FinishReason)}
 
 
 class UpstreamEngine:
@@ -68,6 +64,13 @@ class UpstreamEngine:
     """
 
     takes_messages = True
+    parameters = frozenset(PARAMETERS) | {
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+    }
+    """The standard parameters, and those of chat models for tools and response formats."""
 
     def __init__(self, base_url: str, model: str, *, api_key: str | None = None) -> None:
         parts = urlsplit(base_url)
@@ -81,11 +84,6 @@ class UpstreamEngine:
         self._health_expires = 0.0
         self._health: str | None = None
 
-    @property
-    def parameters(self) -> frozenset[str]:
-        """The standard parameters, and those of chat models for tools and response formats."""
-        return frozenset(PARAMETERS) | _CHAT_PARAMETERS
-
     def generate(self, request: GenerationRequest) -> Generation:
         """Send the request, and collect the stream.
 
@@ -94,20 +92,7 @@ class UpstreamEngine:
                 temporarily unavailable (429 or 503), or failed (502).
             RequestEndedError: The result is no longer needed.
         """
-        texts: list[str] = []
-        tool_calls: dict[int, dict[str, Any]] = {}
-        last = Delta()
-        for delta in self.stream(request):
-            texts.append(delta.text)
-            _merge_tool_calls(tool_calls, delta.tool_calls)
-            last = delta
-        return Generation(
-            "".join(texts),
-            last.finish_reason or "stop",
-            last.prompt_tokens,
-            last.completion_tokens,
-            tuple(tool_calls[index] for index in sorted(tool_calls)),
-        )
+        return collect(self.stream(request))
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Send the request, and yield the stream as it arrives; see `generate`."""
@@ -319,21 +304,6 @@ class _DeltaDecoder:
             self._usage.get("prompt_tokens"),
             self._usage.get("completion_tokens"),
         )
-
-
-def _merge_tool_calls(
-    calls: dict[int, dict[str, Any]], fragments: Sequence[Mapping[str, Any]]
-) -> None:
-    """Add the fragments of one event: names and ids arrive once, arguments in parts."""
-    for position, fragment in enumerate(fragments):
-        call = calls.setdefault(
-            fragment.get("index", position),
-            {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
-        )
-        call["id"] = fragment.get("id") or call["id"]
-        function = fragment.get("function") or {}
-        call["function"]["name"] += function.get("name") or ""
-        call["function"]["arguments"] += function.get("arguments") or ""
 
 
 def _direct_session() -> requests.Session:

@@ -18,7 +18,6 @@ from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
 from langchain_dbx_eval.driver.engines.transformers.sampling import sample_rows
 from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
-from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = ["MicroBatchLoop"]
 
@@ -80,7 +79,7 @@ class MicroBatchLoop:
             if batch:
                 self._generate_or_split(batch)
         for row in self._queued_rows():
-            row.fail(DriverServerError("The model's worker stopped before it started the request."))
+            row.abort()
 
     def _next_rows(self) -> list[TokenSequence]:
         first = self._queue.get()
@@ -132,9 +131,7 @@ class MicroBatchLoop:
             stopping_criteria=StoppingCriteriaList([_Feed(batch, lambda: self._stopping)]),
         )
         for row in batch:  # generate() may end earlier by the model's own config
-            row.fail(
-                DriverServerError("The model's worker stopped before the completion was finished.")
-            )
+            row.abort()
 
 
 class _RowSampling(LogitsProcessor):

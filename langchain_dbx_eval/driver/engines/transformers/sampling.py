@@ -24,6 +24,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import GenerationConfig
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
 
 __all__ = [
-    "SAMPLING_PARAMETERS",
     "RowSampler",
     "SamplingFilters",
     "create_sampler",
@@ -41,19 +42,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-SAMPLING_PARAMETERS = frozenset(
-    {
-        "frequency_penalty",
-        "min_p",
-        "presence_penalty",
-        "repetition_penalty",
-        "seed",
-        "temperature",
-        "top_k",
-        "top_p",
-    }
-)
-"""The parameters that `create_sampler` applies."""
+_PARAMETERS = frozenset(PARAMETERS).difference(LENGTH_NAMES)
 _ENABLE_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
 _GREEDY_BELOW = 1e-5
 """A lower temperature scales logits beyond the range of float32; vLLM has the same bound."""
@@ -159,7 +148,7 @@ def create_sampler(params: Mapping[str, Any], defaults: GenerationConfig) -> Row
     """
     sampling = any(name in params for name in _ENABLE_SAMPLING)
     fallback = {} if sampling or not defaults.do_sample else defaults.to_dict()
-    values = {name: params.get(name, fallback.get(name)) for name in SAMPLING_PARAMETERS}
+    values = {name: params.get(name, fallback.get(name)) for name in _PARAMETERS}
     temperature = values["temperature"]
     if temperature is None:
         temperature = 1.0 if sampling or fallback else 0.0

@@ -9,40 +9,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from langchain_dbx_eval.driver.engines.base import Delta, FinishReason, GenerationRequest
 from langchain_dbx_eval.driver.runtime.stop_strings import StopStringFilter
+from langchain_dbx_eval.errors import DriverServerError
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.driver.engines.transformers.sampling import RowSampler
     from langchain_dbx_eval.driver.engines.transformers.tokenization import Detokenizer
 
-__all__ = ["BatchLoop", "TokenSequence"]
-
-
-class BatchLoop(Protocol):
-    """Generate tokens for many sequences at once, in a separate thread."""
-
-    def start(self) -> None:
-        """Start the thread. Has no effect if it runs."""
-        ...
-
-    def submit(self, sequence: TokenSequence) -> None:
-        """Add a sequence, and feed it its tokens until it is done."""
-        ...
-
-    def drop(self, sequence: TokenSequence) -> None:
-        """Remove a sequence whose result is no longer needed."""
-        ...
-
-    def stop(self) -> None:
-        """Fail unfinished sequences, and end the thread."""
-        ...
-
-    def health(self) -> str | None:
-        """Return why the loop does not work, worded for the client; None if it does."""
-        ...
+__all__ = ["TokenSequence"]
 
 
 class TokenSequence:
@@ -103,6 +80,11 @@ class TokenSequence:
             self.done = True
             self._result = error
             self.notify()
+
+    def abort(self) -> None:
+        """End the sequence because its loop ends. Has no effect on a sequence that is done."""
+        message = "The model's worker stopped before the completion was finished."
+        self.fail(DriverServerError(message))
 
     def notify(self) -> None:
         """Wake the thread of the request, which reads all output so far."""
