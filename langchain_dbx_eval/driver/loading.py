@@ -66,9 +66,8 @@ def load_engine(
         return UpstreamEngine(target, options.model, api_key=upstream_key())
     if kind == "embeddings":
         return EmbeddingEngine(target, device=options.device)
-    from langchain_dbx_eval.driver.engines.transformers.engine import (
-        TransformersEngine,  # imports torch
-    )
+    # needs torch
+    from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
 
     return TransformersEngine(target, device=options.device, dtype=options.dtype)
 

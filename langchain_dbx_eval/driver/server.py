@@ -123,7 +123,12 @@ class DriverServer:
                     listener.close()
                     raise
                 self._port = listener.getsockname()[1]
-                settings = _waitress_settings(self._limits)
+                settings = {
+                    **_WAITRESS,
+                    "max_request_body_size": _HARD_LIMIT_FACTOR * self._limits.max_request_bytes,
+                    # More threads than slots: they send the 429s, and answer /health and /metrics.
+                    "threads": self._limits.max_in_flight + _SPARE_THREADS,
+                }
                 self._loop = WaitressLoop(self._app, listener, "dbx-eval-driver-server", settings)
                 self._print_address()
         return self
@@ -215,15 +220,6 @@ def tuned_for_serving() -> Iterator[None]:
 def _workspace_url() -> str:
     host = (os.environ.get("DATABRICKS_HOST") or "<workspace>").rstrip("/")
     return host if "://" in host else f"https://{host}"
-
-
-def _waitress_settings(limits: Limits) -> dict[str, int]:
-    return {
-        **_WAITRESS,
-        "max_request_body_size": _HARD_LIMIT_FACTOR * limits.max_request_bytes,
-        # More threads than slots: they send the 429s, and answer /health and /metrics.
-        "threads": limits.max_in_flight + _SPARE_THREADS,
-    }
 
 
 def _parse_port(port: int | str) -> int:

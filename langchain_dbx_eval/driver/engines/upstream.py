@@ -97,21 +97,17 @@ class UpstreamEngine:
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Send the request, and yield the stream as it arrives; see `generate`."""
         decoder = _DeltaDecoder(request.stop)
-        connection = _Connection(self._base_url, self._headers)
         path, body = self._body(request)
-        try:
-            with closing(
-                interruptible(lambda: connection.events(path, body), request.context)
-            ) as events:
+        # The connection is closed while another thread reads it: that thread then ends, and the
+        # upstream server cancels the generation.
+        with closing(_Connection(self._base_url, self._headers)) as connection:
+            events = interruptible(lambda: connection.events(path, body), request.context)
+            with closing(events):
                 for event in events:
                     yield Delta() if event is None else decoder.feed(event)
                     if decoder.stopped:
                         break
             yield decoder.finish()
-        finally:
-            # Closed from this thread while another thread reads it: that thread then ends, and
-            # the upstream server cancels the generation.
-            connection.close()
 
     def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         """Request the embeddings of the texts.
@@ -121,13 +117,10 @@ class UpstreamEngine:
                 (502).
             RequestEndedError: The result is no longer needed.
         """
-        connection = _Connection(self._base_url, self._headers)
         body = {"model": self.name, "input": list(texts), "encoding_format": "float"}
-        try:
+        with closing(_Connection(self._base_url, self._headers)) as connection:
             results = interruptible(lambda: [connection.fetch("/embeddings", body)], context)
             result = next(item for item in results if item is not None)
-        finally:
-            connection.close()
         try:
             rows = sorted(result["data"], key=lambda row: row["index"])
             values = [[float(number) for number in row["embedding"]] for row in rows]

@@ -1,4 +1,4 @@
-"""The API keys of the driver server: where they come from, and how they are compared.
+"""The API keys of the driver server: where they come from.
 
 Databricks' driver proxy authenticates by ``Authorization`` and does not forward it, so the app has
 its own header. Without a key, the port is open to the cluster's whole network.
@@ -6,7 +6,6 @@ its own header. Without a key, the port is open to the cluster's whole network.
 
 from __future__ import annotations
 
-import hmac
 import os
 import secrets
 from typing import Literal
@@ -18,7 +17,6 @@ __all__ = [
     "KEY_VARIABLE",
     "UPSTREAM_KEY_VARIABLE",
     "ApiKey",
-    "key_matches",
     "resolve_key",
     "upstream_key",
 ]
@@ -71,17 +69,6 @@ def upstream_key() -> str | None:
     """
     key = os.environ.get(UPSTREAM_KEY_VARIABLE)
     return _check(key, f"The variable {UPSTREAM_KEY_VARIABLE}") if key else None
-
-
-def key_matches(candidate: str, key: str) -> bool:
-    """Compare a key of a request with the server's key, in constant time.
-
-    Args:
-        candidate: The value that the client sent; any characters.
-        key: The server's key.
-    """
-    # On bytes, because compare_digest raises TypeError for a str that is not ASCII.
-    return hmac.compare_digest(candidate.encode("utf-8"), key.encode("ascii"))
 
 
 def _check(key: object, source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
 import time
@@ -13,19 +14,13 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from langchain_dbx_eval.driver.errors import RequestError, to_request_error
-from langchain_dbx_eval.driver.http.auth import KEY_HEADER, KEY_VARIABLE, key_matches
+from langchain_dbx_eval.driver.http.auth import KEY_HEADER, KEY_VARIABLE
 from langchain_dbx_eval.driver.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = [
-    "add_error_responses",
-    "add_key_check",
-    "add_request_log",
-    "app_path",
-    "with_app_paths",
-]
+__all__ = ["add_error_responses", "add_key_check", "add_request_log", "app_path", "with_app_paths"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,11 +65,13 @@ def add_key_check(app: Flask, key: str | None, public_routes: frozenset[str]) ->
     """Reject requests without the key, before the response reveals whether the path exists."""
     if key is None:
         return
+    # Compared as bytes: compare_digest raises TypeError for a str that is not ASCII.
+    expected = key.encode("ascii")
 
     @app.before_request
     def check_key() -> None:
-        candidate = request.headers.get(KEY_HEADER, "")
-        if request.endpoint in public_routes or key_matches(candidate, key):
+        candidate = request.headers.get(KEY_HEADER, "").encode("utf-8")
+        if request.endpoint in public_routes or hmac.compare_digest(candidate, expected):
             return
         message = (
             f"The header {KEY_HEADER} is missing or wrong. LangChain clients send "

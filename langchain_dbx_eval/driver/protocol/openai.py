@@ -35,21 +35,12 @@ from langchain_dbx_eval.driver.protocol.validation import (
     validate,
 )
 
-__all__ = [
-    "MAX_CHOICES",
-    "MAX_TEXTS",
-    "ChatCompletionFormat",
-    "ChatCompletionRequest",
-    "CompletionFormat",
-    "CompletionRequest",
-    "EmbeddingFormat",
-    "EmbeddingRequest",
-]
+__all__ = ["MAX_CHOICES", "ChatCompletionFormat", "CompletionFormat", "EmbeddingFormat"]
 
 MAX_CHOICES = 64
 """Prompts times choices per prompt (``n``) in one request."""
 
-MAX_TEXTS = 2_048
+_MAX_TEXTS = 2_048
 """Texts to embed in one request: OpenAI's limit."""
 
 _MAX_MODEL_NAME = 200
@@ -136,8 +127,8 @@ class EmbeddingRequest(_OpenAIRequest):
     """``POST /v1/embeddings``."""
 
     input: Annotated[
-        str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)],
-        Expected(f"a string or a list of 1 to {MAX_TEXTS} strings; token ids are not supported"),
+        str | Annotated[list[str], Field(min_length=1, max_length=_MAX_TEXTS)],
+        Expected(f"a string or a list of 1 to {_MAX_TEXTS} strings; token ids are not supported"),
     ] = Field(description="the texts to embed")
     encoding_format: Annotated[
         Literal["float", "base64"] | None, Expected("'float', 'base64' or null")

@@ -60,6 +60,8 @@ class Expected:
         phrase: Completes the sentence "'field' must be …".
     """
 
+    error_type = "expected"
+
     def __init__(self, phrase: str) -> None:
         self._phrase = phrase
 
@@ -67,7 +69,7 @@ class Expected:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.custom_error_schema(
-            handler(source), custom_error_type="expected", custom_error_message=self._phrase
+            handler(source), custom_error_type=self.error_type, custom_error_message=self._phrase
         )
 
 
@@ -75,15 +77,13 @@ class Unlisted:
     """Annotation: error messages do not list this field among those that the server accepts."""
 
 
-class Unsupported(Unlisted):
+class Unsupported(Unlisted, Expected):
     """Annotation: a field of OpenAI's API that is accepted only with a value that has no effect."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.custom_error_schema(
-            handler(source), custom_error_type="unsupported", custom_error_message="unsupported"
-        )
+    error_type = "unsupported"
+
+    def __init__(self) -> None:
+        super().__init__("unsupported")
 
 
 def is_unlisted(field: FieldInfo) -> bool:

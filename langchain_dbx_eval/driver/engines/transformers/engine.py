@@ -166,9 +166,8 @@ class TransformersEngine:
         return f"TransformersEngine({self.name!r}, batching={self._batching!r})"
 
     def _new_sequence(self, request: GenerationRequest) -> TokenSequence:
-        from langchain_dbx_eval.driver.engines.transformers.sampling import (
-            create_sampler,  # imports torch
-        )
+        # imports torch
+        from langchain_dbx_eval.driver.engines.transformers.sampling import create_sampler
 
         prompt = self._encoder.encode(request)
         available = self._context_length - len(prompt)

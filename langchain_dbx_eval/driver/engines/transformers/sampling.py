@@ -32,13 +32,7 @@ if TYPE_CHECKING:
 
     from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
 
-__all__ = [
-    "RowSampler",
-    "SamplingFilters",
-    "create_sampler",
-    "gumbel_noise",
-    "sample_rows",
-]
+__all__ = ["RowSampler", "SamplingFilters", "create_sampler", "sample_rows"]
 
 _log = logging.getLogger(__name__)
 
@@ -198,7 +192,7 @@ def sample_rows(scores: Tensor, rows: Sequence[TokenSequence | None]) -> Tensor:
     return scores
 
 
-def gumbel_noise(scores: Tensor, draws: Iterable[tuple[int, int]]) -> Tensor:
+def _gumbel_noise(scores: Tensor, draws: Iterable[tuple[int, int]]) -> Tensor:
     """Draw Gumbel noise for rows of logits.
 
     Args:
@@ -228,7 +222,7 @@ def _draw(scores: Tensor, filters: SamplingFilters, draws: Sequence[_Draw]) -> N
     indices = [draw.row_index for draw in draws]
     try:
         filtered = filters(scores[indices])
-        noise = gumbel_noise(filtered, [(draw.seed, len(draw.row.tokens)) for draw in draws])
+        noise = _gumbel_noise(filtered, [(draw.seed, len(draw.row.tokens)) for draw in draws])
         scores[indices] = filtered + noise
     except Exception as error:
         if len(draws) == 1:

@@ -106,7 +106,7 @@ class TokenSequence:
                 with suppress(queue.Empty):
                     self._wakeups.get(timeout=self._context.poll_timeout())
                 result = self._result  # read before the texts: once it is set, they are complete
-                text = self._read_texts()
+                text = "".join(self._texts.popleft() for _ in range(len(self._texts)))
                 if isinstance(result, Delta):
                     yield replace(result, text=text)
                     return
@@ -120,13 +120,6 @@ class TokenSequence:
             if not self.done:
                 self.done = True
                 drop(self)
-
-    def _read_texts(self) -> str:
-        texts: list[str] = []
-        with suppress(IndexError):
-            while True:
-                texts.append(self._texts.popleft())
-        return "".join(texts)
 
     def _append(self, token: int) -> None:
         if token in self._detokenizer.end_tokens:
