@@ -119,10 +119,7 @@ class RequestExecutor:
             return encode_generations(request, generations, self.model_name)
 
     def stream(
-        self,
-        request: ParsedGeneration,
-        client_disconnected: Callable[[], bool],
-        request_id: str,
+        self, request: ParsedGeneration, client_disconnected: Callable[[], bool], request_id: str
     ) -> Generator[bytes, None, None]:
         """Execute a streamed request.
 

@@ -189,7 +189,9 @@ class DriverServer:
             f'From LangChain: {component}({target}, cluster_driver_port="{self._port}")',
         ]
         if cluster:
-            proxy = f"{_workspace_url()}/driver-proxy-api/o/0/{cluster}/{self._port}/"
+            host = (os.environ.get("DATABRICKS_HOST") or "<workspace>").rstrip("/")
+            workspace = host if "://" in host else f"https://{host}"
+            proxy = f"{workspace}/driver-proxy-api/o/0/{cluster}/{self._port}/"
             lines.append(f"From anywhere, with a token of the workspace: {proxy}")
         # The result of the cell or command; a log may be hidden.
         print(*lines, sep="\n", flush=True)  # noqa: T201
@@ -215,11 +217,6 @@ def tuned_for_serving() -> Iterator[None]:
     finally:
         gc.unfreeze()
         sys.setswitchinterval(interval)
-
-
-def _workspace_url() -> str:
-    host = (os.environ.get("DATABRICKS_HOST") or "<workspace>").rstrip("/")
-    return host if "://" in host else f"https://{host}"
 
 
 def _parse_port(port: int | str) -> int:

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -105,7 +105,7 @@ class UpstreamEngine:
             with closing(events):
                 for event in events:
                     yield Delta() if event is None else decoder.feed(event)
-                    if decoder.stopped:
+                    if decoder.stops.stopped:
                         break
             yield decoder.finish()
 
@@ -254,14 +254,9 @@ class _DeltaDecoder:
     """Decode the events of one stream, and truncate the text at stop strings."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = StopStringFilter(stops)
+        self.stops = StopStringFilter(stops)
         self._finish_reason: FinishReason | None = None
         self._usage: Mapping[str, Any] = {}
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a stop string ended the completion; later events are ignored."""
-        return self._stops.stopped
 
     def feed(self, event: Mapping[str, Any]) -> Delta:
         """Decode an event; its delta is empty if the event has no content, only reasoning."""
@@ -273,7 +268,7 @@ class _DeltaDecoder:
             if not choices:
                 return Delta()
             content = choices[0].get("delta") or choices[0]
-            text = self._stops.feed(content.get("content") or content.get("text") or "")
+            text = self.stops.feed(content.get("content") or content.get("text") or "")
             tool_calls = tuple(content.get("tool_calls") or ())
             finish_reason = choices[0].get("finish_reason")
         except (AttributeError, KeyError, TypeError):
@@ -288,11 +283,11 @@ class _DeltaDecoder:
         Raises:
             RequestError: 502; the stream ended without a finish reason.
         """
-        finish_reason = "stop" if self.stopped else self._finish_reason
+        finish_reason = "stop" if self.stops.stopped else self._finish_reason
         if finish_reason is None:
             raise _failure("ended the stream without a finish reason")
         return Delta(
-            self._stops.finish(),
+            self.stops.finish(),
             finish_reason,
             self._usage.get("prompt_tokens"),
             self._usage.get("completion_tokens"),
@@ -308,11 +303,9 @@ def _direct_session() -> requests.Session:
 
 def _shut_down(response: requests.Response) -> None:
     """Wake the thread that reads a response; close() alone does not."""
-    try:
+    with suppress(AttributeError, OSError, RuntimeError, ValueError):
         # Since urllib3 2.3; with an older one the thread reads until the next event.
         response.raw.shutdown()
-    except (AttributeError, OSError, RuntimeError, ValueError):
-        return
 
 
 def _json_object(data: str | bytes) -> dict[str, Any]:

@@ -12,18 +12,11 @@ from typing import Literal
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = [
-    "KEY_HEADER",
-    "KEY_VARIABLE",
-    "UPSTREAM_KEY_VARIABLE",
-    "ApiKey",
-    "resolve_key",
-    "upstream_key",
-]
+__all__ = ["KEY_HEADER", "KEY_VARIABLE", "ApiKey", "resolve_key", "upstream_key"]
 
 KEY_HEADER = "X-Api-Key"
 KEY_VARIABLE = "DBX_EVAL_DRIVER_API_KEY"
-UPSTREAM_KEY_VARIABLE = "DBX_EVAL_UPSTREAM_API_KEY"
+_UPSTREAM_KEY_VARIABLE = "DBX_EVAL_UPSTREAM_API_KEY"
 
 ApiKey = str | Literal[False] | None
 """A key; None: the key of the environment or a generated one; False: an open server."""
@@ -67,8 +60,8 @@ def upstream_key() -> str | None:
     Raises:
         ConfigurationError: It cannot be sent in a header.
     """
-    key = os.environ.get(UPSTREAM_KEY_VARIABLE)
-    return _check(key, f"The variable {UPSTREAM_KEY_VARIABLE}") if key else None
+    key = os.environ.get(_UPSTREAM_KEY_VARIABLE)
+    return _check(key, f"The variable {_UPSTREAM_KEY_VARIABLE}") if key else None
 
 
 def _check(key: object, source: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, SkipValidation, create_model
 from langchain_dbx_eval.driver.errors import invalid, malformed
 from langchain_dbx_eval.driver.protocol.openai import MAX_CHOICES
 from langchain_dbx_eval.driver.protocol.prompt import (
-    ParameterizedModel,
+    ParameterizedFormat,
     PromptFormat,
     RowParameters,
 )
@@ -63,7 +63,7 @@ class DataframeFormat:
 
     def __init__(self, capabilities: Capabilities, prompt: PromptFormat | None) -> None:
         self._prompt = prompt
-        self._params = ParameterizedModel(RowParameters, capabilities.parameters).model
+        self._params = ParameterizedFormat(RowParameters, capabilities.parameters).model
         params = _unchecked(self._params) if prompt else _NoParams
         row = _unchecked(str | (prompt.models[0] if prompt else _TextColumn))
         rows = Annotated[list[row], Field(min_length=1, max_length=MAX_CHOICES)]  # type: ignore[valid-type]

@@ -18,7 +18,7 @@ from langchain_dbx_eval.driver.protocol.chat_messages import MAX_MESSAGES, ChatM
 from langchain_dbx_eval.driver.protocol.prompt import (
     MAX_STOP_LENGTH,
     MAX_STOPS,
-    ParameterizedModel,
+    ParameterizedFormat,
     StopList,
 )
 from langchain_dbx_eval.driver.protocol.requests import (
@@ -135,13 +135,12 @@ class EmbeddingRequest(_OpenAIRequest):
     ] = None
 
 
-class ChatCompletionFormat:
+class ChatCompletionFormat(ParameterizedFormat[ChatCompletionRequest]):
     """Chat completions, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        self._request = ParameterizedModel(ChatCompletionRequest, capabilities.parameters)
+        super().__init__(ChatCompletionRequest, capabilities.parameters)
         self._has_chat_format = capabilities.messages
-        self.models = (self._request.model,)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.
@@ -150,7 +149,7 @@ class ChatCompletionFormat:
             RequestError: 400, for a body that violates the format, or messages that a model
                 without a chat format cannot read.
         """
-        request, params = self._request.parse(body)
+        request, params = self.validate(body)
         messages = tuple(body["messages"])
         if self._has_chat_format:
             prompt = GenerationRequest(messages=messages)
@@ -159,12 +158,11 @@ class ChatCompletionFormat:
         return _parsed_generation("chat", request, [prompt], params)
 
 
-class CompletionFormat:
+class CompletionFormat(ParameterizedFormat[CompletionRequest]):
     """Completions, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        self._request = ParameterizedModel(CompletionRequest, capabilities.parameters)
-        self.models = (self._request.model,)
+        super().__init__(CompletionRequest, capabilities.parameters)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.
@@ -172,7 +170,7 @@ class CompletionFormat:
         Raises:
             RequestError: 400, for a body that violates the format.
         """
-        request, params = self._request.parse(body)
+        request, params = self.validate(body)
         prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
         requests = [GenerationRequest(prompt) for prompt in prompts]
         return _parsed_generation("completion", request, requests, params)

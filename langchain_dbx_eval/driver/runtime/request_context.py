@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from typing import Generic, TypeVar
+from typing import NamedTuple, TypeVar
 
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.errors import DriverServerError
@@ -94,11 +94,7 @@ class RequestContext:
     @property
     def ended(self) -> bool:
         """Whether `check` raises."""
-        try:
-            self.check()
-        except RequestEndedError:
-            return True
-        return False
+        return time.monotonic() >= self._deadline or self._client_disconnected()
 
     def poll_timeout(self) -> float:
         """Return the seconds to wait before the next `check`: at most `POLL_S`."""
@@ -125,11 +121,11 @@ def interruptible(
         DriverServerError: The iteration raised an exception that ends a thread, such as
             ``SystemExit``.
     """
-    items: queue.SimpleQueue[T | _End[T]] = queue.SimpleQueue()
+    items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
     abandoned = threading.Event()
 
     def run() -> None:
-        end = _End[T](None)
+        end = _End(None)
         try:
             for item in iterate():
                 items.put(item)
@@ -168,8 +164,7 @@ def interruptible(
         abandoned.set()
 
 
-class _End(Generic[T]):
+class _End(NamedTuple):
     """The end of an iteration, and the exception that ended it."""
 
-    def __init__(self, error: Exception | None) -> None:
-        self.error = error
+    error: Exception | None

@@ -46,7 +46,7 @@ class PromptEncoder:
         if request.messages:
             tokens = self._encode_chat(text_messages(request.messages))
         else:
-            tokens = self._encode_text(request.prompt, add_special_tokens=True)
+            tokens = self._ids(request.prompt, add_special_tokens=True, split_special_tokens=True)
         if not tokens:
             raise invalid("The prompt is empty: this model needs at least one token.")
         return tokens
@@ -68,7 +68,7 @@ class PromptEncoder:
             if not found:  # a template may omit a message
                 continue
             tokens += self._ids(before)
-            tokens += self._encode_text(message["content"], add_special_tokens=False)
+            tokens += self._ids(message["content"], split_special_tokens=True)
             rest = after
         return tokens + self._ids(rest)
 
@@ -85,15 +85,11 @@ class PromptEncoder:
             raise invalid(message) from None
         return text
 
-    def _encode_text(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        return self._ids(text, add_special_tokens=add_special_tokens, split_special_tokens=True)
-
-    def _ids(self, text: str, *, add_special_tokens: bool = False, **options: bool) -> list[int]:
+    def _ids(self, text: str, **options: bool) -> list[int]:
         # Neither truncation nor padding: a fast tokenizer stores both settings, and concurrent
         # threads would overwrite them (tokenizers 0.23).
-        ids: list[int] = self._tokenizer(
-            text, verbose=False, add_special_tokens=add_special_tokens, **options
-        )["input_ids"]
+        options = {"add_special_tokens": False, **options}
+        ids: list[int] = self._tokenizer(text, verbose=False, **options)["input_ids"]
         return ids
 
 
