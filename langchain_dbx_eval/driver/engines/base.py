@@ -186,16 +186,14 @@ def collect(deltas: Iterable[Delta]) -> Generation:
     )
 
 
-def _merge_tool_calls(
-    calls: dict[int, dict[str, Any]], fragments: Sequence[Mapping[str, Any]]
-) -> None:
-    """Add the fragments of one delta: names and ids arrive once, arguments in parts."""
-    for position, fragment in enumerate(fragments):
+def _merge_tool_calls(calls: dict[int, dict[str, Any]], parts: Sequence[Mapping[str, Any]]) -> None:
+    """Add the parts of one delta: names and ids arrive once, arguments in parts."""
+    for position, part in enumerate(parts):
         call = calls.setdefault(
-            fragment.get("index", position),
+            part.get("index", position),
             {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
         )
-        call["id"] = fragment.get("id") or call["id"]
-        function = fragment.get("function") or {}
+        call["id"] = part.get("id") or call["id"]
+        function = part.get("function") or {}
         call["function"]["name"] += function.get("name") or ""
         call["function"]["arguments"] += function.get("arguments") or ""

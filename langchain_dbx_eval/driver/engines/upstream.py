@@ -39,11 +39,9 @@ __all__ = ["UpstreamEngine"]
 _CONNECT_TIMEOUT_S = 5.0
 _HEALTH_TIMEOUT_S = 2.0
 _HEALTH_CACHE_S = 1.0
-_BAD_GATEWAY = 502
 _BUSY = {429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
 """Statuses after which the same request may succeed later: llama.cpp returns 503 while it loads a
 model."""
-_RETRY_AFTER_S = 1
 _FINISH_REASONS: Mapping[str, FinishReason] = {reason: reason for reason in get_args(FinishReason)}
 
 
@@ -64,12 +62,9 @@ class UpstreamEngine:
     """
 
     takes_messages = True
-    parameters = frozenset(PARAMETERS) | {
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "response_format",
-    }
+    parameters = frozenset(
+        [*PARAMETERS, "tools", "tool_choice", "parallel_tool_calls", "response_format"]
+    )
     """The standard parameters, and those of chat models for tools and response formats."""
 
     def __init__(self, base_url: str, model: str, *, api_key: str | None = None) -> None:
@@ -333,9 +328,9 @@ def _rejection(response: requests.Response) -> str:
 def _busy(response: requests.Response) -> RequestError:
     status, retry_after = response.status_code, response.headers.get("Retry-After", "")
     message = f"The upstream server is busy or not ready ({status}): retry the request."
-    seconds = int(retry_after) if re.fullmatch("[0-9]{1,4}", retry_after) else _RETRY_AFTER_S
+    seconds = int(retry_after) if re.fullmatch("[0-9]{1,4}", retry_after) else 1
     return RequestError(status, _BUSY[status], message, retry_after=seconds)
 
 
 def _failure(what: str) -> RequestError:
-    return RequestError(_BAD_GATEWAY, "UPSTREAM_FAILED", f"The upstream server {what}.")
+    return RequestError(502, "UPSTREAM_FAILED", f"The upstream server {what}.")

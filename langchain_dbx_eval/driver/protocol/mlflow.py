@@ -100,18 +100,19 @@ class DataframeFormat:
         rows = _rows(form, body[form])
         if not 1 <= len(rows) <= MAX_CHOICES:
             raise invalid(f"'{form}' must have from 1 to {MAX_CHOICES} rows, not {len(rows)}.")
+        by_path = {f"{form}[{index}]": row for index, row in enumerate(rows)}
         if self._prompt is None:
-            texts = [_text(row, f"{form}[{index}]") for index, row in enumerate(rows)]
-            return ParsedEmbedding(tuple(texts), predictions=True)
+            texts = tuple(_text(row, path) for path, row in by_path.items())
+            return ParsedEmbedding(texts, predictions=True)
         params = body.get("params")
         if params is None:
             params = {}
         validate(self._params, params, "params")
-        prompts = []
-        for index, row in enumerate(rows):
-            path = f"{form}[{index}]"
-            prompts.append(self._prompt.parse_prompt({**params, **_prompt_object(row, path)}, path))
-        return ParsedGeneration("predictions", tuple(prompts))
+        prompts = tuple(
+            self._prompt.parse_prompt({**params, **_prompt_object(row, path)}, path)
+            for path, row in by_path.items()
+        )
+        return ParsedGeneration("predictions", prompts)
 
 
 def _unchecked(annotation: Any) -> Any:

@@ -91,9 +91,7 @@ class StreamOptions(RequestModel):
 
 class _GenerationFields(_OpenAIRequest):
     n: Annotated[
-        int | None,
-        Field(ge=1, le=MAX_CHOICES),
-        Expected(f"a whole number from 1 to {MAX_CHOICES}"),
+        int | None, Field(ge=1, le=MAX_CHOICES), Expected(f"a whole number from 1 to {MAX_CHOICES}")
     ] = None
     stop: Annotated[
         Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)] | StopList | None,

@@ -18,7 +18,6 @@ __all__ = [
     "Unsupported",
     "is_unlisted",
     "json_type",
-    "tag",
     "validate",
 ]
 
@@ -91,11 +90,6 @@ def is_unlisted(field: FieldInfo) -> bool:
     return any(isinstance(annotation, Unlisted) for annotation in field.metadata)
 
 
-def tag(name: str) -> str:
-    """Return the tag of a union member, in a form that error messages omit from paths."""
-    return f"<{name}>"
-
-
 def json_type(value: object) -> str:
     """Return the JSON type of a decoded value, with its article."""
     return _JSON_TYPES.get(type(value), "a number")
@@ -156,7 +150,7 @@ def _path(parent: str, location: tuple[int | str, ...]) -> str:
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith("<"):
+        elif not part.startswith("<"):  # the tag of a union member
             path += f".{part[:80]}" if path else part[:80]
     return path
 

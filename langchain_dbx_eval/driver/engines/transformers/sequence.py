@@ -69,7 +69,14 @@ class TokenSequence:
             return
         self.tokens.append(token)
         try:
-            self._append(token)
+            if token in self._detokenizer.end_tokens:
+                self._finish("stop")
+                return
+            self._append_text(self._detokenizer.feed(token))
+            if self._stops.stopped:
+                self._finish("stop")
+            elif len(self.tokens) >= self.max_new_tokens:
+                self._finish("length")
         except Exception as error:
             # Raised in the loop's thread, it would end all other sequences.
             self.fail(error)
@@ -120,16 +127,6 @@ class TokenSequence:
             if not self.done:
                 self.done = True
                 drop(self)
-
-    def _append(self, token: int) -> None:
-        if token in self._detokenizer.end_tokens:
-            self._finish("stop")
-            return
-        self._append_text(self._detokenizer.feed(token))
-        if self._stops.stopped:
-            self._finish("stop")
-        elif len(self.tokens) >= self.max_new_tokens:
-            self._finish("length")
 
     def _append_text(self, text: str) -> None:
         if text := self._stops.feed(text):
