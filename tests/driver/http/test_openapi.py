@@ -35,6 +35,7 @@ DOCUMENT = description(ROUTES, FORMATS)
 RELATED_FIELDS = (
     "are the same",
     "stream' supports",
+    "must be a whole number from 1 to",
     "columns of the same length",
     "rows, not",
     "'dataframe_split[",
