@@ -1,4 +1,4 @@
-"""The driver server, started in a notebook cell or from the command line."""
+"""The driver server as a process: its port, its start, signals, and its graceful stop."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ def _part_tag(part: object) -> str:
 
 
 def _content_tag(content: object) -> str | None:
-    return {str: "<string>", list: "<parts>"}.get(type(content))
+    if isinstance(content, str):
+        return "<string>"
+    return "<parts>" if isinstance(content, list) else None
 
 
 def _message_tag(message: object) -> str:
