@@ -107,7 +107,7 @@ class CallableEngine:
 
         Raises:
             InvalidResponseError: The function returned an object that is not text.
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
         return collect(self.stream(request))
 
@@ -165,7 +165,7 @@ class CallableEngine:
 
 def _parameters_of(function: Callable[..., Any], name: str) -> list[Parameter]:
     if not callable(function):
-        msg = f"{function!r} cannot be called: pass a function fn(prompt, stop=None) -> str."
+        msg = f"{function!r} is not callable: pass a function fn(prompt, stop=None) -> str."
         raise ConfigurationError(msg)
     try:
         parameters = list(inspect.signature(function).parameters.values())

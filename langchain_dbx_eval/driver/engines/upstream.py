@@ -69,8 +69,15 @@ class UpstreamEngine:
 
     def __init__(self, base_url: str, model: str, *, api_key: str | None = None) -> None:
         parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            msg = f"{base_url!r} is not an address: write it like 'http://127.0.0.1:8000/v1'."
+        if parts.username or parts.password:
+            # Without the URL, which contains the password.
+            msg = "The URL of an upstream server must not contain credentials. Pass api_key=."
+            raise ConfigurationError(msg)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            msg = (
+                f"{base_url!r} is not the URL of an upstream server, such as "
+                "'http://127.0.0.1:8000/v1'."
+            )
             raise ConfigurationError(msg)
         self._base_url = base_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -85,7 +92,7 @@ class UpstreamEngine:
         Raises:
             RequestError: The upstream server rejected the request (its own 4xx status), is
                 temporarily unavailable (429 or 503), or failed (502).
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
         return collect(self.stream(request))
 
@@ -108,9 +115,9 @@ class UpstreamEngine:
         """Request the embeddings of the texts.
 
         Raises:
-            RequestError: The upstream server rejected the request (its own 4xx status), or failed
-                (502).
-            RequestEndedError: The result is no longer needed.
+            RequestError: The upstream server rejected the request (with the server's 4xx status) or
+                failed (502).
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
         body = {"model": self.name, "input": list(texts), "encoding_format": "float"}
         with closing(_Connection(self._base_url, self._headers)) as connection:

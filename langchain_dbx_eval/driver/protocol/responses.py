@@ -111,7 +111,7 @@ class StreamEncoder:
         self._started = False
 
     def encode(self, delta: Delta) -> bytes:
-        """Return the event of a delta; a comment for an empty one."""
+        """Return a delta as a server-sent event; an empty delta becomes a keep-alive comment."""
         if not (delta.text or delta.tool_calls or delta.finish_reason):
             return KEEP_ALIVE
         choice: dict[str, Any] = {"index": 0, "finish_reason": delta.finish_reason}

@@ -33,7 +33,7 @@ connections."""
 
 
 class RequestEndedError(RequestError):
-    """The result of this request is no longer needed."""
+    """The deadline of this request passed, or its client disconnected."""
 
 
 class DeadlineExceededError(RequestEndedError):
@@ -80,7 +80,7 @@ class RequestContext:
         self._client_disconnected = client_disconnected
 
     def check(self) -> None:
-        """Raise if the result is no longer needed.
+        """Raise if the deadline passed or the client disconnected.
 
         Raises:
             DeadlineExceededError: The deadline has passed.
@@ -116,7 +116,7 @@ def interruptible(
         The items, and None after each `RequestContext.keep_alive` seconds without one.
 
     Raises:
-        RequestEndedError: The result is no longer needed.
+        RequestEndedError: The deadline passed, or the client disconnected.
         Exception: The exception that the iteration raised.
         DriverServerError: The iteration raised an exception that ends a thread, such as
             ``SystemExit``.

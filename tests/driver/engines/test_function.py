@@ -115,7 +115,7 @@ def test_any_callable_with_a_positional_parameter_is_served(
         (lambda **kwargs: "", "no positional argument"),
         (lambda prompt, history: prompt, "'history'"),
         (lambda prompt, *, key: prompt, "'key'"),
-        ("a string", "cannot be called"),
+        ("a string", "is not callable"),
         (dict, "signature of dict is unknown"),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_function_is_loaded_from_the_current_directory(project: Path) -> None:
         ("dbx_missing:answer", "no module 'dbx_missing'"),
         ("dbx_app.sub:answer", r"no module 'dbx_app\.sub'"),
         ("dbx_app:missing", "has no attribute 'missing'"),
-        ("dbx_app:NUMBER", "cannot be called"),
+        ("dbx_app:NUMBER", "is not callable"),
         ("..relative:answer", "raised TypeError"),
     ],
 )

@@ -71,7 +71,7 @@ class ContinuousLoop:
         self._running_manager()
 
     def submit(self, sequence: TokenSequence) -> None:
-        """Add a sequence, and feed it its tokens until it is done."""
+        """Queue a sequence; the generating thread passes its tokens to `TokenSequence.feed`."""
         manager = self._running_manager()
         if not self._running:
             self._busy_since = time.monotonic()

@@ -109,7 +109,7 @@ class TransformersEngine:
         Raises:
             RequestError: 400; prompt and completion exceed the context length, or the model has no
                 chat template.
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
         return self.generate_batch([request])[0]
 

@@ -53,7 +53,7 @@ class MicroBatchLoop:
                 self._thread.start()
 
     def submit(self, sequence: TokenSequence) -> None:
-        """Add a sequence, and feed it its tokens until it is done."""
+        """Queue a sequence; the generating thread passes its tokens to `TokenSequence.feed`."""
         self.start()
         self._queue.put(sequence)
 

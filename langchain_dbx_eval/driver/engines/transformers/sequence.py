@@ -104,7 +104,7 @@ class TokenSequence:
             drop: Called if the iteration ends before the sequence is done.
 
         Raises:
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
             Exception: The error passed to `fail`.
         """
         last_output = time.monotonic()
