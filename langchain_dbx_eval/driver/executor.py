@@ -53,9 +53,11 @@ class RequestExecutor:
     Args:
         engine: An `Engine`, an `Embedder` or both.
         limits: The limits of the server.
+        strict: Whether to reject parameters that the engine does not take even if they have no
+            effect, or if the engine applies them to the result.
     """
 
-    def __init__(self, engine: Engine | Embedder, limits: Limits) -> None:
+    def __init__(self, engine: Engine | Embedder, limits: Limits, *, strict: bool = False) -> None:
         self._engine: Any = engine  # the formats reject requests that it does not support
         self._streams = isinstance(engine, StreamingEngine)
         self._batches = isinstance(engine, BatchEngine)
@@ -66,10 +68,11 @@ class RequestExecutor:
         self.metrics = Metrics(lambda: self.admission.in_flight)
         self.model_name: str = getattr(engine, "name", type(engine).__name__)
         self.capabilities = Capabilities(
-            parameters=engine.parameters if isinstance(engine, Engine) else frozenset(),
+            parameters=_parameters(engine, strict),
             messages=isinstance(engine, ChatEngine) and engine.takes_messages,
             generates=isinstance(engine, Engine),
             embeds=isinstance(engine, Embedder),
+            strict=strict,
         )
         self.formats = request_formats(self.capabilities)
 
@@ -154,7 +157,7 @@ class RequestExecutor:
                 return
             except Exception as exception:
                 error = to_request_error(exception, request_id)
-                yield encoder.error(error.error_code, error.message)
+                yield encoder.error(error)
                 return
             self.metrics.count_tokens(delta.prompt_tokens, delta.completion_tokens)
             yield encoder.finish(delta)
@@ -167,7 +170,8 @@ class RequestExecutor:
             if whole is None:
                 yield _EMPTY
                 continue
-            yield Delta(whole.text, tool_calls=whole.tool_calls)
+            calls = [{"index": n, **call} for n, call in enumerate(whole.tool_calls)]
+            yield Delta(whole.text, tool_calls=tuple(calls))
             yield Delta("", whole.finish_reason, whole.prompt_tokens, whole.completion_tokens)
 
     def _generate(self, prompts: Sequence[GenerationRequest]) -> list[Generation]:
@@ -199,3 +203,10 @@ class RequestExecutor:
     def _new_prompt_threads(self) -> ThreadPoolExecutor:
         # For all requests with several prompts together. Threads start with the first prompt.
         return ThreadPoolExecutor(self._limits.max_in_flight, "dbx-eval-prompt")
+
+
+def _parameters(engine: Engine | Embedder, strict: bool) -> frozenset[str]:
+    if not isinstance(engine, Engine):
+        return frozenset()
+    enforced: frozenset[str] = getattr(engine, "enforced_parameters", frozenset())
+    return engine.parameters if strict else engine.parameters | enforced

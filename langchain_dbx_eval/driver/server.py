@@ -64,6 +64,9 @@ class DriverServer:
         limits: The maximum number, duration and size of requests; default: `Limits()`.
         log_prompts: Whether to log the body of each request. An exception of the engine is always
             logged with its text.
+        strict: Whether to reject a parameter that the engine does not take even if its value has
+            no effect, such as ``top_p=1``, or if the server applies it to the result of a
+            function, such as ``max_tokens``.
 
     Raises:
         ConfigurationError: The port, the key or the function is not supported.
@@ -79,11 +82,14 @@ class DriverServer:
         *,
         limits: Limits | None = None,
         log_prompts: bool = False,
+        strict: bool = False,
     ) -> None:
         self._host = host
         self._requested_port = self._port = _parse_port(port)
         self._limits = limits = limits or Limits()
-        self._app = create_app(engine, api_key=api_key, limits=limits, log_prompts=log_prompts)
+        self._app = create_app(
+            engine, api_key=api_key, limits=limits, log_prompts=log_prompts, strict=strict
+        )
         self._executor = executor_of(self._app)
         self._loop: WaitressLoop | None = None
         self._lock = threading.Lock()

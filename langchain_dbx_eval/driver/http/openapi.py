@@ -33,10 +33,24 @@ _POST_ERRORS = {
     "504": "The result was not ready in time.",
 }
 _GET_ERRORS = {status: _POST_ERRORS[status] for status in ("401", "503")}
+_TEXT = {"type": "string"}
 _ERROR = {
     "type": "object",
-    "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
-    "required": ["error_code", "message"],
+    "properties": {
+        "error_code": _TEXT,
+        "message": _TEXT,
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": _TEXT,
+                "type": _TEXT,
+                "param": {"type": "null"},
+                "code": _TEXT,
+            },
+            "required": ["message", "type", "param", "code"],
+        },
+    },
+    "required": ["error_code", "message", "error"],
 }
 
 

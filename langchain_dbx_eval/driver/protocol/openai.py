@@ -137,7 +137,7 @@ class ChatCompletionFormat(ParameterizedFormat[ChatCompletionRequest]):
     """Chat completions, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        super().__init__(ChatCompletionRequest, capabilities.parameters)
+        super().__init__(ChatCompletionRequest, capabilities)
         self._has_chat_format = capabilities.messages
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
@@ -160,7 +160,7 @@ class CompletionFormat(ParameterizedFormat[CompletionRequest]):
     """Completions, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        super().__init__(CompletionRequest, capabilities.parameters)
+        super().__init__(CompletionRequest, capabilities)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.

@@ -22,12 +22,15 @@ class Capabilities:
         messages: Whether it has its own chat format.
         generates: Whether it completes text.
         embeds: Whether it computes embeddings.
+        strict: Whether a parameter that it does not allow is rejected even with a value that has
+            no effect.
     """
 
     parameters: frozenset[str] = frozenset()
     messages: bool = False
     generates: bool = True
     embeds: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ WRONG_BYTES = [
     b'{"a":' * 100 + b"1" + b"}" * 100, '{"prompt": "a"}'.encode("utf-16"), b"prompt=a",
     b'{"prompt": "a"} {"prompt": "b"}', b'{"prompt": "a",}', b'{"prompt": "\n"}',
 ]  # fmt: skip
+ERROR_KEYS = {"error_code", "message", "error"}
 PATHS = ("/", "/invocations", "/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 HI = [{"role": "user", "content": "hi"}]
 
@@ -119,6 +120,24 @@ def malformed_objects() -> list[tuple[str, dict[str, Any]]]:
         ("/v1/embeddings", {"input": ["a"] * 2049}),
     ]
 
+
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+WRONG_TOOLS: list[dict[str, Any]] = [
+    {"tools": 5}, {"tools": {}}, {"tools": [5]}, {"tools": [{}]}, {"tools": [FUNCTION] * 129},
+    {"tools": [{"type": 5}]}, {"tools": [{"type": "function", "function": {}}]},
+    {"tools": [{"type": "function", "function": {"name": ""}}]}, {"tool_choice": "maybe"},
+    {"tool_choice": 5}, {"parallel_tool_calls": "yes"}, {"response_format": "json"},
+    {"response_format": {}}, {"response_format": {"type": 5}},
+    {"response_format": {"type": "json_schema", "json_schema": []}},
+    {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+]  # fmt: skip
+VALID_TOOLS: list[dict[str, Any]] = [
+    {"tools": None}, {"tools": []}, {"tools": [FUNCTION], "tool_choice": "required"},
+    {"tools": [{"type": "custom", "custom": {"name": "f"}}]}, {"parallel_tool_calls": False},
+    {"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+    {"response_format": {"type": "json_object"}}, {"response_format": {"type": "structural_tag"}},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}},
+]  # fmt: skip
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
 TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

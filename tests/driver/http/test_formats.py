@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 import requests
 
-from langchain_dbx_eval.driver import DriverServer, EmbeddingResult, RequestContext, RequestError
+from langchain_dbx_eval.driver import (
+    DriverServer,
+    EmbeddingResult,
+    Generation,
+    RequestContext,
+    RequestError,
+)
 
 StartServer = Callable[..., DriverServer]
 HI = [{"role": "user", "content": "hi"}]
@@ -143,6 +149,96 @@ def test_params_apply_to_rows_that_do_not_set_them(start_server: StartServer) ->
     assert post(f"{server.url}/invocations", body) == {"predictions": ["0.5", "1"]}
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_the_tokens_of_a_function_are_estimated_from_its_text(url: str, path: str) -> None:
+    question = {"messages": [{"role": "user", "content": "x" * 8}], "prompt": "x" * 8}
+    name = "messages" if path.endswith("chat/completions") else "prompt"
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5, "estimated": True}
+    body = {name: question[name]}
+    assert post(url + path, body)["usage"] == usage
+    chunks = events(url + path, {**body, "stream_options": {"include_usage": True}})
+    assert chunks[-1]["usage"] == usage
+    assert "usage" not in events(url + path, body)[-1]
+
+
+def test_a_function_may_count_its_tokens(start_server: StartServer) -> None:
+    def counting(prompt: str) -> Generation:
+        return Generation(prompt, "length", prompt_tokens=7, completion_tokens=9)
+
+    url = f"{start_server(counting).url}/v1/completions"
+    result = post(url, {"prompt": ["a", "b"], "n": 2})
+    assert result["usage"] == {"prompt_tokens": 14, "completion_tokens": 36, "total_tokens": 50}
+    assert result["choices"][0]["finish_reason"] == "length"
+
+
+DEFAULTS = {
+    "frequency_penalty": 0, "presence_penalty": 0.0, "top_p": 1, "temperature": 0.0, "n": 1,
+    "seed": None, "min_p": 0, "top_k": -1, "repetition_penalty": 1.0, "max_tokens": 256,
+}  # fmt: skip
+BODIES = [
+    ("", {"prompt": "hi"}), ("/v1/completions", {"prompt": "hi"}),
+    ("/v1/chat/completions", {"messages": HI}), ("/invocations", {"inputs": [{"prompt": "hi"}]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body"), BODIES)
+def test_parameters_without_effect_are_accepted_by_a_function_without_them(
+    start_server: StartServer, path: str, body: Any
+) -> None:
+    url = start_server(lambda prompt: prompt).url + path
+    if "inputs" in body:
+        post(url, {**body, "params": DEFAULTS})
+        body = {"inputs": [{"prompt": "hi", **DEFAULTS}]}
+    else:
+        body = {**body, **DEFAULTS}
+    assert "hi" in json.dumps(post(url, body))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("top_p", 0.9), ("temperature", 0.7), ("frequency_penalty", 1), ("seed", 5), ("top_k", 1),
+     ("temperature", True), ("top_p", "1")],
+)  # fmt: skip
+@pytest.mark.parametrize(("path", "body"), BODIES[:3])
+def test_a_parameter_with_an_effect_is_refused_by_name(
+    start_server: StartServer, path: str, body: Any, name: str, value: object
+) -> None:
+    server = start_server(lambda prompt: prompt)
+    response = requests.post(server.url + path, json={**body, name: value})
+    assert response.status_code == 400
+    assert f"'{name}'" in response.json()["message"]
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "top_p", "response_format"])
+def test_a_strict_server_refuses_each_parameter_that_the_function_does_not_take(name: str) -> None:
+    value = {"max_tokens": 256, "top_p": 1, "response_format": {"type": "json_object"}}[name]
+    with DriverServer(letters, "127.0.0.1", 0, False, strict=True) as server:
+        url = f"{server.url}/v1/chat/completions"
+        response = requests.post(url, json={"messages": HI, name: value})
+        assert response.status_code == 400
+        assert f"'{name}'" in response.json()["message"]
+        assert requests.post(url, json={"messages": HI}).status_code == 200
+
+
+@pytest.mark.parametrize("answer", ["abcdefghijk", "안녕하세요세계", "a\ud800bcdefgh"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_max_tokens_truncates_the_text_of_a_function_without_it(
+    start_server: StartServer, answer: str, stream: bool
+) -> None:
+    def streamed(prompt: str) -> Iterator[str]:
+        yield from answer
+
+    url = f"{start_server(streamed if stream else lambda prompt: answer).url}/v1/completions"
+    short = post(url, {"prompt": "hi", "max_tokens": 2})
+    (choice,) = short["choices"]
+    assert answer.startswith(choice["text"])
+    assert 2 <= len(choice["text"]) < len(answer)
+    assert choice["finish_reason"] == "length"
+    assert short["usage"]["completion_tokens"] <= 2
+    (choice,) = post(url, {"prompt": "hi", "max_tokens": 20})["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (answer, "stop")
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/"])
 def test_a_chat_stream_contains_the_completion_in_chunks(
     start_server: StartServer, path: str
@@ -175,7 +271,16 @@ def test_a_stream_that_fails_at_once_has_an_error_status(start_server: StartServ
         f"{start_server(rejecting).url}/v1/completions", json={"prompt": "a", "stream": True}
     )
     assert response.status_code == 422
-    assert response.json() == {"error_code": "UNPROCESSABLE", "message": "Not this prompt."}
+    assert response.json() == {
+        "error_code": "UNPROCESSABLE",
+        "message": "Not this prompt.",
+        "error": {
+            "message": "Not this prompt.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "unprocessable",
+        },
+    }
 
 
 def test_a_stream_that_fails_later_ends_with_an_error_and_without_done(

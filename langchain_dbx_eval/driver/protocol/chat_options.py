@@ -1,0 +1,63 @@
+"""The parameters of chat completions for tools and structured output.
+
+Source: OpenAI's API reference. Types of tools and response formats that are not listed there are
+passed to the engine, because servers such as vLLM have more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import NotRequired, TypedDict
+
+from langchain_dbx_eval.driver.protocol.validation import Expected
+
+__all__ = ["CHAT_OPTIONS"]
+
+_MAX_TOOLS = 128
+_OPEN = ConfigDict(strict=True, extra="allow")
+
+
+@with_config(_OPEN)
+class FunctionDefinition(TypedDict):
+    """The function of a tool."""
+
+    name: Annotated[str, Field(min_length=1)]
+    parameters: NotRequired[dict[str, Any] | None]
+
+
+@with_config(_OPEN)
+class Tool(TypedDict):
+    """A tool that the model may call."""
+
+    type: str
+    function: NotRequired[FunctionDefinition]
+
+
+@with_config(_OPEN)
+class JsonSchemaFormat(TypedDict):
+    """The name and the schema of a response format."""
+
+    schema: NotRequired[dict[str, Any]]
+
+
+@with_config(_OPEN)
+class OutputFormat(TypedDict):
+    """A response format: ``text``, ``json_object``, ``json_schema``, or one of an upstream."""
+
+    type: str
+    json_schema: NotRequired[JsonSchemaFormat]
+
+
+CHAT_OPTIONS: Mapping[str, Any] = {
+    "parallel_tool_calls": Annotated[bool | None, Expected("true, false or null")],
+    "response_format": OutputFormat | None,
+    "tool_choice": Annotated[
+        Literal["none", "auto", "required"] | dict[str, Any] | None,
+        Expected("'none', 'auto', 'required', an object or null"),
+    ],
+    "tools": Annotated[list[Tool], Field(max_length=_MAX_TOOLS)] | None,
+}
+"""The type of each."""
