@@ -33,6 +33,10 @@ from langchain_dbx_eval.driver.protocol.responses import (
     encode_embeddings,
     encode_generations,
 )
+from langchain_dbx_eval.driver.protocol.responses_api_output import (
+    ResponseStreamEncoder,
+    encode_response,
+)
 from langchain_dbx_eval.driver.runtime.admission import Admission
 from langchain_dbx_eval.driver.runtime.limits import Limits
 from langchain_dbx_eval.driver.runtime.metrics import Metrics
@@ -72,6 +76,7 @@ class RequestExecutor:
             messages=isinstance(engine, ChatEngine) and engine.takes_messages,
             generates=isinstance(engine, Engine),
             embeds=isinstance(engine, Embedder),
+            dimensions=getattr(engine, "takes_dimensions", False),
             strict=strict,
         )
         self.formats = request_formats(self.capabilities)
@@ -112,13 +117,16 @@ class RequestExecutor:
         with self.admission:
             context = RequestContext(self._limits.request_timeout, client_disconnected)
             if isinstance(request, ParsedEmbedding):
-                result = self._engine.embed(request.texts, context)
+                size = {} if request.dimensions is None else {"dimensions": request.dimensions}
+                result = self._engine.embed(request.texts, context, **size)
                 self.metrics.count_tokens(result.prompt_tokens, None)
                 return encode_embeddings(request, result, self.model_name)
             prompts = [replace(prompt, context=context) for prompt in request.requests]
             generations = self._generate(prompts)
             for generation in generations:
                 self.metrics.count_tokens(generation.prompt_tokens, generation.completion_tokens)
+            if request.response_format == "responses":
+                return encode_response(request, generations[0], self.model_name)
             return encode_generations(request, generations, self.model_name)
 
     def stream(
@@ -137,7 +145,8 @@ class RequestExecutor:
         Raises:
             RequestError: As for `answer`, before the first event only.
         """
-        encoder = StreamEncoder(request, self.model_name)
+        responses = request.response_format == "responses"
+        encoder = (ResponseStreamEncoder if responses else StreamEncoder)(request, self.model_name)
         context = RequestContext(
             self._limits.request_timeout, client_disconnected, self._limits.keep_alive
         )

@@ -149,7 +149,11 @@ class ChatEngine(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """A model that computes embeddings."""
+    """A model that computes embeddings.
+
+    If it has the attribute ``takes_dimensions = True``, `embed` also receives ``dimensions=``, the
+    number of dimensions, for requests that set it.
+    """
 
     def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         """Compute one vector per text."""

@@ -62,6 +62,7 @@ class UpstreamEngine:
     """
 
     takes_messages = True
+    takes_dimensions = True
     parameters = frozenset(
         [*PARAMETERS, "tools", "tool_choice", "parallel_tool_calls", "response_format"]
     )
@@ -111,7 +112,9 @@ class UpstreamEngine:
                         break
             yield decoder.finish()
 
-    def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
+    def embed(
+        self, texts: Sequence[str], context: RequestContext, dimensions: int | None = None
+    ) -> EmbeddingResult:
         """Request the embeddings of the texts.
 
         Raises:
@@ -119,7 +122,13 @@ class UpstreamEngine:
                 failed (502).
             RequestEndedError: The deadline passed, or the client disconnected.
         """
-        body = {"model": self.name, "input": list(texts), "encoding_format": "float"}
+        body: dict[str, Any] = {
+            "model": self.name,
+            "input": list(texts),
+            "encoding_format": "float",
+        }
+        if dimensions is not None:
+            body["dimensions"] = dimensions
         with closing(_Connection(self._base_url, self._headers)) as connection:
             results = interruptible(lambda: [connection.fetch("/embeddings", body)], context)
             result = next(item for item in results if item is not None)

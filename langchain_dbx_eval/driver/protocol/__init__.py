@@ -14,4 +14,6 @@ Modules:
     formats: `request_formats`, the format of each route for one engine.
     requests: what all formats are parsed to.
     responses: results as JSON and as server-sent events.
+    responses_api: requests of OpenAI's Responses API.
+    responses_api_output: results in the form of that API.
 """

@@ -14,9 +14,9 @@ from typing_extensions import NotRequired, TypedDict
 
 from langchain_dbx_eval.driver.protocol.validation import Expected
 
-__all__ = ["CHAT_OPTIONS"]
+__all__ = ["CHAT_OPTIONS", "MAX_TOOLS"]
 
-_MAX_TOOLS = 128
+MAX_TOOLS = 128
 _OPEN = ConfigDict(strict=True, extra="allow")
 
 
@@ -58,6 +58,6 @@ CHAT_OPTIONS: Mapping[str, Any] = {
         Literal["none", "auto", "required"] | dict[str, Any] | None,
         Expected("'none', 'auto', 'required', an object or null"),
     ],
-    "tools": Annotated[list[Tool], Field(max_length=_MAX_TOOLS)] | None,
+    "tools": Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None,
 }
 """The type of each."""

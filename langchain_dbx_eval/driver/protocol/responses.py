@@ -26,7 +26,15 @@ from langchain_dbx_eval.driver.errors import RequestError, error_body
 from langchain_dbx_eval.driver.protocol.requests import ParsedEmbedding, ParsedGeneration
 from langchain_dbx_eval.driver.runtime.token_estimate import estimate_tokens
 
-__all__ = ["DONE", "KEEP_ALIVE", "StreamEncoder", "encode_embeddings", "encode_generations"]
+__all__ = [
+    "DONE",
+    "KEEP_ALIVE",
+    "StreamEncoder",
+    "encode_embeddings",
+    "encode_event",
+    "encode_generations",
+    "usage",
+]
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -62,7 +70,7 @@ def encode_generations(
     return {
         **_head(request, model),
         "choices": choices,
-        "usage": _usage(request.requests, generations, request.n),
+        "usage": usage(request.requests, generations, request.n),
     }
 
 
@@ -131,7 +139,7 @@ class StreamEncoder:
         else:
             choice |= {"text": delta.text, "logprobs": None}
         self._started = True
-        return _event({**self._head, "choices": [choice]})
+        return encode_event({**self._head, "choices": [choice]})
 
     def finish(self, last: Delta) -> bytes:
         """Return the events after the last delta: the usage if requested, and ``[DONE]``."""
@@ -142,12 +150,12 @@ class StreamEncoder:
             text="".join(delta.text for delta in self._deltas),
             tool_calls=tuple(call for delta in self._deltas for call in delta.tool_calls),
         )
-        usage = _usage(self._requests, [whole])
-        return _event({**self._head, "choices": [], "usage": usage}) + DONE
+        counts = usage(self._requests, [whole])
+        return encode_event({**self._head, "choices": [], "usage": counts}) + DONE
 
     def error(self, error: RequestError) -> bytes:
         """Return the event that ends a failed stream."""
-        return _event(error_body(error))
+        return encode_event(error_body(error))
 
     def _chat_delta(self, delta: Delta) -> dict[str, Any]:
         fields: dict[str, Any] = {} if self._started else {"role": "assistant", "content": ""}
@@ -176,7 +184,7 @@ def _message(generation: Generation) -> dict[str, Any]:
     return message
 
 
-def _usage(
+def usage(
     requests: Sequence[GenerationRequest], results: Sequence[Generation | Delta], n: int = 1
 ) -> dict[str, Any]:
     """Return OpenAI's usage; what the engine did not count is estimated, and marked as such.
@@ -214,7 +222,8 @@ def _estimate_completion(result: Generation | Delta) -> int:
     )
 
 
-def _event(value: Mapping[str, Any]) -> bytes:
+def encode_event(value: Mapping[str, Any]) -> bytes:
+    """Return a server-sent event."""
     # ASCII: half of a surrogate pair, which a model may generate, cannot be encoded in UTF-8.
     return b"data: " + json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n\n"
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import requests
+from openai import BadRequestError, NotFoundError, OpenAI
 
 from langchain_dbx_eval.driver import (
+    CallableEngine,
     DriverServer,
     EmbeddingResult,
     Generation,
     RequestContext,
     RequestError,
+    UpstreamEngine,
 )
 
 StartServer = Callable[..., DriverServer]
@@ -366,6 +370,84 @@ def test_unsupported_openai_fields_are_rejected(url: str, extra: Any) -> None:
 
 def test_the_model_is_listed(url: str) -> None:
     assert requests.get(f"{url}/v1/models").json()["data"][0]["id"] == "echo"
+
+
+@pytest.mark.parametrize("name", ["echo", "/Volumes/main/models/a model", "org/model"])
+def test_a_model_is_found_by_its_name(start_server: StartServer, name: str) -> None:
+    engine = CallableEngine(echo)
+    engine.name = name
+    with OpenAI(base_url=f"{start_server(engine).url}/v1", api_key="unused") as client:
+        assert client.models.retrieve(name).id == name
+        with pytest.raises(NotFoundError, match="has the model"):
+            client.models.retrieve("other")
+
+
+@pytest.mark.parametrize("name", ["echo", "/Volumes/main/models/a model"])
+def test_mlflows_deployment_client_predicts_and_lists(start_server: StartServer, name: str) -> None:
+    deployments = pytest.importorskip("mlflow.deployments")
+    engine = CallableEngine(echo)
+    engine.name = name
+    os.environ["MLFLOW_TRACKING_TOKEN"] = "key"
+    client = deployments.get_deploy_client(start_server(engine, "key").url)
+    answer = client.predict(endpoint="any", inputs={"messages": HI, "temperature": 0.5})
+    assert answer["choices"][0]["message"]["content"] == "hi!"
+    answer = client.predict(endpoint=name, inputs={"prompt": "hi"})
+    assert answer["choices"][0]["text"] == "hi!"
+    (endpoint,) = client.list_endpoints()
+    assert (endpoint.name, endpoint.endpoint_type) == (name, "llm/v1/chat")
+    assert requests.post(
+        endpoint.endpoint_url, json={"prompt": "hi"}, headers={"X-Api-Key": "key"}
+    ).ok
+    assert client.get_endpoint(name) == endpoint
+    with pytest.raises(requests.HTTPError, match="has the model"):
+        client.get_endpoint("other")
+
+
+def test_mlflows_deployment_client_embeds(start_server: StartServer) -> None:
+    deployments = pytest.importorskip("mlflow.deployments")
+    client = deployments.get_deploy_client(start_server(Lengths()).url)
+    answer = client.predict(endpoint="embeddings", inputs={"input": ["a", "abc"]})
+    assert [item["embedding"] for item in answer["data"]] == [[1.0, 0.5], [3.0, 0.5]]
+    assert client.list_endpoints()[0].endpoint_type == "llm/v1/embeddings"
+
+
+class Resizable:
+    """An embedder of vectors with any number of dimensions."""
+
+    takes_dimensions = True
+
+    def embed(
+        self, texts: Sequence[str], context: RequestContext, dimensions: int = 4
+    ) -> EmbeddingResult:
+        return EmbeddingResult([[0.5] * dimensions for _ in texts], 1)
+
+
+def test_dimensions_are_passed_to_an_engine_that_takes_them(start_server: StartServer) -> None:
+    upstream = start_server(Resizable())
+    for engine in (Resizable(), UpstreamEngine(f"{upstream.url}/v1", "m")):
+        with OpenAI(base_url=f"{start_server(engine).url}/v1", api_key="unused") as client:
+            whole = client.embeddings.create(model="m", input="a")
+            short = client.embeddings.create(model="m", input="a", dimensions=2)
+            assert [len(whole.data[0].embedding), len(short.data[0].embedding)] == [4, 2]
+            with pytest.raises(BadRequestError, match="'dimensions' must be a whole number from 1"):
+                client.embeddings.create(model="m", input="a", dimensions=0)
+
+
+def test_dimensions_are_refused_by_name_otherwise(start_server: StartServer) -> None:
+    url = f"{start_server(Lengths()).url}/v1/embeddings"
+    assert requests.post(url, json={"input": "a", "dimensions": None}).ok
+    response = requests.post(url, json={"input": "a", "dimensions": 1})
+    assert response.status_code == 400
+    assert "Unsupported value of 'dimensions'" in response.json()["message"]
+
+
+@pytest.mark.parametrize("tokens", [[15339], [[15339, 1917]]])
+def test_token_ids_are_refused_with_the_option_that_avoids_them(
+    start_server: StartServer, tokens: Any
+) -> None:
+    response = requests.post(f"{start_server(Lengths()).url}/v1/embeddings", json={"input": tokens})
+    assert response.status_code == 400
+    assert "check_embedding_ctx_length=False" in response.json()["message"]
 
 
 def test_metrics_count_requests_by_route_and_status(url: str) -> None:

@@ -44,6 +44,7 @@ RELATED_FIELDS = (
     "rows, not",
     "'dataframe_split[",
     "'dataframe_split.data[",
+    "does not support '",
 )
 
 schema = schemathesis.openapi.from_wsgi("/openapi.json", create_app(Everything(), api_key=False))
@@ -131,7 +132,7 @@ BODIES = {
     path: schemathesis.openapi.from_dict(DOCUMENT)[path]["POST"].as_strategy(
         generation_mode=GenerationMode.POSITIVE
     )
-    for path in ("/", "/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+    for path in ("/", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 }
 
 
