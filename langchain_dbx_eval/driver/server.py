@@ -58,9 +58,10 @@ class DriverServer:
         host: The address to listen on. Databricks' driver proxy connects to the driver node's own
             address, so ``127.0.0.1`` results in a 502 there.
         port: The port; 0: a free one. Databricks documents 3000 to 8000; another port warns.
-        api_key: The key that a request must send as ``X-Api-Key``. None: the environment variable
-            ``DBX_EVAL_DRIVER_API_KEY``, or a generated key, which is printed and assigned to that
-            variable. False: no key is required; warns unless `host` is a loopback address.
+        api_key: The key that a request must send as ``X-Api-Key``, or, without the driver proxy, as
+            ``Authorization: Bearer``. None: the environment variable ``DBX_EVAL_DRIVER_API_KEY``,
+            or a generated key, which is printed and assigned to that variable. False: no key is
+            required; warns unless `host` is a loopback address.
         limits: The maximum number, duration and size of requests; default: `Limits()`.
         log_prompts: Whether to log the body of each request. An exception of the engine is always
             logged with its text.
