@@ -41,12 +41,19 @@ def server(_migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     running.kill()
 
 
-def open_run(uri: str, evaluation_id: str = EVALUATION) -> MlflowRun:
+def experiment_of(uri: str) -> str:
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("tests")
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment("tests")
-    destination = Destination(tracking_uri=uri, experiment_id=experiment_id, run_name="mine")
+    return str(experiment.experiment_id if experiment else client.create_experiment("tests"))
+
+
+def open_run(uri: str, evaluation_id: str = EVALUATION) -> MlflowRun:
+    destination = Destination(tracking_uri=uri, experiment_id=experiment_of(uri), run_name="mine")
     return MlflowRun.open(destination, evaluation_id)
+
+
+def create_run(uri: str) -> str:
+    return str(mlflow.MlflowClient(uri).create_run(experiment_of(uri)).info.run_id)
 
 
 def attach(uri: str, run_id: str) -> MlflowRun:
@@ -116,12 +123,13 @@ def test_every_method_of_writing_stores_the_same_content(
     method: str, mlflow_store: str, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [evaluated(n) for n in range(4)] + [evaluated(0, repetition=2, run=False)]
-    fast = open_run(mlflow_store, "f" * 32)
+    fast = attach(mlflow_store, create_run(mlflow_store))
     fast.write_rows(rows)
     expected = [content(trace) for trace in traces_of(fast)]
     if method == "threads":
         monkeypatch.setattr(sql_store, "insert", lambda store, assessments: False)
-    slow = open_run(server if method == "server" else mlflow_store, method)
+    uri = server if method == "server" else mlflow_store
+    slow = attach(uri, create_run(uri))
     slow.write_rows(rows)
     once = [content(trace) for trace in traces_of(slow)]
     slow.write_rows(rows, maybe_written=True)
