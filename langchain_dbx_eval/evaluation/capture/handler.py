@@ -110,12 +110,7 @@ class CaptureHandler(BaseCallbackHandler):
 
     @override
     def on_llm_new_token(
-        self,
-        token: str | list[str | dict[str, Any]],
-        *,
-        chunk: Any = None,
-        run_id: UUID,
-        **event: Any,
+        self, token: object, *, chunk: Any = None, run_id: UUID, **event: Any
     ) -> None:
         # The first chunk of many providers contains nothing but the role.
         if token or _has_tool_call(chunk):

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +47,10 @@ MAYBE_WRITTEN = "written = 1"
 """Conditions for `Journal.rows`, `Journal.row_keys` and `Journal.count`."""
 
 
-class _Written(IntEnum):
-    """Whether a row is in MLflow."""
-
-    NO = 0
-    MAYBE = 1
-    """The process ended, or the server failed, while the row was being written."""
-    YES = 2
+# Values of the column `written`: 0 until the row is sent to MLflow.
+_MAYBE = 1
+"""The row is being written; or the process ended, or the server failed, meanwhile."""
+_YES = 2
 
 
 class Journal:
@@ -177,16 +173,12 @@ class Journal:
             if last:
                 database.execute(f"UPDATE answers SET scored = 1 {_AT}", _values(key))  # noqa: S608
 
-    def mark_scored(self, key: RowKey) -> None:
-        """Mark a row as complete."""
-        self.save_scores(key, {}, last=True)
-
     def mark_writing(self, keys: Iterable[RowKey]) -> None:
         """Mark rows as being written to MLflow: from now on they may be there."""
         with self._transaction() as database:
             database.executemany(
                 f"UPDATE answers SET written = ? {_AT}",  # noqa: S608 - ours
-                [(_Written.MAYBE, *_values(key)) for key in keys],
+                [(_MAYBE, *_values(key)) for key in keys],
             )
 
     def mark_written(self, trace_ids: Mapping[RowKey, str]) -> None:
@@ -194,7 +186,7 @@ class Journal:
         with self._transaction() as database:
             database.executemany(
                 f"UPDATE answers SET written = ?, trace_id = ? {_AT}",  # noqa: S608 - ours
-                [(_Written.YES, trace_id, *_values(key)) for key, trace_id in trace_ids.items()],
+                [(_YES, trace_id, *_values(key)) for key, trace_id in trace_ids.items()],
             )
 
     def reassign(self, moved: Mapping[RowKey, RowKey], removed: Iterable[RowKey]) -> None:
@@ -224,7 +216,7 @@ class Journal:
         with self._transaction() as database:
             database.execute(
                 "UPDATE answers SET answer = ?, scored = failed, "  # noqa: S608 - ours
-                f"written = min(written, {_Written.MAYBE:d}) {_AT}",
+                f"written = min(written, {_MAYBE}) {_AT}",
                 (answer, *_values(row.key)),
             )
             database.execute(f"DELETE FROM scores {_AT}", _values(row.key))  # noqa: S608 - ours
@@ -237,7 +229,7 @@ class Journal:
             )
             # Assessments that are in MLflow stay there; new ones are added.
             database.execute(
-                f"UPDATE answers SET scored = 0, written = min(written, {_Written.MAYBE:d}) "  # noqa: S608
+                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) "  # noqa: S608
                 "WHERE failed = 0"
             )
 
@@ -286,7 +278,7 @@ class Journal:
         columns = list(self.manifest.scorers)
         remaining = iter(keys)
         while page := list(itertools.islice(remaining, _PAGE)):
-            outputs = self._scorer_outputs(page)
+            outputs = self.scorer_outputs(page)
             answers = {RowKey(*row[:2]): row[2:] for row in self._read_at("answers", page)}
             for key in filter(answers.__contains__, page):
                 of_row = outputs.get(key, {})
@@ -294,9 +286,13 @@ class Journal:
                 answer, trace_id = answers[key]
                 yield decode_row(key, answer, scores, trace_id)
 
-    def scorer_outputs(self, key: RowKey) -> dict[str, ScorerOutput]:
-        """Return the outputs of scorers for a row, by the column of the scorer."""
-        return self._scorer_outputs([key]).get(key, {})
+    def scorer_outputs(self, keys: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
+        """Return the outputs of scorers for some rows, by row and by the column of the scorer."""
+        outputs: dict[RowKey, dict[str, ScorerOutput]] = {}
+        for number, repetition, scorer, output in self._read_at("scores", keys):
+            of_row = outputs.setdefault(RowKey(number, repetition), {})
+            of_row[scorer] = decode_scorer_output(output)
+        return outputs
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Lock the evaluation against other processes that would continue it.
@@ -305,13 +301,6 @@ class Journal:
             JournalError: Another process has locked it.
         """
         return schema.locked(self.path)
-
-    def _scorer_outputs(self, keys: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
-        outputs: dict[RowKey, dict[str, ScorerOutput]] = {}
-        for number, repetition, scorer, output in self._read_at("scores", keys):
-            of_row = outputs.setdefault(RowKey(number, repetition), {})
-            of_row[scorer] = decode_scorer_output(output)
-        return outputs
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

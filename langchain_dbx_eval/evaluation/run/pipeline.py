@@ -11,7 +11,7 @@ from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.scoring import Scorer, ScoringContext, ascore
 from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
-__all__ = ["process_answer", "score_saved_answer"]
+__all__ = ["process_answer", "score_answer"]
 
 
 async def process_answer(
@@ -25,21 +25,18 @@ async def process_answer(
     response = round_trip(answer.outcome.response)
     answer = replace(answer, outcome=replace(answer.outcome, response=response))
     journal.save_answer(key, answer)
-    await _score(journal, scorers, key, answer, {})
+    await score_answer(journal, scorers, key, answer, known={})
 
 
-async def score_saved_answer(journal: Journal, scorers: Sequence[Scorer], key: RowKey) -> None:
-    """Score a row of the journal by the scorers whose output it lacks."""
-    await _score(journal, scorers, key, journal.row(key), journal.scorer_outputs(key))
-
-
-async def _score(
+async def score_answer(
     journal: Journal,
     scorers: Sequence[Scorer],
     key: RowKey,
     answer: Answer,
+    *,
     known: Mapping[str, ScorerOutput],
 ) -> None:
+    """Score a saved answer by the scorers whose output is not known yet."""
     missing = {scorer.column for scorer in scorers} - known.keys()
 
     def save(outputs: Mapping[str, ScorerOutput]) -> None:
@@ -48,6 +45,6 @@ async def _score(
         journal.save_scores(key, outputs, last=not missing)
 
     if answer.outcome.error is not None or not missing:
-        journal.mark_scored(key)
+        journal.save_scores(key, {}, last=True)
         return
     await ascore(ScoringContext(answer.record, answer.outcome), scorers, known=known, keep=save)

@@ -11,14 +11,14 @@ from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
-from langchain_dbx_eval.evaluation.run.pipeline import process_answer, score_saved_answer
+from langchain_dbx_eval.evaluation.run.pipeline import process_answer, score_answer
 from langchain_dbx_eval.evaluation.run.progress import OnRow
 from langchain_dbx_eval.scoring import Scorer
 
 __all__ = ["Invoke", "RowScheduler"]
 
-Invoke: TypeAlias = Callable[[RowKey, EvalRecord], Awaitable[Answer]]
-"""Returns the answer of a row."""
+Invoke: TypeAlias = Callable[[EvalRecord], Awaitable[Answer]]
+"""Returns the answer to the request of a record."""
 
 _PAGE = 100
 
@@ -30,11 +30,11 @@ class RowScheduler:
 
     Args:
         journal: Contains the finished rows, and receives the others.
-        invoke: Returns the answer of a row.
+        invoke: Returns the answer to the request of a record.
         scorers: The scorers.
-        limiter: Limits the rows that are being answered.
-        max_scoring: The largest number of rows that are being scored. A row that waits for this
-            keeps its slot of the limiter, so that answers do not pile up before slow judges.
+        limiter: Limits the rows that are being answered. Its initial limit also limits the rows
+            that are being scored: a row that waits for this keeps its slot of the limiter, so that
+            answers do not pile up before slow judges.
     """
 
     def __init__(
@@ -42,15 +42,13 @@ class RowScheduler:
         journal: Journal,
         invoke: Invoke,
         scorers: Sequence[Scorer],
-        *,
         limiter: AdaptiveLimiter,
-        max_scoring: int,
     ) -> None:
         self._journal = journal
         self._invoke = invoke
         self._scorers = scorers
         self._limiter = limiter
-        self._scoring = asyncio.Semaphore(max_scoring)
+        self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._stopping = False
@@ -102,7 +100,7 @@ class RowScheduler:
 
     async def _answer(self, key: RowKey, record: EvalRecord, on_row: OnRow) -> None:
         try:
-            answer = await self._invoke(key, record)
+            answer = await self._invoke(record)
             await self._scoring.acquire()
         finally:
             self._limiter.release()
@@ -114,7 +112,9 @@ class RowScheduler:
 
     async def _score(self, key: RowKey, on_row: OnRow) -> None:
         try:
-            await score_saved_answer(self._journal, self._scorers, key)
+            row = self._journal.row(key)
+            known = self._journal.scorer_outputs([key]).get(key, {})
+            await score_answer(self._journal, self._scorers, key, row, known=known)
         finally:
             self._limiter.release()
         on_row(False, None)

@@ -30,7 +30,6 @@ from langchain_dbx_eval.scoring import Outcome
 
 if TYPE_CHECKING:
     from mlflow.entities import Span as MlflowSpan
-    from mlflow.entities import TraceInfo
     from mlflow.tracing.client import TracingClient
 
 __all__ = ["REQUEST_ID_TAG", "to_plain_json", "trace_id_of", "write_traces"]
@@ -173,18 +172,15 @@ def _write_one(
     client: TracingClient, row: Row, spans: list[MlflowSpan], experiment_id: str
 ) -> None:
     """Write a trace as MLflow 3.17's exporter does (`mlflow.tracing.export.mlflow_v3`)."""
-    from mlflow.entities import TraceData
+    from mlflow.entities import TraceData, TraceInfo, TraceLocation, TraceState
 
-    info = client.start_trace(_trace_info(row, spans[0], experiment_id))
-    client._upload_trace_data(info, TraceData(spans=spans))
-
-
-def _trace_info(row: Row, root: MlflowSpan, experiment_id: str) -> TraceInfo:
-    from mlflow.entities import TraceInfo, TraceLocation, TraceState
-
+    root = spans[0]
     start_ms, end_ms = root.start_time_ns // 1_000_000, (root.end_time_ns or 0) // 1_000_000
+    metadata = {"mlflow.trace_schema.version": "3"}
     usage = _token_usage_of(row.outcome)
-    return TraceInfo(
+    if usage["total_tokens"]:
+        metadata["mlflow.trace.tokenUsage"] = json.dumps(usage)
+    info = TraceInfo(
         trace_id=root.trace_id,
         trace_location=TraceLocation.from_experiment_id(experiment_id),
         request_time=start_ms,
@@ -193,11 +189,9 @@ def _trace_info(row: Row, root: MlflowSpan, experiment_id: str) -> TraceInfo:
         request_preview=_preview(root.inputs),
         response_preview=_preview(root.outputs),
         tags={REQUEST_ID_TAG: _request_id_of(row), "mlflow.traceName": root.name},
-        trace_metadata={
-            "mlflow.trace_schema.version": "3",
-            **({"mlflow.trace.tokenUsage": json.dumps(usage)} if usage["total_tokens"] else {}),
-        },
+        trace_metadata=metadata,
     )
+    client._upload_trace_data(client.start_trace(info), TraceData(spans=spans))
 
 
 def _preview(value: Any) -> str:

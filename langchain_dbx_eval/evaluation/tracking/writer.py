@@ -7,16 +7,19 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
+from langchain_dbx_eval.evaluation.journal.manifest import Destination
 from langchain_dbx_eval.evaluation.journal.rows import RowKey
 from langchain_dbx_eval.evaluation.journal.store import MAYBE_WRITTEN, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
-from langchain_dbx_eval.evaluation.tracking.runs import Destination, MlflowRun
+from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun, stored_destination
 from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
 
 __all__ = ["MlflowWriter", "sync"]
@@ -49,21 +52,24 @@ class MlflowWriter:
         self._rejected: set[RowKey] = set()
         self._has_written = False
         self._stopping = threading.Event()
-        journal.update_manifest(destination=destination.to_dict())
+        uri = destination.tracking_uri
+        if uri and redact_uri(uri) != uri:
+            # A password is not stored: `sync` uses MLflow's current store (MLFLOW_TRACKING_URI).
+            destination = replace(destination, tracking_uri=None)
+        journal.update_manifest(destination=destination)
 
     @contextlib.contextmanager
     def in_background(self) -> Iterator[None]:
         """Write rows at intervals in a thread while the `with` block runs."""
-        thread = threading.Thread(target=self._write_at_intervals, name="dbx-eval-mlflow")
-        thread.daemon = True
+        thread = threading.Thread(
+            target=self._write_at_intervals, name="dbx-eval-mlflow", daemon=True
+        )
         thread.start()
         try:
             yield
-        except BaseException:
-            # An interrupted evaluation does not wait for a server that may not answer.
+        finally:
             self._stopping.set()
-            raise
-        self._stopping.set()
+        # Not after an exception: an interrupted evaluation does not wait for a slow server.
         thread.join()
 
     def finish(self, *, complete: bool = True) -> EvaluationResult:
@@ -91,16 +97,27 @@ class MlflowWriter:
         Raises:
             TrackingError: The store could not be written to; nothing is lost.
         """
+        mlflow = require("mlflow", extra="eval")
 
         def write() -> None:
             self._write_pending()
-            self._end_run(complete)
+            result = EvaluationResult(self._journal)
+            status: Literal["FINISHED", "KILLED"] = "FINISHED" if complete else "KILLED"
+            self._open_run().finish(result.metrics, result.table_pages(), status=status)
+            self._journal.update_manifest(logged=complete)
 
         policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)
         try:
             policy.run(write)
         except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
-            raise self._incomplete_error(error) from error
+            uri = self._destination.tracking_uri or mlflow.get_tracking_uri()
+            msg = (
+                f"The evaluation is saved in {self._journal.path}, but "
+                f"{self._journal.count(UNWRITTEN)} of its rows are not in MLflow at "
+                f"{redact_uri(uri)}: {error}. Write them later with: langchain-dbx-eval sync "
+                f"{self._journal.manifest.run_id or self._journal.evaluation_id}"
+            )
+            raise TrackingError(msg) from error
 
     def _write_at_intervals(self) -> None:
         interval = _INTERVAL_S
@@ -173,23 +190,6 @@ class MlflowWriter:
             self._run = run
         return self._run
 
-    def _end_run(self, complete: bool) -> None:
-        result = EvaluationResult(self._journal)
-        self._open_run().finish(
-            result.metrics, result.table_pages(), status="FINISHED" if complete else "KILLED"
-        )
-        self._journal.update_manifest(logged=complete)
-
-    def _incomplete_error(self, error: Exception) -> TrackingError:
-        run = self._journal.manifest.run_id or self._journal.evaluation_id
-        msg = (
-            f"The evaluation is saved in {self._journal.path}, but "
-            f"{self._journal.count(UNWRITTEN)} of its rows are not in MLflow at "
-            f"{redact_uri(self._destination.resolved_uri)}: {error}. Write them later with: "
-            f"langchain-dbx-eval sync {run}"
-        )
-        return TrackingError(msg)
-
 
 def sync(reference: str | Path) -> EvaluationResult:
     """Write the rows, metrics and table of an evaluation to MLflow that are not there yet.
@@ -205,10 +205,9 @@ def sync(reference: str | Path) -> EvaluationResult:
         JournalError: Another process is running it, or its journal cannot be read.
         TrackingError: MLflow cannot be written to.
     """
-    require("mlflow", extra="eval")
     journal = Journal.find(reference)
     with journal.locked():
         manifest = journal.manifest
-        writer = MlflowWriter(journal, Destination.of_manifest(manifest), None)
+        writer = MlflowWriter(journal, stored_destination(manifest), None)
         writer.flush(complete=manifest.complete)
     return EvaluationResult(journal)

@@ -20,8 +20,9 @@ from mlflow.tracing.client import TracingClient
 
 from langchain_dbx_eval import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
+from langchain_dbx_eval.evaluation.journal.manifest import Destination
 from langchain_dbx_eval.evaluation.tracking import sql_store
-from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE, Destination, MlflowRun
+from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE, MlflowRun
 from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri, tracking_error
 from langchain_dbx_eval.evaluation.tracking.traces import trace_id_of
 from tests.evaluation.tracking.evaluated_rows import EVALUATION, evaluated
@@ -347,7 +348,8 @@ WRITER = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.evaluation.tracking.evaluated_rows import EVALUATION, evaluated
-from langchain_dbx_eval.evaluation.tracking.runs import Destination, MlflowRun
+from langchain_dbx_eval.evaluation.journal.manifest import Destination
+from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun
 
 run = MlflowRun.open(Destination(tracking_uri={uri!r}, run_id={run_id!r}), EVALUATION)
 for start in range({first}, {first} + 60, 10):
