@@ -158,7 +158,7 @@ class EvaluationCallbackHandler(CaptureHandler):
         # Of two threads that call this at once, the second gets the result of the first.
         with self._result_lock:
             with self._queue.drained():
-                if self._result is not None and not len(self._session):
+                if self._result is not None and not self._session.call_count:
                     return self._result
                 session, self._session = self._session, self._new_session()
             destination = current_destination(

@@ -21,15 +21,7 @@ from typing import Any
 from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.errors import JournalError, NotFoundError
-from langchain_dbx_eval.evaluation.journal import schema
-from langchain_dbx_eval.evaluation.journal.codec import (
-    decode_manifest,
-    decode_row,
-    decode_scorer_output,
-    encode_answer,
-    encode_manifest,
-    encode_scorer_output,
-)
+from langchain_dbx_eval.evaluation.journal import codec, schema
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.scoring.score_row import ScorerOutput, row_scores
@@ -83,7 +75,7 @@ class Journal:
         try:
             # Journals contain requests and answers: other users of the machine must not read them.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            schema.create(path, encode_manifest(manifest))
+            schema.create(path, codec.encode_manifest(manifest))
         except (OSError, sqlite3.Error) as error:
             msg = (
                 f"A journal cannot be created in {folder}: {error}. Set DBX_EVAL_HOME to a folder "
@@ -134,13 +126,13 @@ class Journal:
                 "a new evaluation."
             )
             raise JournalError(msg)
-        return decode_manifest(stored)
+        return codec.decode_manifest(stored)
 
     def update_manifest(self, **changes: Any) -> None:
         """Replace fields of the manifest."""
         with self._transaction() as database:
             database.execute("BEGIN IMMEDIATE")
-            stored = encode_manifest(replace(self.manifest, **changes))
+            stored = codec.encode_manifest(replace(self.manifest, **changes))
             database.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", stored.items())
 
     def save_answer(self, key: RowKey, answer: Answer) -> None:
@@ -154,7 +146,7 @@ class Journal:
             database.execute(
                 "INSERT INTO answers (number, repetition, input_key, answer, failed) "
                 "VALUES (?, ?, ?, ?, ?)",
-                (*_values(key), input_key, encode_answer(answer), failed),
+                (*key, input_key, codec.encode_answer(answer), failed),
             )
 
     def save_scores(
@@ -167,18 +159,18 @@ class Journal:
             outputs: The outputs, by the column of the scorer.
             last: Whether these complete the row.
         """
-        rows = [(*_values(key), c, encode_scorer_output(output)) for c, output in outputs.items()]
+        rows = [(*key, c, codec.encode_scorer_output(output)) for c, output in outputs.items()]
         with self._transaction() as database:
             database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
             if last:
-                database.execute(f"UPDATE answers SET scored = 1 {_AT}", _values(key))  # noqa: S608
+                database.execute(f"UPDATE answers SET scored = 1 {_AT}", key)  # noqa: S608
 
     def mark_writing(self, keys: Iterable[RowKey]) -> None:
         """Mark rows as being written to MLflow: from now on they may be there."""
         with self._transaction() as database:
             database.executemany(
                 f"UPDATE answers SET written = ? {_AT}",  # noqa: S608 - ours
-                [(_MAYBE, *_values(key)) for key in keys],
+                [(_MAYBE, *key) for key in keys],
             )
 
     def mark_written(self, trace_ids: Mapping[RowKey, str]) -> None:
@@ -186,7 +178,7 @@ class Journal:
         with self._transaction() as database:
             database.executemany(
                 f"UPDATE answers SET written = ?, trace_id = ? {_AT}",  # noqa: S608 - ours
-                [(_YES, trace_id, *_values(key)) for key, trace_id in trace_ids.items()],
+                [(_YES, trace_id, *key) for key, trace_id in trace_ids.items()],
             )
 
     def reassign(self, moved: Mapping[RowKey, RowKey], removed: Iterable[RowKey]) -> None:
@@ -197,8 +189,8 @@ class Journal:
             removed: The rows to delete.
         """
         # By way of negative numbers, which no row has: two rows may exchange their keys.
-        moves = [(-1 - new.number, new.repetition, *_values(old)) for old, new in moved.items()]
-        deletions = [_values(key) for key in removed]
+        moves = [(-1 - new.number, new.repetition, *old) for old, new in moved.items()]
+        deletions = list(removed)
         with self._transaction() as database:
             for table in ("answers", "scores"):
                 database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - ours
@@ -212,14 +204,14 @@ class Journal:
 
     def replace_record(self, row: Row, record: EvalRecord) -> None:
         """Replace the record of a row, and delete its scores."""
-        answer = encode_answer(replace(row, record=record))
+        answer = codec.encode_answer(replace(row, record=record))
         with self._transaction() as database:
             database.execute(
                 "UPDATE answers SET answer = ?, scored = failed, "  # noqa: S608 - ours
                 f"written = min(written, {_MAYBE}) {_AT}",
-                (answer, *_values(row.key)),
+                (answer, *row.key),
             )
-            database.execute(f"DELETE FROM scores {_AT}", _values(row.key))  # noqa: S608 - ours
+            database.execute(f"DELETE FROM scores {_AT}", row.key)  # noqa: S608 - ours
 
     def delete_scores(self, columns: Iterable[str]) -> None:
         """Delete the outputs of some scorers, and mark all rows as not completely scored."""
@@ -284,14 +276,14 @@ class Journal:
                 of_row = outputs.get(key, {})
                 scores = row_scores([of_row[column] for column in columns if column in of_row])
                 answer, trace_id = answers[key]
-                yield decode_row(key, answer, scores, trace_id)
+                yield codec.decode_row(key, answer, scores, trace_id)
 
     def scorer_outputs(self, keys: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
         """Return the outputs of scorers for some rows, by row and by the column of the scorer."""
         outputs: dict[RowKey, dict[str, ScorerOutput]] = {}
         for number, repetition, scorer, output in self._read_at("scores", keys):
             of_row = outputs.setdefault(RowKey(number, repetition), {})
-            of_row[scorer] = decode_scorer_output(output)
+            of_row[scorer] = codec.decode_scorer_output(output)
         return outputs
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -330,12 +322,8 @@ class Journal:
             # A cross join in this order, and not `IN`: SQLite then uses the index of the table.
             f"SELECT number, repetition, {columns} "
             f"FROM wanted CROSS JOIN {table} USING (number, repetition)",
-            [part for key in keys for part in _values(key)],
+            list(itertools.chain.from_iterable(keys)),
         )
-
-
-def _values(key: RowKey) -> tuple[int, int]:
-    return key.number, key.repetition
 
 
 def _run_id_in(path: Path) -> str | None:

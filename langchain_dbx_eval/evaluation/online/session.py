@@ -16,7 +16,7 @@ from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.online.matching import RecordIndex
 from langchain_dbx_eval.evaluation.result import EvaluationResult
-from langchain_dbx_eval.evaluation.run.pipeline import process_answer
+from langchain_dbx_eval.evaluation.run.pipeline import process_row
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import Scorer
 
@@ -31,6 +31,9 @@ class EvaluationSession:
         index: Finds the record of a call.
         scorers: The scorers.
         doc_uri: The URI of a retrieved document, as for `CapturedRun.outcome`.
+
+    Attributes:
+        call_count: Number of calls that were added.
     """
 
     def __init__(
@@ -45,14 +48,11 @@ class EvaluationSession:
         self._scorers = scorers
         self._doc_uri = doc_uri
         self._repetitions: Counter[int] = Counter()
-        self._call_count = 0
+        self.call_count = 0
         self._numbering = threading.Lock()
         self._scoring: set[Future[None]] = set()
         self._journal: Journal | None = None
         self._creating_journal = threading.Lock()
-
-    def __len__(self) -> int:
-        return self._call_count
 
     def add(self, run: CapturedRun) -> Future[None]:
         """Start scoring a call.
@@ -64,8 +64,8 @@ class EvaluationSession:
         records = self._index.records
         with self._numbering:
             # Rows without a record are numbered behind all records of the dataset.
-            number = len(records) + self._call_count if match is None else match
-            self._call_count += 1
+            number = len(records) + self.call_count if match is None else match
+            self.call_count += 1
             self._repetitions[number] += 1
             key = RowKey(number, self._repetitions[number])
         answer = Answer(
@@ -101,7 +101,7 @@ class EvaluationSession:
         if journal is None:
             # The manifest contains the digest of the dataset: reading the dataset may take long.
             journal = await asyncio.to_thread(self._open_journal)
-        await process_answer(journal, self._scorers, key, answer)
+        await process_row(journal, self._scorers, key, answer)
 
     def _open_journal(self) -> Journal:
         with self._creating_journal:

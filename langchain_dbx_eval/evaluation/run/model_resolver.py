@@ -41,9 +41,9 @@ def resolve_model(model: Any) -> tuple[Runnable[Any, Any], Callable[[Any], Any]]
     if isinstance(model, str):
         model = _load(model)
     if isinstance(model, Runnable):
-        return model, _to_langchain_messages if _has_messages_input(
-            model
-        ) else lambda request: request
+        if _has_messages_input(model):
+            return model, _to_langchain_messages
+        return model, lambda request: request
     function: Callable[[Any], Any]
     if type(model).__module__.startswith("mlflow.pyfunc") and hasattr(model, "predict"):
         name, function = "pyfunc", lambda request: single_prediction(model.predict(request))

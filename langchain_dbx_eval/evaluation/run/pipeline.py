@@ -11,32 +11,30 @@ from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.scoring import Scorer, ScoringContext, ascore
 from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
-__all__ = ["process_answer", "score_answer"]
+__all__ = ["process_row"]
 
 
-async def process_answer(
-    journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer
+async def process_row(
+    journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer | None
 ) -> None:
-    """Save an answer, and score it.
+    """Save the answer of a row, and score it.
+
+    Args:
+        journal: Receives the answer and each score.
+        scorers: The scorers.
+        key: The key of the row.
+        answer: The answer; None: the journal contains it, and the outputs of some scorers.
 
     Raises:
         JournalError: The journal cannot be written to.
     """
-    response = round_trip(answer.outcome.response)
-    answer = replace(answer, outcome=replace(answer.outcome, response=response))
-    journal.save_answer(key, answer)
-    await score_answer(journal, scorers, key, answer, known={})
-
-
-async def score_answer(
-    journal: Journal,
-    scorers: Sequence[Scorer],
-    key: RowKey,
-    answer: Answer,
-    *,
-    known: Mapping[str, ScorerOutput],
-) -> None:
-    """Score a saved answer by the scorers whose output is not known yet."""
+    known: Mapping[str, ScorerOutput] = {}
+    if answer is None:
+        answer, known = journal.row(key), journal.scorer_outputs([key]).get(key, {})
+    else:
+        response = round_trip(answer.outcome.response)
+        answer = replace(answer, outcome=replace(answer.outcome, response=response))
+        journal.save_answer(key, answer)
     missing = {scorer.column for scorer in scorers} - known.keys()
 
     def save(outputs: Mapping[str, ScorerOutput]) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
-from langchain_dbx_eval.evaluation.run.pipeline import process_answer, score_answer
+from langchain_dbx_eval.evaluation.run.pipeline import process_row
 from langchain_dbx_eval.evaluation.run.progress import OnRow
-from langchain_dbx_eval.scoring import Scorer
+from langchain_dbx_eval.scoring import Outcome, Scorer
 
 __all__ = ["Invoke", "RowScheduler"]
 
@@ -71,15 +71,16 @@ class RowScheduler:
         answered = self._journal.answered()
         try:
             async for key, record in _rows(dataset, repeat):
-                input_key, scored = answered.get(key, (None, False))
-                if not scored:
+                is_answered, is_scored = answered.get(key, (None, False))
+                if not is_scored:
                     await self._limiter.acquire()
                     if self._stopping:
                         self._limiter.release()
                         break
-                    self._start(
-                        self._score(key, on_row) if input_key else self._answer(key, record, on_row)
-                    )
+                    row = self._run_row(key, None if is_answered else record, on_row)
+                    task = asyncio.create_task(row)
+                    self._tasks.add(task)
+                    task.add_done_callback(self._on_done)
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             for task in self._tasks:
@@ -87,37 +88,27 @@ class RowScheduler:
         if self._error is not None:
             raise self._error
 
-    def _start(self, row: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(row)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._error = self._error or error
             self.stop()
 
-    async def _answer(self, key: RowKey, record: EvalRecord, on_row: OnRow) -> None:
+    async def _run_row(self, key: RowKey, record: EvalRecord | None, on_row: OnRow) -> None:
+        """Run a row; without a record, the journal contains its answer."""
+        answer = None
         try:
-            answer = await self._invoke(record)
+            if record is not None:
+                answer = await self._invoke(record)
             await self._scoring.acquire()
         finally:
             self._limiter.release()
         try:
-            await process_answer(self._journal, self._scorers, key, answer)
+            await process_row(self._journal, self._scorers, key, answer)
         finally:
             self._scoring.release()
-        on_row(answer.outcome.error is not None, answer.outcome.total_tokens)
-
-    async def _score(self, key: RowKey, on_row: OnRow) -> None:
-        try:
-            row = self._journal.row(key)
-            known = self._journal.scorer_outputs([key]).get(key, {})
-            await score_answer(self._journal, self._scorers, key, row, known=known)
-        finally:
-            self._limiter.release()
-        on_row(False, None)
+        outcome = Outcome() if answer is None else answer.outcome
+        on_row(outcome.error is not None, outcome.total_tokens)
 
 
 async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[tuple[RowKey, EvalRecord]]:

@@ -155,23 +155,23 @@ class MlflowRun:
             TrackingError: The store cannot be reached, or rejects the call. Some of the rows may
                 have been written.
         """
-        probe(self.tracking_uri)
         attempts = count()
-        return with_retries(
-            self.tracking_uri, lambda: self._write(rows, next(attempts) > 0 or maybe_written)
-        )
 
-    def _write(self, rows: Sequence[Row], maybe_written: bool) -> list[str]:
-        trace_ids = write_traces(self._tracing, rows, self._evaluation_id, self.experiment_id)
-        for start in range(0, len(trace_ids), _MAX_LINKS):
-            self._client.link_traces_to_run(trace_ids[start : start + _MAX_LINKS], self.run_id)
-        assessments = [
-            assessment
-            for row, trace_id in zip(rows, trace_ids, strict=True)
-            for assessment in assessments_of(row, trace_id, self.run_id)
-        ]
-        write_assessments(self._tracing, assessments, maybe_written=maybe_written)
-        return trace_ids
+        def write() -> list[str]:
+            is_repeated = next(attempts) > 0 or maybe_written
+            trace_ids = write_traces(self._tracing, rows, self._evaluation_id, self.experiment_id)
+            for start in range(0, len(trace_ids), _MAX_LINKS):
+                self._client.link_traces_to_run(trace_ids[start : start + _MAX_LINKS], self.run_id)
+            assessments = [
+                assessment
+                for row, trace_id in zip(rows, trace_ids, strict=True)
+                for assessment in assessments_of(row, trace_id, self.run_id)
+            ]
+            write_assessments(self._tracing, assessments, maybe_written=is_repeated)
+            return trace_ids
+
+        probe(self.tracking_uri)
+        return with_retries(self.tracking_uri, write)
 
     def finish(
         self,
