@@ -127,12 +127,8 @@ def evaluate(
     if model is not None:
         runnable, to_input = resolve_model(model)
         invoke = ModelInvoker(runnable, input_fn or to_input, limiter, timeout)
-    manifest = EvaluationManifest.describe(
-        dataset,
-        selected,
-        model=None if model is None else (model, input_fn),
-        repeat=repeat,
-    )
+    identity = None if model is None else (model, input_fn)
+    manifest = EvaluationManifest.describe(dataset, selected, model=identity, repeat=repeat)
     journal = Journal.create(manifest) if resume is None else Journal.find(resume)
     destination = current_destination(run_name=run_name, experiment_name=experiment_name)
     scheduler = RowScheduler(journal, invoke, selected, limiter)

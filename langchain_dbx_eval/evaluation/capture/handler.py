@@ -177,8 +177,7 @@ class CaptureHandler(BaseCallbackHandler):
         self._call_of[step] = call
         call.steps.append(step)
         if call.recording is not None:
-            start = (kind, run_id, time.time_ns(), inputs, serialized, event)
-            call.recording.starts.append(start)
+            call.recording.starts.append((kind, run_id, time.time_ns(), inputs, serialized, event))
 
     def _token(self, run_id: UUID) -> None:
         """Record a token that a model streamed; only the first one of a step counts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -96,13 +96,9 @@ class CapturedRun:
                 return doc_uri(document)
             return document.metadata.get(doc_uri) if doc_uri else doc_uri_of(document.metadata)
 
-        retrievals = list(
-            self._outermost(lambda span: span.kind == "RETRIEVER" and span.error is None)
-        )
+        retrievals = self._outermost(lambda s: s.kind == "RETRIEVER" and s.error is None)
         # Only models have token counts.
-        models = list(
-            self._outermost(lambda s: s.input_tokens is not None or s.output_tokens is not None)
-        )
+        models = self._outermost(lambda s: (s.input_tokens, s.output_tokens) != (None, None))
         return Outcome(
             response=self.root.outputs,
             retrieved_context=[
@@ -119,19 +115,21 @@ class CapturedRun:
             error=self.root.error,
         )
 
-    def _outermost(self, is_counted: Callable[[Span], bool]) -> Iterator[Span]:
-        """Yield the counted spans that are not inside another counted one.
+    def _outermost(self, is_counted: Callable[[Span], bool]) -> list[Span]:
+        """Return the counted spans that are not inside another counted one.
 
         A retriever that calls other retrievers, and a model that wraps another model, report the
         results of these again.
         """
         covered: set[UUID] = set()
+        outermost: list[Span] = []
         for span in self.spans:
             if span.parent_id in covered:
                 covered.add(span.run_id)
             elif is_counted(span):
                 covered.add(span.run_id)
-                yield span
+                outermost.append(span)
+        return outermost
 
     def _time_to_first_token(self) -> float | None:
         times = [span.first_token_ns for span in self.spans if span.first_token_ns is not None]
@@ -183,13 +181,11 @@ class Recording:
         """Assemble the events."""
         _, root_id, _, _, _, event = self.starts[0]
         end_ns = self.ends[root_id.int][0]
-        trace_id, trace_span_id = self._mlflow_span or (None, None)
         return CapturedRun(
             tuple(self._span(start, end_ns) for start in self.starts),
             dict(event.get("metadata") or {}),
             tuple(event.get("tags") or ()),
-            trace_id,
-            trace_span_id,
+            *(self._mlflow_span or ()),
         )
 
     def _span(self, start: StepStart, call_end_ns: int) -> Span:

@@ -67,9 +67,7 @@ _NAMES = {type_: names.split() for type_, names in _FIELDS.items()}
 
 def encode_manifest(manifest: EvaluationManifest) -> dict[str, str]:
     """Encode a manifest as JSON text by stored name."""
-    fields = _fields(EvaluationManifest, manifest)
-    fields["destination"] = _fields(Destination, manifest.destination)
-    return {name: json.dumps(value) for name, value in fields.items()}
+    return {name: _to_json(v) for name, v in _fields(EvaluationManifest, manifest).items()}
 
 
 def decode_manifest(stored: Mapping[str, str]) -> EvaluationManifest:
@@ -110,9 +108,8 @@ def encode_record(record: EvalRecord) -> str:
 def encode_scorer_output(output: ScorerOutput) -> str:
     """Encode what one scorer returned for a row."""
     assessments = [item for item in output if isinstance(item, Assessment)]
-    return _to_json(
-        {"assessments": assessments, "skips": [item for item in output if isinstance(item, Skip)]}
-    )
+    skips = [item for item in output if isinstance(item, Skip)]
+    return _to_json({"assessments": assessments, "skips": skips})
 
 
 def decode_scorer_output(text: str) -> ScorerOutput:

@@ -18,7 +18,7 @@ from typing import Any
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.errors import JournalError
 
-__all__ = ["VERSION", "connect", "create", "locked"]
+__all__ = ["VERSION", "connect", "create", "locked", "version_of"]
 
 VERSION = 2
 _TABLES = """
@@ -73,7 +73,7 @@ def connect(path: Path) -> sqlite3.Connection:
         # No commit is lost when a process dies; the last ones may be when the power fails (SQLite
         # documentation, "PRAGMA synchronous").
         database.execute("PRAGMA synchronous = NORMAL")
-        if _version(database) != VERSION:
+        if version_of(database) != VERSION:
             _migrate(database, path)
     except BaseException as error:
         database.close()
@@ -107,13 +107,14 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _version(database: sqlite3.Connection) -> int:
+def version_of(database: sqlite3.Connection) -> int:
+    """Return the schema version of a journal file."""
     [(version,)] = database.execute("PRAGMA user_version")
     return int(version)
 
 
 def _migrate(database: sqlite3.Connection, path: Path) -> None:
-    found = _version(database)
+    found = version_of(database)
     if found not in _MIGRATIONS:
         msg = (
             f"{path} is a journal of version {found}; this release of langchain-dbx-eval reads "
@@ -122,7 +123,7 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
         raise JournalError(msg)
     with locked(path), database:
         database.execute("BEGIN IMMEDIATE")
-        for version in range(_version(database), VERSION):
+        for version in range(version_of(database), VERSION):
             _MIGRATIONS[version](database)
         database.execute(f"PRAGMA user_version = {VERSION}")
 

@@ -328,11 +328,9 @@ class Journal:
 
 def _run_id_in(path: Path) -> str | None:
     """Return the MLflow run of a journal; None for a file that cannot be read."""
-    run_id = None
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as database:
-        for table in ("manifest", "facts"):  # `facts` in version 1
-            with contextlib.suppress(sqlite3.OperationalError):
-                query = f"SELECT value FROM {table} WHERE name = 'run_id'"  # noqa: S608 - ours
-                for (value,) in database.execute(query):
-                    run_id = json.loads(value)
-    return run_id
+        table = "facts" if schema.version_of(database) == 1 else "manifest"
+        for (value,) in database.execute(f"SELECT value FROM {table} WHERE name = 'run_id'"):  # noqa: S608
+            run_id: str | None = json.loads(value)
+            return run_id
+    return None

@@ -52,9 +52,7 @@ class ModelInvoker:
         loop = asyncio.get_running_loop()
         # A client inside the model that retries after a 429 slows down all rows. The row has a task
         # and so a context of its own; the client may call this in another thread.
-        retry_listener.set(
-            lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error),
-        )
+        retry_listener.set(lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error))
         while True:
             calls: list[Recording] = []
             handler = CaptureHandler(calls.append)

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,6 @@ class MlflowWriter:
         self._journal = journal
         self._destination = destination
         self._dataset = dataset
-        self._run: MlflowRun | None = None
         self._rejected: set[RowKey] = set()
         self._has_written = False
         self._stopping = threading.Event()
@@ -103,7 +103,7 @@ class MlflowWriter:
             self._write_pending()
             result = EvaluationResult(self._journal)
             status: Literal["FINISHED", "KILLED"] = "FINISHED" if complete else "KILLED"
-            self._open_run().finish(result.metrics, result.table_pages(), status=status)
+            self._run.finish(result.metrics, result.table_pages(), status=status)
             self._journal.update_manifest(logged=complete)
 
         policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)
@@ -135,7 +135,7 @@ class MlflowWriter:
                 )
 
     def _write_pending(self) -> None:
-        run = self._open_run()
+        run = self._run
         errors: list[TrackingError] = []
         self._has_written = False
         # Rows that were rejected before come last: they must not delay others.
@@ -181,14 +181,13 @@ class MlflowWriter:
         self._has_written = True
         self._journal.mark_written({row.key: t for row, t in zip(rows, trace_ids, strict=True)})
 
-    def _open_run(self) -> MlflowRun:
-        if self._run is None:
-            run = MlflowRun.open(self._destination, self._journal.evaluation_id)
-            self._journal.update_manifest(run_id=run.run_id, experiment_id=run.experiment_id)
-            if self._dataset is not None:
-                run.log_dataset(self._dataset.mlflow_input())
-            self._run = run
-        return self._run
+    @cached_property
+    def _run(self) -> MlflowRun:
+        run = MlflowRun.open(self._destination, self._journal.evaluation_id)
+        self._journal.update_manifest(run_id=run.run_id, experiment_id=run.experiment_id)
+        if self._dataset is not None:
+            run.log_dataset(self._dataset.mlflow_input())
+        return run
 
 
 def sync(reference: str | Path) -> EvaluationResult:

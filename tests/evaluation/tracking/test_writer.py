@@ -29,7 +29,7 @@ from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
 from langchain_dbx_eval.scoring import Outcome
 from tests.evaluation.questions import RECORDS
 from tests.evaluation.tracking.mlflow_server import MlflowServer
-from tests.evaluation.waiting import wait_until
+from tests.polling import wait_until
 
 
 def answer(request):
