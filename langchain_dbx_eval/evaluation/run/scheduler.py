@@ -71,13 +71,13 @@ class RowScheduler:
         answered = self._journal.answered()
         try:
             async for key, record in _rows(dataset, repeat):
-                is_answered, is_scored = answered.get(key, (None, False))
+                input_key, is_scored = answered.get(key, (None, False))
                 if not is_scored:
                     await self._limiter.acquire()
                     if self._stopping:
                         self._limiter.release()
                         break
-                    row = self._run_row(key, None if is_answered else record, on_row)
+                    row = self._run_row(key, record if input_key is None else None, on_row)
                     task = asyncio.create_task(row)
                     self._tasks.add(task)
                     task.add_done_callback(self._on_done)
