@@ -12,9 +12,8 @@ Modules:
     chat_by_shape: chat endpoints whose format is recognized by the shape of a response.
     plain_prompt: the driver app's ``{"prompt": …}``, and the text in an arbitrary response.
     content: content blocks and media.
-    roles: the role of a message.
+    tool_calls: the tool calls of a message.
     metadata: token usage, model name and other fields beside a response's messages.
     stream_reader: a streamed response from bytes to chunks, and the base class of `Stream`.
-    sse: server-sent events.
     validate: checks of decoded JSON, and the error that they raise.
 """

@@ -10,10 +10,11 @@ from typing import Any
 
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from langchain_dbx_eval._internal import json_text
+from langchain_dbx_eval.errors import InvalidResponseError
 from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.validate import parse_event
 
 __all__ = ["CODEC", "decode", "recognize"]
 
@@ -25,7 +26,9 @@ def decode(payload: Any) -> ChatResult:
         InvalidResponseError: The payload is none of these.
         ServerError: A ChatAgent reported an error.
     """
-    if isinstance(payload, dict) and "messages" in payload and "choices" not in payload:
+    if isinstance(payload, dict) and "choices" in payload:
+        return chat.decode(payload)
+    if isinstance(payload, dict) and "messages" in payload:
         # Imported by the first response of an agent: most processes need chat completions only.
         from langchain_dbx_eval.wire.mlflow import chat_agent
 
@@ -39,10 +42,10 @@ def recognize(event: str) -> EventReader[ChatGenerationChunk] | None:
     Its ``delta`` is a message with a role, and not nested in ``choices``.
     """
     try:
-        payload = json_text.loads(event)
-    except (ValueError, RecursionError):
+        payload = parse_event(event)
+    except InvalidResponseError:
         return None
-    if not isinstance(payload, dict) or "choices" in payload:
+    if "choices" in payload:
         return None
     delta = payload.get("delta")
     if not isinstance(delta, dict) or "role" not in delta:

@@ -130,7 +130,12 @@ class StreamReader(Generic[Chunk]):
             InvalidResponseError: The body is neither events nor JSON, or of another shape.
         """
         if self._beginning:
-            return [self._decode(_loads(self._beginning))]
+            try:
+                payload = json_text.loads(self._beginning)
+            except (ValueError, RecursionError):
+                text = self._beginning.decode("utf-8", "replace")
+                raise wrong_shape("events or JSON", text) from None
+            return [self._decode(payload)]
         chunks = self._read(self._splitter.finish())
         last = self._events.finish()
         return [*chunks, last] if last is not None else chunks
@@ -147,10 +152,3 @@ class StreamReader(Generic[Chunk]):
             if (chunk := self._events.feed(event)) is not None:
                 chunks.append(chunk)
         return chunks
-
-
-def _loads(body: bytes) -> Any:
-    try:
-        return json_text.loads(body)
-    except (ValueError, RecursionError):
-        raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None

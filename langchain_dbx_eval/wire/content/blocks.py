@@ -242,43 +242,27 @@ def _to_part(raw: Any) -> dict[str, Any] | None:
             return None
         part = {"type": "text", "text": plain}
     elif (media := decode_media(block)) is not None:
-        part = _MEDIA_PARTS.get(media.kind, _reject_media)(media)
+        part = _media_part(media)
     else:
         return {key: deepcopy(value) for key, value in block.items() if key != "index"}
     return {**part, **cache_control_of(block)}
 
 
-def _image_part(image: Media) -> dict[str, Any]:
-    url = image.url or (image.data_url if image.base64 else None)
-    if url is None:
-        return _reject_media(image)
-    detail = {"detail": image.detail} if image.detail else {}
-    return {"type": "image_url", "image_url": {"url": url, **detail}}
-
-
 _AUDIO_FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "x-flac": "flac"}
 
 
-def _audio_part(audio: Media) -> dict[str, Any]:
-    if not audio.base64:
-        return _reject_media(audio)
-    subtype = audio.data_url.partition(";")[0].rpartition("/")[2]
-    audio_format = _AUDIO_FORMATS.get(subtype, subtype)
-    return {"type": "input_audio", "input_audio": {"data": audio.base64, "format": audio_format}}
-
-
-def _file_part(file: Media) -> dict[str, Any]:
-    if file.file_id:
-        return {"type": "file", "file": {"file_id": file.file_id}}
-    if not file.base64:
-        return _reject_media(file)
-    subtype = (file.mime_type or "").rpartition("/")[2]
-    # OpenAI requires a name for every file.
-    name = file.filename or f"file.{subtype}"
-    return {"type": "file", "file": {"filename": name, "file_data": file.data_url}}
-
-
-def _reject_media(media: Media) -> dict[str, Any]:
+def _media_part(media: Media) -> dict[str, Any]:
+    if media.kind == "image" and (media.url or media.base64):
+        detail = {"detail": media.detail} if media.detail else {}
+        return {"type": "image_url", "image_url": {"url": media.url or media.data_url, **detail}}
+    if media.kind == "audio" and media.base64:
+        subtype = media.data_url.partition(";")[0].rpartition("/")[2]
+        audio = {"data": media.base64, "format": _AUDIO_FORMATS.get(subtype, subtype)}
+        return {"type": "input_audio", "input_audio": audio}
+    if media.kind == "file" and media.file_id:
+        return {"type": "file", "file": {"file_id": media.file_id}}
+    if media.kind == "file" and media.base64:
+        return {"type": "file", "file": {"filename": media.name, "file_data": media.data_url}}
     source = "an uploaded file's id" if media.file_id else "a URL" if media.url else "inline bytes"
     instead = {
         "image": "as a URL or as 'base64' with 'mime_type'",
@@ -287,9 +271,6 @@ def _reject_media(media: Media) -> dict[str, Any]:
     }.get(media.kind, "as a part in the endpoint's own format, which is sent unchanged")
     msg = f"A chat endpoint does not accept {media.kind} by {source}. Give it {instead}."
     raise InvalidRequestError(msg)
-
-
-_MEDIA_PARTS = {"image": _image_part, "audio": _audio_part, "file": _file_part}
 
 
 def _from_part(raw: Any) -> list[dict[str, Any]]:

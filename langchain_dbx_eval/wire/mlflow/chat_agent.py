@@ -12,15 +12,12 @@ only the others are `tool_calls`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
-    InvalidToolCall,
-    ToolCall,
     ToolMessage,
 )
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -28,16 +25,20 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_dbx_eval.errors import InvalidRequestError, ServerError
 from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.content.blocks import is_not_content, plain_text, unwrap
-from langchain_dbx_eval.wire.metadata import decode_usage, llm_output
+from langchain_dbx_eval.wire.metadata import (
+    decode_usage,
+    is_provider_id,
+    llm_output,
+    response_metadata,
+)
 from langchain_dbx_eval.wire.mlflow.chat_agent_stream import (
+    METADATA,
     Stream,
-    agent_metadata,
     finish_reason,
     pending_calls,
 )
 from langchain_dbx_eval.wire.openai import chat
-from langchain_dbx_eval.wire.responses.items import parse_call
-from langchain_dbx_eval.wire.roles import role_of
+from langchain_dbx_eval.wire.tool_calls import encode_calls, split_calls
 from langchain_dbx_eval.wire.validate import error_text, expect_dict, expect_list, wrong_shape
 
 __all__ = ["CODEC", "Stream", "decode", "encode"]
@@ -65,8 +66,6 @@ _UNSUPPORTED = frozenset(
         "top_p",
     }
 )
-# Prefixes of ids that LangChain generates; the agent knows only its own.
-_GENERATED_IDS = ("lc_", "run-")
 
 
 def encode(messages: Sequence[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +126,8 @@ def decode(payload: Any) -> ChatResult:
         raise ServerError(msg)
     messages = [expect_dict(m, "objects in 'messages'") for m in expect_list(response, "messages")]
     message = _last_answer(messages)
-    calls, invalid = _parse_calls(pending_calls(messages))
-    metadata = agent_metadata(response, messages)
+    calls, invalid = split_calls(pending_calls(messages))
+    metadata = {**response_metadata(response, METADATA), "messages": messages}
     reason = finish_reason(response.get("finish_reason"), has_calls=bool(calls or invalid))
     name, message_id, attachments = (message.get(key) for key in ("name", "id", "attachments"))
     generated = AIMessage(
@@ -149,7 +148,10 @@ CODEC = ChatCodec(encode=encode, decode=decode, stream=Stream)
 
 
 def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> dict[str, Any]:
-    encoded: dict[str, Any] = {"role": role_of(message, "a ChatAgent"), "content": _text(message)}
+    encoded: dict[str, Any] = {
+        "role": chat.role_of(message, "a ChatAgent"),
+        "content": _text(message),
+    }
     if message.name:
         encoded["name"] = message.name
     if isinstance(message, ToolMessage):
@@ -157,10 +159,10 @@ def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> di
         encoded.setdefault("name", names.get(message.tool_call_id) or "tool")
         encoded["tool_call_id"] = message.tool_call_id
     if isinstance(message, AIMessage):
-        if message.id and not message.id.startswith(_GENERATED_IDS):
+        if is_provider_id(message.id):
             encoded["id"] = message.id
-        if calls := [*message.tool_calls, *message.invalid_tool_calls]:
-            encoded["tool_calls"] = [_encode_call(call) for call in calls]
+        if calls := encode_calls(message):
+            encoded["tool_calls"] = calls
     if isinstance(attachments := message.additional_kwargs.get("attachments"), Mapping):
         encoded["attachments"] = dict(attachments)
     return encoded
@@ -185,13 +187,6 @@ def _text(message: BaseMessage) -> str:
     return "\n".join(texts)
 
 
-def _encode_call(call: Any) -> dict[str, Any]:
-    args = call["args"]
-    arguments = args if isinstance(args, str) else json.dumps(args or {}, ensure_ascii=False)
-    function = {"name": call["name"], "arguments": arguments}
-    return {"id": call["id"], "type": "function", "function": function}
-
-
 def _last_answer(messages: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the assistant's last message that has text, else its last message."""
     answers = [message for message in messages if message.get("role") == "assistant"]
@@ -201,14 +196,3 @@ def _last_answer(messages: list[dict[str, Any]]) -> dict[str, Any]:
         if not isinstance(message.get("content"), str | None):
             raise wrong_shape("text under 'content' in its messages", message)
     return next((m for m in reversed(answers) if m.get("content")), answers[-1])
-
-
-def _parse_calls(
-    raw: Iterable[Mapping[str, Any]],
-) -> tuple[list[ToolCall], list[InvalidToolCall]]:
-    calls: list[ToolCall] = []
-    invalid: list[InvalidToolCall] = []
-    for call in raw:
-        parsed: Any = parse_call(call["name"], call["arguments"], call["id"])
-        (calls if parsed["type"] == "tool_call" else invalid).append(parsed)
-    return calls, invalid

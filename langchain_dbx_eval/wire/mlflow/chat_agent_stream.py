@@ -6,11 +6,11 @@ no last event; Databricks and MLflow's agent server end a stream with ``[DONE]``
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Any
 
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -19,24 +19,19 @@ from typing_extensions import override
 from langchain_dbx_eval.wire.metadata import PROVIDER, decode_usage, response_metadata
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tool_calls import arguments_text, decode_call, encoded_calls
 from langchain_dbx_eval.wire.validate import (
     error_text,
     expect_dict,
-    expect_list,
     expect_text,
     parse_event,
     wrong_shape,
 )
 
-__all__ = ["Stream", "agent_metadata", "finish_reason", "pending_calls"]
+__all__ = ["METADATA", "Stream", "finish_reason", "pending_calls"]
 
-_METADATA = {
-    "id": "id",
-    "model": "model_name",
-    "custom_outputs": "custom_outputs",
-    "databricks_output": "databricks_output",
-    "trace_id": "trace_id",
-}
+METADATA = ("id", "model", "custom_outputs", "databricks_output", "trace_id")
+"""The fields of a response that become `response_metadata`."""
 
 
 class Stream(EventReader[ChatGenerationChunk]):
@@ -71,9 +66,9 @@ class Stream(EventReader[ChatGenerationChunk]):
             return self._decode_chat(self._chat, data)
         if event.get("error") or "error_code" in event:
             raise self.failed(error_text(event))
-        self._metadata |= {key: event[key] for key in _METADATA if event.get(key) is not None}
+        self._metadata |= {key: event[key] for key in METADATA if event.get(key) is not None}
         if "delta" not in event:
-            if not (_METADATA.keys() | {"usage"}) & event.keys():
+            if not event.keys() & {*METADATA, "usage"}:
                 raise wrong_shape("a 'delta' in its events", event)
             self._add_usage("", event)
             return None
@@ -85,20 +80,21 @@ class Stream(EventReader[ChatGenerationChunk]):
             return self._chat._last_chunk()
         calls = pending_calls(self._messages)
         reason = finish_reason(self._reason, has_calls=bool(calls))
-        usage: UsageMetadata | None = None
-        for counts in self._usage.values():
-            usage = add_usage(usage, counts)
         message = AIMessageChunk(
             content="",
             tool_call_chunks=[
                 tool_call_chunk(
-                    name=call["name"], args=_json(call["arguments"]), id=call["id"], index=index
+                    name=call["name"],
+                    args=arguments_text(call["args"]),
+                    id=call["id"],
+                    index=index,
                 )
                 for index, call in enumerate(calls)
             ],
-            usage_metadata=usage,
+            usage_metadata=reduce(add_usage, self._usage.values(), None),
             response_metadata={
-                **agent_metadata(self._metadata, self._messages),
+                **response_metadata(self._metadata, METADATA),
+                "messages": self._messages,
                 "finish_reason": reason,
             },
             chunk_position="last",
@@ -141,13 +137,12 @@ class Stream(EventReader[ChatGenerationChunk]):
 
     def _add_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
         """Return the message of a delta, with the delta added."""
+        encoded_calls(delta)  # malformed calls raise now, not at the end
         last = self._messages[-1] if self._messages else {}
         same_role = delta.get("role", last.get("role")) == last.get("role")
         if not self._messages or delta.get("id") != last.get("id") or not same_role:
             self._messages.append(dict(delta))
-            _tool_calls(delta)
             return self._messages[-1]
-        _tool_calls(delta)
         if delta.get("content"):
             last["content"] = (last.get("content") or "") + delta["content"]
         if delta.get("tool_calls"):
@@ -169,47 +164,23 @@ class Stream(EventReader[ChatGenerationChunk]):
             self._usage[message_id] = usage
 
 
-def pending_calls(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def pending_calls(messages: Iterable[Mapping[str, Any]]) -> list[ToolCall | InvalidToolCall]:
     """Return the calls among an agent's messages that have no result.
-
-    Returns:
-        ``name``, ``arguments`` and ``id`` of each call.
 
     Raises:
         InvalidResponseError: A call is malformed.
     """
-    calls: dict[str, dict[str, Any]] = {}
+    calls: dict[str, ToolCall | InvalidToolCall] = {}
     with_result = []
     for message in messages:
         with_result.append(message.get("tool_call_id"))
-        for raw in _tool_calls(message):
+        for raw in encoded_calls(message):
             function = raw["function"]
             name, call_id = expect_text(function, "name"), expect_text(raw, "id")
-            arguments = function.get("arguments")
-            calls[call_id] = {"name": name, "arguments": arguments, "id": call_id}
+            calls[call_id] = decode_call(name, function.get("arguments"), call_id)
     return [call for call in calls.values() if call["id"] not in with_result]
 
 
 def finish_reason(given: Any, *, has_calls: bool) -> str:
     """Return the finish reason of a response; default: ``tool_calls`` or ``stop``."""
     return given if isinstance(given, str) and given else "tool_calls" if has_calls else "stop"
-
-
-def agent_metadata(response: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the `response_metadata` of a response, without its `finish_reason`."""
-    return {**response_metadata(response, _METADATA), "messages": messages}
-
-
-def _tool_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the validated tool calls of a message."""
-    if not message.get("tool_calls"):
-        return []
-    calls = expect_list(dict(message), "tool_calls")
-    for call in calls:
-        function = expect_dict(call, "objects in 'tool_calls'").get("function")
-        expect_dict(function, "a 'function' to call")
-    return calls
-
-
-def _json(arguments: Any) -> str:
-    return arguments if isinstance(arguments, str) else json.dumps(arguments or {})

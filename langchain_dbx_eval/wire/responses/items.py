@@ -8,13 +8,9 @@ A function call whose result is in the same output was run by the agent, so it b
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langchain_core.messages import InvalidToolCall, ToolCall
-from langchain_core.messages.tool import invalid_tool_call, tool_call
-
+from langchain_dbx_eval.wire.tool_calls import decode_call
 from langchain_dbx_eval.wire.validate import expect_dict, expect_list, expect_text, wrong_shape
 
 __all__ = [
@@ -22,9 +18,7 @@ __all__ = [
     "call_id_of",
     "decode_annotation",
     "decode_item",
-    "parse_call",
     "refusal_in",
-    "tool_calls_in",
 ]
 
 Item = dict[str, Any]
@@ -85,45 +79,6 @@ def call_id_of(item: Item) -> str:
     raise wrong_shape("a 'call_id' in its function calls and their outputs", item)
 
 
-def parse_call(name: str, arguments: Any, call_id: str | None) -> ToolCall | InvalidToolCall:
-    """Parse the arguments of a call.
-
-    Args:
-        name: The name of the function.
-        arguments: JSON as text, or an object.
-        call_id: The id of the call.
-
-    Returns:
-        The call; an invalid one with the reason if the arguments are not a JSON object.
-    """
-    error = "The arguments are not a JSON object."
-    parsed = arguments or {}
-    if isinstance(parsed, str):
-        try:
-            # Not strict: models write line breaks into strings.
-            parsed = json.loads(parsed, strict=False)
-        except (ValueError, RecursionError) as reason:
-            error = f"The arguments are not JSON: {reason}"
-    if isinstance(parsed, dict):
-        return tool_call(name=name, args=parsed, id=call_id)
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    return invalid_tool_call(name=name, args=text, id=call_id, error=error)
-
-
-def tool_calls_in(
-    blocks: Iterable[Mapping[str, Any]],
-) -> tuple[list[ToolCall], list[InvalidToolCall]]:
-    """Return the calls among content blocks that the caller must run, and the invalid ones."""
-    calls, invalid = [], []
-    for block in blocks:
-        if block["type"] == "tool_call":
-            calls.append(tool_call(name=block["name"], args=block["args"], id=block["id"]))
-        elif block["type"] == "invalid_tool_call":
-            fields = {key: block[key] for key in ("name", "args", "id", "error")}
-            invalid.append(invalid_tool_call(**fields))
-    return calls, invalid
-
-
 def decode_annotation(raw: Any) -> dict[str, Any]:
     """Decode an annotation of a text as a standard citation or non-standard annotation."""
     note = expect_dict(raw, "objects in 'annotations'")
@@ -182,7 +137,7 @@ def _decode_reasoning(item: Item) -> list[dict[str, Any]]:
 
 def _decode_call(item: Item, *, has_result: bool) -> dict[str, Any]:
     call_id, arguments = call_id_of(item), item.get("arguments")
-    call: dict[str, Any] = {**parse_call(expect_text(item, "name"), arguments, call_id)}
+    call: dict[str, Any] = {**decode_call(expect_text(item, "name"), arguments, call_id)}
     extras = {"item_id": item["id"]} if item.get("id") else {}
     if has_result:
         valid = call["type"] == "tool_call"

@@ -6,7 +6,6 @@ accepts ``output_text`` parts only in a message with an id, and only text, image
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -27,13 +26,13 @@ from langchain_dbx_eval.wire.content.blocks import (
     unwrap,
 )
 from langchain_dbx_eval.wire.content.media import Media, decode_media
+from langchain_dbx_eval.wire.metadata import is_provider_id
+from langchain_dbx_eval.wire.openai.chat import role_of
 from langchain_dbx_eval.wire.responses.items import Item
-from langchain_dbx_eval.wire.roles import role_of
+from langchain_dbx_eval.wire.tool_calls import arguments_text
 
 __all__ = ["encode"]
 
-# Prefixes of ids that LangChain and langchain-openai generate; the provider knows only its own.
-_GENERATED_IDS = ("lc_", "run-")
 # Blocks that are items of their own, not parts of a message; each is sent unchanged.
 _ITEM_TYPES = frozenset(
     {
@@ -149,9 +148,8 @@ def _media_part(media: Media) -> dict[str, Any]:
         part: dict[str, Any] = {"type": "input_image", "file_id": media.file_id}
         part |= {"image_url": media.url or inline, "detail": media.detail}
     elif media.kind == "file":
-        name = media.filename or f"file.{(media.mime_type or '').rpartition('/')[2]}"
         part = {"type": "input_file", "file_id": media.file_id, "file_url": media.url}
-        part |= {"file_data": inline, "filename": name} if inline else {}
+        part |= {"file_data": inline, "filename": media.name} if inline else {}
     else:
         msg = (
             f"The Responses API does not support {media.kind}. Use a Chat Completions endpoint, or "
@@ -177,7 +175,10 @@ class _AssistantItems:
         for raw in [content] if isinstance(content, str) else content:
             self._add(unwrap(raw))
         self._close_text()
-        self._add_refusal()
+        refusal = self._message.additional_kwargs.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            # As plain text: an output message with a refusal part would need an id.
+            self._add_message(refusal)
         sent = [item["call_id"] for item in self._items if "call_id" in item]
         for call in (*self._message.tool_calls, *self._message.invalid_tool_calls):
             if call["id"] not in sent:
@@ -211,26 +212,19 @@ class _AssistantItems:
             raise InvalidRequestError(msg)
 
     def _provider_id(self, block: Mapping[str, Any]) -> str | None:
-        block_id = block.get("id")
-        if self._with_ids and isinstance(block_id, str) and not block_id.startswith(_GENERATED_IDS):
-            return block_id or None
-        return None
+        return block["id"] if self._with_ids and is_provider_id(block.get("id")) else None
 
     def _close_text(self) -> None:
         if self._texts and self._text_id:
             parts = [{"type": "output_text", "text": t, "annotations": []} for t in self._texts]
-            self._items.append(_message_item(parts, self._text_id))
+            self._add_message(parts, id=self._text_id)
         elif self._texts:
-            text = "".join(self._texts)
-            self._items.append({"type": "message", "role": "assistant", "content": text})
+            self._add_message("".join(self._texts))
         self._texts, self._text_id = [], None
 
-    def _add_refusal(self) -> None:
-        refusal = self._message.additional_kwargs.get("refusal")
-        if not isinstance(refusal, str) or not refusal:
-            return
-        # As plain text: an output message with a refusal part would need an id.
-        self._items.append({"type": "message", "role": "assistant", "content": refusal})
+    def _add_message(self, content: Any, **fields: str) -> None:
+        message = {"type": "message", "role": "assistant", "content": content}
+        self._items.append({**message, **fields})
 
     def _add_reasoning(self, block: Mapping[str, Any]) -> None:
         if "summary" in block:  # the API's own item, which langchain-openai stores
@@ -240,7 +234,7 @@ class _AssistantItems:
             return
         extras = extras_of(block)
         item_id = block.get("id")
-        if not isinstance(item_id, str) or item_id.startswith(_GENERATED_IDS):
+        if not is_provider_id(item_id):
             return  # another provider's
         last = self._items[-1] if self._items else {}
         if (last.get("type"), last.get("id")) == ("reasoning", item_id):
@@ -269,14 +263,9 @@ class _AssistantItems:
         self._items.append(_call_item(call["name"], call["args"], call_id, item_id))
 
 
-def _message_item(parts: list[dict[str, Any]], item_id: str) -> Item:
-    return {"type": "message", "id": item_id, "role": "assistant", "content": parts}
-
-
 def _call_item(name: Any, args: Any, call_id: Any, item_id: Any = None) -> Item:
-    arguments = args if isinstance(args, str) else json.dumps(args or {}, ensure_ascii=False)
-    item = {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
-    return {**item, "id": item_id} if item_id else item
+    call = {"call_id": call_id, "name": name, "arguments": arguments_text(args)}
+    return {"type": "function_call", **call, **({"id": item_id} if item_id else {})}
 
 
 def _server_tool_item(block: Mapping[str, Any]) -> Iterator[Item]:

@@ -16,31 +16,26 @@ from langchain_dbx_eval.errors import (
     ServerError,
 )
 from langchain_dbx_eval.wire.metadata import decode_usage, llm_output, response_metadata
-from langchain_dbx_eval.wire.responses.items import (
-    Item,
-    call_id_of,
-    decode_item,
-    refusal_in,
-    tool_calls_in,
-)
+from langchain_dbx_eval.wire.responses.items import Item, call_id_of, decode_item, refusal_in
+from langchain_dbx_eval.wire.tool_calls import split_calls
 from langchain_dbx_eval.wire.validate import error_text, expect_dict, expect_list, wrong_shape
 
 __all__ = ["METADATA", "decode", "decode_responses_usage", "finish_reason"]
 
-METADATA = {
-    "id": "id",
-    "model": "model_name",
-    "status": "status",
-    "created_at": "created_at",
-    "service_tier": "service_tier",
-    "incomplete_details": "incomplete_details",
-    "metadata": "metadata",
-    "custom_outputs": "custom_outputs",
+METADATA = (
+    "id",
+    "model",
+    "status",
+    "created_at",
+    "service_tier",
+    "incomplete_details",
+    "metadata",
+    "custom_outputs",
     # MLflow's traces, if requested: from Databricks' model serving and MLflow's agent server.
-    "databricks_output": "databricks_output",
-    "trace_id": "trace_id",
-}
-"""The fields of a response that become `response_metadata`, and their names there."""
+    "databricks_output",
+    "trace_id",
+)
+"""The fields of a response that become `response_metadata`."""
 
 # The names of the token counts in the other APIs, and in this one.
 _USAGE = {
@@ -85,7 +80,7 @@ def decode(payload: Any) -> ChatResult:
     if not items and response.get("status") != "incomplete" and not response.get("custom_outputs"):
         raise wrong_shape("at least one item under 'output'", payload)
     blocks = _blocks(items)
-    calls, invalid = tool_calls_in(blocks)
+    calls, invalid = split_calls(blocks)
     refusal = "".join(map(refusal_in, items))
     metadata = response_metadata(response, METADATA)
     reason = finish_reason(response, has_calls=bool(calls or invalid))

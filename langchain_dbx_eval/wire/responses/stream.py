@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import reduce
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 from typing_extensions import override
 
@@ -34,6 +35,7 @@ from langchain_dbx_eval.wire.responses.response import (
 )
 from langchain_dbx_eval.wire.responses.stream_blocks import Block, StreamedBlocks, text_of_block
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tool_calls import arguments_text
 from langchain_dbx_eval.wire.validate import (
     error_text,
     expect_dict,
@@ -83,7 +85,7 @@ class Stream(EventReader[ChatGenerationChunk]):
             self._seen_items.clear()
         self._add_metadata(event)
         if kind is None:
-            if not METADATA.keys() & event.keys():
+            if not event.keys() & set(METADATA):
                 raise wrong_shape("a 'type' in its events", event)
             return None
         if kind in _STARTS:
@@ -94,18 +96,21 @@ class Stream(EventReader[ChatGenerationChunk]):
 
     @override
     def _last_chunk(self) -> ChatGenerationChunk:
-        calls = list(self._pending_calls.values())
-        blocks = [self._blocks.add_whole(block) for item in calls for block in decode_item(item)]
+        calls = [call for item in self._pending_calls.values() for call in decode_item(item)]
+        blocks = [self._blocks.add_whole(call) for call in calls]
         reason = finish_reason(self._final_response, has_calls=bool(blocks))
-        usage: UsageMetadata | None = None
-        for counts in self._usage.values():
-            usage = add_usage(usage, counts)
         message = AIMessageChunk(
             content=list(blocks),
             tool_call_chunks=[
-                _call_chunk(block, item) for block, item in zip(blocks, calls, strict=True)
+                tool_call_chunk(
+                    name=block["name"],
+                    args=arguments_text(block["args"]),
+                    id=block["id"],
+                    index=block["index"],
+                )
+                for block in blocks
             ],
-            usage_metadata=usage,
+            usage_metadata=reduce(add_usage, self._usage.values(), None),
             response_metadata={
                 **response_metadata(self._metadata, METADATA),
                 "finish_reason": reason,
@@ -216,9 +221,3 @@ def _fingerprint(item: Item) -> str:
         text = "".join(map(text_of_block, decode_item(item)))
         return f"{item['type']} {text}{refusal_in(item)}"
     return json.dumps({k: v for k, v in item.items() if k not in ("id", "status")}, sort_keys=True)
-
-
-def _call_chunk(block: Block, item: Item) -> ToolCallChunk:
-    arguments = item.get("arguments") or "{}"
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    return tool_call_chunk(name=block["name"], args=text, id=block["id"], index=block["index"])
