@@ -12,6 +12,13 @@ __all__ = ["PROVIDER", "decode_usage", "is_provider_id", "llm_output", "response
 PROVIDER = "databricks"
 """The `model_provider` of our messages. langchain-core finds our block translator by it."""
 
+_DETAILS = (
+    "prompt_tokens_details",
+    "input_tokens_details",
+    "completion_tokens_details",
+    "output_tokens_details",
+)
+
 
 def response_metadata(payload: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """Return a message's `response_metadata`, without its `finish_reason`.
@@ -43,7 +50,7 @@ def is_provider_id(given: Any) -> bool:
 
 
 def decode_usage(usage: Any) -> UsageMetadata | None:
-    """Decode a ``usage`` object with OpenAI's names and Databricks' additions for caching.
+    """Decode a ``usage`` object with the names of any of OpenAI's APIs, or Databricks' additions.
 
     Args:
         usage: The object, or any other JSON.
@@ -53,7 +60,8 @@ def decode_usage(usage: Any) -> UsageMetadata | None:
     """
     if not isinstance(usage, dict):
         return None
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    prompt = _count(usage, "prompt_tokens", "input_tokens")
+    completion = _count(usage, "completion_tokens", "output_tokens")
     if prompt is None and completion is None:
         return None
     total = _count(usage, "total_tokens")
@@ -62,11 +70,14 @@ def decode_usage(usage: Any) -> UsageMetadata | None:
         output_tokens=completion or 0,
         total_tokens=total if total is not None else (prompt or 0) + (completion or 0),
     )
-    inputs = _details(usage, "prompt_tokens_details")
-    outputs = _details(usage, "completion_tokens_details")
-    cache_read = _count(usage, "cache_read_input_tokens", _count(inputs, "cached_tokens"))
-    cache_creation = _count(usage, "cache_creation_input_tokens")
-    reasoning = _count(usage, "reasoning_tokens", _count(outputs, "reasoning_tokens"))
+    details: dict[str, Any] = {}
+    for key in _DETAILS:
+        if isinstance(nested := usage.get(key), dict):
+            details |= nested
+    details |= usage
+    cache_read = _count(details, "cache_read_input_tokens", "cached_tokens")
+    cache_creation = _count(details, "cache_creation_input_tokens")
+    reasoning = _count(details, "reasoning_tokens")
     input_details = InputTokenDetails()
     if cache_read is not None:
         input_details["cache_read"] = cache_read
@@ -79,11 +90,10 @@ def decode_usage(usage: Any) -> UsageMetadata | None:
     return counts
 
 
-def _details(usage: dict[str, Any], key: str) -> dict[str, Any]:
-    details = usage.get(key)
-    return details if isinstance(details, dict) else {}
-
-
-def _count(usage: dict[str, Any], key: str, default: int | None = None) -> int | None:
-    value = usage.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+def _count(counts: dict[str, Any], *keys: str) -> int | None:
+    """Return the first of these counts that is given."""
+    for key in keys:
+        value = counts.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None

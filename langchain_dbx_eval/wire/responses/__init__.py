@@ -9,10 +9,8 @@ streams: only blocks can hold the ids, citations and reasoning that the next req
 
 Modules:
     request: `encode`, from messages and parameters to the body.
-    response: `decode`, from the JSON of a response to a message.
-    items: output items as content blocks.
+    response: `decode`, from the JSON of a response to a message, and from its items to blocks.
     stream: `Stream`, the reader of a streamed response.
-    stream_blocks: the content blocks of a stream, numbered, each part once.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from langchain_dbx_eval.wire.content.blocks import (
 from langchain_dbx_eval.wire.content.media import Media, decode_media
 from langchain_dbx_eval.wire.metadata import is_provider_id
 from langchain_dbx_eval.wire.openai.chat import role_of
-from langchain_dbx_eval.wire.responses.items import Item
+from langchain_dbx_eval.wire.responses.response import Item
 from langchain_dbx_eval.wire.tool_calls import arguments_text
 
 __all__ = ["encode"]
