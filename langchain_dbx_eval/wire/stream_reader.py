@@ -77,14 +77,13 @@ class EventReader(ABC, Generic[Chunk]):
 
     def interrupted(self, reason: str) -> StreamInterruptedError:
         """Return the error for a stream that was cut off, with the text so far."""
-        return self._error(f"The stream was cut off: {reason}.")
+        msg = f"The stream was cut off: {reason}."
+        return StreamInterruptedError(msg, partial_text=self.text)
 
     def failed(self, reason: str) -> StreamInterruptedError:
         """Return the error for an event that reports an error, with the text so far."""
-        return self._error(f"The model failed in the middle of its answer: {reason}")
-
-    def _error(self, message: str) -> StreamInterruptedError:
-        return StreamInterruptedError(message, partial_text=self.text)
+        msg = f"The model failed in the middle of its answer: {reason}"
+        return StreamInterruptedError(msg, partial_text=self.text)
 
 
 class StreamReader(Generic[Chunk]):

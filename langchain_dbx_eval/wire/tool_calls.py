@@ -6,12 +6,19 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
-from langchain_core.messages.tool import invalid_tool_call, tool_call
+from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall, ToolCallChunk
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
 from langchain_dbx_eval.wire.validate import expect_dict, expect_list, wrong_shape
 
-__all__ = ["arguments_text", "decode_call", "encode_calls", "encoded_calls", "split_calls"]
+__all__ = [
+    "arguments_text",
+    "call_chunk",
+    "decode_call",
+    "encode_calls",
+    "encoded_calls",
+    "split_calls",
+]
 
 
 def encode_calls(message: AIMessage) -> list[dict[str, Any]]:
@@ -75,6 +82,12 @@ def decode_call(name: Any, arguments: Any, call_id: Any) -> ToolCall | InvalidTo
     if isinstance(parsed, dict):
         return tool_call(name=name, args=parsed, id=call_id)
     return invalid_tool_call(name=name, args=arguments_text(arguments), id=call_id, error=error)
+
+
+def call_chunk(call: Mapping[str, Any], index: int) -> ToolCallChunk:
+    """Return a decoded call as the chunk of a stream."""
+    arguments = arguments_text(call["args"])
+    return tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=index)
 
 
 def split_calls(

@@ -8,7 +8,7 @@ API reference").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -18,13 +18,16 @@ from langchain_dbx_eval.wire.validate import expect_dict, wrong_shape
 
 __all__ = [
     "BlockStream",
+    "blocks_of",
     "cache_control_of",
+    "copy_of",
     "extras_of",
     "from_openai_parts",
     "is_not_content",
     "plain_text",
+    "text_or_parts",
     "to_openai_parts",
-    "unwrap",
+    "with_extras",
 ]
 
 # Blocks that a message has in fields of its own (tool calls), or that only their provider can read.
@@ -64,7 +67,11 @@ def to_openai_parts(content: str | Sequence[str | Mapping[str, Any]]) -> str | l
     """
     if isinstance(content, str):
         return content
-    parts = [part for block in content if (part := _to_part(block)) is not None]
+    return text_or_parts([part for block in blocks_of(content) if (part := _to_part(block))])
+
+
+def text_or_parts(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Return parts, or their text if there is only one text, or nothing."""
     if len(parts) <= 1 and all(part.keys() == {"type", "text"} for part in parts):
         # Some endpoints accept only a string, and no endpoint accepts an empty list.
         return "".join(part["text"] for part in parts)
@@ -147,17 +154,22 @@ class BlockStream:
         return self._index
 
 
-def unwrap(block: Any) -> Mapping[str, Any]:
-    """Return a block of content as an object: a string as a text block, `non_standard` unwrapped.
+def blocks_of(content: str | Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield content as objects: strings as text blocks, `non_standard` blocks unwrapped.
 
     Raises:
-        InvalidRequestError: The block is neither text nor an object with a ``type``.
+        InvalidRequestError: A block is neither text nor an object with a ``type``.
     """
+    for block in [content] if isinstance(content, str) else content:
+        yield _unwrap(block)
+
+
+def _unwrap(block: Any) -> Mapping[str, Any]:
     if isinstance(block, str):
         return {"type": "text", "text": block}
     if isinstance(block, Mapping):
         if block.get("type") == "non_standard" and isinstance(block.get("value"), Mapping):
-            return unwrap(block["value"])
+            return _unwrap(block["value"])
         if isinstance(block.get("type"), str):
             return block
     msg = (
@@ -213,26 +225,28 @@ def extras_of(block: Mapping[str, Any]) -> Mapping[str, Any]:
     return extras if isinstance(extras, Mapping) else {}
 
 
+def copy_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a deep copy of a block, without the ``index`` that it had in a stream."""
+    return {key: deepcopy(value) for key, value in block.items() if key != "index"}
+
+
+def with_extras(block: dict[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a block with ``extras``, unless they are empty."""
+    return {**block, "extras": extras} if extras else block
+
+
 def cache_control_of(block: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``{"cache_control": …}`` if a block has a mark for prompt caching, else ``{}``."""
     mark = block.get("cache_control") or extras_of(block).get("cache_control")
     return {"cache_control": deepcopy(mark)} if mark else {}
 
 
-def _reasoning(block: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    """Return text and signature of a standard or Anthropic reasoning block; None for others."""
-    if block["type"] not in ("reasoning", "thinking") or "summary" in block:
-        return None
-    text = block.get("reasoning") or block.get("thinking") or ""
-    return str(text), extras_of(block).get("signature") or block.get("signature")
-
-
-def _to_part(raw: Any) -> dict[str, Any] | None:
-    block = unwrap(raw)
+def _to_part(block: Mapping[str, Any]) -> dict[str, Any] | None:
     if is_not_content(block):
         return None
-    if (reasoning := _reasoning(block)) is not None:
-        text, signature = reasoning
+    if block["type"] in ("reasoning", "thinking") and "summary" not in block:
+        text = str(block.get("reasoning") or block.get("thinking") or "")
+        signature = extras_of(block).get("signature") or block.get("signature")
         if not signature:
             return None
         summary = {"type": "summary_text", "text": text, "signature": signature}
@@ -244,7 +258,7 @@ def _to_part(raw: Any) -> dict[str, Any] | None:
     elif (media := decode_media(block)) is not None:
         part = _media_part(media)
     else:
-        return {key: deepcopy(value) for key, value in block.items() if key != "index"}
+        return copy_of(block)
     return {**part, **cache_control_of(block)}
 
 
@@ -279,7 +293,7 @@ def _from_part(raw: Any) -> list[dict[str, Any]]:
     part = expect_dict(raw, "texts or objects in its list of parts")
     kind = part.get("type")
     if kind == "text" and isinstance(part.get("text"), str):
-        return [_with_extras({"type": "text", "text": part["text"]}, part)]
+        return [_with_fields_of(part, {"type": "text", "text": part["text"]})]
     if kind == "reasoning" and isinstance(part.get("summary"), list):
         return [block for summary in part["summary"] for block in _from_summary(summary)]
     try:
@@ -288,20 +302,18 @@ def _from_part(raw: Any) -> list[dict[str, Any]]:
         media = None
     if media is None:
         return [{"type": "non_standard", "value": part}]
-    block: dict[str, Any] = {"type": media.kind, "url": media.url, "base64": media.base64}
-    block |= {"mime_type": media.mime_type, "file_id": media.file_id}
-    extras = {"filename": media.filename, "detail": media.detail}
-    block["extras"] = {key: value for key, value in extras.items() if value}
-    return [{key: value for key, value in block.items() if value}]
+    block = {key: value for key, value in vars(media).items() if value}
+    extras: dict[str, Any] = {k: block.pop(k) for k in ("filename", "detail") if k in block}
+    return [with_extras({"type": block.pop("kind"), **block}, extras)]
 
 
 def _from_summary(raw: Any) -> list[dict[str, Any]]:
     if isinstance(raw, dict) and isinstance(raw.get("text"), str):
-        return [_with_extras({"type": "reasoning", "reasoning": raw["text"]}, raw)]
+        return [_with_fields_of(raw, {"type": "reasoning", "reasoning": raw["text"]})]
     # Not text, such as encrypted reasoning: kept, and sent back unchanged.
     return [{"type": "non_standard", "value": {"type": "reasoning", "summary": [raw]}}]
 
 
-def _with_extras(block: dict[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    extras = {key: value for key, value in part.items() if key not in ("type", "text") and value}
-    return {**block, "extras": extras} if extras else block
+def _with_fields_of(part: Mapping[str, Any], block: dict[str, Any]) -> dict[str, Any]:
+    fields = {key: value for key, value in part.items() if key not in ("type", "text") and value}
+    return with_extras(block, fields)

@@ -26,13 +26,12 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from typing_extensions import override
 
 from langchain_dbx_eval.errors import InvalidRequestError, ServerError
 from langchain_dbx_eval.wire.codec import ChatCodec
-from langchain_dbx_eval.wire.content.blocks import is_not_content, plain_text, unwrap
+from langchain_dbx_eval.wire.content.blocks import blocks_of, is_not_content, plain_text
 from langchain_dbx_eval.wire.metadata import (
     PROVIDER,
     decode_usage,
@@ -43,7 +42,7 @@ from langchain_dbx_eval.wire.metadata import (
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.stream_reader import EventReader
 from langchain_dbx_eval.wire.tool_calls import (
-    arguments_text,
+    call_chunk,
     decode_call,
     encode_calls,
     encoded_calls,
@@ -210,15 +209,7 @@ class Stream(EventReader[ChatGenerationChunk]):
         reason = _finish_reason(self._reason, has_calls=bool(calls))
         message = AIMessageChunk(
             content="",
-            tool_call_chunks=[
-                tool_call_chunk(
-                    name=call["name"],
-                    args=arguments_text(call["args"]),
-                    id=call["id"],
-                    index=index,
-                )
-                for index, call in enumerate(calls)
-            ],
+            tool_call_chunks=[call_chunk(call, index) for index, call in enumerate(calls)],
             usage_metadata=reduce(add_usage, self._usage.values(), None),
             response_metadata={
                 **response_metadata(self._metadata, _METADATA),
@@ -317,11 +308,8 @@ def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> di
 
 
 def _text(message: BaseMessage) -> str:
-    if isinstance(message.content, str):
-        return message.content
     texts = []
-    for raw in message.content:
-        block = unwrap(raw)
+    for block in blocks_of(message.content):
         if is_not_content(block) or block["type"] in ("reasoning", "thinking"):
             continue
         text = plain_text(block)

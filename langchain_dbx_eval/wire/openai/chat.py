@@ -31,19 +31,9 @@ from typing_extensions import override
 
 from langchain_dbx_eval.errors import InvalidRequestError
 from langchain_dbx_eval.wire.content.blocks import BlockStream, from_openai_parts, to_openai_parts
-from langchain_dbx_eval.wire.metadata import (
-    PROVIDER,
-    decode_usage,
-    llm_output,
-    response_metadata,
-)
+from langchain_dbx_eval.wire.metadata import PROVIDER, decode_usage, llm_output, response_metadata
 from langchain_dbx_eval.wire.stream_reader import EventReader
-from langchain_dbx_eval.wire.tool_calls import (
-    decode_call,
-    encode_calls,
-    encoded_calls,
-    split_calls,
-)
+from langchain_dbx_eval.wire.tool_calls import decode_call, encode_calls, encoded_calls, split_calls
 from langchain_dbx_eval.wire.validate import (
     expect_dict,
     expect_list,

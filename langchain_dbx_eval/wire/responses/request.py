@@ -10,20 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from langchain_core.messages import (
-    AIMessage,
-    BaseMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
 
 from langchain_dbx_eval.errors import InvalidRequestError
 from langchain_dbx_eval.wire.content.blocks import (
+    blocks_of,
     cache_control_of,
+    copy_of,
     extras_of,
     is_not_content,
     plain_text,
-    unwrap,
+    text_or_parts,
 )
 from langchain_dbx_eval.wire.content.media import Media, decode_media
 from langchain_dbx_eval.wire.metadata import is_provider_id
@@ -87,8 +84,8 @@ def encode(messages: Sequence[BaseMessage], params: dict[str, Any]) -> dict[str,
 def _items(message: BaseMessage, with_ids: bool) -> list[Item]:
     if isinstance(message, AIMessage):
         return _AssistantItems(message, with_ids).encode()
+    items, parts = _split(message.content)
     if isinstance(message, ToolMessage):
-        items, parts = _split(message.content)
         if items:
             return items
         texts = [part["text"] for part in parts if part["type"] == "input_text"]
@@ -96,12 +93,9 @@ def _items(message: BaseMessage, with_ids: bool) -> list[Item]:
         output = "\n".join(texts) if len(texts) == len(parts) else parts
         call_id = message.tool_call_id
         return [{"type": "function_call_output", "call_id": call_id, "output": output}]
-    items, parts = _split(message.content)
     if not parts and items:
         return items
-    content: Any = parts
-    if len(parts) <= 1 and all(part.keys() == {"type", "text"} for part in parts):
-        content = "".join(part["text"] for part in parts)
+    content = text_or_parts(parts)
     return [*items, {"type": "message", "role": _role(message), "content": content}]
 
 
@@ -121,12 +115,10 @@ def _role(message: BaseMessage) -> str:
 
 def _split(content: str | Sequence[Any]) -> tuple[list[Item], list[dict[str, Any]]]:
     """Return the items in a message's content, and the parts of the message itself."""
-    blocks = [content] if isinstance(content, str) else content
     items, parts = [], []
-    for raw in blocks:
-        block = unwrap(raw)
+    for block in blocks_of(content):
         if block["type"] in _ITEM_TYPES:
-            items.append(_copy(block))
+            items.append(copy_of(block))
         elif not is_not_content(block) and block["type"] not in ("reasoning", "thinking"):
             parts.append(_part(block))
     return items, parts
@@ -138,7 +130,7 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     elif (media := decode_media(block)) is not None:
         part = _media_part(media)
     else:
-        return _copy(block)
+        return copy_of(block)
     return {**part, **cache_control_of(block)}
 
 
@@ -164,6 +156,7 @@ class _AssistantItems:
 
     def __init__(self, message: AIMessage, with_ids: bool) -> None:
         self._message = message
+        self._calls: list[Any] = [*message.tool_calls, *message.invalid_tool_calls]
         self._with_ids = with_ids
         self._items: list[Item] = []
         self._texts: list[str] = []  # of the message item that is not closed
@@ -171,16 +164,15 @@ class _AssistantItems:
 
     def encode(self) -> list[Item]:
         """Return the items in the order of the blocks, then the calls without a block."""
-        content = self._message.content
-        for raw in [content] if isinstance(content, str) else content:
-            self._add(unwrap(raw))
+        for block in blocks_of(self._message.content):
+            self._add(block)
         self._close_text()
         refusal = self._message.additional_kwargs.get("refusal")
         if isinstance(refusal, str) and refusal:
             # As plain text: an output message with a refusal part would need an id.
             self._add_message(refusal)
         sent = [item["call_id"] for item in self._items if "call_id" in item]
-        for call in (*self._message.tool_calls, *self._message.invalid_tool_calls):
+        for call in self._calls:
             if call["id"] not in sent:
                 self._items.append(_call_item(call["name"], call["args"], call["id"]))
         return self._items
@@ -188,7 +180,8 @@ class _AssistantItems:
     def _add(self, block: Mapping[str, Any]) -> None:
         kind = block["type"]
         if (text := plain_text(block)) is not None:
-            block_id = self._provider_id(block)
+            is_own = self._with_ids and is_provider_id(block.get("id"))
+            block_id = block["id"] if is_own else None
             if block_id != self._text_id:
                 self._close_text()
             self._text_id = block_id
@@ -202,7 +195,7 @@ class _AssistantItems:
         elif kind in ("server_tool_call", "server_tool_result"):
             self._items += _server_tool_item(block)
         elif kind in _ITEM_TYPES:
-            self._items.append(_copy(block))
+            self._items.append(copy_of(block))
         elif not is_not_content(block) and kind not in ("thinking", "refusal"):
             msg = (
                 f"An AI message with a content block of type {kind!r} cannot be sent to the "
@@ -210,9 +203,6 @@ class _AssistantItems:
                 "it as a human message."
             )
             raise InvalidRequestError(msg)
-
-    def _provider_id(self, block: Mapping[str, Any]) -> str | None:
-        return block["id"] if self._with_ids and is_provider_id(block.get("id")) else None
 
     def _close_text(self) -> None:
         if self._texts and self._text_id:
@@ -228,7 +218,7 @@ class _AssistantItems:
 
     def _add_reasoning(self, block: Mapping[str, Any]) -> None:
         if "summary" in block:  # the API's own item, which langchain-openai stores
-            item = _copy(block)
+            item = copy_of(block)
             if self._with_ids or item.get("encrypted_content"):
                 self._items.append(item)
             return
@@ -255,12 +245,10 @@ class _AssistantItems:
     def _add_call(self, block: Mapping[str, Any]) -> None:
         call_id = block.get("id")
         # The arguments of the message's own field are sent: a user edits a call there.
-        calls: list[Any] = [*self._message.tool_calls, *self._message.invalid_tool_calls]
-        call = next((call for call in calls if call["id"] == call_id), None)
-        if call is None:
-            return
-        item_id = extras_of(block).get("item_id") if self._with_ids else None
-        self._items.append(_call_item(call["name"], call["args"], call_id, item_id))
+        call = next((call for call in self._calls if call["id"] == call_id), None)
+        if call is not None:
+            item_id = extras_of(block).get("item_id") if self._with_ids else None
+            self._items.append(_call_item(call["name"], call["args"], call_id, item_id))
 
 
 def _call_item(name: Any, args: Any, call_id: Any, item_id: Any = None) -> Item:
@@ -277,10 +265,6 @@ def _server_tool_item(block: Mapping[str, Any]) -> Iterator[Item]:
     elif extras.get("item_type") == "function_call_output":
         output, call_id = deepcopy(block.get("output")), block.get("tool_call_id")
         yield {"type": "function_call_output", "call_id": call_id, "output": output}
-
-
-def _copy(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: deepcopy(value) for key, value in block.items() if key != "index"}
 
 
 def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
@@ -302,7 +286,12 @@ def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
     if (verbosity := body.pop("verbosity", None)) is not None:
         body["text"] = {"verbosity": verbosity, **(body.get("text") or {})}
     if response_format := body.pop("response_format", None):
-        body["text"] = {**(body.get("text") or {}), "format": _text_format(response_format)}
+        schema = (
+            response_format.get("json_schema") if isinstance(response_format, Mapping) else None
+        )
+        if isinstance(schema, Mapping):
+            response_format = {"type": "json_schema", **schema}
+        body["text"] = {**(body.get("text") or {}), "format": response_format}
     if body.pop("logprobs", None):
         body["include"] = [*(body.get("include") or ()), "message.output_text.logprobs"]
     options = body.pop("stream_options", None)
@@ -322,12 +311,3 @@ def _flat(tool: Any) -> Any:
     if not isinstance(tool, Mapping) or not isinstance(tool.get("function"), Mapping):
         return tool
     return {**{key: value for key, value in tool.items() if key != "function"}, **tool["function"]}
-
-
-def _text_format(response_format: Any) -> Any:
-    """Return a `response_format` of Chat Completions as ``text.format``."""
-    if isinstance(response_format, Mapping):
-        schema = response_format.get("json_schema")
-        if isinstance(schema, Mapping):
-            return {"type": "json_schema", **schema}
-    return response_format

@@ -8,7 +8,7 @@ A function call whose result is in the same output was run by the agent, so it b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -20,6 +20,7 @@ from langchain_dbx_eval.errors import (
     RateLimitError,
     ServerError,
 )
+from langchain_dbx_eval.wire.content.blocks import with_extras
 from langchain_dbx_eval.wire.metadata import decode_usage, llm_output, response_metadata
 from langchain_dbx_eval.wire.tool_calls import decode_call, split_calls
 from langchain_dbx_eval.wire.validate import (
@@ -38,7 +39,7 @@ __all__ = [
     "decode_annotation",
     "decode_item",
     "finish_reason",
-    "refusal_in",
+    "split_refusal",
 ]
 
 Item = dict[str, Any]
@@ -92,13 +93,14 @@ def decode(payload: Any) -> ChatResult:
     items = [expect_dict(item, "objects in 'output'") for item in expect_list(response, "output")]
     if not items and response.get("status") != "incomplete" and not response.get("custom_outputs"):
         raise wrong_shape("at least one item under 'output'", payload)
-    blocks = _blocks(items)
+    results = {call_id_of(item) for item in items if item.get("type") == "function_call_output"}
+    decoded = [block for item in items for block in decode_item(item, results)]
+    blocks, refusal = split_refusal(decoded)
     calls, invalid = split_calls(blocks)
-    refusal = "".join(map(refusal_in, items))
     metadata = response_metadata(response, METADATA)
     reason = finish_reason(response, has_calls=bool(calls or invalid))
     message = AIMessage(
-        content=list(blocks),
+        content=blocks,
         tool_calls=calls,
         invalid_tool_calls=invalid,
         additional_kwargs={"refusal": refusal} if refusal else {},
@@ -126,17 +128,18 @@ def finish_reason(response: Mapping[str, Any], *, has_calls: bool) -> str:
     return "tool_calls" if has_calls else "stop"
 
 
-def decode_item(item: Item, *, has_result: bool = False) -> list[dict[str, Any]]:
+def decode_item(item: Item, results: Collection[str] = ()) -> list[Item]:
     """Decode one output item.
 
     Args:
         item: The item.
-        has_result: Whether the item is a function call whose result is in the same output.
+        results: The ids of the calls whose results are in the same output.
 
     Returns:
         Its blocks: ``text``, ``reasoning`` (one per summary, all with the item's id),
         ``tool_call``, ``invalid_tool_call``, ``server_tool_call``, ``server_tool_result``, and
-        ``non_standard`` for everything else. A refusal has no block: see `refusal_in`.
+        ``non_standard`` for everything else; also ``refusal``, which is no block of LangChain's:
+        see `split_refusal`.
 
     Raises:
         InvalidResponseError: The item does not have the shape of its type.
@@ -147,26 +150,18 @@ def decode_item(item: Item, *, has_result: bool = False) -> list[dict[str, Any]]
     if kind == "reasoning":
         return _decode_reasoning(item)
     if kind == "function_call":
-        return [_decode_call(item, has_result=has_result)]
+        return [_decode_call(item, results)]
     if kind == "function_call_output":
-        return [
-            {
-                "type": "server_tool_result",
-                "tool_call_id": call_id_of(item),
-                "status": "success",
-                "output": item.get("output"),
-                "extras": {"item_type": kind},
-            }
-        ]
+        result: Item = {"type": "server_tool_result", "tool_call_id": call_id_of(item)}
+        result |= {"status": "success", "output": item.get("output")}
+        return [{**result, "extras": {"item_type": kind}}]
     return [{"type": "non_standard", "value": item}]
 
 
-def refusal_in(item: Item) -> str:
-    """Return the refusal in a message item; an empty string if there is none."""
-    if item.get("type") != "message":
-        return ""
-    parts = [part for part in _parts(item) if part.get("type") == "refusal"]
-    return "".join(expect_text(part, "refusal") for part in parts)
+def split_refusal(blocks: Sequence[Item]) -> tuple[list[Any], str]:
+    """Return the blocks that are LangChain's, and the text of the others, a refusal."""
+    refusal = "".join(block["refusal"] for block in blocks if block["type"] == "refusal")
+    return [block for block in blocks if block["type"] != "refusal"], refusal
 
 
 def call_id_of(item: Item) -> str:
@@ -191,26 +186,25 @@ def decode_annotation(raw: Any) -> dict[str, Any]:
     known |= {"start_index": "start_index", "end_index": "end_index"}
     citation = {known[key]: value for key, value in note.items() if key in known}
     extras = {key: value for key, value in note.items() if key not in (*known, "type")}
-    return {"type": "citation", **citation, **({"extras": extras} if extras else {})}
-
-
-def _parts(item: Item) -> list[dict[str, Any]]:
-    content = item.get("content")
-    if isinstance(content, str):
-        return [{"type": "output_text", "text": content}]
-    return [expect_dict(part, "objects in 'content'") for part in expect_list(item, "content")]
+    return with_extras({"type": "citation", **citation}, extras)
 
 
 def _decode_message(item: Item) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
-    for part in _parts(item):
+    content = item.get("content")
+    if isinstance(content, str):
+        content = [{"type": "output_text", "text": content}]
+    for raw in expect_list({"content": content}, "content"):
+        part = expect_dict(raw, "objects in 'content'")
         if part.get("type") in ("output_text", "text"):
             block = {"type": "text", "text": expect_text(part, "text"), **_id(item)}
             notes = part.get("annotations")
             if isinstance(notes, list) and notes:
                 block["annotations"] = [decode_annotation(note) for note in notes]
             blocks.append(block)
-        elif part.get("type") != "refusal":
+        elif part.get("type") == "refusal":
+            blocks.append({"type": "refusal", "refusal": expect_text(part, "refusal")})
+        else:
             blocks.append({"type": "non_standard", "value": part})
     return blocks
 
@@ -227,42 +221,25 @@ def _decode_reasoning(item: Item) -> list[dict[str, Any]]:
     if item.get("encrypted_content"):
         texts[0][1]["encrypted_content"] = item["encrypted_content"]
     return [
-        {
-            "type": "reasoning",
-            "reasoning": text,
-            **_id(item),
-            **({"extras": extras} if extras else {}),
-        }
+        with_extras({"type": "reasoning", "reasoning": text, **_id(item)}, extras)
         for text, extras in texts
     ]
 
 
-def _decode_call(item: Item, *, has_result: bool) -> dict[str, Any]:
+def _decode_call(item: Item, results: Collection[str]) -> dict[str, Any]:
     call_id, arguments = call_id_of(item), item.get("arguments")
     call: dict[str, Any] = {**decode_call(expect_text(item, "name"), arguments, call_id)}
     extras = {"item_id": item["id"]} if item.get("id") else {}
-    if has_result:
+    if call_id in results:
         valid = call["type"] == "tool_call"
         extras |= {"item_type": "function_call", **({} if valid else {"arguments": arguments})}
         call = {"name": call["name"], "args": call["args"] if valid else {}, "id": call_id}
         call["type"] = "server_tool_call"
-    return {**call, **({"extras": extras} if extras else {})}
+    return with_extras(call, extras)
 
 
 def _id(item: Item) -> dict[str, Any]:
     return {"id": item["id"]} if isinstance(item.get("id"), str) and item["id"] else {}
-
-
-def _blocks(items: list[Item]) -> list[dict[str, Any]]:
-    results = {call_id_of(item) for item in items if item.get("type") == "function_call_output"}
-    return [
-        block
-        for item in items
-        for block in decode_item(
-            item,
-            has_result=item.get("type") == "function_call" and call_id_of(item) in results,
-        )
-    ]
 
 
 def _error(response: dict[str, Any]) -> DatabricksError:

@@ -21,7 +21,6 @@ from typing import Any
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 from typing_extensions import override
 
@@ -34,10 +33,10 @@ from langchain_dbx_eval.wire.responses.response import (
     decode_annotation,
     decode_item,
     finish_reason,
-    refusal_in,
+    split_refusal,
 )
 from langchain_dbx_eval.wire.stream_reader import EventReader
-from langchain_dbx_eval.wire.tool_calls import arguments_text
+from langchain_dbx_eval.wire.tool_calls import call_chunk
 from langchain_dbx_eval.wire.validate import (
     error_text,
     expect_dict,
@@ -49,6 +48,8 @@ from langchain_dbx_eval.wire.validate import (
 
 __all__ = ["Stream"]
 
+Block = dict[str, Any]
+
 _DELTAS = {
     "response.output_text.delta": "text",
     "response.refusal.delta": "refusal",
@@ -57,7 +58,6 @@ _DELTAS = {
 }
 _STARTS = ("response.created", "response.queued", "response.in_progress")
 _ERRORS = ("error", "response.error", "response.failed", "response.cancelled")
-Block = dict[str, Any]
 _ENDS = ("response.completed", "response.incomplete")
 
 
@@ -104,15 +104,7 @@ class Stream(EventReader[ChatGenerationChunk]):
         reason = finish_reason(self._final_response, has_calls=bool(blocks))
         message = AIMessageChunk(
             content=list(blocks),
-            tool_call_chunks=[
-                tool_call_chunk(
-                    name=block["name"],
-                    args=arguments_text(block["args"]),
-                    id=block["id"],
-                    index=block["index"],
-                )
-                for block in blocks
-            ],
+            tool_call_chunks=[call_chunk(block, block["index"]) for block in blocks],
             usage_metadata=reduce(add_usage, self._usage.values(), None),
             response_metadata={
                 **response_metadata(self._metadata, METADATA),
@@ -163,8 +155,7 @@ class Stream(EventReader[ChatGenerationChunk]):
     def _chunk(
         self, blocks: list[Block], event: dict[str, Any] | None = None
     ) -> ChatGenerationChunk | None:
-        refusal = "".join(block["refusal"] for block in blocks if block["type"] == "refusal")
-        content = [block for block in blocks if block["type"] != "refusal"]
+        content, refusal = split_refusal(blocks)
         if not content and not refusal:
             return None
         metadata: dict[str, Any] = {"model_provider": PROVIDER}
@@ -172,7 +163,7 @@ class Stream(EventReader[ChatGenerationChunk]):
         if isinstance(logprobs, list) and logprobs:
             metadata["logprobs"] = {"content": logprobs}
         message = AIMessageChunk(
-            content=list(content),
+            content=content,
             additional_kwargs={"refusal": refusal} if refusal else {},
             response_metadata=metadata,
             id=self._id,
@@ -193,7 +184,7 @@ class Stream(EventReader[ChatGenerationChunk]):
             return []
         if kind == "function_call_output":
             call = self._pending_calls.pop(call_id_of(item), None)
-            blocks = decode_item(call, has_result=True) if call else []
+            blocks = decode_item(call, {call_id_of(item)}) if call else []
             return [self._blocks.add_whole(block) for block in [*blocks, *decode_item(item)]]
         return self._blocks.add_item(item)
 
@@ -221,8 +212,7 @@ def _fingerprint(item: Item) -> str:
     if item["type"] in ("function_call", "function_call_output"):
         return f"{item['type']} {call_id_of(item)}"
     if item["type"] in ("message", "reasoning"):
-        text = "".join(map(_text_of, decode_item(item)))
-        return f"{item['type']} {text}{refusal_in(item)}"
+        return f"{item['type']} {''.join(map(_text_of, decode_item(item)))}"
     return json.dumps({k: v for k, v in item.items() if k not in ("id", "status")}, sort_keys=True)
 
 
@@ -262,11 +252,8 @@ class _StreamedBlocks:
 
     def add_item(self, item: Item) -> list[Block]:
         """Return the blocks of a finished item, without what its deltas contained."""
-        blocks = decode_item(item)
-        if refusal := refusal_in(item):
-            blocks.append({"type": "refusal", "refusal": refusal})
         groups: dict[str, list[Block]] = {}
-        for block in blocks:
+        for block in decode_item(item):
             groups.setdefault(_kind(block), []).append(block)
         added: list[Block] = []
         for kind, group in groups.items():
@@ -281,12 +268,10 @@ class _StreamedBlocks:
         if (item, kind) in self._streamed:
             return item
         text = "".join(map(_text_of, group))
-        same = (
-            other
-            for (other, other_kind), streamed in self._streamed.items()
-            if (other_kind, streamed) == (kind, text)
-        )
-        return next(same, item)
+        for (other, other_kind), streamed in self._streamed.items():
+            if (other_kind, streamed) == (kind, text):
+                return other
+        return item
 
     def _add_rest(self, item: str, kind: str, group: list[Block]) -> list[Block]:
         text, streamed = "".join(map(_text_of, group)), self._streamed.get((item, kind), "")
