@@ -20,13 +20,12 @@ from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import DEFAULT_CONCURRENCY, Flow, OpenStream
 from langchain_dbx_eval.client.hooks import apply_input_hook
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
-from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.content import translator
 from langchain_dbx_eval.wire.metadata import PROVIDER
 from langchain_dbx_eval.wire.openai.chat import decode_output
 from langchain_dbx_eval.wire.openai.tools import ToolChoice, tool_params
 from langchain_dbx_eval.wire.stream_reader import StreamReader
-from langchain_dbx_eval.wire.tasks import CHAT, RESPONSES, chat_codec
+from langchain_dbx_eval.wire.tasks import CHAT, RESPONSES, ChatCodec, chat_codec
 
 __all__ = ["ChatDatabricks"]
 

@@ -15,9 +15,8 @@ from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow
 from langchain_dbx_eval.client.hooks import apply_input_hook
 from langchain_dbx_eval.errors import DatabricksError
-from langchain_dbx_eval.wire.codec import EmbeddingsCodec
 from langchain_dbx_eval.wire.openai.embeddings import check_dimension, decode_vectors
-from langchain_dbx_eval.wire.tasks import EMBEDDINGS, embeddings_codec
+from langchain_dbx_eval.wire.tasks import EMBEDDINGS, EmbeddingsCodec, embeddings_codec
 
 __all__ = ["DatabricksEmbeddings"]
 

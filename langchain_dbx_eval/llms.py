@@ -18,12 +18,11 @@ from langchain_dbx_eval.client.flow import Concurrent, Flow, OpenStream
 from langchain_dbx_eval.client.hooks import apply_input_hook
 from langchain_dbx_eval.client.targets import ServingEndpoint
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
-from langchain_dbx_eval.wire.codec import TextCodec
 from langchain_dbx_eval.wire.metadata import PROVIDER
 from langchain_dbx_eval.wire.openai.completions import token_usage
 from langchain_dbx_eval.wire.plain_prompt import text_of
 from langchain_dbx_eval.wire.stream_reader import StreamReader
-from langchain_dbx_eval.wire.tasks import CHAT, COMPLETIONS, DRIVER_APP, text_codec
+from langchain_dbx_eval.wire.tasks import CHAT, COMPLETIONS, DRIVER_APP, TextCodec, text_codec
 from langchain_dbx_eval.wire.validate import wrong_shape
 
 __all__ = ["Databricks"]

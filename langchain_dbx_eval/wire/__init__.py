@@ -4,8 +4,7 @@ Each format is one codec module: ``encode`` returns the body of a request, ``dec
 response, ``Stream`` decodes the events of a streamed response, and ``CODEC`` names the three.
 
 Modules:
-    tasks: the table of serving tasks and their codecs. A new task is one line there.
-    codec: the types of codecs: chat, text and embeddings.
+    tasks: the types of codecs, and the table of serving tasks. A new task is one line there.
     openai: chat completions, completions, embeddings, tools and structured output.
     responses: OpenAI's Responses API and MLflow's ResponsesAgent.
     mlflow: MLflow's ChatAgent and its scoring server.

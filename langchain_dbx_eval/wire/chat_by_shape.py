@@ -11,9 +11,9 @@ from typing import Any
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from langchain_dbx_eval.errors import InvalidResponseError
-from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tasks import ChatCodec
 from langchain_dbx_eval.wire.validate import parse_event
 
 __all__ = ["CODEC", "decode", "recognize"]
@@ -45,10 +45,8 @@ def recognize(event: str) -> EventReader[ChatGenerationChunk] | None:
         payload = parse_event(event)
     except InvalidResponseError:
         return None
-    if "choices" in payload:
-        return None
     delta = payload.get("delta")
-    if not isinstance(delta, dict) or "role" not in delta:
+    if "choices" in payload or not isinstance(delta, dict) or "role" not in delta:
         return None
     from langchain_dbx_eval.wire.mlflow import chat_agent
 

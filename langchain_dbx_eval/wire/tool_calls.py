@@ -90,9 +90,7 @@ def call_chunk(call: Mapping[str, Any], index: int) -> ToolCallChunk:
     return tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=index)
 
 
-def split_calls(
-    calls: Iterable[Mapping[str, Any]],
-) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+def split_calls(calls: Iterable[Mapping[str, Any]]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     """Separate valid from invalid calls; anything else, such as a content block, is dropped."""
     valid, invalid = [], []
     for call in calls:

@@ -129,14 +129,12 @@ class BlockStream:
         Raises:
             InvalidResponseError: The content is none of these.
         """
-        blocks: list[Any] = []
-        if isinstance(content, list):
-            blocks = [block for part in content for block in _from_part(part)]
-        else:
+        if not isinstance(content, list):
             text = from_openai_parts(content)
             if self._index < 0 or not text:
                 return text
-            blocks = [{"type": "text", "text": text}]
+            content = [text]
+        blocks = [block for part in content for block in _from_part(part)]
         numbered: list[str | dict[str, Any]] = [
             {**block, "index": self._next_index(block, is_first=position == 0)}
             for position, block in enumerate(blocks)
@@ -201,10 +199,8 @@ def plain_text(block: Mapping[str, Any]) -> str | None:
         InvalidRequestError: The block's text is missing or not a string.
     """
     kind, source = block["type"], block.get("source")
-    if kind in ("text", "input_text", "output_text"):
+    if kind in ("text", "input_text", "output_text") or (kind == "text-plain" and "text" in block):
         text = block.get("text")
-    elif kind == "text-plain" and "text" in block:
-        text = block["text"]
     elif kind == "file" and block.get("source_type") == "text":  # LangChain v0: text under 'url'
         text = block.get("url")
     elif kind == "document" and isinstance(source, Mapping) and source.get("type") == "text":

@@ -30,7 +30,6 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from typing_extensions import override
 
 from langchain_dbx_eval.errors import InvalidRequestError, ServerError
-from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.content.blocks import blocks_of, is_not_content, plain_text
 from langchain_dbx_eval.wire.metadata import (
     PROVIDER,
@@ -40,7 +39,7 @@ from langchain_dbx_eval.wire.metadata import (
     response_metadata,
 )
 from langchain_dbx_eval.wire.openai import chat
-from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tasks import ChatCodec
 from langchain_dbx_eval.wire.tool_calls import (
     call_chunk,
     decode_call,
@@ -161,7 +160,7 @@ def decode(payload: Any) -> ChatResult:
     return ChatResult(generations=[generation], llm_output=llm_output(metadata, response))
 
 
-class Stream(EventReader[ChatGenerationChunk]):
+class Stream(chat.Stream):
     """Reader of the events of one streamed response.
 
     Every text of the assistant is returned as it arrives, because only the end shows which is the
@@ -171,26 +170,19 @@ class Stream(EventReader[ChatGenerationChunk]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._chat: chat.Stream | None = None  # of an agent that streams chat completions
+        self._has_choices = False  # whether the agent streams chat completions
         self._messages: list[dict[str, Any]] = []
         self._last_with_text: dict[str, Any] | None = None
         self._metadata: dict[str, Any] = {}
-        self._usage: dict[str, UsageMetadata] = {}
+        self._usages: dict[str, UsageMetadata] = {}
         self._reason: Any = None
-
-    @property
-    @override
-    def text(self) -> str:
-        return self._chat.text if self._chat else super().text
 
     @override
     def _decode(self, data: str) -> ChatGenerationChunk | None:
-        if self._chat is not None:
-            return self._decode_chat(self._chat, data)
         event = parse_event(data)
-        if "choices" in event and not self._messages:
-            self._chat = chat.Stream()
-            return self._decode_chat(self._chat, data)
+        if self._has_choices or ("choices" in event and not self._messages):
+            self._has_choices = True
+            return super()._decode(data)
         if event.get("error") or "error_code" in event:
             raise self.failed(error_text(event))
         self._metadata |= {key: event[key] for key in _METADATA if event.get(key) is not None}
@@ -202,15 +194,15 @@ class Stream(EventReader[ChatGenerationChunk]):
         return self._decode_delta(expect_dict(event["delta"], "an object under 'delta'"), event)
 
     @override
-    def _last_chunk(self) -> ChatGenerationChunk | None:
-        if self._chat is not None:
-            return self._chat._last_chunk()
+    def _last_chunk(self) -> ChatGenerationChunk:
+        if self._has_choices:
+            return super()._last_chunk()
         calls = _pending_calls(self._messages)
         reason = _finish_reason(self._reason, has_calls=bool(calls))
         message = AIMessageChunk(
             content="",
             tool_call_chunks=[call_chunk(call, index) for index, call in enumerate(calls)],
-            usage_metadata=reduce(add_usage, self._usage.values(), None),
+            usage_metadata=reduce(add_usage, self._usages.values(), None),
             response_metadata={
                 **response_metadata(self._metadata, _METADATA),
                 "messages": self._messages,
@@ -219,11 +211,6 @@ class Stream(EventReader[ChatGenerationChunk]):
             chunk_position="last",
         )
         return ChatGenerationChunk(message=message, generation_info={"finish_reason": reason})
-
-    def _decode_chat(self, stream: chat.Stream, data: str) -> ChatGenerationChunk | None:
-        chunk = stream.feed(data)
-        self.started, self.finished = stream.started, self.finished or stream.finished
-        return chunk
 
     def _decode_delta(
         self, delta: dict[str, Any], event: dict[str, Any]
@@ -248,9 +235,7 @@ class Stream(EventReader[ChatGenerationChunk]):
         self._texts.append(text)
         return ChatGenerationChunk(
             message=AIMessageChunk(
-                content=text,
-                id=self._first_id(),
-                response_metadata={"model_provider": PROVIDER},
+                content=text, id=self._first_id(), response_metadata={"model_provider": PROVIDER}
             )
         )
 
@@ -280,7 +265,7 @@ class Stream(EventReader[ChatGenerationChunk]):
         # Of one message, the last counts are kept: agents forward those of their model, which grow
         # from chunk to chunk. Different messages come from different calls of the model.
         if usage := decode_usage(event.get("usage")):
-            self._usage[message_id] = usage
+            self._usages[message_id] = usage
 
 
 CODEC = ChatCodec(encode=encode, decode=decode, stream=Stream)

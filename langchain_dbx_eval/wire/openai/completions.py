@@ -6,16 +6,16 @@ Protocol: OpenAI's "Completions" API, as Databricks' completion endpoints implem
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.outputs import Generation, GenerationChunk
 from typing_extensions import override
 
-from langchain_dbx_eval.wire.codec import TextCodec
+from langchain_dbx_eval._internal import json_text
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tasks import TextCodec
 from langchain_dbx_eval.wire.validate import (
     expect_dict,
     expect_list,
@@ -85,8 +85,8 @@ class Stream(EventReader[GenerationChunk]):
     @override
     def _decode(self, data: str) -> GenerationChunk | None:
         try:
-            event = json.loads(data)
-        except ValueError:
+            event = json_text.loads(data)
+        except (ValueError, RecursionError):
             event = data
         if isinstance(event, dict):
             if has_error(event):

@@ -15,10 +15,10 @@ Modules:
 
 from __future__ import annotations
 
-from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.responses.request import encode
 from langchain_dbx_eval.wire.responses.response import decode
 from langchain_dbx_eval.wire.responses.stream import Stream
+from langchain_dbx_eval.wire.tasks import ChatCodec
 
 __all__ = ["CODEC", "Stream", "decode", "encode"]
 

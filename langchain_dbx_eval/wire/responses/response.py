@@ -60,13 +60,7 @@ METADATA = (
 """The fields of a response that become `response_metadata`."""
 
 # Prefixes of OpenAI's codes for errors in the request (`openai.types.responses.ResponseError`).
-_REQUEST_ERRORS = (
-    "invalid_",
-    "image_",
-    "empty_image",
-    "unsupported_image",
-    "failed_to_download",
-)
+_REQUEST_ERRORS = ("invalid_", "image_", "empty_image", "unsupported_image", "failed_to_download")
 
 
 def decode(payload: Any) -> ChatResult:
