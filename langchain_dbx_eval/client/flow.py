@@ -177,9 +177,7 @@ def stream(flow: Flow[OpenStream[_Chunk] | list[_Chunk]]) -> Iterator[_Chunk]:
         yield from opened.decoder.finish()
 
 
-async def stream_async(
-    flow: Flow[OpenStream[_Chunk] | list[_Chunk]],
-) -> AsyncIterator[_Chunk]:
+async def stream_async(flow: Flow[OpenStream[_Chunk] | list[_Chunk]]) -> AsyncIterator[_Chunk]:
     """Run a flow that opens a stream, and read the stream with asyncio; see `stream`."""
     opened = await run_async(flow)
     if isinstance(opened, list):

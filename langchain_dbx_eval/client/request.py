@@ -41,10 +41,7 @@ _CONNECT_TIMEOUT_S = 10.0
 POOL_SIZE = 256
 """Connections per host; a call beyond them waits for one instead of opening another."""
 
-_HEADERS = {
-    "User-Agent": f"langchain-dbx-eval/{__version__}",
-    "Content-Type": "application/json",
-}
+_HEADERS = {"User-Agent": f"langchain-dbx-eval/{__version__}", "Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
