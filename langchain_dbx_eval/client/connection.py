@@ -307,16 +307,10 @@ class DatabricksConnection(BaseModel):
         elif self.route_optimized and isinstance(target, ServingEndpoint):
             target, credentials = yield from self._optimized_route(target, credentials)
         url = target.url(credentials.host if credentials else "")
-        return (yield self._request(url, target, credentials, body, streams=streams))
+        return (yield self._request(url, target, credentials, body, streams))
 
     def _request(
-        self,
-        url: str,
-        target: Target,
-        credentials: Credentials | None,
-        payload: Any = None,
-        *,
-        streams: bool = False,
+        self, url: str, target: Target, credentials: Credentials | None, payload: Any, streams: bool
     ) -> Request:
         headers = {}
         if self.cluster_driver_port is not None:
@@ -324,17 +318,9 @@ class DatabricksConnection(BaseModel):
             if key := given or os.environ.get("DBX_EVAL_DRIVER_API_KEY"):
                 name = "The app's key (driver_api_key= or DBX_EVAL_DRIVER_API_KEY)"
                 headers["X-Api-Key"] = header_value(key, name)
-        return Request(
-            url,
-            target,
-            credentials,
-            RetryPolicy(self.max_retries, self.timeout),
-            payload,
-            headers,
-            streams,
-            timeout=self.timeout,
-            read_timeout=self.stream_chunk_timeout,
-        )
+        policy = RetryPolicy(self.max_retries, self.timeout)
+        timeouts = (self.timeout, self.stream_chunk_timeout)
+        return Request(url, target, credentials, policy, payload, headers, streams, *timeouts)
 
     def _optimized_route(
         self, endpoint: ServingEndpoint, credentials: Credentials | None
@@ -366,7 +352,7 @@ class DatabricksConnection(BaseModel):
             credentials = yield from self._login()
             url = target.description_url(credentials.host if credentials else "")
             try:
-                description = yield self._request(url, target, credentials)
+                description = yield self._request(url, target, credentials, None, False)
             except PermissionDeniedError as error:
                 error.add_advice("Or pass task=, which makes this request unnecessary.")
                 raise
