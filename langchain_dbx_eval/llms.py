@@ -15,7 +15,6 @@ from typing_extensions import Self, override
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow, OpenStream
-from langchain_dbx_eval.client.hooks import apply_input_hook
 from langchain_dbx_eval.client.targets import ServingEndpoint
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
 from langchain_dbx_eval.wire.metadata import PROVIDER
@@ -236,7 +235,7 @@ class Databricks(DatabricksConnection, BaseLLM):
         params = self._params(call if stop is None else {**call, "stop": stop})
         if not params.get("stop"):
             params.pop("stop", None)
-        return apply_input_hook(self.transform_input_fn, {"prompt": prompt, **params})
+        return self._transform_input({"prompt": prompt, **params})
 
     def _params(self, call: dict[str, Any]) -> dict[str, Any]:
         own = {

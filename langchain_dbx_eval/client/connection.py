@@ -22,7 +22,7 @@ from langchain_dbx_eval.client.credentials import (
     resolve_credentials,
 )
 from langchain_dbx_eval.client.flow import Flow, naming_target
-from langchain_dbx_eval.client.hooks import Hook, call_hook, display_name, hook_id
+from langchain_dbx_eval.client.hooks import Hook, apply_input_hook, call_hook, display_name, hook_id
 from langchain_dbx_eval.client.request import Request
 from langchain_dbx_eval.client.targets import (
     LOCAL,
@@ -255,7 +255,7 @@ class DatabricksConnection(BaseModel):
             "host": self.host or os.environ.get("DATABRICKS_HOST"),
             "profile": self._profile,
             "path": self.path,
-            "hooks": [hook_id(hook) for hook in hooks],
+            "hooks": [hook and hook_id(hook) for hook in hooks],
         }
 
     def _resolve_credentials(self) -> Credentials:
@@ -358,6 +358,11 @@ class DatabricksConnection(BaseModel):
                 raise
             self._description = description if isinstance(description, dict) else {}
         return self._description or {}
+
+    def _transform_input(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body that the input hook returns for a body; without a hook, the same."""
+        hook = self.transform_input_fn
+        return body if hook is None else apply_input_hook(hook, body)
 
     def _decode(
         self,

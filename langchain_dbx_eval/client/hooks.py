@@ -14,11 +14,11 @@ Hook = Callable[..., Any] | str
 """A function, or its import string ``"package.module:function"``."""
 
 
-def apply_input_hook(hook: Hook | None, request: dict[str, Any]) -> dict[str, Any]:
+def apply_input_hook(hook: Hook, request: dict[str, Any]) -> dict[str, Any]:
     """Apply a `transform_input_fn` to a request body.
 
     Args:
-        hook: Called as ``hook(**request)``; None returns the request unchanged.
+        hook: Called as ``hook(**request)``.
         request: The JSON body that is about to be sent.
 
     Returns:
@@ -28,8 +28,6 @@ def apply_input_hook(hook: Hook | None, request: dict[str, Any]) -> dict[str, An
         ConfigurationError: The hook cannot be imported.
         TransformError: The hook raised, or did not return a dict.
     """
-    if hook is None:
-        return request
     transformed = call_hook("transform_input_fn", hook, **request)
     if not isinstance(transformed, dict):
         msg = (
@@ -64,9 +62,9 @@ def call_hook(parameter: str, hook: Hook, /, *args: Any, **kwargs: Any) -> Any:
         raise TransformError(msg) from error
 
 
-def hook_id(hook: Hook | None) -> str | None:
+def hook_id(hook: Hook) -> str:
     """Return an identifier of a hook for cache keys: its import string or qualified name."""
-    if hook is None or isinstance(hook, str):
+    if isinstance(hook, str):
         return hook
     name = getattr(hook, "__qualname__", type(hook).__qualname__)
     # Lambdas and functions defined in a function share their qualified names.
