@@ -30,9 +30,7 @@ derived from it too, so that `with_retry` and `with_fallbacks` classify it.
 
 from __future__ import annotations
 
-from langchain_core.exceptions import (
-    ContextOverflowError as ModelContextOverflowError,
-)
+from langchain_core.exceptions import ContextOverflowError as ModelContextOverflowError
 from langchain_core.exceptions import (
     ModelAPIError,
     ModelAuthenticationError,

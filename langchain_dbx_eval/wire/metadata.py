@@ -7,17 +7,21 @@ from typing import Any
 
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 
-__all__ = ["PROVIDER", "decode_usage", "is_provider_id", "llm_output", "response_metadata"]
+__all__ = [
+    "AGENT_FIELDS",
+    "PROVIDER",
+    "decode_usage",
+    "is_provider_id",
+    "llm_output",
+    "response_metadata",
+]
 
 PROVIDER = "databricks"
 """The `model_provider` of our messages. langchain-core finds our block translator by it."""
 
-_DETAILS = (
-    "prompt_tokens_details",
-    "input_tokens_details",
-    "completion_tokens_details",
-    "output_tokens_details",
-)
+AGENT_FIELDS = ("id", "model", "custom_outputs", "databricks_output", "trace_id")
+"""The fields of a response of MLflow's agents that become `response_metadata`. The last two are
+MLflow's traces, if requested: from Databricks' model serving and MLflow's agent server."""
 
 
 def response_metadata(payload: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -71,8 +75,8 @@ def decode_usage(usage: Any) -> UsageMetadata | None:
         total_tokens=total if total is not None else (prompt or 0) + (completion or 0),
     )
     details: dict[str, Any] = {}
-    for key in _DETAILS:
-        if isinstance(nested := usage.get(key), dict):
+    for name in ("prompt", "input", "completion", "output"):
+        if isinstance(nested := usage.get(f"{name}_tokens_details"), dict):
             details |= nested
     details |= usage
     cache_read = _count(details, "cache_read_input_tokens", "cached_tokens")

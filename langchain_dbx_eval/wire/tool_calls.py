@@ -15,6 +15,7 @@ __all__ = [
     "arguments_text",
     "call_chunk",
     "decode_call",
+    "decode_calls",
     "encode_calls",
     "encoded_calls",
     "split_calls",
@@ -82,6 +83,19 @@ def decode_call(name: Any, arguments: Any, call_id: Any) -> ToolCall | InvalidTo
     if isinstance(parsed, dict):
         return tool_call(name=name, args=parsed, id=call_id)
     return invalid_tool_call(name=name, args=arguments_text(arguments), id=call_id, error=error)
+
+
+def decode_calls(message: Mapping[str, Any]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+    """Return the valid and the invalid ``tool_calls`` of an encoded message.
+
+    Raises:
+        InvalidResponseError: They are of another shape.
+    """
+    functions = ((call["function"], call.get("id")) for call in encoded_calls(message))
+    return split_calls(
+        decode_call(function.get("name") or "", function.get("arguments"), call_id)
+        for function, call_id in functions
+    )
 
 
 def call_chunk(call: Mapping[str, Any], index: int) -> ToolCallChunk:

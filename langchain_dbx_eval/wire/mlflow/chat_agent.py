@@ -32,6 +32,7 @@ from typing_extensions import override
 from langchain_dbx_eval.errors import InvalidRequestError, ServerError
 from langchain_dbx_eval.wire.content.blocks import blocks_of, is_not_content, plain_text
 from langchain_dbx_eval.wire.metadata import (
+    AGENT_FIELDS,
     PROVIDER,
     decode_usage,
     is_provider_id,
@@ -58,7 +59,6 @@ from langchain_dbx_eval.wire.validate import (
 
 __all__ = ["CODEC", "Stream", "decode", "encode"]
 
-_METADATA = ("id", "model", "custom_outputs", "databricks_output", "trace_id")
 # Parameters of other chat protocols that this one does not have.
 _UNSUPPORTED = frozenset(
     {
@@ -143,7 +143,7 @@ def decode(payload: Any) -> ChatResult:
     messages = [expect_dict(m, "objects in 'messages'") for m in expect_list(response, "messages")]
     message = _last_answer(messages)
     calls, invalid = split_calls(_pending_calls(messages))
-    metadata = {**response_metadata(response, _METADATA), "messages": messages}
+    metadata = {**response_metadata(response, AGENT_FIELDS), "messages": messages}
     reason = _finish_reason(response.get("finish_reason"), has_calls=bool(calls or invalid))
     name, message_id, attachments = (message.get(key) for key in ("name", "id", "attachments"))
     generated = AIMessage(
@@ -185,9 +185,9 @@ class Stream(chat.Stream):
             return super()._decode(data)
         if event.get("error") or "error_code" in event:
             raise self.failed(error_text(event))
-        self._metadata |= {key: event[key] for key in _METADATA if event.get(key) is not None}
+        self._metadata |= {key: event[key] for key in AGENT_FIELDS if event.get(key) is not None}
         if "delta" not in event:
-            if not event.keys() & {*_METADATA, "usage"}:
+            if not event.keys() & {*AGENT_FIELDS, "usage"}:
                 raise wrong_shape("a 'delta' in its events", event)
             self._add_usage("", event)
             return None
@@ -204,7 +204,7 @@ class Stream(chat.Stream):
             tool_call_chunks=[call_chunk(call, index) for index, call in enumerate(calls)],
             usage_metadata=reduce(add_usage, self._usages.values(), None),
             response_metadata={
-                **response_metadata(self._metadata, _METADATA),
+                **response_metadata(self._metadata, AGENT_FIELDS),
                 "messages": self._messages,
                 "finish_reason": reason,
             },
@@ -233,9 +233,13 @@ class Stream(chat.Stream):
         text = f"\n\n{content}" if is_new else content
         self._last_with_text = message
         self._texts.append(text)
+        ids = (m.get("id") for m in self._messages if m.get("role") == "assistant")
+        first_id = next(ids, None)
         return ChatGenerationChunk(
             message=AIMessageChunk(
-                content=text, id=self._first_id(), response_metadata={"model_provider": PROVIDER}
+                content=text,
+                id=first_id if isinstance(first_id, str) else None,
+                response_metadata={"model_provider": PROVIDER},
             )
         )
 
@@ -255,11 +259,6 @@ class Stream(chat.Stream):
             if key not in ("content", "tool_calls") and value is not None:
                 last[key] = value
         return last
-
-    def _first_id(self) -> str | None:
-        ids = (m.get("id") for m in self._messages if m.get("role") == "assistant")
-        first = next(ids, None)
-        return first if isinstance(first, str) else None
 
     def _add_usage(self, message_id: str, event: dict[str, Any]) -> None:
         # Of one message, the last counts are kept: agents forward those of their model, which grow

@@ -17,9 +17,7 @@ from langchain_core.messages import (
     ChatMessage,
     FunctionMessage,
     HumanMessage,
-    InvalidToolCall,
     SystemMessage,
-    ToolCall,
     ToolCallChunk,
     ToolMessage,
 )
@@ -33,7 +31,7 @@ from langchain_dbx_eval.errors import InvalidRequestError
 from langchain_dbx_eval.wire.content.blocks import BlockStream, from_openai_parts, to_openai_parts
 from langchain_dbx_eval.wire.metadata import PROVIDER, decode_usage, llm_output, response_metadata
 from langchain_dbx_eval.wire.stream_reader import EventReader
-from langchain_dbx_eval.wire.tool_calls import decode_call, encode_calls, encoded_calls, split_calls
+from langchain_dbx_eval.wire.tool_calls import decode_calls, encode_calls, encoded_calls
 from langchain_dbx_eval.wire.validate import (
     expect_dict,
     expect_list,
@@ -226,7 +224,7 @@ def _decode_choice(
 ) -> ChatGeneration:
     choice = expect_dict(choice, "objects in 'choices'")
     message = expect_dict(choice.get("message"), "an object under 'message'")
-    calls, invalid = split_calls(_decode_call(call) for call in encoded_calls(message))
+    calls, invalid = decode_calls(message) if message.get("tool_calls") else ([], [])
     info = {"finish_reason": choice.get("finish_reason")}
     if choice.get("logprobs"):
         info["logprobs"] = choice["logprobs"]
@@ -247,11 +245,6 @@ def _additional_kwargs(message: dict[str, Any]) -> dict[str, Any]:
     # LangChain's message has no fields for a refusal, nor for reasoning as plain text.
     names = ("refusal", "reasoning_content")
     return {name: message[name] for name in names if isinstance(message.get(name), str)}
-
-
-def _decode_call(raw: dict[str, Any]) -> ToolCall | InvalidToolCall:
-    function = raw["function"]
-    return decode_call(function.get("name") or "", function.get("arguments"), raw.get("id"))
 
 
 def _decode_call_chunk(raw: dict[str, Any]) -> ToolCallChunk:

@@ -21,7 +21,12 @@ from langchain_dbx_eval.errors import (
     ServerError,
 )
 from langchain_dbx_eval.wire.content.blocks import with_extras
-from langchain_dbx_eval.wire.metadata import decode_usage, llm_output, response_metadata
+from langchain_dbx_eval.wire.metadata import (
+    AGENT_FIELDS,
+    decode_usage,
+    llm_output,
+    response_metadata,
+)
 from langchain_dbx_eval.wire.tool_calls import decode_call, split_calls
 from langchain_dbx_eval.wire.validate import (
     error_text,
@@ -44,19 +49,7 @@ __all__ = [
 
 Item = dict[str, Any]
 
-METADATA = (
-    "id",
-    "model",
-    "status",
-    "created_at",
-    "service_tier",
-    "incomplete_details",
-    "metadata",
-    "custom_outputs",
-    # MLflow's traces, if requested: from Databricks' model serving and MLflow's agent server.
-    "databricks_output",
-    "trace_id",
-)
+METADATA = (*AGENT_FIELDS, "status", "created_at", "service_tier", "incomplete_details", "metadata")
 """The fields of a response that become `response_metadata`."""
 
 # Prefixes of OpenAI's codes for errors in the request (`openai.types.responses.ResponseError`).
