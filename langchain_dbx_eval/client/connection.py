@@ -148,7 +148,7 @@ class DatabricksConnection(BaseModel):
     def _check_connection(self) -> Self:
         if self.host and self.host != LOCAL:
             normalize_host(self.host)
-        _ = self._profile, self._called  # both raise if a field is invalid
+        _ = self._profile, self._called, self._route  # all raise if a field is invalid
         return self
 
     @classmethod

@@ -26,9 +26,7 @@ def decode(payload: Any) -> ChatResult:
         InvalidResponseError: The payload is none of these.
         ServerError: A ChatAgent reported an error.
     """
-    if isinstance(payload, dict) and "choices" in payload:
-        return chat.decode(payload)
-    if isinstance(payload, dict) and "messages" in payload:
+    if isinstance(payload, dict) and "messages" in payload and "choices" not in payload:
         # Imported by the first response of an agent: most processes need chat completions only.
         from langchain_dbx_eval.wire.mlflow import chat_agent
 

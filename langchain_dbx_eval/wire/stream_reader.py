@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from langchain_dbx_eval._internal import json_text
@@ -86,26 +87,21 @@ class EventReader(ABC, Generic[Chunk]):
         return StreamInterruptedError(msg, partial_text=self.text)
 
 
+@dataclass
 class StreamReader(Generic[Chunk]):
     """Decoder of a streamed body, or of a complete one if the server does not stream.
 
-    Args:
+    Attributes:
         events: Decodes the events.
         decode: Decodes the JSON of a complete response.
         recognize: Returns the reader of another format if the first event has it.
     """
 
-    def __init__(
-        self,
-        events: EventReader[Chunk],
-        decode: Callable[[Any], Chunk],
-        recognize: Callable[[str], EventReader[Chunk] | None] | None = None,
-    ) -> None:
-        self._events = events
-        self._decode = decode
-        self._recognize = recognize
-        self._splitter = EventDecoder()
-        self._beginning: bytes | None = b""
+    events: EventReader[Chunk]
+    decode: Callable[[Any], Chunk]
+    recognize: Callable[[str], EventReader[Chunk] | None] | None = None
+    _splitter: EventDecoder = field(default_factory=EventDecoder, init=False)
+    _beginning: bytes | None = field(default=b"", init=False)
 
     def feed(self, piece: bytes) -> list[Chunk]:
         """Return the chunks that a piece of the body completes.
@@ -134,20 +130,20 @@ class StreamReader(Generic[Chunk]):
             except (ValueError, RecursionError):
                 text = self._beginning.decode("utf-8", "replace")
                 raise wrong_shape("events or JSON", text) from None
-            return [self._decode(payload)]
+            return [self.decode(payload)]
         chunks = self._read(self._splitter.finish())
-        last = self._events.finish()
+        last = self.events.finish()
         return [*chunks, last] if last is not None else chunks
 
     def interrupted(self, error: Exception) -> StreamInterruptedError | None:
         """Return the error for a lost connection; None if no part of the answer was decoded."""
-        return self._events.interrupted(str(error)) if self._events.started else None
+        return self.events.interrupted(str(error)) if self.events.started else None
 
     def _read(self, events: list[str]) -> list[Chunk]:
         chunks = []
         for event in events:
-            if self._recognize is not None and not self._events.started:
-                self._events = self._recognize(event) or self._events
-            if (chunk := self._events.feed(event)) is not None:
+            if self.recognize is not None and not self.events.started:
+                self.events = self.recognize(event) or self.events
+            if (chunk := self.events.feed(event)) is not None:
                 chunks.append(chunk)
         return chunks

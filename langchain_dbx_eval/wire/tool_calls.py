@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall, ToolCallChunk
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
-from langchain_dbx_eval.wire.validate import expect_dict, expect_list, wrong_shape
+from langchain_dbx_eval.wire.validate import expect_dict, expect_list
 
 __all__ = [
     "arguments_text",
@@ -56,22 +56,17 @@ def encoded_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     return calls
 
 
-def decode_call(name: Any, arguments: Any, call_id: Any) -> ToolCall | InvalidToolCall:
+def decode_call(function: Mapping[str, Any], call_id: Any) -> ToolCall | InvalidToolCall:
     """Decode a call.
 
     Args:
-        name: The name of the function.
-        arguments: JSON as text, or an object.
+        function: Its ``name``, and its ``arguments``: JSON as text, or an object.
         call_id: The id of the call, or None.
 
     Returns:
         The call; an invalid one with the reason if the arguments are not a JSON object.
-
-    Raises:
-        InvalidResponseError: The name or the id is of another type.
     """
-    if not isinstance(name, str) or not isinstance(call_id, str | None):
-        raise wrong_shape("strings as name and id in its tool calls", [name, call_id])
+    name, arguments = function.get("name") or "", function.get("arguments")
     error = "The arguments are not a JSON object."
     parsed = arguments or {}
     if isinstance(parsed, str):
@@ -91,11 +86,8 @@ def decode_calls(message: Mapping[str, Any]) -> tuple[list[ToolCall], list[Inval
     Raises:
         InvalidResponseError: They are of another shape.
     """
-    functions = ((call["function"], call.get("id")) for call in encoded_calls(message))
-    return split_calls(
-        decode_call(function.get("name") or "", function.get("arguments"), call_id)
-        for function, call_id in functions
-    )
+    calls = encoded_calls(message)
+    return split_calls(decode_call(call["function"], call.get("id")) for call in calls)
 
 
 def call_chunk(call: Mapping[str, Any], index: int) -> ToolCallChunk:

@@ -329,9 +329,9 @@ def _pending_calls(messages: Iterable[Mapping[str, Any]]) -> list[ToolCall | Inv
     for message in messages:
         with_result.append(message.get("tool_call_id"))
         for raw in encoded_calls(message):
-            function = raw["function"]
-            name, call_id = expect_text(function, "name"), expect_text(raw, "id")
-            calls[call_id] = decode_call(name, function.get("arguments"), call_id)
+            expect_text(raw["function"], "name")
+            call_id = expect_text(raw, "id")
+            calls[call_id] = decode_call(raw["function"], call_id)
     return [call for call in calls.values() if call["id"] not in with_result]
 
 

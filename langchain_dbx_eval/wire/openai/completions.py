@@ -59,7 +59,12 @@ def decode(payload: Any) -> list[Generation]:
     Raises:
         InvalidResponseError: The payload is not a text completion.
     """
-    return [_decode_choice(choice) for choice in _sorted_choices(payload)]
+    generations = []
+    for choice in _sorted_choices(payload):
+        info = {name: choice[name] for name in ("finish_reason", "logprobs") if choice.get(name)}
+        text = expect_text(choice, "text")
+        generations.append(Generation(text=text, generation_info=info or None))
+    return generations
 
 
 def token_usage(payload: Any) -> dict[str, int]:
@@ -168,8 +173,3 @@ def _decode_event(event: Any) -> tuple[str, str | None]:
         raise wrong_shape("a text in its events", event)
     reason = choice.get("finish_reason")
     return text or "", str(reason) if reason else None
-
-
-def _decode_choice(choice: dict[str, Any]) -> Generation:
-    info = {name: choice[name] for name in ("finish_reason", "logprobs") if choice.get(name)}
-    return Generation(text=expect_text(choice, "text"), generation_info=info or None)

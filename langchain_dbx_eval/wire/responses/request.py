@@ -85,16 +85,14 @@ def _items(message: BaseMessage, with_ids: bool) -> list[Item]:
     if isinstance(message, AIMessage):
         return _AssistantItems(message, with_ids).encode()
     items, parts = _split(message.content)
+    if items and (isinstance(message, ToolMessage) or not parts):
+        return items
     if isinstance(message, ToolMessage):
-        if items:
-            return items
         texts = [part["text"] for part in parts if part["type"] == "input_text"]
         # Text alone is sent as a string: MLflow's converters read only strings in a tool's output.
         output = "\n".join(texts) if len(texts) == len(parts) else parts
         call_id = message.tool_call_id
         return [{"type": "function_call_output", "call_id": call_id, "output": output}]
-    if not parts and items:
-        return items
     content = text_or_parts(parts)
     return [*items, {"type": "message", "role": _role(message), "content": content}]
 

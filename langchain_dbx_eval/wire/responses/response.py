@@ -214,14 +214,16 @@ def _decode_reasoning(item: Item) -> list[dict[str, Any]]:
 
 
 def _decode_call(item: Item, results: Collection[str]) -> dict[str, Any]:
-    call_id, arguments = call_id_of(item), item.get("arguments")
-    call: dict[str, Any] = {**decode_call(expect_text(item, "name"), arguments, call_id)}
+    expect_text(item, "name")
+    call_id = call_id_of(item)
+    call: dict[str, Any] = {**decode_call(item, call_id)}
     extras = {"item_id": item["id"]} if item.get("id") else {}
     if call_id in results:
-        valid = call["type"] == "tool_call"
-        extras |= {"item_type": "function_call", **({} if valid else {"arguments": arguments})}
-        call = {"name": call["name"], "args": call["args"] if valid else {}, "id": call_id}
-        call["type"] = "server_tool_call"
+        extras["item_type"] = "function_call"
+        if call["type"] == "invalid_tool_call":
+            extras["arguments"], call["args"] = item.get("arguments"), {}
+        fields = {key: call[key] for key in ("name", "args", "id")}
+        call = {"type": "server_tool_call", **fields}
     return with_extras(call, extras)
 
 
