@@ -388,9 +388,9 @@ class DatabricksConnection(BaseModel):
         try:
             return decode_output(output)
         except InvalidResponseError as error:
-            target = str(self._called)
+            name = display_name(self.transform_output_fn)
             msg = (
-                f"{target[0].upper()}{target[1:]}: transform_output_fn "
-                f"{display_name(self.transform_output_fn)} returned an unusable value. {error}"
+                f"{self._called.title}: transform_output_fn {name} returned an unusable value. "
+                f"{error}"
             )
-            raise TransformError(msg, target=target) from None
+            raise TransformError(msg, target=str(self._called)) from None

@@ -200,9 +200,8 @@ def naming_target(target: Target) -> Iterator[None]:
     except InvalidResponseError as error:
         if error.target is not None:
             raise
-        name = str(target)
-        msg = f"{name[0].upper()}{name[1:]}: {error}"
-        raise InvalidResponseError(msg, target=name) from None
+        msg = f"{target.title}: {error}"
+        raise InvalidResponseError(msg, target=str(target)) from None
 
 
 def _perform(step: Any) -> Any:

@@ -45,6 +45,11 @@ _OVERLOAD_ADVICE = {
 class Target(Protocol):
     """Something that answers a POST of JSON. Its `str` is its name in messages."""
 
+    @property
+    def title(self) -> str:
+        """Its name at the start of a message."""
+        return f"{str(self)[0].upper()}{str(self)[1:]}"
+
     def url(self, host: str) -> str:
         """Return the URL to send to, given the host of the workspace."""
         ...
