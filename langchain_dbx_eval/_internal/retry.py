@@ -120,7 +120,12 @@ class RetryPolicy:
             repeat = _raise_first(error, attempt)
         import tenacity
 
-        return await tenacity.AsyncRetrying(**self._options(started))(repeat)
+        async def repeat_async() -> (
+            _Result
+        ):  # tenacity awaits the results of `async` functions only
+            return await repeat()
+
+        return await tenacity.AsyncRetrying(**self._options(started))(repeat_async)
 
     def _options(self, started: float) -> dict[str, Any]:
         import tenacity
