@@ -24,8 +24,8 @@
     ├── TrackingError                 MLflow cannot be written to
     └── DriverServerError             the driver server cannot start or stop
 
-If LangChain has a class for the same condition (`langchain_core.exceptions.Model*Error`), ours is
-derived from it too, so that `with_retry` and `with_fallbacks` classify it.
+If LangChain has a class for the same condition (`langchain_core.exceptions.Model*Error`), this
+one is derived from it too, so that `with_retry` and `with_fallbacks` classify it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import socket
 import tempfile
@@ -14,8 +15,13 @@ from unittest import mock
 import pytest
 from filelock import FileLock
 
+from langchain_dbx_eval.client import sync_transport
 from langchain_dbx_eval.testing import LocalWorkspace
 from tests.polling import wait_until
+
+# The usual limit of open files, on every machine: leaked connections then fail here too.
+_, _HARD_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, _HARD_LIMIT), _HARD_LIMIT))
 
 # Before MLflow is first imported, because its telemetry needs the network.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -34,6 +40,17 @@ def _environment_without_databricks(
         os.environ["DBX_EVAL_HOME"] = str(tmp_path / "dbx-eval")
         monkeypatch.chdir(tmp_path)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _closed_connections() -> Iterator[None]:
+    """Close the idle connections of clients, which last as long as the process.
+
+    Without this, the suite exceeds 1,024 open files and tests fail at random.
+    """
+    yield
+    while sync_transport._adapters:
+        sync_transport._adapters.popitem()[1].close()
 
 
 @pytest.fixture
@@ -89,6 +106,7 @@ def _migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mlflow_store(_migrated_store: Path, tmp_path: Path) -> Iterator[str]:
     """The URI of an MLflow store on SQLite, set as the tracking URI."""
     import mlflow
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path = tmp_path / "mlflow.db"
     shutil.copy(_migrated_store, path)
@@ -101,3 +119,7 @@ def mlflow_store(_migrated_store: Path, tmp_path: Path) -> Iterator[str]:
     # Otherwise MLflow links the metrics of later tests to the model that was logged last.
     mlflow.clear_active_model()
     mlflow.set_tracking_uri(None)
+    # MLflow keeps the engine of each store for the life of the process, with one connection per
+    # thread that used it.
+    if engine := SqlAlchemyStore._engine_map.pop(uri, None):
+        engine.dispose()

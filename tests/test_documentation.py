@@ -62,6 +62,12 @@ def test_every_link_between_pages_is_valid() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_path_in_contributing_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:langchain_dbx_eval|tests|benchmarks|docs|scripts|\.ci)/[^`]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_contributing_lists_every_folder_of_the_package() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     package = ROOT / "langchain_dbx_eval"

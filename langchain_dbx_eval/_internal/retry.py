@@ -60,7 +60,8 @@ def is_transient(error: BaseException) -> bool:
 
 def status_of(error: BaseException) -> Any:
     """Return the HTTP status that an error of any client carries; None if it has none."""
-    # Our errors, OpenAI's and LangChain's carry the status; requests' and httpx's carry a response.
+    # This package's errors, OpenAI's and LangChain's have the status; requests' and httpx's have a
+    # response.
     response = getattr(error, "response", None)
     return getattr(error, "status_code", None) or getattr(response, "status_code", None)
 
@@ -92,7 +93,7 @@ class RetryPolicy:
         """Call `attempt` until it succeeds, fails for good, or the policy is exhausted.
 
         The first attempt runs outside tenacity: most calls need no other one, and setting up
-        tenacity takes as long as the rest of our own work on a call.
+        tenacity takes as long as the rest of this package's work on a call.
 
         Raises:
             Exception: The last error of `attempt`.

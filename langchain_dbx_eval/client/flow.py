@@ -243,7 +243,14 @@ async def _gather(flows: Sequence[Flow[Any]], limit: int) -> list[Any]:
 
     async def run_in_slot(flow: Flow[Any]) -> Any:
         async with slots:
-            return await run_async(flow)
+            try:
+                return await run_async(flow)
+            except BaseException:
+                # Before the slot is free: no other flow starts in it.
+                for task in tasks:
+                    if task is not asyncio.current_task():
+                        task.cancel()
+                raise
 
     tasks = [asyncio.create_task(run_in_slot(flow)) for flow in flows]
     try:

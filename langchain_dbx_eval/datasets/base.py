@@ -75,9 +75,9 @@ class OpenDataset(ABC):
 
     Attributes:
         name: The dataset's name, if it has one.
-        backend: Where it was opened: ``"local"``, ``"spark"``, ``"warehouse"``, ``"delta"``,
+        backend: The backend that reads it: ``"local"``, ``"spark"``, ``"warehouse"``, ``"delta"``,
             ``"managed"``, ``"mlflow"``, ``"file"``, ``"frame"`` or ``"memory"``.
-        description: Where its records come from, as a phrase for messages.
+        description: The source of its records, as a phrase for messages.
         version: The version that is read; None if the source has no versions.
     """
 

@@ -202,9 +202,9 @@ class LocalWorkspace:
           completion (``{"choices": …}``), which is sent unchanged.
         - ``"embeddings"``: ``fn(texts, **params) -> list[list[float]]``.
         - ``"responses"``, an MLflow ResponsesAgent: ``fn(items, **params)`` with the items of
-          `input`; returns a text, an output item or a list of them (each a text or a dictionary),
-          or a complete response (``{"output": …, "custom_outputs": …, "status": …}``).
-        - ``"chat_agent"``, an MLflow ChatAgent: ``fn(messages, **params)``; returns a text, a
+          `input`; returns a string, an output item or a list of them (each a string or a
+          dictionary), or a complete response (``{"output": …, "custom_outputs": …, "status": …}``).
+        - ``"chat_agent"``, an MLflow ChatAgent: ``fn(messages, **params)``; returns a string, a
           message or a list of them, or a complete answer (``{"messages": …}`` with optional
           ``custom_outputs``).
 
@@ -226,7 +226,7 @@ class LocalWorkspace:
             ConfigurationError: The name, the kind or the backend is invalid.
         """
         if not re.fullmatch(r"[\w.-]+", name):
-            msg = f"The name may contain letters, digits, '-', '_' and '.' only, got {name!r}."
+            msg = f"Endpoint names contain only letters, digits, '-', '_' and '.', got {name!r}."
             raise ConfigurationError(msg)
         spec = ENDPOINT_KINDS.get(kind)
         if spec is None:

@@ -43,9 +43,9 @@ def test_an_error_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("--timeout=nan", "request_timeout is a number of seconds above 0"),
-        ("--max-in-flight=0", "max_in_flight is a whole number"),
-        ("--max-request-bytes=0", "max_request_bytes is a whole number"),
+        ("--timeout=nan", "request_timeout must be a number of seconds above 0"),
+        ("--max-in-flight=0", "max_in_flight must be a whole number"),
+        ("--max-request-bytes=0", "max_request_bytes must be a whole number"),
     ],
 )
 def test_an_invalid_limit_is_an_error(

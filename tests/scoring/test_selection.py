@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import EvaluationResult, evaluate
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError
+from langchain_dbx_eval.evaluation import EvaluationOptions
 from tests.scoring.documented_sets import (
     BARE_MINIMUM,
     BARE_MINIMUM_WITH_OUTPUTS,
@@ -171,7 +172,7 @@ def test_an_invalid_configuration_is_an_error_that_shows_the_valid_one(
     [
         {"evaluator_config": {"databricks-agent": {"metrics": ["safety"]}}},
         {"evaluator_config": {"databricks-agent": {"global_guidelines": ["Be kind."]}}},
-        {"judge_cache": "cache.db"},
+        {"options": EvaluationOptions(judge_cache="cache.db")},
     ],
 )
 def test_a_judge_configuration_without_a_judge_model_is_an_error(options: dict[str, Any]) -> None:

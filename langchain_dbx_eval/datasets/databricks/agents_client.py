@@ -1,4 +1,4 @@
-"""Calls of the package databricks-agents, with a timeout and with our errors.
+"""Calls of the package databricks-agents, with a timeout and typed errors.
 
 The package has neither (1.13): for an existing table it raises an HTTPError of requests, and a
 rejected batch is only logged.

@@ -124,7 +124,10 @@ def _vend_credentials(
 
 
 def _region(client: WorkspaceClient) -> str:
-    """Return the metastore's region; the credentials do not include the bucket's."""
+    """Return ``AWS_REGION``, ``AWS_DEFAULT_REGION`` or the metastore's region.
+
+    Vended credentials do not contain the region of the bucket.
+    """
     if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
         return region
     with sdk_errors("the metastore's region"):

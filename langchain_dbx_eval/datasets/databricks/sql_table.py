@@ -119,7 +119,7 @@ class SqlTable(UnityCatalogTable):
 
     @classmethod
     def _create(cls, name: TableName, records: Iterable[EvalRecord], engine: SqlEngine) -> Self:
-        """Create a table with the documented columns of an evaluation dataset, and ours.
+        """Create a table with the documented columns of an evaluation dataset, and this package's.
 
         Raises:
             AlreadyExistsError: A table of this name exists.
@@ -135,7 +135,7 @@ class SqlTable(UnityCatalogTable):
         return cls(name, engine)._merge_all(rows) if rows else cls(name, engine)
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """See `OpenDataset`; a table of ours is read in order of insertion."""
+        """See `OpenDataset`; tables with this package's schema are sorted by time of creation."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
         for row in self._engine.query(f"SELECT * FROM {self._pinned_sql()}{order}"):  # noqa: S608
             yield from_table(row)

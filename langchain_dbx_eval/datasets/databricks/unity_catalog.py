@@ -99,7 +99,7 @@ class UnityCatalogTable(OpenDataset):
 
 @contextlib.contextmanager
 def sdk_errors(target: str) -> Iterator[None]:
-    """Convert databricks-sdk's errors to ours.
+    """Convert databricks-sdk's errors to those of `langchain_dbx_eval.errors`.
 
     Args:
         target: What is requested, as a phrase for messages.
@@ -123,18 +123,21 @@ def sdk_errors(target: str) -> Iterator[None]:
             (sdk.InternalError, ServerError),
             (sdk.TemporarilyUnavailable, ServerError),
         )
-        ours = next((ours for theirs, ours in classes if isinstance(error, theirs)), None)
+        typed = (ours for theirs, ours in classes if isinstance(error, theirs))
         # The SDK appends its whole configuration to the reason.
         reason = str(error).split(" Config: ")[0]
         msg = f"Databricks rejected the request for {target}: {reason}"
-        raise (ours or InvalidRequestError)(msg, error_code=error.error_code) from error
+        raise next(typed, InvalidRequestError)(msg, error_code=error.error_code) from error
     except TimeoutError as error:
         # The last error that the SDK retried is only in the cause.
         cause: Any = error.__cause__ or error
         msg = f"Databricks did not answer the request for {target} in time. Last error: {cause}"
         raise RequestTimeoutError(msg) from error
     except ValueError as error:
-        msg = f"The Databricks login failed for {target}: {error}"
+        msg = (
+            f"Cannot authenticate to Databricks (request for {target}): {error} Check "
+            "DATABRICKS_HOST and the credentials, or pass workspace_client=."
+        )
         raise AuthenticationError(msg) from error
     except OSError as error:
         msg = f"Cannot connect to Databricks for {target}: {error}"

@@ -283,7 +283,7 @@ def _equal_contents(old: pa.RecordBatch, new: pa.Table) -> pa.Array:
 
 
 def _check_schema(table: DeltaTable, label: str) -> None:
-    """Raise if the table does not have our schema: Delta would silently cast the values."""
+    """Raise if the table has another schema, to which Delta would silently cast the values."""
     expected = {field.name: field.type for field in arrow_schema()}
     actual = {field.name: field.type for field in arrow_schema_of(table)}
     if expected != actual:

@@ -55,7 +55,7 @@ class DeltaSource(OpenDataset):
         self.version: int | None = table.version()
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """See `OpenDataset`; a table of ours is read in order of insertion."""
+        """See `OpenDataset`; tables with this package's schema are sorted by time of creation."""
         with storage_errors(self.label):
             batches = _scan_in_order(self.table) if self._is_ours() else scan(self.table)
             for batch in batches:
@@ -84,7 +84,7 @@ class DeltaSource(OpenDataset):
         return {field.name: str(field.type) for field in arrow_schema_of(self.table)}
 
     def digest(self) -> str | None:
-        """See `OpenDataset`; the rows of our tables are hashed without decoding them."""
+        """See `OpenDataset`; rows with this package's schema are hashed without decoding."""
         if not self._is_ours():
             return None
         digest = ContentDigest()
@@ -156,7 +156,7 @@ def arrow_schema_of(table: DeltaTable) -> pa.Schema:
 
 @contextlib.contextmanager
 def storage_errors(label: str, version: int | None = None) -> Iterator[None]:
-    """Convert deltalake's errors to ours.
+    """Convert deltalake's errors to those of `langchain_dbx_eval.errors`.
 
     Args:
         label: The table, as a phrase for messages.

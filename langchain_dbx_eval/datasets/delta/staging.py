@@ -63,7 +63,7 @@ class StagedRows:
             yield from pa.ipc.open_stream(self._file)
 
     def _find_duplicates(self) -> dict[str, list[Row]]:
-        """Return the rows whose key an earlier row has, by key."""
+        """Return the second and later rows of each duplicate key, by key."""
         # Half of a key, 128 bits, is as unique and needs half of the memory.
         seen: set[bytes] = set()
         duplicates: dict[str, list[Row]] = {}
@@ -134,7 +134,8 @@ def arrow_schema(columns: Mapping[str, str] = COLUMNS) -> pa.Schema:
     """Return the Arrow schema of columns.
 
     Args:
-        columns: SQL types by column, ``STRING`` or ``TIMESTAMP``; default: those of our tables.
+        columns: SQL types by column, ``STRING`` or ``TIMESTAMP``; default: those
+            of this package's schema.
     """
     require("pyarrow", extra="delta")
     import pyarrow as pa

@@ -92,8 +92,10 @@ def to_managed(record: EvalRecord, index: int = 0) -> dict[str, Any]:
             raise SchemaError(f"{msg} Leave it out.")
     for name, value in row["tags"].items():
         if not isinstance(value, str):
-            msg = f"Record {index}, tag {name!r}: a managed dataset stores strings, got {value!r}."
-            raise SchemaError(msg)
+            msg = (
+                f"Record {index}, tag {name!r}: a managed dataset requires a string, got {value!r}."
+            )
+            raise SchemaError(f"{msg} Convert it with str().")
     for name in ("inputs", "expectations"):
         label = f"Record {index}, column {name!r}"
         map_numbers(row.get(name), partial(_check_number, label=label))
@@ -117,8 +119,9 @@ def from_table(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Decode a row of any table for `EvalRecord.from_row`.
 
     Args:
-        row: Values by column; JSON columns contain text. The columns decide whether the table is
-            one of ours, the table of a managed dataset, or another one, which is not decoded.
+        row: Values by column; JSON columns contain text. The format is inferred from the
+            columns: this package's schema, or that of a managed dataset. A row of any other table
+            is returned unchanged.
     """
     if KEY not in row:
         return row

@@ -1,4 +1,4 @@
-"""Records as rows of our tables: encoding, decoding, merging, and the content digest.
+"""Records as rows of a table: encoding, decoding, merging, and the content digest.
 
 Inputs, outputs, expectations and the other values are stored as JSON text, as in Databricks' own
 evaluation datasets ("Evaluation dataset reference"): any JSON value can be stored in any row,
@@ -106,7 +106,7 @@ def encode_all(records: Iterable[EvalRecord]) -> Iterator[Row]:
 
 
 def decode(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Decode a row of a table of ours, or of a table with Databricks' schema.
+    """Decode a row of a table with this package's schema, or with Databricks' schema.
 
     Returns:
         The values for `EvalRecord.from_row`, without times and users.
@@ -182,7 +182,7 @@ class ContentDigest:
         self.count += 1
 
     def hexdigest(self) -> str:
-        """Return 16 hexadecimal digits that depend on the sum and on the number of rows."""
+        """Return a hash of the sum and of the number of rows: 16 hexadecimal digits."""
         text = f"{self.count}:{self.total:032x}".encode()
         return hashlib.blake2b(text, digest_size=8).hexdigest()
 

@@ -67,7 +67,9 @@ class FileSource(OpenDataset):
             msg = f"There is no file {path}. For a table of this name, use back-ticks: a.b.`csv`."
             raise NotFoundError(msg)
         if path.suffix.lower() not in _READERS:
-            msg = f"The format of {path} is not supported. Formats: {', '.join(_READERS)}."
+            msg = (
+                f"The format of {path} is not supported. Supported formats: {', '.join(_READERS)}."
+            )
             raise ConfigurationError(msg)
         return cls(path)
 

@@ -155,7 +155,7 @@ def export(name: str, records: Iterable[EvalRecord]) -> MlflowEvaluationDataset:
 
 @contextlib.contextmanager
 def mlflow_errors(target: str) -> Iterator[None]:
-    """Convert MLflow's errors to ours.
+    """Convert MLflow's errors to those of `langchain_dbx_eval.errors`.
 
     Args:
         target: What is accessed, as a phrase for messages.

@@ -1,7 +1,7 @@
 """The built-in judges of Agent Evaluation, one `JudgeSpec` each.
 
-To add a judge, add its `JudgeSpec` to `_SPECS`. The prompts are our own. With a changed prompt,
-change its version, and measure it with ``benchmarks/judge_agreement.py`` on the cases in
+To add a judge, add its `JudgeSpec` to `_SPECS`. The prompts are this package's. With a changed
+prompt, change its version, and measure it with ``benchmarks/judge_agreement.py`` on the cases in
 ``tests/scoring/judge_cases``.
 """
 

@@ -163,7 +163,7 @@ class ChatBackend:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether to retry an error that neither our own clients nor the limiter retry."""
+    """Whether to retry an error that neither this package's clients nor the limiter retry."""
     if isinstance(error, DatabricksError) or rate_limit_error(error) is not None:
         return False
     return is_transient(error) or status_of(error) in _TRANSIENT_STATUS

@@ -29,7 +29,7 @@ _FORMAT = (
     "{ratings}."
 )
 _REPAIR = (
-    "That could not be read. Give the same judgement again as one JSON object, with nothing before "
+    "That could not be read. Give the same judgment again as one JSON object, with nothing before "
     'or after it: the key "rationale" holds a text, the key "rating" holds {ratings}.'
 )
 

@@ -28,7 +28,7 @@ class Scale(Protocol):
 
 @dataclass(frozen=True)
 class YesNo:
-    """``"yes"`` or ``"no"``; a JSON true or false is accepted too."""
+    """A rating scale with the values ``"yes"`` and ``"no"``; a JSON boolean is accepted too."""
 
     description = '"yes" or "no"'
 

@@ -1,6 +1,6 @@
 """Conversion between this package and MLflow.
 
 Modules:
-    scorers: scorers of ``mlflow.genai`` as ours, and ours as theirs.
+    scorers: conversion of scorers of ``mlflow.genai`` to this package's, and back.
     traces: outcomes from traces, and traces from rows.
 """

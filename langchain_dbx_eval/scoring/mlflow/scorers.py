@@ -1,4 +1,4 @@
-"""Scorers of ``mlflow.genai`` in this package, and ours in ``mlflow.genai.evaluate``."""
+"""Conversion between the scorers of this package and those of ``mlflow.genai``."""
 
 from __future__ import annotations
 
@@ -94,8 +94,11 @@ def as_scorer(scorer: Any) -> Scorer:
     if all(hasattr(scorer, name) for name in ("score", "name")) and not isinstance(scorer, type):
         found: Scorer = scorer
         return found
-    hint = " Decorate a function with @scorer." if callable(scorer) else ""
-    msg = f"{scorer!r:.100} is not a scorer: it has no name or no method score(context).{hint}"
+    if isinstance(scorer, type):
+        hint = " Pass an instance of the class."
+    else:
+        hint = " Decorate the function with @scorer." if callable(scorer) else ""
+    msg = f"{scorer!r:.100} is not a scorer: one has a name and a method score(context).{hint}"
     raise ConfigurationError(msg)
 
 
@@ -107,7 +110,7 @@ def as_mlflow_scorer(scorer: Scorer, *, judge: Any = None) -> MlflowGenaiScorer:
         judge: The judge model, as for ``evaluate``, of a `PromptJudge` that has none.
 
     Returns:
-        A scorer of ``mlflow.genai``. Rows that ours skips have no feedback.
+        A scorer of ``mlflow.genai``. Rows that `scorer` skips have no feedback.
 
     Raises:
         MissingDependencyError: MLflow is not installed.

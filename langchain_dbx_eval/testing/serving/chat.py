@@ -25,7 +25,7 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventSt
 
     Raises:
         ApiError: The request is invalid.
-        TypeError: The backend returned neither a text nor a dictionary.
+        TypeError: The backend returned neither a string nor a dictionary.
     """
     request = CompletionRequest.parse(endpoint, body, "messages")
     validate_messages(request.inputs)
@@ -71,7 +71,7 @@ def _to_message(reply: Any, stop: tuple[str, ...]) -> tuple[dict[str, Any], Gene
         generation = truncate_at_stop(reply, stop)
         return {"role": "assistant", "content": generation.text}, generation
     if not isinstance(reply, dict):
-        msg = f"A chat endpoint requires a text or a dictionary, but got {type(reply)}."
+        msg = f"A chat endpoint requires a string or a dictionary, but got {type(reply)}."
         raise TypeError(msg)
     message = {"role": "assistant", "content": None, **reply}
     if isinstance(message["content"], str):

@@ -41,7 +41,9 @@ def _validate_content(messages: list[dict[str, Any]]) -> None:
     for message in messages:
         content = message.get("content")
         if not isinstance(content, str | None):
-            raise bad_request("Invalid dictionary input for a ChatAgent: 'content' must be a text.")
+            raise bad_request(
+                "Invalid dictionary input for a ChatAgent: 'content' must be a string."
+            )
         if content is None and message.get("tool_calls") is None:
             raise bad_request("Either 'content' or 'tool_calls' must be provided.")
         has_names = message.get("name") and message.get("tool_call_id")

@@ -24,7 +24,7 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventSt
 
     Raises:
         ApiError: The request is invalid.
-        TypeError: The backend returned something other than a text.
+        TypeError: The backend returned something other than a string.
     """
     request = CompletionRequest.parse(endpoint, body, "prompt")
     prompts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
@@ -48,7 +48,7 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventSt
 def _complete(endpoint: Endpoint, request: CompletionRequest, prompt: str) -> Generation:
     reply = request.invoke(endpoint, prompt)
     if not isinstance(reply, str | Generation):
-        msg = f"A completions endpoint requires a text, but its function returned {type(reply)}."
+        msg = f"A completions endpoint requires a string, but its function returned {type(reply)}."
         raise TypeError(msg)
     return truncate_at_stop(reply, request.stop)
 

@@ -21,7 +21,7 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
     """Return one vector per text of `input`.
 
     Raises:
-        ApiError: `input` is missing, or is neither a text nor a list of texts.
+        ApiError: `input` is missing, or is neither a string nor a list of texts.
         TypeError: The backend returned another number of vectors.
     """
     # The wording is from dbdemos issue 97.

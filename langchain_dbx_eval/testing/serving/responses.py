@@ -79,7 +79,7 @@ def _parse_items(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     if not isinstance(value, list) or not value:
-        raise invalid_parameter("'input' must be a text or a list of at least one item.")
+        raise invalid_parameter("'input' must be a string or a list with at least one item.")
     call_ids = set()
     for item in value:
         if not isinstance(item, dict):
@@ -108,8 +108,8 @@ def _validate_message(item: dict[str, Any]) -> None:
     if isinstance(content, str):
         return
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise invalid_parameter("A message's 'content' must be a text or a list of objects.")
-    # The content of an assistant message is a text, or parts if it is an output item with an id.
+        raise invalid_parameter("A message's 'content' must be a string or a list of objects.")
+    # The content of an assistant message is a string, or parts if it is an output item with an id.
     allowed: tuple[str, ...] = _INPUT_PARTS
     if item["role"] == "assistant":
         allowed = _OUTPUT_PARTS if item.get("id") else ()
@@ -136,7 +136,9 @@ def _response(endpoint: Endpoint, reply: Any, items: list[dict[str, Any]]) -> di
     elif isinstance(reply, list):
         response["output"] = reply
     else:
-        msg = f"A responses endpoint requires a text, items or a dictionary, but got {type(reply)}."
+        msg = (
+            f"A responses endpoint requires a string, items or a dictionary, but got {type(reply)}."
+        )
         raise TypeError(msg)
     if any(
         isinstance(one, Generation) and one.finish_reason == "length" for one in response["output"]
@@ -158,7 +160,7 @@ def _item(reply: Any) -> dict[str, Any]:
         part = {"type": "output_text", "text": reply["content"], "annotations": []}
         reply = {**reply, "content": [part]}
     if not isinstance(reply, dict) or "type" not in reply:
-        msg = f"An output item must be a text or a dictionary with a 'type', not {reply!r}."
+        msg = f"An output item must be a string or a dictionary with a 'type', not {reply!r}."
         raise TypeError(msg)
     # Function results have no id.
     new_id = {} if reply["type"] == "function_call_output" else {"id": f"item_{uuid.uuid4().hex}"}

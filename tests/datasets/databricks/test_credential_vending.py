@@ -22,12 +22,12 @@ from tests.datasets.record_strategies import FULL_TABLE
 
 NAME = "main.default.questions"
 S3_SERVER = """
-import threading
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-threading.Event().wait()
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from waitress import create_server
+app = DomainDispatcherApplication(create_backend_app)
+server = create_server(app, host="127.0.0.1", port=0, threads=8)
+print(server.effective_port, flush=True)
+server.run()
 """
 
 

@@ -53,7 +53,7 @@ def test_a_prompt_of_another_type_is_rejected_with_its_type(prompt: object, kind
     assert rejection({"prompt": prompt}) == f"'prompt' must be a string, not {kind}."
 
 
-def test_the_message_about_a_single_stop_string_asks_for_a_list() -> None:
+def test_the_message_about_a_single_stop_string_requires_a_list() -> None:
     assert "list of strings" in rejection({"prompt": "Hi", "stop": "ab"})
 
 

@@ -126,7 +126,9 @@ def test_every_method_of_writing_stores_the_same_content(
     once = [content(trace) for trace in traces_of(slow)]
     slow.write_rows(rows, maybe_written=True)
     assert [content(trace) for trace in traces_of(slow)] == once
-    assert [of_run(trace, slow) for trace in once] == [of_run(trace, fast) for trace in expected]
+    assert sorted(map(str, [of_run(trace, slow) for trace in once])) == sorted(
+        map(str, [of_run(trace, fast) for trace in expected])
+    )
 
 
 def of_run(trace: dict[str, Any], run: MlflowRun) -> dict[str, Any]:
@@ -135,7 +137,8 @@ def of_run(trace: dict[str, Any], run: MlflowRun) -> dict[str, Any]:
     for fields in assessments:
         fields["metadata"] = {k: v for k, v in fields["metadata"].items() if "sourceRun" not in k}
         del fields["assessment_id"]
-    return {**trace, "assessments": sorted(assessments, key=str)}
+    # The trace id of a row without a captured call depends on the evaluation.
+    return {**trace, "id": None, "assessments": sorted(assessments, key=str)}
 
 
 def test_a_store_of_another_mlflow_version_is_written_to_by_the_public_api(

@@ -31,7 +31,7 @@ from tests.scoring.scripted_judge import ScriptedJudge, verdict
         (verdict("no"), "no"),
         (verdict("YES"), "yes"),
         (verdict(True), "yes"),
-        (f"Sure! Here is my judgement:\n{verdict('no')}\nI hope this helps.", "no"),
+        (f"Sure! Here is my judgment:\n{verdict('no')}\nI hope this helps.", "no"),
         (f"```json\n{verdict('yes')}\n```", "yes"),
         (f"<think>It could be {verdict('no')} or not.</think>{verdict('yes')}", "yes"),
         (f"<think>Should I say {verdict('no')}?", None),

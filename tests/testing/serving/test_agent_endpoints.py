@@ -242,7 +242,7 @@ class TestChatAgent:
             ({"input": []}, "input"),
             ({"messages": []}, "at least one"),
             ({"messages": [{"content": "hi"}]}, "role"),
-            ({"messages": [{"role": "user", "content": []}]}, "text"),
+            ({"messages": [{"role": "user", "content": []}]}, "string"),
             ({"messages": [{"role": "assistant"}]}, "tool_calls"),
             ({"messages": [{"role": "tool", "content": "3", "tool_call_id": "c"}]}, "name"),
             ({**AGENT_QUESTION, "temperature": 0}, "temperature"),
