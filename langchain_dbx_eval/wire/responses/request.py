@@ -284,12 +284,8 @@ def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
     if (verbosity := body.pop("verbosity", None)) is not None:
         body["text"] = {"verbosity": verbosity, **(body.get("text") or {})}
     if response_format := body.pop("response_format", None):
-        schema = (
-            response_format.get("json_schema") if isinstance(response_format, Mapping) else None
-        )
-        if isinstance(schema, Mapping):
-            response_format = {"type": "json_schema", **schema}
-        body["text"] = {**(body.get("text") or {}), "format": response_format}
+        text_format = _flat(response_format, "json_schema")
+        body["text"] = {**(body.get("text") or {}), "format": text_format}
     if body.pop("logprobs", None):
         body["include"] = [*(body.get("include") or ()), "message.output_text.logprobs"]
     options = body.pop("stream_options", None)
@@ -297,15 +293,15 @@ def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
     if rest := {key: v for key, v in (options or {}).items() if key != "include_usage"}:
         body["stream_options"] = rest
     if body.get("tools"):
-        body["tools"] = [_flat(tool) for tool in body["tools"]]
+        body["tools"] = [_flat(tool, "function") for tool in body["tools"]]
     if "tool_choice" in body:
-        choice = _flat(body["tool_choice"])
+        choice = _flat(body["tool_choice"], "function")
         body["tool_choice"] = "required" if choice == "any" else choice
     return body
 
 
-def _flat(tool: Any) -> Any:
-    """Return a tool or tool choice without the inner ``function`` of Chat Completions."""
-    if not isinstance(tool, Mapping) or not isinstance(tool.get("function"), Mapping):
-        return tool
-    return {**{key: value for key, value in tool.items() if key != "function"}, **tool["function"]}
+def _flat(param: Any, nested: str) -> Any:
+    """Return a parameter of Chat Completions with the fields of its nested object at its top."""
+    if not isinstance(param, Mapping) or not isinstance(param.get(nested), Mapping):
+        return param
+    return {**{key: value for key, value in param.items() if key != nested}, **param[nested]}
