@@ -3,7 +3,7 @@
 `codec` defines what the JSON texts contain. A change of either increments `VERSION` and adds a
 migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of each version.
 
-Version 2: fields by their own names; version 1 stored the keyword arguments of internal dataclasses.
+Version 2: fields by their own names; version 1 stored the keyword arguments of private dataclasses.
 """
 
 from __future__ import annotations
