@@ -3,6 +3,7 @@
 `codec` defines what the JSON texts contain. A change of either increments `VERSION` and adds a
 migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of each version.
 
+Version 3: records have `custom_expected`.
 Version 2: fields by their own names; version 1 stored the keyword arguments of our dataclasses.
 """
 
@@ -20,7 +21,7 @@ from langchain_dbx_eval.errors import JournalError
 
 __all__ = ["VERSION", "connect", "create", "locked"]
 
-VERSION = 2
+VERSION = 3
 _TABLES = """
 CREATE TABLE manifest (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE answers (
@@ -195,4 +196,12 @@ def _update_json(
         )
 
 
-_MIGRATIONS = {1: _migrate_1_to_2}
+def _migrate_2_to_3(database: sqlite3.Connection) -> None:
+    _update_json(database, "answers", "answer", _with_custom_expected)
+
+
+def _with_custom_expected(answer: dict[str, Any]) -> dict[str, Any]:
+    return {**answer, "record": {**answer["record"], "custom_expected": None}}
+
+
+_MIGRATIONS = {1: _migrate_1_to_2, 2: _migrate_2_to_3}
