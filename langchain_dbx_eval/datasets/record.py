@@ -78,7 +78,7 @@ class EvalRecord:
             ``{"doc_uri", "content"?}``.
         custom_expected: All other expectations, by name; None is an absent value.
         retrieved_context: Documents that the retriever returned: ``{"doc_uri"?, "content"?}``.
-        trace: The MLflow trace of `response`: the object, or its JSON.
+        trace: The MLflow trace of `response`: the object, its dict, or its JSON.
         metadata: All other columns of the row.
     """
 

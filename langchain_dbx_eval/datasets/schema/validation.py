@@ -37,6 +37,8 @@ class InvalidRow:
             A record with the row's request, or else the whole row as its request; its response and
             expectations are left out.
         """
+        if self.row is None:
+            return EvalRecord(request=f"Row {self.index}")
         row = self.row if isinstance(self.row, Mapping) else {}
         requests = (row.get(name) for name in ("request", "inputs"))
         request = next((value for value in requests if value is not None), self.row)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import AssessmentSource
 
-from langchain_dbx_eval import EvalDataset, EvalRecord
+from langchain_dbx_eval import EvalDataset, EvalRecord, evaluate, scorer
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 HUMAN = AssessmentSource(source_type="HUMAN", source_id="me")
@@ -84,6 +84,17 @@ def test_traces_are_merged_into_each_store(trace_ids, traces, store) -> None:
     assert [one.trace_id, two.trace_id] == trace_ids
     assert two.expectations == {"expected_response": "2", "tone": "kind"}
     assert two.retrieved_context == [{"doc_uri": "d", "content": "text"}]
+
+
+def test_the_expectations_of_traces_are_those_of_an_evaluation(trace_ids) -> None:
+    @scorer
+    def is_kind(expectations: dict[str, Any]) -> bool:
+        return expectations.get("tone") == "kind"
+
+    result = evaluate(data=mlflow.search_traces(), scorers=[is_kind])
+    rows = sorted(result.rows, key=lambda row: row.record.request["question"])
+    assert [row.assessments[0].value for row in rows] == [False, True]
+    assert [row.record.trace_id for row in rows] == trace_ids
 
 
 def test_a_loaded_trace_is_on_its_record_and_a_table_has_its_id_only(trace_ids) -> None:
