@@ -55,7 +55,7 @@ def expect_dict(payload: Any, expected: str = "an object at its top level") -> d
     raise wrong_shape(expected, payload)
 
 
-def expect_list(payload: dict[str, Any], key: str) -> list[Any]:
+def expect_list(payload: Mapping[str, Any], key: str) -> list[Any]:
     """Return the list under a key.
 
     Raises:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from langchain_dbx_eval.wire.codec import TextCodec
 from langchain_dbx_eval.wire.plain_prompt import decode
+from langchain_dbx_eval.wire.tasks import TextCodec
 from langchain_dbx_eval.wire.validate import expect_dict, wrong_shape
 
 __all__ = ["CODEC", "batches", "encode", "split"]

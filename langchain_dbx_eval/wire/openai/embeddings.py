@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_dbx_eval.wire.codec import EmbeddingsCodec
+from langchain_dbx_eval.wire.tasks import EmbeddingsCodec
 from langchain_dbx_eval.wire.validate import expect_dict, expect_list, wrong_shape
 
 __all__ = ["CODEC", "check_dimension", "decode", "decode_vectors", "encode"]
