@@ -179,11 +179,12 @@ def _split_output(output: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _migrate_2_to_3(database: sqlite3.Connection) -> None:
-    _update_json(database, "answers", "answer", _with_custom_expected)
+    def convert(text: str) -> str:
+        answer = json.loads(text)
+        return json.dumps({**answer, "record": {**answer["record"], "custom_expected": None}})
 
-
-def _with_custom_expected(answer: dict[str, Any]) -> dict[str, Any]:
-    return {**answer, "record": {**answer["record"], "custom_expected": None}}
+    database.create_function("answer_3", 1, convert)
+    database.execute("UPDATE answers SET answer = answer_3(answer)")
 
 
 _MIGRATIONS = {1: _migrate_1_to_2, 2: _migrate_2_to_3}
