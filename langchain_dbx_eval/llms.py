@@ -86,11 +86,10 @@ class Databricks(DatabricksConnection, BaseLLM):
 
     @model_validator(mode="after")
     def _reject_fixed_prompt(self) -> Self:
-        if "prompt" in {*self.model_kwargs, *self.extra_params}:
-            msg = (
-                "model_kwargs= contains a 'prompt', which would replace each prompt. Leave it out."
-            )
-            raise ConfigurationError(msg)
+        for name in ("model_kwargs", "extra_params"):
+            if "prompt" in getattr(self, name):
+                msg = f"{name}= contains a 'prompt', which would replace each prompt. Remove it."
+                raise ConfigurationError(msg)
         return self
 
     def __call__(self, prompt: str, stop: list[str] | None = None, **kwargs: Any) -> str:
@@ -250,7 +249,7 @@ class Databricks(DatabricksConnection, BaseLLM):
 
 def _decode_output(output: Any) -> list[Generation]:
     if not isinstance(output, str):
-        raise wrong_shape("a text", output)
+        raise wrong_shape("a string", output)
     return [Generation(text=output)]
 
 

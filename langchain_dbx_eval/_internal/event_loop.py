@@ -73,8 +73,9 @@ def ensure_off_loop() -> None:
     """
     if threading.current_thread().name == _LOOP_THREAD:
         msg = (
-            "This was called by async code that an evaluation runs, such as a chain or a scorer, "
-            "and would wait for itself. Call it in a thread: await asyncio.to_thread(…)."
+            "Async code that an evaluation runs, such as a chain or a scorer, called a blocking "
+            "function of langchain-dbx-eval: this would deadlock. Call the function in a thread: "
+            "await asyncio.to_thread(…)."
         )
         raise ConfigurationError(msg)
 

@@ -328,7 +328,10 @@ class DatabricksConnection(BaseModel):
         if self._optimized is not None:
             return self._optimized
         if not isinstance(credentials, SdkCredentials) or credentials.config.auth_type == "pat":
-            msg = "A route-optimized endpoint rejects personal access tokens: log in with OAuth."
+            msg = (
+                "A route-optimized endpoint rejects personal access tokens: log in with OAuth, "
+                "such as with the client id and secret of a service principal."
+            )
             raise ConfigurationError(msg)
         description = yield from self._describe()
         query_info = (description.get("data_plane_info") or {}).get("query_info") or {}
@@ -390,7 +393,7 @@ class DatabricksConnection(BaseModel):
         except InvalidResponseError as error:
             name = display_name(self.transform_output_fn)
             msg = (
-                f"{self._called.title}: transform_output_fn {name} returned an unusable value. "
+                f"{self._called.title}: transform_output_fn {name} returned an invalid value. "
                 f"{error}"
             )
             raise TransformError(msg, target=str(self._called)) from None

@@ -211,7 +211,7 @@ class DriverProxyApp(Target):
 
 @dataclass(frozen=True)
 class DriverNodeApp(Target):
-    """An HTTP app on the driver node, called from that node, without the workspace.
+    """An HTTP app on the driver node, called from that node, not through the driver proxy.
 
     Attributes:
         port: The port of the app.

@@ -151,8 +151,8 @@ class EvaluationCallbackHandler(CaptureHandler):
 
         Raises:
             JournalError: A row could not be saved on this machine.
-            ConfigurationError: It is called by async code that an evaluation runs, which would
-                wait for itself.
+            ConfigurationError: It is called by async code that an evaluation runs, where waiting
+                would deadlock.
         """
         event_loop.ensure_off_loop()
         # Of two threads that call this at once, the second gets the result of the first.

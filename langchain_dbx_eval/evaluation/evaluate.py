@@ -111,7 +111,7 @@ def evaluate(
         raise ConfigurationError(msg)
     for name, number in (("max_concurrency", max_concurrency), ("repeat", repeat)):
         if number < 1:
-            msg = f"{name}={number} must be at least 1."
+            msg = f"{name} must be at least 1, got {number}."
             raise ConfigurationError(msg)
     options = options or EvaluationOptions()
     dataset = _load(data)

@@ -50,7 +50,7 @@ def text_of(response: Any) -> str:
         # A data frame of one column, of any name.
         if len(response) == 1 and isinstance(only := next(iter(response.values())), str):
             return only
-    raise wrong_shape("a text (give a transform_output_fn that extracts it)", response)
+    raise wrong_shape("a string (a transform_output_fn can extract it)", response)
 
 
 CODEC = TextCodec(encode=encode, decode=decode, stream=Stream)

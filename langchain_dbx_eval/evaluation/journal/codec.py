@@ -78,7 +78,7 @@ def decode_manifest(stored: Mapping[str, str]) -> EvaluationManifest:
 
 
 def encode_answer(answer: Answer) -> str:
-    """Encode the answer of a row; its key, scores and trace are stored in columns."""
+    """Encode the answer of a row; the row's key, scores and trace id have columns of their own."""
     return _to_json(_fields(Answer, answer))
 
 

@@ -4,7 +4,7 @@
 migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of each version.
 
 Version 3: records have `custom_expected`.
-Version 2: fields by their own names; version 1 stored the keyword arguments of our dataclasses.
+Version 2: fields by their own names; version 1 stored the keyword arguments of private dataclasses.
 """
 
 from __future__ import annotations

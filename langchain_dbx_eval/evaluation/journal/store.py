@@ -103,7 +103,8 @@ class Journal:
                 return cls(path)
         msg = (
             f"There is no evaluation {str(reference)!r} in {journals_root()}. Pass the id of its "
-            "MLflow run or the path of its journal. DBX_EVAL_HOME sets where journals are."
+            "MLflow run, its evaluation id or the path of its journal. The environment variable "
+            "DBX_EVAL_HOME sets the folder."
         )
         raise NotFoundError(msg)
 

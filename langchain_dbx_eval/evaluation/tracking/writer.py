@@ -128,7 +128,7 @@ class MlflowWriter:
             except Exception as error:
                 interval = min(2 * interval, _MAX_INTERVAL_S)
                 _logger.warning(
-                    "MLflow could not be written to (%s). The evaluation continues; the next "
+                    "Writing to MLflow failed (%s). The evaluation continues; the next "
                     "attempt is in %.0f s.",
                     error,
                     interval,

@@ -95,7 +95,7 @@ def from_openai_parts(content: Any) -> str | list[str | dict[str, Any]]:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):
-        raise wrong_shape("a text or a list of parts under 'content'", content)
+        raise wrong_shape("a string or a list of parts under 'content'", content)
     blocks: list[str | dict[str, Any]] = [block for part in content for block in _from_part(part)]
     if all(isinstance(block, dict) and block.keys() == {"type", "text"} for block in blocks):
         return "".join(block["text"] for block in blocks if isinstance(block, dict))

@@ -14,6 +14,7 @@ from langchain_dbx_eval.errors import InvalidRequestError
 
 __all__ = ["Media", "decode_media"]
 
+_MIME_TYPES = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"}
 _STANDARD = {"image", "audio", "video", "file", "text-plain"}
 
 
@@ -53,8 +54,8 @@ class Media:
         """
         if not self.mime_type:
             msg = (
-                f"A content block with an inline {self.kind} has no 'mime_type'. Add it, such as "
-                f"{'image/png' if self.kind == 'image' else 'application/pdf'!r}."
+                f"A content block with an inline {self.kind} requires a 'mime_type', such as "
+                f"{_MIME_TYPES.get(self.kind, 'application/pdf')!r}."
             )
             raise InvalidRequestError(msg)
         return f"data:{self.mime_type};base64,{self.base64}"

@@ -62,7 +62,7 @@ def split(payload: Any, count: int) -> list[Any]:
         # A model that returns a single string or dict is answered without a list.
         predictions = [predictions]
     if len(predictions) != count:
-        raise wrong_shape(f"{count} predictions, one for each input,", payload)
+        raise wrong_shape(f"one prediction for each of the {count} inputs", payload)
     return predictions
 
 

@@ -110,7 +110,7 @@ def decode_output(output: Any) -> ChatResult:
     if isinstance(output, dict) and ("content" in output or "tool_calls" in output):
         return decode({"choices": [{"message": output}]})
     raise wrong_shape(
-        "a text, a message with 'content', or a chat completion with 'choices'", output
+        "a string, a message with 'content', or a chat completion with 'choices'", output
     )
 
 

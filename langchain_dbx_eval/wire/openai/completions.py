@@ -157,12 +157,12 @@ def _decode_event(event: Any) -> tuple[str, str | None]:
     """Return the text of an event, and the finish reason if it has one."""
     if isinstance(event, str):
         return event, None
-    event = expect_dict(event, "a text or an object in its events")
+    event = expect_dict(event, "a string or an object in its events")
     if "choices" not in event:
         for key in ("text", "token", "content"):
             if isinstance(event.get(key), str):
                 return event[key], event.get("finish_reason")
-        raise wrong_shape("a text in its events", event)
+        raise wrong_shape("a string in its events", event)
     choices = expect_list(event, "choices")
     if not choices:
         return "", None
@@ -170,6 +170,6 @@ def _decode_event(event: Any) -> tuple[str, str | None]:
     delta = choice.get("delta")
     text = choice.get("text") if delta is None else expect_dict(delta).get("content")
     if text is not None and not isinstance(text, str):
-        raise wrong_shape("a text in its events", event)
+        raise wrong_shape("a string in its events", event)
     reason = choice.get("finish_reason")
     return text or "", str(reason) if reason else None

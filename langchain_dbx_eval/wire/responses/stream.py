@@ -80,7 +80,7 @@ class Stream(EventReader[ChatGenerationChunk]):
         event = parse_event(data)
         kind = event.get("type")
         if not isinstance(kind, str | None):
-            raise wrong_shape("a text under 'type' in its events", event)
+            raise wrong_shape("a string under 'type' in its events", event)
         if kind in _ERRORS or (kind is None and ("error" in event or "error_code" in event)):
             raise self._event_error(event)
         if kind == "response.created":

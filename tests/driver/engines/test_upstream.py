@@ -286,7 +286,7 @@ def test_embeddings_have_the_order_of_the_texts(engine: UpstreamEngine) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://x/v1", ""])
 def test_an_invalid_url_is_rejected(address: str) -> None:
-    with pytest.raises(ConfigurationError, match="'http://127.0.0.1:8000/v1'"):
+    with pytest.raises(ConfigurationError, match=r"'http://127\.0\.0\.1:8000/v1'"):
         UpstreamEngine(address, "m")
 
 
