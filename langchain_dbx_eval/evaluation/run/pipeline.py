@@ -11,35 +11,30 @@ from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.scoring import Scorer, ScoringContext, ascore
 from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
-__all__ = ["process_answer", "score_saved_answer"]
+__all__ = ["process_row"]
 
 
-async def process_answer(
-    journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer
+async def process_row(
+    journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer | None
 ) -> None:
-    """Save an answer, and score it.
+    """Save the answer of a row, and score it.
+
+    Args:
+        journal: Receives the answer and each score.
+        scorers: The scorers.
+        key: The key of the row.
+        answer: The answer; None: the journal contains it, and the outputs of some scorers.
 
     Raises:
         JournalError: The journal cannot be written to.
     """
-    response = round_trip(answer.outcome.response)
-    answer = replace(answer, outcome=replace(answer.outcome, response=response))
-    journal.save_answer(key, answer)
-    await _score(journal, scorers, key, answer, {})
-
-
-async def score_saved_answer(journal: Journal, scorers: Sequence[Scorer], key: RowKey) -> None:
-    """Score a row of the journal by the scorers whose output it lacks."""
-    await _score(journal, scorers, key, journal.row(key), journal.scorer_outputs(key))
-
-
-async def _score(
-    journal: Journal,
-    scorers: Sequence[Scorer],
-    key: RowKey,
-    answer: Answer,
-    known: Mapping[str, ScorerOutput],
-) -> None:
+    known: Mapping[str, ScorerOutput] = {}
+    if answer is None:
+        answer, known = journal.row(key), journal.scorer_outputs([key]).get(key, {})
+    else:
+        response = round_trip(answer.outcome.response)
+        answer = replace(answer, outcome=replace(answer.outcome, response=response))
+        journal.save_answer(key, answer)
     missing = {scorer.column for scorer in scorers} - known.keys()
 
     def save(outputs: Mapping[str, ScorerOutput]) -> None:
@@ -48,6 +43,6 @@ async def _score(
         journal.save_scores(key, outputs, last=not missing)
 
     if answer.outcome.error is not None or not missing:
-        journal.mark_scored(key)
+        journal.save_scores(key, {}, last=True)
         return
     await ascore(ScoringContext(answer.record, answer.outcome), scorers, known=known, keep=save)
