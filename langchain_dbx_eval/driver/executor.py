@@ -180,7 +180,7 @@ class RequestExecutor:
                 yield _EMPTY
                 continue
             calls = [{"index": n, **call} for n, call in enumerate(whole.tool_calls)]
-            yield Delta(whole.text, tool_calls=tuple(calls))
+            yield Delta(whole.text, tool_calls=tuple(calls), logprobs=whole.logprobs)
             yield Delta("", whole.finish_reason, whole.prompt_tokens, whole.completion_tokens)
 
     def _generate(self, prompts: Sequence[GenerationRequest]) -> list[Generation]:

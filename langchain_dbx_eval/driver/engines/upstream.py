@@ -64,9 +64,13 @@ class UpstreamEngine:
     takes_messages = True
     takes_dimensions = True
     parameters = frozenset(
-        [*PARAMETERS, "tools", "tool_choice", "parallel_tool_calls", "response_format"]
+        [
+            *PARAMETERS,
+            *("tools", "tool_choice", "parallel_tool_calls", "response_format"),
+            *("logprobs", "top_logprobs"),
+        ]
     )
-    """The standard parameters, and those of chat models for tools and response formats."""
+    """The standard parameters, and those for tools, response formats and log probabilities."""
 
     def __init__(self, base_url: str, model: str, *, api_key: str | None = None) -> None:
         parts = urlsplit(base_url)
@@ -281,12 +285,13 @@ class _DeltaDecoder:
             content = choices[0].get("delta") or choices[0]
             text = self.stops.feed(content.get("content") or content.get("text") or "")
             tool_calls = tuple(content.get("tool_calls") or ())
+            logprobs = choices[0].get("logprobs") or None
             finish_reason = choices[0].get("finish_reason")
         except (AttributeError, KeyError, TypeError):
             raise _failure("sent an invalid event") from None
         if finish_reason:
             self._finish_reason = _FINISH_REASONS.get(finish_reason, "stop")
-        return Delta(text, tool_calls=tool_calls)
+        return Delta(text, tool_calls=tool_calls, logprobs=logprobs)
 
     def finish(self) -> Delta:
         """Return the last delta.

@@ -1,4 +1,4 @@
-"""The parameters of chat completions for tools and structured output.
+"""The parameters of chat completions for tools, structured output and log probabilities.
 
 Source: OpenAI's API reference. Types of tools and response formats that are not listed there are
 passed to the engine, because servers such as vLLM have more.
@@ -17,6 +17,7 @@ from langchain_dbx_eval.driver.protocol.validation import Expected
 __all__ = ["CHAT_OPTIONS", "MAX_TOOLS"]
 
 MAX_TOOLS = 128
+_MAX_LOGPROBS = 20
 _OPEN = ConfigDict(strict=True, extra="allow")
 
 
@@ -51,12 +52,22 @@ class OutputFormat(TypedDict):
     json_schema: NotRequired[JsonSchemaFormat]
 
 
+_Count = Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)]
+
 CHAT_OPTIONS: Mapping[str, Any] = {
+    # A flag in chat completions, a number in completions.
+    "logprobs": Annotated[
+        bool | _Count | None,
+        Expected(f"true, false, null, or a whole number from 0 to {_MAX_LOGPROBS}"),
+    ],
     "parallel_tool_calls": Annotated[bool | None, Expected("true, false or null")],
     "response_format": OutputFormat | None,
     "tool_choice": Annotated[
         Literal["none", "auto", "required"] | dict[str, Any] | None,
         Expected("'none', 'auto', 'required', an object or null"),
+    ],
+    "top_logprobs": Annotated[
+        _Count | None, Expected(f"a whole number from 0 to {_MAX_LOGPROBS} or null")
     ],
     "tools": Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None,
 }

@@ -6,6 +6,7 @@ Source: the schema for driver-proxy apps in the LangChain documentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, Field, create_model
@@ -32,6 +33,7 @@ __all__ = [
     "PromptRequest",
     "RowParameters",
     "StopList",
+    "without_logprobs",
 ]
 
 MAX_STOPS = 16
@@ -135,11 +137,17 @@ class ParameterizedFormat(Generic[Model]):
         return request, params
 
 
+def without_logprobs(capabilities: Capabilities) -> Capabilities:
+    """Return the capabilities for a format whose response has only the text."""
+    names = capabilities.parameters - {"logprobs", "top_logprobs"}
+    return replace(capabilities, parameters=names)
+
+
 class PromptFormat(ParameterizedFormat[PromptRequest]):
     """The prompt form, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        super().__init__(PromptRequest, capabilities)
+        super().__init__(PromptRequest, without_logprobs(capabilities))
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.

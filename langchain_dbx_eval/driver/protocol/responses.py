@@ -66,6 +66,8 @@ def encode_generations(
             choice["message"] = _message(generation)
         else:
             choice |= {"text": generation.text, "logprobs": None}
+        if generation.logprobs is not None:
+            choice["logprobs"] = generation.logprobs
         choices.append(choice)
     return {
         **_head(request, model),
@@ -129,7 +131,7 @@ class StreamEncoder:
 
     def encode(self, delta: Delta) -> bytes:
         """Return a delta as a server-sent event; an empty delta becomes a keep-alive comment."""
-        if not (delta.text or delta.tool_calls or delta.finish_reason):
+        if not (delta.text or delta.tool_calls or delta.finish_reason or delta.logprobs):
             return KEEP_ALIVE
         if self._with_usage:
             self._deltas.append(delta)
@@ -138,6 +140,8 @@ class StreamEncoder:
             choice["delta"] = self._chat_delta(delta)
         else:
             choice |= {"text": delta.text, "logprobs": None}
+        if delta.logprobs is not None:
+            choice["logprobs"] = delta.logprobs
         self._started = True
         return encode_event({**self._head, "choices": [choice]})
 
