@@ -14,6 +14,7 @@ from openai import BadRequestError, InternalServerError, OpenAI
 
 from langchain_dbx_eval import ChatDatabricks
 from langchain_dbx_eval.driver import Delta, DriverServer, Generation, UpstreamEngine
+from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
 
 StartServer = Callable[..., DriverServer]
 HI: list[Any] = [{"role": "user", "content": "hi"}]
@@ -234,6 +235,23 @@ def test_text_that_violates_the_response_format_is_an_error(
     assert caught.value.code == "invalid_model_output"
 
 
+def test_json_that_is_too_long_is_cut_off(client: Callable[..., OpenAI]) -> None:
+    model = client(lambda prompt: '{"city": "Seoul"}')
+    (choice,) = chat(model, response_format=CITY, max_tokens=2).choices
+    assert (choice.finish_reason, choice.message.content) == ("length", '{"city":')
+
+
+def test_a_function_may_return_log_probabilities(client: Callable[..., OpenAI]) -> None:
+    token = {"token": "hi", "logprob": -0.5, "top_logprobs": []}
+
+    def function(prompt: str, logprobs: bool = False) -> Generation:
+        return Generation("hi", logprobs={"content": [token]} if logprobs else None)
+
+    model = client(function)
+    assert chat(model, logprobs=True).choices[0].logprobs.content[0].logprob == -0.5
+    assert chat(model).choices[0].logprobs is None
+
+
 def test_a_function_that_takes_the_response_format_receives_it(start_server: StartServer) -> None:
     def function(prompt: str, response_format: Any = None) -> str:
         return str(response_format["type"])
@@ -257,7 +275,7 @@ def test_without_jsonschema_a_schema_is_refused_by_name(start_server: StartServe
 @pytest.mark.parametrize("name", ["tools", "response_format"])
 def test_an_engine_without_tools_refuses_them_by_name(start_server: StartServer, name: str) -> None:
     class Plain:
-        parameters = frozenset({"temperature"})
+        parameters = TransformersEngine.parameters  # without constrained decoding
 
         def generate(self, request: Any) -> Generation:
             return Generation("hi")

@@ -176,7 +176,8 @@ class CallableEngine:
                     yield Delta()
                     continue
                 last = delta
-                yield Delta(limit.feed(stops.feed(delta.text)), tool_calls=delta.tool_calls)
+                text = limit.feed(stops.feed(delta.text))
+                yield Delta(text, tool_calls=delta.tool_calls, logprobs=delta.logprobs)
                 calls += len(delta.tool_calls)
                 if stops.stopped or limit.exceeded:
                     break

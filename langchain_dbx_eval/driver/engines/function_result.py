@@ -39,9 +39,8 @@ def to_delta(result: object, function: str, calls: int = 0) -> Delta:
         return result
     if isinstance(result, Generation):
         counts = result.prompt_tokens, result.completion_tokens
-        return Delta(
-            result.text, result.finish_reason, *counts, _tool_calls(result.tool_calls, calls)
-        )
+        tool_calls = _tool_calls(result.tool_calls, calls)
+        return Delta(result.text, result.finish_reason, *counts, tool_calls, result.logprobs)
     if isinstance(result, Mapping):
         content, tool_calls = result.get("content"), result.get("tool_calls") or ()
         unknown = [key for key in result if key not in _MESSAGE_KEYS and result[key]]
@@ -121,7 +120,8 @@ class ResultChecks:
             raise _violation(f"tool_choice: it called {names or 'no tool'}, not {self._tool!r}")
         if self._one_call and len(names) > 1:
             raise _violation(f"parallel_tool_calls=false: it called {len(names)} tools")
-        if self._json and not names:
+        # As in OpenAI's API, text that reached its maximum length is returned as it is.
+        if self._json and not names and generation.finish_reason != "length":
             self._check_json(generation.text)
 
     def _check_json(self, text: str) -> None:

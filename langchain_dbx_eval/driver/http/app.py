@@ -39,9 +39,10 @@ def create_app(
 
     Args:
         engine: The model, or a function as for `CallableEngine`.
-        api_key: The key that a request must send as ``X-Api-Key``. None: the environment variable
-            ``DBX_EVAL_DRIVER_API_KEY``, or a generated key, which is printed and assigned to that
-            variable. False: no key is required.
+        api_key: The key that a request must send as ``X-Api-Key``, or, without the driver proxy, as
+            ``Authorization: Bearer``. None: the environment variable ``DBX_EVAL_DRIVER_API_KEY``,
+            or a generated key, which is printed and assigned to that variable. False: no key is
+            required.
         limits: The limits of the server; default: `Limits()`.
         log_prompts: Whether to log the body of each request. An exception of the engine is always
             logged with its text.
