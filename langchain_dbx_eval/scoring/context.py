@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from langchain_dbx_eval.datasets import EvalRecord
@@ -52,10 +52,13 @@ class ScoringContext:
     Attributes:
         record: The request and its ground truth.
         outcome: Result of the chain for this request.
+        make_trace: Returns the MLflow trace of the captured call; None if no call was captured. See
+            `mlflow.traces.trace_of`.
     """
 
     record: EvalRecord
     outcome: Outcome
+    make_trace: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def request_text(self) -> str:

@@ -18,7 +18,7 @@ from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.online.matching import RecordIndex
 from langchain_dbx_eval.evaluation.result import EvaluationResult
-from langchain_dbx_eval.evaluation.run.pipeline import process_answer
+from langchain_dbx_eval.evaluation.run.pipeline import process_answer, score_sessions
 from langchain_dbx_eval.evaluation.tracking.runs import Destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import Scorer
@@ -100,6 +100,7 @@ class EvaluationSession:
         if error := next(filter(None, (*self._errors, *last_errors)), None):
             raise error
         journal = self._open_journal()
+        score_sessions(journal, self._scorers)
         journal.update_manifest(complete=True)
         destination = Destination.current(run_name=run_name, experiment_name=experiment_name)
         return MlflowWriter(journal, destination, self._dataset).finish()

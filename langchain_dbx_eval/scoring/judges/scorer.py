@@ -15,7 +15,7 @@ from langchain_dbx_eval.scoring.judges.inputs import Guidelines, JudgeInputs, ga
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
 
-__all__ = ["JUDGE_SCORERS", "ChunkJudge", "GuidelineJudge", "JudgeScorer"]
+__all__ = ["JUDGE_SCORERS", "ChunkJudge", "GuidelineJudge", "JudgeScorer", "chunk_assessment"]
 
 
 @dataclass(frozen=True)
@@ -89,22 +89,7 @@ class ChunkJudge(JudgeScorer):
         verdicts = await self._verdicts(
             [{**others, "chunk": chunk} for chunk in inputs["retrieved_context"]]
         )
-        passed = [verdict.value == "yes" for verdict in verdicts if verdict.value is not None]
-        failed = [verdict.error for verdict in verdicts if verdict.error is not None]
-        error = f"{len(failed)} of {len(verdicts)} chunks have no verdict; the first: {failed[:1]}"
-        assessment = replace(
-            self._assessment(verdicts[0]),
-            value=sum(passed) / len(passed) if passed else None,
-            rationale=f"{sum(passed)} of {len(passed)} judged chunks are relevant.",
-            error=error if failed else None,
-            extra_columns={
-                f"{self.column}/ratings": [verdict.value for verdict in verdicts],
-                f"{self.column}/rationales": [verdict.rationale for verdict in verdicts],
-                f"{self.column}/error_messages": [verdict.error for verdict in verdicts],
-            },
-            usage=reduce(add, (verdict.usage for verdict in verdicts), JudgeUsage()),
-        )
-        return [assessment]
+        return [chunk_assessment(self._assessment(verdicts[0]), verdicts)]
 
 
 @dataclass(frozen=True)
@@ -127,6 +112,25 @@ class GuidelineJudge(JudgeScorer):
             self._assessment(verdict, group)
             for group, verdict in zip(groups, verdicts, strict=True)
         ]
+
+
+def chunk_assessment(assessment: Assessment, verdicts: Sequence[Verdict]) -> Assessment:
+    """Complete the assessment of a judge of chunks by the verdicts on all chunks of a row."""
+    passed = [verdict.value == "yes" for verdict in verdicts if verdict.value is not None]
+    failed = [verdict.error for verdict in verdicts if verdict.error is not None]
+    error = f"{len(failed)} of {len(verdicts)} chunks have no verdict; the first: {failed[:1]}"
+    return replace(
+        assessment,
+        value=sum(passed) / len(passed) if passed else None,
+        rationale=f"{sum(passed)} of {len(passed)} judged chunks are relevant.",
+        error=error if failed else None,
+        extra_columns={
+            f"{assessment.column}/ratings": [verdict.value for verdict in verdicts],
+            f"{assessment.column}/rationales": [verdict.rationale for verdict in verdicts],
+            f"{assessment.column}/error_messages": [verdict.error for verdict in verdicts],
+        },
+        usage=reduce(add, (verdict.usage for verdict in verdicts), JudgeUsage()),
+    )
 
 
 JUDGE_SCORERS: dict[str, type[JudgeScorer]] = {
