@@ -12,6 +12,9 @@ from langchain_dbx_eval.scoring.assessments import ScorerOutput
 
 __all__ = ["Outcome", "Scorer", "ScoringContext"]
 
+# Columns of the input schema that are expectations.
+_EXPECTATION_COLUMNS = ("expected_tool_calls", "grading_notes")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -64,6 +67,13 @@ class ScoringContext:
     def request_text(self) -> str:
         """Text of the request; of a conversation, its last turn."""
         return request_text(self.record.request)
+
+    @property
+    def expectations(self) -> dict[str, Any]:
+        """All expected values, those without a field of `EvalRecord` included."""
+        columns = {name: self.record.metadata.get(name) for name in _EXPECTATION_COLUMNS}
+        present = {name: value for name, value in columns.items() if value is not None}
+        return {**present, **self.record.expectations}
 
     @property
     def response_text(self) -> str | None:

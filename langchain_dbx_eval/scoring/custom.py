@@ -47,7 +47,7 @@ _PARAMETERS: dict[str, Callable[[ScoringContext], Any]] = {
     "tool_calls": tool_calls_of,
     "inputs": lambda context: context.record.inputs,
     "outputs": lambda context: context.outcome.response,
-    "expectations": lambda context: context.record.expectations,
+    "expectations": lambda context: context.expectations,
     "record": lambda context: context.record,
     "outcome": lambda context: context.outcome,
 }

@@ -48,5 +48,7 @@ def openai_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAiServer]:
     monkeypatch.setenv("OPENAI_API_BASE", f"http://127.0.0.1:{server.server_port}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    # MLflow's judges otherwise download a list of models.
+    monkeypatch.setenv("MLFLOW_MODEL_CATALOG_URI", "")
     yield fake
     server.shutdown()

@@ -81,7 +81,9 @@ class CapturedRun:
 
     @property
     def request(self) -> Any:
-        """The input of the call."""
+        """The input of the call; of a chat model, without its tools."""
+        if self.root.kind == "CHAT_MODEL":
+            return {"messages": self.root.inputs["messages"]}
         return self.root.inputs
 
     def outcome(

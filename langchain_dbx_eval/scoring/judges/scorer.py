@@ -15,7 +15,14 @@ from langchain_dbx_eval.scoring.judges.inputs import Guidelines, JudgeInputs, ga
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
 
-__all__ = ["JUDGE_SCORERS", "ChunkJudge", "GuidelineJudge", "JudgeScorer", "chunk_assessment"]
+__all__ = [
+    "JUDGE_SCORERS",
+    "ChunkJudge",
+    "GuidelineJudge",
+    "JudgeScorer",
+    "SkippedJudges",
+    "chunk_assessment",
+]
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class JudgeScorer:
         """See `Scorer.score`."""
         if self.by_default and not self.spec.applies_by_default(context):
             return []
-        inputs, missing = gather_inputs(context, self.spec.inputs)
+        inputs, missing = gather_inputs(context, self.spec.inputs, self.spec.optional_inputs)
         if missing:
             return [Skip(self.name, missing, f"{self.column}/{self.leaf}")]
         return await self._assess(inputs)
@@ -131,6 +138,27 @@ def chunk_assessment(assessment: Assessment, verdicts: Sequence[Verdict]) -> Ass
         },
         usage=reduce(add, (verdict.usage for verdict in verdicts), JudgeUsage()),
     )
+
+
+@dataclass(frozen=True)
+class SkippedJudges:
+    """The judges that would run on a row by default, if the run had a judge model.
+
+    Attributes:
+        specs: The judges.
+    """
+
+    specs: tuple[JudgeSpec, ...]
+    name: str = "judges"
+    column: str = "judges"
+
+    def score(self, context: ScoringContext) -> ScorerOutput:
+        """Return a `Skip` for each judge that applies to the row and has its inputs."""
+        return [
+            Skip(spec.name, "judge (or DBX_EVAL_JUDGE)", "")
+            for spec in self.specs
+            if spec.applies_by_default(context) and not gather_inputs(context, spec.inputs)[1]
+        ]
 
 
 JUDGE_SCORERS: dict[str, type[JudgeScorer]] = {

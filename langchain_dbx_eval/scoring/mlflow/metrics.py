@@ -119,7 +119,7 @@ class GenaiMetric:
             ("expected_response", "targets", "ground_truth"): context.record.expected_response,
         }
         # Columns of the data that the prompt of the metric names.
-        given = {**context.record.metadata, **context.record.expectations}
+        given = {**context.record.metadata, **context.expectations}
         given |= {name: value for names, value in values.items() for name in names}
         arguments = {
             name: pd.Series([given[name]])
@@ -213,7 +213,7 @@ class AgentMetric:
             "expected_facts": record.expected_facts,
             "guidelines": record.guidelines,
             "expected_retrieved_context": record.expected_retrieved_context,
-            "custom_expected": record.expectations,
+            "custom_expected": context.expectations,
             "custom_inputs": request.get("custom_inputs") if isinstance(request, dict) else None,
             "custom_outputs": response.get("custom_outputs")
             if isinstance(response, dict)

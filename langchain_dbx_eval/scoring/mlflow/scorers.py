@@ -18,7 +18,7 @@ from langchain_dbx_eval.scoring.answer_text import to_plain_json
 from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import Outcome, Scorer, ScoringContext
 from langchain_dbx_eval.scoring.custom import PromptJudge
-from langchain_dbx_eval.scoring.judges.backend import resolve_backend
+from langchain_dbx_eval.scoring.judges.backend import default_judge, resolve_backend
 from langchain_dbx_eval.scoring.mlflow.metrics import as_metric_scorer
 from langchain_dbx_eval.scoring.mlflow.traces import (
     SESSION,
@@ -112,7 +112,7 @@ class MlflowScorer:
             inputs=to_plain_json(inputs),
             # Of a bare message, MLflow's judges would see the JSON instead of the text.
             outputs=response.text if isinstance(response, BaseMessage) else response,
-            expectations=context.record.expectations,
+            expectations=context.expectations,
             trace=trace_of(context),
         )
 
@@ -151,7 +151,8 @@ def as_mlflow_scorer(scorer: Scorer, *, judge: Any = None) -> MlflowGenaiScorer:
 
     Args:
         scorer: The scorer.
-        judge: The judge model, as for ``evaluate``, of a `PromptJudge` that has none.
+        judge: The judge model, as for ``evaluate``, of a `PromptJudge` that has none; default:
+            DBX_EVAL_JUDGE.
 
     Returns:
         A scorer of ``mlflow.genai``. Rows that `scorer` skips have no feedback.
@@ -161,6 +162,7 @@ def as_mlflow_scorer(scorer: Scorer, *, judge: Any = None) -> MlflowGenaiScorer:
         ConfigurationError: A `PromptJudge` has no judge model.
     """
     genai = require("mlflow.genai", extra="eval")
+    judge = default_judge(judge)
     if isinstance(scorer, PromptJudge) and judge is not None:
         scorer = scorer.with_backend(resolve_backend(judge))
     if isinstance(scorer, PromptJudge) and scorer.backend is None:
