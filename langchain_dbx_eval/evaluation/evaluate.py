@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
 from langchain_dbx_eval.evaluation.tracking.runs import Destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
-from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Scorer, select_scorers
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["EvaluationOptions", "evaluate"]
 
@@ -146,7 +147,8 @@ def evaluate(
             reconcile(journal, manifest, dataset)
             if journal.manifest.run_id is not None:
                 destination = Destination.of_manifest(journal.manifest)
-        return _run(scheduler, journal, destination, dataset, repeat, selected)
+        after_rows = partial(score_sessions, journal, selected, max_concurrency)
+        return _run(scheduler, journal, destination, dataset, repeat, after_rows)
 
 
 def _check_arguments(model: Any, data: Any) -> None:
@@ -197,7 +199,7 @@ def _run(
     destination: Destination,
     dataset: EvalDataset,
     repeat: int,
-    scorers: Sequence[Scorer],
+    after_rows: Callable[[], None],
 ) -> EvaluationResult:
     total = len(dataset) * repeat
     writer = MlflowWriter(journal, destination, dataset)
@@ -219,6 +221,6 @@ def _run(
     if done != total:
         msg = f"{done} of {total} rows are finished in {journal.path}, without an error."
         raise JournalError(msg)
-    score_sessions(journal, scorers)
+    after_rows()
     journal.update_manifest(complete=True)
     return writer.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
@@ -37,11 +38,16 @@ async def score_saved_answer(journal: Journal, scorers: Sequence[Scorer], key: R
     await _score(journal, scorers, key, journal.row(key), journal.scorer_outputs(key))
 
 
-def score_sessions(journal: Journal, scorers: Sequence[Scorer]) -> None:
+def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency: int = 32) -> None:
     """Run the session-level scorers on each session, when all rows are scored.
 
     The assessments of a session are saved with its first row, as in ``mlflow.genai.evaluate``. A
     session is the rows with one session id, in each repetition.
+
+    Args:
+        journal: Contains the rows, and receives the assessments.
+        scorers: All scorers of the run.
+        max_concurrency: The largest number of sessions that are scored at once.
 
     Raises:
         JournalError: The journal cannot be written to.
@@ -51,17 +57,22 @@ def score_sessions(journal: Journal, scorers: Sequence[Scorer]) -> None:
     for row in journal.rows() if of_sessions else ():
         if (session := session_of(_context(journal, row.key, row))) is not None:
             sessions.setdefault((session, row.repetition), []).append(row.key)
-    for (session, _), keys in sessions.items():
+
+    def score(session: str, keys: list[RowKey]) -> None:
         known = journal.scorer_outputs(keys[0])
         missing = [scorer for scorer in of_sessions if not known.get(scorer.column)]
         if not missing:
-            continue
+            return
         turns = [_context(journal, row.key, row) for row in journal.read_rows(keys)]
         turns.sort(key=lambda turn: trace_of(turn).info.request_time)
         outputs = {scorer.column: scorer.score_session(session, turns) for scorer in missing}
         journal.save_scores(keys[0], outputs)
         # Its trace may be in MLflow without these assessments.
         journal.mark_writing(keys[:1])
+
+    if sessions:
+        with ThreadPoolExecutor(max_concurrency) as pool:
+            list(pool.map(score, [session for session, _ in sessions], sessions.values()))
 
 
 async def _score(

@@ -11,6 +11,7 @@ from typing import Any
 
 from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
+from langchain_dbx_eval.scoring.contract import RESPONSE_JUDGE_FAMILY
 from langchain_dbx_eval.scoring.judges.inputs import Guidelines, JudgeInputs, gather_inputs
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
@@ -150,7 +151,7 @@ class SkippedJudges:
 
     specs: tuple[JudgeSpec, ...]
     name: str = "judges"
-    column: str = "judges"
+    column: str = RESPONSE_JUDGE_FAMILY
 
     def score(self, context: ScoringContext) -> ScorerOutput:
         """Return a `Skip` for each judge that applies to the row and has its inputs."""

@@ -161,8 +161,10 @@ def test_a_metric_of_databricks_agents_receives_what_it_declares(run: Evaluate) 
 
 
 def test_a_judge_of_databricks_agents_that_cannot_be_reached_is_an_error_of_its_row(
-    mlflow_store: str,
+    mlflow_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # databricks-agents sets it to Databricks' registry, for the whole process.
+    monkeypatch.setattr("mlflow.tracking._model_registry.utils._registry_uri", None)
     judges = pytest.importorskip("databricks.agents.evals.judges")
     result = evaluate(data=ROWS, extra_metrics=[judges.safety])
     assert result.metrics["judge/safety/error_count"] == 2
