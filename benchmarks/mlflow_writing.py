@@ -36,9 +36,10 @@ import requests
 
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
+from langchain_dbx_eval.evaluation.journal.manifest import Destination
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.evaluation.tracking import sql_store
-from langchain_dbx_eval.evaluation.tracking.runs import Destination, MlflowRun
+from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun
 from langchain_dbx_eval.scoring import Assessment, RowScores
 
 

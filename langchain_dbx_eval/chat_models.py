@@ -18,15 +18,13 @@ from typing_extensions import override
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import DEFAULT_CONCURRENCY, Flow, OpenStream
-from langchain_dbx_eval.client.hooks import apply_input_hook
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
-from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.content import translator
 from langchain_dbx_eval.wire.metadata import PROVIDER
 from langchain_dbx_eval.wire.openai.chat import decode_output
 from langchain_dbx_eval.wire.openai.tools import ToolChoice, tool_params
 from langchain_dbx_eval.wire.stream_reader import StreamReader
-from langchain_dbx_eval.wire.tasks import CHAT, RESPONSES, chat_codec
+from langchain_dbx_eval.wire.tasks import CHAT, RESPONSES, ChatCodec, chat_codec
 
 __all__ = ["ChatDatabricks"]
 
@@ -311,9 +309,10 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
     def _answer(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> Flow[ChatResult]:
-        body = self._encode(messages, stop, call)
+        codec = self._codec
+        body = self._encode(codec, messages, stop, call)
         payload = yield from self._send(body, model=call.get("model"))
-        return self._decode(payload, self._codec.decode, decode_output)
+        return self._decode(payload, codec.decode, decode_output)
 
     def _open_stream(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
@@ -323,7 +322,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         codec = self._codec
 
         def send(call: dict[str, Any]) -> Flow[Any]:
-            body = {**self._encode(messages, stop, call), "stream": True}
+            body = {**self._encode(codec, messages, stop, call), "stream": True}
             return self._send(body, model=call.get("model"), streams=True)
 
         has_option = codec.has_usage_option and not self._rejects_usage_option
@@ -344,11 +343,14 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         return OpenStream(opened, reader, self._called)
 
     def _encode(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
+        self,
+        codec: ChatCodec,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        call: dict[str, Any],
     ) -> dict[str, Any]:
         call = {k: v for k, v in call.items() if k not in {"stream_usage", "model"}}
-        body = self._codec.encode(messages, self._params(stop, call))
-        return apply_input_hook(self.transform_input_fn, body)
+        return self._transform_input(codec.encode(messages, self._params(stop, call)))
 
     def _params(self, stop: list[str] | None, call: dict[str, Any]) -> dict[str, Any]:
         own = {

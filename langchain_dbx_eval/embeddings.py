@@ -13,11 +13,9 @@ from typing_extensions import override
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow
-from langchain_dbx_eval.client.hooks import apply_input_hook
 from langchain_dbx_eval.errors import DatabricksError
-from langchain_dbx_eval.wire.codec import EmbeddingsCodec
 from langchain_dbx_eval.wire.openai.embeddings import check_dimension, decode_vectors
-from langchain_dbx_eval.wire.tasks import EMBEDDINGS, embeddings_codec
+from langchain_dbx_eval.wire.tasks import EMBEDDINGS, EmbeddingsCodec, embeddings_codec
 
 __all__ = ["DatabricksEmbeddings"]
 
@@ -138,7 +136,7 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
             raise
 
     def _embed(self, texts: list[str], params: dict[str, Any]) -> Flow[list[list[float]]]:
-        body = apply_input_hook(self.transform_input_fn, self._codec.encode(texts, params))
+        body = self._transform_input(self._codec.encode(texts, params))
         payload = yield from self._send(body)
         return self._decode(
             payload,

@@ -30,9 +30,7 @@ one is derived from it too, so that `with_retry` and `with_fallbacks` classify i
 
 from __future__ import annotations
 
-from langchain_core.exceptions import (
-    ContextOverflowError as ModelContextOverflowError,
-)
+from langchain_core.exceptions import ContextOverflowError as ModelContextOverflowError
 from langchain_core.exceptions import (
     ModelAPIError,
     ModelAuthenticationError,

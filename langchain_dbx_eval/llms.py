@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -15,15 +15,13 @@ from typing_extensions import Self, override
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow, OpenStream
-from langchain_dbx_eval.client.hooks import apply_input_hook
 from langchain_dbx_eval.client.targets import ServingEndpoint
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
-from langchain_dbx_eval.wire.codec import TextCodec
 from langchain_dbx_eval.wire.metadata import PROVIDER
 from langchain_dbx_eval.wire.openai.completions import token_usage
 from langchain_dbx_eval.wire.plain_prompt import text_of
 from langchain_dbx_eval.wire.stream_reader import StreamReader
-from langchain_dbx_eval.wire.tasks import CHAT, COMPLETIONS, DRIVER_APP, text_codec
+from langchain_dbx_eval.wire.tasks import CHAT, COMPLETIONS, DRIVER_APP, TextCodec, text_codec
 from langchain_dbx_eval.wire.validate import wrong_shape
 
 __all__ = ["Databricks"]
@@ -88,11 +86,10 @@ class Databricks(DatabricksConnection, BaseLLM):
 
     @model_validator(mode="after")
     def _reject_fixed_prompt(self) -> Self:
-        if "prompt" in {*self.model_kwargs, *self.extra_params}:
-            msg = (
-                "model_kwargs= contains a 'prompt', which would replace each prompt. Leave it out."
-            )
-            raise ConfigurationError(msg)
+        for name in ("model_kwargs", "extra_params"):
+            if "prompt" in getattr(self, name):
+                msg = f"{name}= contains a 'prompt', which would replace each prompt. Remove it."
+                raise ConfigurationError(msg)
         return self
 
     def __call__(self, prompt: str, stop: list[str] | None = None, **kwargs: Any) -> str:
@@ -177,8 +174,15 @@ class Databricks(DatabricksConnection, BaseLLM):
         hooked = self.transform_input_fn is not None or self.transform_output_fn is not None
         separate = codec.shares_params and (hooked or self._rejects_arrays)
         batches = [[request] for request in requests] if separate else codec.batches(requests)
-        results = yield Concurrent([self._complete_batch(codec, batch) for batch in batches])
-        return _merge(results)
+        return (yield from self._complete_batches(codec, batches))
+
+    def _complete_batches(
+        self, codec: TextCodec, batches: Iterable[Sequence[dict[str, Any]]]
+    ) -> Flow[LLMResult]:
+        flows = [self._complete_batch(codec, batch) for batch in batches]
+        if len(flows) == 1:
+            return (yield from flows[0])
+        return _merge((yield Concurrent(flows)))
 
     def _complete_batch(
         self, codec: TextCodec, requests: Sequence[dict[str, Any]]
@@ -190,14 +194,15 @@ class Databricks(DatabricksConnection, BaseLLM):
                 raise
             # Some completions endpoints do not support an array of prompts.
             self._rejects_arrays = True
-            return _merge((yield Concurrent([self._complete_batch(codec, [r]) for r in requests])))
+            separate = [[request] for request in requests]
+            return (yield from self._complete_batches(codec, separate))
         with flow.naming_target(self._called):
             responses = codec.split(payload, len(requests))
         generations = [self._decode(one, codec.decode, _decode_output) for one in responses]
-        output: dict[str, Any] = {"token_usage": token_usage(payload)}
-        if isinstance(payload, dict):
-            output["model_name"] = payload.get("model")
-        return LLMResult(generations=generations, llm_output=output)
+        model = payload.get("model") if isinstance(payload, dict) else None
+        return LLMResult(
+            generations=generations, llm_output=_llm_output(token_usage(payload), model)
+        )
 
     def _open_stream(
         self, prompt: str, stop: list[str] | None, call: dict[str, Any]
@@ -229,7 +234,7 @@ class Databricks(DatabricksConnection, BaseLLM):
         params = self._params(call if stop is None else {**call, "stop": stop})
         if not params.get("stop"):
             params.pop("stop", None)
-        return apply_input_hook(self.transform_input_fn, {"prompt": prompt, **params})
+        return self._transform_input({"prompt": prompt, **params})
 
     def _params(self, call: dict[str, Any]) -> dict[str, Any]:
         own = {
@@ -244,7 +249,7 @@ class Databricks(DatabricksConnection, BaseLLM):
 
 def _decode_output(output: Any) -> list[Generation]:
     if not isinstance(output, str):
-        raise wrong_shape("a text", output)
+        raise wrong_shape("a string", output)
     return [Generation(text=output)]
 
 
@@ -255,8 +260,10 @@ def _merge(results: Sequence[LLMResult]) -> LLMResult:
         model = model or output.get("model_name")
         for name, count in output.get("token_usage", {}).items():
             usage[name] = usage.get(name, 0) + count
+    generations = [generations for result in results for generations in result.generations]
+    return LLMResult(generations=generations, llm_output=_llm_output(usage, model))
+
+
+def _llm_output(usage: dict[str, int], model: str | None) -> dict[str, Any] | None:
     output = {"token_usage": usage, "model_name": model}
-    return LLMResult(
-        generations=[generations for result in results for generations in result.generations],
-        llm_output={name: value for name, value in output.items() if value} or None,
-    )
+    return {name: value for name, value in output.items() if value} or None

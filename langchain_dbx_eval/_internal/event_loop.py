@@ -73,8 +73,9 @@ def ensure_off_loop() -> None:
     """
     if threading.current_thread().name == _LOOP_THREAD:
         msg = (
-            "This was called by async code that an evaluation runs, such as a chain or a scorer, "
-            "and would wait for itself. Call it in a thread: await asyncio.to_thread(…)."
+            "Async code that an evaluation runs, such as a chain or a scorer, called a blocking "
+            "function of langchain-dbx-eval: this would deadlock. Call the function in a thread: "
+            "await asyncio.to_thread(…)."
         )
         raise ConfigurationError(msg)
 
@@ -85,29 +86,20 @@ def is_own_thread() -> bool:
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    # Without the lock, `cache` would let two threads start one loop each.
+    # Without the lock, `cache` would let two threads start one loop each. A forked child has the
+    # loop's object but not its thread, so each process starts its own.
     with _start_lock:
-        return _started_loop()
+        return _loop_of_process(os.getpid())
 
 
 @cache
-def _started_loop() -> asyncio.AbstractEventLoop:
+def _loop_of_process(pid: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     # Synchronous chains run in this pool. The rows in flight limit them, not the CPU count.
     loop.set_default_executor(ThreadPoolExecutor(_MAX_THREADS, _WORKER_THREAD))
     threading.Thread(target=_run_forever, args=(loop,), name=_LOOP_THREAD, daemon=True).start()
-    atexit.register(_close, loop)
+    atexit.register(_close, loop, pid)
     return loop
-
-
-def _reset_after_fork() -> None:
-    # A forked child has the loop's object but not its thread: waiting for it would never end.
-    _started_loop.cache_clear()
-    atexit.unregister(_close)
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
@@ -121,7 +113,9 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
         return
 
 
-def _close(loop: asyncio.AbstractEventLoop) -> None:
+def _close(loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    if pid != os.getpid():
+        return
     # As `asyncio.run` does: HTTP sessions are closed with the loop, and warn otherwise.
     closed = asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop)
     with contextlib.suppress(TimeoutError, FutureTimeoutError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from operator import attrgetter
 from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError
@@ -28,29 +29,21 @@ def load_object(reference: str) -> Any:
     if not (module_name and colon and path):
         msg = f"{reference!r} is not an import string. Use the form 'package.module:name'."
         raise ConfigurationError(msg)
-    found: Any = _import(module_name, reference)
-    for name in path.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError as error:
-            msg = f"{reference!r} cannot be imported: {error}."
-            raise ConfigurationError(msg) from error
-    return found
-
-
-def _import(name: str, reference: str) -> Any:
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            reason = f"module {name!r} needs {error.name!r}, which is not installed"
-        else:
-            reason = f"there is no module {error.name!r} in the current Python path"
-        msg = f"{reference!r} cannot be imported: {reason}."
-        raise ConfigurationError(msg) from error
+        module = importlib.import_module(module_name)
     except Exception as error:  # the module's own code may raise anything
-        msg = (
-            f"{reference!r} cannot be imported: module {name!r} raised "
-            f"{type(error).__name__}: {error}"
-        )
+        msg = f"{reference!r} cannot be imported: {_reason(error, module_name)}"
         raise ConfigurationError(msg) from error
+    try:
+        return attrgetter(path)(module)
+    except AttributeError as error:
+        msg = f"{reference!r} cannot be imported: {error}."
+        raise ConfigurationError(msg) from error
+
+
+def _reason(error: Exception, module: str) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return f"module {module!r} raised {type(error).__name__}: {error}"
+    if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+        return f"module {module!r} needs {error.name!r}, which is not installed."
+    return f"there is no module {error.name!r} in the current Python path."

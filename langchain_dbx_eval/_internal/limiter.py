@@ -89,19 +89,16 @@ class AdaptiveLimiter:
             Whether it was a 429: the call should be repeated, unless `exhausted`.
         """
         rejection = rate_limit_error(error)
-        if rejection is not None:
-            self._pause(retry_after(rejection) or 0.0)
-        return rejection is not None
-
-    def _pause(self, requested_s: float) -> None:
+        if rejection is None:
+            return False
         now = asyncio.get_running_loop().time()
-        if now < self._paused_until:
-            return
-        self._limit = max(1.0, self._limit / 2)
-        pause = min(_MIN_PAUSE_S * 2**self._rejected_rounds, _MAX_PAUSE_S)
-        self._rejected_rounds += 1
-        if not self.exhausted:
-            self._paused_until = now + max(pause, requested_s)
+        if now >= self._paused_until:
+            self._limit = max(1.0, self._limit / 2)
+            pause = min(_MIN_PAUSE_S * 2**self._rejected_rounds, _MAX_PAUSE_S)
+            self._rejected_rounds += 1
+            if not self.exhausted:
+                self._paused_until = now + max(pause, retry_after(rejection) or 0.0)
+        return True
 
     def _wake(self) -> None:
         free = self.limit - self._acquired

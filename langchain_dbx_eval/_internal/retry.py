@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -44,6 +45,27 @@ retry_listener: ContextVar[Callable[[BaseException], object] | None] = ContextVa
 of them down. Threads see it only if they were started with a copy of the context."""
 
 
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later, judged by the error alone.
+
+    A `DatabricksError` says so itself; of other libraries' errors, those of the connection and
+    those with a status of `RETRYABLE_STATUS` are transient.
+    """
+    if isinstance(error, DatabricksError):
+        return error.retryable
+    if getattr(error, "is_retryable", False) or isinstance(error, TimeoutError | ConnectionError):
+        return True
+    return status_of(error) in RETRYABLE_STATUS
+
+
+def status_of(error: BaseException) -> Any:
+    """Return the HTTP status that an error of any client carries; None if it has none."""
+    # This package's errors, OpenAI's and LangChain's have the status; requests' and httpx's have a
+    # response.
+    response = getattr(error, "response", None)
+    return getattr(error, "status_code", None) or getattr(response, "status_code", None)
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """Retry a call with exponential backoff.
@@ -63,7 +85,7 @@ class RetryPolicy:
 
     max_retries: int
     timeout: float | None = None
-    is_retryable: Callable[[BaseException], bool] | None = None
+    is_retryable: Callable[[BaseException], bool] = is_transient
     initial_wait: float = 0.5
     max_wait: float = 30.0
 
@@ -80,15 +102,9 @@ class RetryPolicy:
         try:
             return attempt()
         except Exception as error:
-            if not self._may_retry(error):
+            if not self.is_retryable(error):
                 raise
-            failed = [error]
-
-        def repeat() -> _Result:
-            if failed:
-                raise failed.pop()
-            return attempt()
-
+            repeat = _raise_first(error, attempt)
         # Imported by the first call that fails: most processes never need it.
         import tenacity
 
@@ -100,21 +116,17 @@ class RetryPolicy:
         try:
             return await attempt()
         except Exception as error:
-            if not self._may_retry(error):
+            if not self.is_retryable(error):
                 raise
-            failed = [error]
-
-        async def repeat() -> _Result:
-            if failed:
-                raise failed.pop()
-            return await attempt()
-
+            repeat = _raise_first(error, attempt)
         import tenacity
 
-        return await tenacity.AsyncRetrying(**self._options(started))(repeat)
+        async def repeat_async() -> (
+            _Result
+        ):  # tenacity awaits the results of `async` functions only
+            return await repeat()
 
-    def _may_retry(self, error: BaseException) -> bool:
-        return (self.is_retryable or is_transient)(error)
+        return await tenacity.AsyncRetrying(**self._options(started))(repeat_async)
 
     def _options(self, started: float) -> dict[str, Any]:
         import tenacity
@@ -124,25 +136,12 @@ class RetryPolicy:
         if self.timeout is not None:
             stop |= tenacity.stop_before_delay(self.timeout - (time.monotonic() - started))
         return {
-            "retry": tenacity.retry_if_exception(self._may_retry),
+            "retry": tenacity.retry_if_exception(self.is_retryable),
             "wait": lambda state: _requested_wait(state) or backoff(state),
             "stop": stop,
             "before_sleep": _notify_listener,
             "reraise": True,
         }
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed later, judged by the error alone.
-
-    A `DatabricksError` says so itself; of other libraries' errors, those of the connection and
-    those with a status of `RETRYABLE_STATUS` are transient.
-    """
-    if isinstance(error, DatabricksError):
-        return error.retryable
-    if getattr(error, "is_retryable", False) or isinstance(error, TimeoutError | ConnectionError):
-        return True
-    return status_of(error) in RETRYABLE_STATUS
 
 
 def rate_limit_error(error: BaseException | None) -> BaseException | None:
@@ -164,10 +163,8 @@ def parse_retry_after(header: str | None) -> float | None:
     """
     if header is None:
         return None
-    try:
+    with suppress(ValueError):
         return max(0.0, float(header))
-    except ValueError:
-        pass
     try:
         when = parsedate_to_datetime(header)
     except ValueError:
@@ -177,12 +174,16 @@ def parse_retry_after(header: str | None) -> float | None:
     return max(0.0, (when - datetime.now(timezone.utc)).total_seconds())
 
 
-def status_of(error: BaseException) -> Any:
-    """Return the HTTP status that an error of any client carries; None if it has none."""
-    # This package's errors, OpenAI's and LangChain's have the status; requests' and httpx's have a
-    # response.
-    status = getattr(error, "status_code", None)
-    return status if status else getattr(getattr(error, "response", None), "status_code", None)
+def _raise_first(error: Exception, attempt: Callable[[], _Result]) -> Callable[[], _Result]:
+    """Return a function whose first call raises an error, and whose others are attempts."""
+    failed = [error]
+
+    def repeat() -> _Result:
+        if failed:
+            raise failed.pop()
+        return attempt()
+
+    return repeat
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -195,13 +196,14 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _requested_wait(state: tenacity.RetryCallState) -> float | None:
     """Seconds that the last error asks to wait; a moment if it asks for 0."""
-    error = state.outcome.exception() if state.outcome else None
-    seconds = None if error is None else retry_after(error)
+    seconds = retry_after(_last_error(state))
     return None if seconds is None else max(seconds, 0.001)
 
 
 def _notify_listener(state: tenacity.RetryCallState) -> None:
-    listener = retry_listener.get()
-    error = state.outcome.exception() if state.outcome else None
-    if listener is not None and error is not None:
-        listener(error)
+    if listener := retry_listener.get():
+        listener(_last_error(state))
+
+
+def _last_error(state: tenacity.RetryCallState) -> Any:
+    return state.outcome.exception() if state.outcome else None

@@ -36,21 +36,20 @@ _FAILURES = (aiohttp.ClientError, OSError)
 async def send(attempt: Attempt) -> Response:
     """Send a request once; see `sync_transport.send`."""
     request = attempt.request
-    environment = environment_of(request.host)
-    body = request.body
+    proxies, ca_bundle = environment_of(request.host)
     with connection_errors(request, _TIMEOUTS, _FAILURES):
         raw = await (await _session()).request(
             request.method,
             # The parts of the URL are quoted already; aiohttp would quote them again.
             URL(request.url, encoded=True),
-            data=body,
+            data=request.body,
             headers=attempt.headers,
             timeout=aiohttp.ClientTimeout(
                 sock_connect=attempt.connect_timeout, sock_read=attempt.read_timeout
             ),
             allow_redirects=False,
-            proxy=environment.proxies.get(urlsplit(request.host).scheme),
-            ssl=_tls_context(environment.ca_bundle),
+            proxy=proxies.get(urlsplit(request.host).scheme),
+            ssl=_tls_context(ca_bundle),
         )
         if request.streams and raw.status < 300:
             return Response(raw.status, raw.headers, stream=AsyncStream(raw, request))
@@ -107,7 +106,6 @@ async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[Non
 
 @lru_cache(maxsize=16)
 def _tls_context(ca_bundle: str) -> ssl.SSLContext:
-    path = Path(ca_bundle)
-    if path.is_dir():
+    if Path(ca_bundle).is_dir():
         return ssl.create_default_context(capath=ca_bundle)
     return ssl.create_default_context(cafile=ca_bundle)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
 from langchain_dbx_eval._internal.retry import RetryPolicy
+from langchain_dbx_eval._internal.runtime import current_cluster_id
 from langchain_dbx_eval.client.credentials import (
     Credentials,
     DataPlaneCredentials,
@@ -21,15 +22,17 @@ from langchain_dbx_eval.client.credentials import (
     resolve_credentials,
 )
 from langchain_dbx_eval.client.flow import Flow, naming_target
-from langchain_dbx_eval.client.hooks import Hook, apply_output_hook, display_name, hook_id
+from langchain_dbx_eval.client.hooks import Hook, apply_input_hook, call_hook, display_name, hook_id
 from langchain_dbx_eval.client.request import Request
 from langchain_dbx_eval.client.targets import (
     LOCAL,
+    DriverNodeApp,
+    DriverProxyApp,
     Gateway,
     OptimizedEndpoint,
     ServingEndpoint,
     Target,
-    find_target,
+    parse_port,
 )
 from langchain_dbx_eval.errors import (
     ConfigurationError,
@@ -145,7 +148,7 @@ class DatabricksConnection(BaseModel):
     def _check_connection(self) -> Self:
         if self.host and self.host != LOCAL:
             normalize_host(self.host)
-        _ = self._profile, self._called  # both raise if a field is invalid
+        _ = self._profile, self._called, self._route  # all raise if a field is invalid
         return self
 
     @classmethod
@@ -197,17 +200,44 @@ class DatabricksConnection(BaseModel):
     @property
     def _called(self) -> Target:
         if self._target is None:
-            self._target = find_target(
-                endpoint=getattr(self, self.ENDPOINT_FIELD),
-                base_url=self.base_url,
-                route=self._route,
-                port=self.cluster_driver_port,
-                host=self.host,
-                cluster_id=self.cluster_id,
-                org_id=self.org_id,
-                path=self.path,
-            )
+            self._target = self._find_target()
         return self._target
+
+    def _find_target(self) -> Target:
+        endpoint, port = getattr(self, self.ENDPOINT_FIELD), self.cluster_driver_port
+        if port is not None:
+            if endpoint:
+                msg = (
+                    f"Both a serving endpoint ({endpoint!r}) and cluster_driver_port={port!r} are "
+                    "given. Give the one to call."
+                )
+                raise ConfigurationError(msg)
+            return self._driver_app(parse_port(port))
+        if self.cluster_id or self.host == LOCAL:
+            msg = "cluster_id= and host='local' need cluster_driver_port=, which is missing."
+            raise ConfigurationError(msg)
+        if not endpoint:
+            msg = (
+                "No target is given. Name a serving endpoint, or give cluster_driver_port= for an "
+                "app on a cluster's driver node."
+            )
+            raise ConfigurationError(msg)
+        if self.base_url is not None:
+            return Gateway(self.base_url, self._route, endpoint)
+        return ServingEndpoint(endpoint)
+
+    def _driver_app(self, port: int) -> Target:
+        if self.host == LOCAL:
+            return DriverNodeApp(port, self.path)
+        cluster_id = self.cluster_id or current_cluster_id()
+        if cluster_id is None:
+            msg = (
+                "cluster_id= is missing, and this code does not run on a Databricks cluster. Give "
+                "the id of the cluster that runs the app, or host='local' for an app on this "
+                "machine."
+            )
+            raise ConfigurationError(msg)
+        return DriverProxyApp(cluster_id, port, self.path, self.org_id)
 
     @property
     def _profile(self) -> str | None:
@@ -225,7 +255,7 @@ class DatabricksConnection(BaseModel):
             "host": self.host or os.environ.get("DATABRICKS_HOST"),
             "profile": self._profile,
             "path": self.path,
-            "hooks": [hook_id(hook) for hook in hooks],
+            "hooks": [hook and hook_id(hook) for hook in hooks],
         }
 
     def _resolve_credentials(self) -> Credentials:
@@ -277,16 +307,10 @@ class DatabricksConnection(BaseModel):
         elif self.route_optimized and isinstance(target, ServingEndpoint):
             target, credentials = yield from self._optimized_route(target, credentials)
         url = target.url(credentials.host if credentials else "")
-        return (yield self._request(url, target, credentials, body, streams=streams))
+        return (yield self._request(url, target, credentials, body, streams))
 
     def _request(
-        self,
-        url: str,
-        target: Target,
-        credentials: Credentials | None,
-        payload: Any = None,
-        *,
-        streams: bool = False,
+        self, url: str, target: Target, credentials: Credentials | None, payload: Any, streams: bool
     ) -> Request:
         headers = {}
         if self.cluster_driver_port is not None:
@@ -294,17 +318,9 @@ class DatabricksConnection(BaseModel):
             if key := given or os.environ.get("DBX_EVAL_DRIVER_API_KEY"):
                 name = "The app's key (driver_api_key= or DBX_EVAL_DRIVER_API_KEY)"
                 headers["X-Api-Key"] = header_value(key, name)
-        return Request(
-            url,
-            target,
-            credentials,
-            RetryPolicy(self.max_retries, self.timeout),
-            payload,
-            headers,
-            streams,
-            timeout=self.timeout,
-            read_timeout=self.stream_chunk_timeout,
-        )
+        policy = RetryPolicy(self.max_retries, self.timeout)
+        timeouts = (self.timeout, self.stream_chunk_timeout)
+        return Request(url, target, credentials, policy, payload, headers, streams, *timeouts)
 
     def _optimized_route(
         self, endpoint: ServingEndpoint, credentials: Credentials | None
@@ -312,7 +328,10 @@ class DatabricksConnection(BaseModel):
         if self._optimized is not None:
             return self._optimized
         if not isinstance(credentials, SdkCredentials) or credentials.config.auth_type == "pat":
-            msg = "A route-optimized endpoint rejects personal access tokens: log in with OAuth."
+            msg = (
+                "A route-optimized endpoint rejects personal access tokens: log in with OAuth, "
+                "such as with the client id and secret of a service principal."
+            )
             raise ConfigurationError(msg)
         description = yield from self._describe()
         query_info = (description.get("data_plane_info") or {}).get("query_info") or {}
@@ -321,11 +340,13 @@ class DatabricksConnection(BaseModel):
             msg = f"The description of the {endpoint} contains no route-optimized URL."
             raise ConfigurationError(msg)
         details = str(query_info.get("authorization_details") or "")
-        self._optimized = (
-            OptimizedEndpoint(endpoint.name, url),
-            DataPlaneCredentials(credentials.config, url, details),
-        )
-        return self._optimized
+        # Imported here, because only this login needs it.
+        from databricks.sdk.data_plane import DataPlaneTokenSource
+
+        tokens = DataPlaneTokenSource(credentials.host, credentials.config.oauth_token)
+        route = OptimizedEndpoint(endpoint.name, url), DataPlaneCredentials(url, tokens, details)
+        self._optimized = route
+        return route
 
     def _describe(self) -> Flow[dict[str, Any]]:
         """Return the serving endpoint's description, requested once; empty for other targets."""
@@ -334,12 +355,17 @@ class DatabricksConnection(BaseModel):
             credentials = yield from self._login()
             url = target.description_url(credentials.host if credentials else "")
             try:
-                description = yield self._request(url, target, credentials)
+                description = yield self._request(url, target, credentials, None, False)
             except PermissionDeniedError as error:
                 error.add_advice("Or pass task=, which makes this request unnecessary.")
                 raise
             self._description = description if isinstance(description, dict) else {}
         return self._description or {}
+
+    def _transform_input(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body that the input hook returns for a body; without a hook, the same."""
+        hook = self.transform_input_fn
+        return body if hook is None else apply_input_hook(hook, body)
 
     def _decode(
         self,
@@ -361,13 +387,13 @@ class DatabricksConnection(BaseModel):
         if self.transform_output_fn is None:
             with naming_target(self._called):
                 return decode(payload)
-        output = apply_output_hook(self.transform_output_fn, payload)
+        output = call_hook("transform_output_fn", self.transform_output_fn, payload)
         try:
             return decode_output(output)
         except InvalidResponseError as error:
-            target = str(self._called)
+            name = display_name(self.transform_output_fn)
             msg = (
-                f"{target[0].upper()}{target[1:]}: transform_output_fn "
-                f"{display_name(self.transform_output_fn)} returned an unusable value. {error}"
+                f"{self._called.title}: transform_output_fn {name} returned an invalid value. "
+                f"{error}"
             )
-            raise TransformError(msg, target=target) from None
+            raise TransformError(msg, target=str(self._called)) from None

@@ -8,9 +8,10 @@ expired tokens.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from typing_extensions import override
@@ -20,6 +21,7 @@ from langchain_dbx_eval.errors import AuthenticationError, ConfigurationError
 
 if TYPE_CHECKING:
     from databricks.sdk.core import Config
+    from databricks.sdk.data_plane import DataPlaneTokenSource
     from databricks.sdk.oauth import Token
 
 __all__ = [
@@ -34,53 +36,45 @@ __all__ = [
 ]
 
 
-class Credentials(Protocol):
-    """A host, and the headers that authenticate requests to it."""
+@dataclass(frozen=True)
+class Credentials(ABC):
+    """A host, and the headers that authenticate requests to it.
 
-    @property
-    def host(self) -> str:
-        """The URL of the workspace: scheme and host, without a trailing slash."""
-        ...
+    Attributes:
+        host: The URL of the workspace: scheme and host, without a trailing slash.
+        is_static: Whether `headers` returns at once, without a request or a subprocess.
+    """
 
-    @property
-    def is_static(self) -> bool:
-        """Whether `headers` returns at once, without a request or a subprocess."""
-        ...
+    host: str
+    is_static: ClassVar[bool] = False
 
+    @abstractmethod
     def headers(self) -> dict[str, str]:
         """Return the authentication headers of one request.
 
         Raises:
             AuthenticationError: No token could be obtained.
         """
-        ...
 
     def refresh(self) -> bool:
         """Log in again after a 401; return False if that would change nothing."""
-        ...
+        return False
 
 
 @dataclass(frozen=True)
-class TokenCredentials:
+class TokenCredentials(Credentials):
     """A personal access token.
 
     Attributes:
-        host: The URL of the workspace.
         token: The token.
     """
 
-    host: str
     token: str = field(repr=False)
-
     is_static = True
 
+    @override
     def headers(self) -> dict[str, str]:
-        """See `Credentials`."""
         return {"Authorization": f"Bearer {self.token}"}
-
-    def refresh(self) -> bool:
-        """See `Credentials`; a personal access token cannot be refreshed."""
-        return False
 
 
 @dataclass(frozen=True)
@@ -92,13 +86,6 @@ class SdkCredentials(Credentials):
     """
 
     config: Config = field(repr=False)
-
-    is_static = False
-
-    @property
-    @override
-    def host(self) -> str:
-        return normalize_host(self.config.host or "")
 
     @override
     def headers(self) -> dict[str, str]:
@@ -118,45 +105,30 @@ class SdkCredentials(Credentials):
         return True
 
 
+@dataclass(frozen=True)
 class DataPlaneCredentials(Credentials):
-    """A token for one route-optimized endpoint.
+    """A token for one route-optimized endpoint, whose URL is the `host`.
 
     Protocol: the workspace exchanges the user's OAuth token for one that is limited to the
-    endpoint (`databricks.sdk.data_plane`); personal access tokens cannot be exchanged.
+    endpoint; personal access tokens cannot be exchanged.
 
-    Args:
-        config: The SDK's configuration of the workspace.
-        endpoint_url: The URL of the endpoint.
+    Attributes:
+        tokens: The SDK's source of such tokens.
         authorization_details: The scope of the token, from the endpoint's description.
     """
 
-    is_static = False
-
-    def __init__(self, config: Config, endpoint_url: str, authorization_details: str) -> None:
-        from databricks.sdk.data_plane import DataPlaneTokenSource
-
-        self._details = authorization_details
-        self._endpoint_url = endpoint_url
-        self._tokens = DataPlaneTokenSource(config.host, config.oauth_token)
-
-    @property
-    @override
-    def host(self) -> str:
-        return normalize_host(self._endpoint_url)
+    tokens: DataPlaneTokenSource = field(repr=False)
+    authorization_details: str
 
     @override
     def headers(self) -> dict[str, str]:
         try:
-            token: Token = self._tokens.token(  # type: ignore[no-untyped-call]
-                self._endpoint_url, self._details
+            token: Token = self.tokens.token(  # type: ignore[no-untyped-call]
+                self.host, self.authorization_details
             )
         except Exception as error:
             raise _login_error(error) from error
         return {"Authorization": f"Bearer {token.access_token}"}
-
-    @override
-    def refresh(self) -> bool:
-        return False
 
 
 def resolve_credentials(
@@ -188,14 +160,22 @@ def resolve_credentials(
         AuthenticationError: No credentials were found.
     """
     if workspace_client is not None:
-        return SdkCredentials(workspace_client.config)
+        config = workspace_client.config
+        return SdkCredentials(normalize_host(config.host or ""), config)
     if profile is None:
         host = host or environment.get("DATABRICKS_HOST")
         api_token = api_token or _environment_token(environment)
         if host and api_token:
             token = header_value(api_token, "The token (api_token= or DATABRICKS_TOKEN)")
             return TokenCredentials(normalize_host(host), token)
-    return _sdk_credentials(host=host, token=api_token, profile=profile)
+    from databricks.sdk.core import Config
+
+    host = normalize_host(host) if host else None
+    try:
+        config = Config(host=host, token=api_token, profile=profile)
+    except ValueError as error:
+        raise _login_error(error) from error
+    return SdkCredentials(normalize_host(config.host or ""), config)
 
 
 def normalize_host(raw: str) -> str:
@@ -273,17 +253,6 @@ def _environment_token(environment: Mapping[str, str]) -> str | None:
     if any(environment.get(name) for name in others):
         return None
     return environment.get("DATABRICKS_TOKEN")
-
-
-def _sdk_credentials(*, host: str | None, token: str | None, profile: str | None) -> SdkCredentials:
-    from databricks.sdk.core import Config
-
-    host = normalize_host(host) if host else None
-    try:
-        config = Config(host=host, token=token, profile=profile)
-    except ValueError as error:
-        raise _login_error(error) from error
-    return SdkCredentials(config)
 
 
 def _login_error(error: Exception) -> AuthenticationError:

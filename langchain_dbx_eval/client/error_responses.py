@@ -60,7 +60,7 @@ def error_from_response(
     if 300 <= status < 400:
         reason = "a redirect, which is not followed, so that no token goes to another host"
     error_class = _error_class(status, code, reason)
-    message = f"{str(target)[0].upper()}{str(target)[1:]} at {host} answered {status}"
+    message = f"{target.title} at {host} answered {status}"
     message += f" {code}" if code and code != str(status) else ""
     message += f": {reason.rstrip('.')}." if reason else "."
     if advice := target.advice(401 if error_class is AuthenticationError else status):

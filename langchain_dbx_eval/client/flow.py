@@ -177,9 +177,7 @@ def stream(flow: Flow[OpenStream[_Chunk] | list[_Chunk]]) -> Iterator[_Chunk]:
         yield from opened.decoder.finish()
 
 
-async def stream_async(
-    flow: Flow[OpenStream[_Chunk] | list[_Chunk]],
-) -> AsyncIterator[_Chunk]:
+async def stream_async(flow: Flow[OpenStream[_Chunk] | list[_Chunk]]) -> AsyncIterator[_Chunk]:
     """Run a flow that opens a stream, and read the stream with asyncio; see `stream`."""
     opened = await run_async(flow)
     if isinstance(opened, list):
@@ -202,9 +200,8 @@ def naming_target(target: Target) -> Iterator[None]:
     except InvalidResponseError as error:
         if error.target is not None:
             raise
-        name = str(target)
-        msg = f"{name[0].upper()}{name[1:]}: {error}"
-        raise InvalidResponseError(msg, target=name) from None
+        msg = f"{target.title}: {error}"
+        raise InvalidResponseError(msg, target=str(target)) from None
 
 
 def _perform(step: Any) -> Any:

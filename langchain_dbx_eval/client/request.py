@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_dbx_eval._internal import json_text
@@ -29,7 +29,6 @@ from langchain_dbx_eval.errors import (
 __all__ = [
     "POOL_SIZE",
     "Attempt",
-    "Environment",
     "Request",
     "Response",
     "attempt",
@@ -41,10 +40,7 @@ _CONNECT_TIMEOUT_S = 10.0
 POOL_SIZE = 256
 """Connections per host; a call beyond them waits for one instead of opening another."""
 
-_HEADERS = {
-    "User-Agent": f"langchain-dbx-eval/{__version__}",
-    "Content-Type": "application/json",
-}
+_HEADERS = {"User-Agent": f"langchain-dbx-eval/{__version__}", "Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -187,25 +183,16 @@ def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
         raise InvalidResponseError(msg, target=str(request.target), retryable=True) from error
 
 
-class Environment(NamedTuple):
-    """The environment's network settings for one host.
-
-    Attributes:
-        proxies: The proxy's URL by scheme.
-        ca_bundle: The trusted certificates: a file or a folder.
-    """
-
-    proxies: Mapping[str, str]
-    ca_bundle: str
-
-
 @lru_cache(maxsize=256)
-def environment_of(host: str) -> Environment:
+def environment_of(host: str) -> tuple[Mapping[str, str], str]:
     """Return the proxies and certificates for a host, cached: the look-up costs as much as a call.
 
     The variables are those of requests: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``,
     ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``. A loopback address never has a proxy: on the proxy's
     machine it is another server, which must receive neither key nor prompt.
+
+    Returns:
+        The proxies' URLs by scheme, and the trusted certificates: a file or a folder.
     """
     from certifi import where
     from requests.utils import get_environ_proxies
@@ -213,7 +200,7 @@ def environment_of(host: str) -> Environment:
     ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     loopback = is_loopback(urlsplit(host).hostname or "")
     proxies = {} if loopback else get_environ_proxies(host, no_proxy=None)
-    return Environment(proxies, ca_bundle or where())
+    return proxies, ca_bundle or where()
 
 
 @contextmanager

@@ -7,7 +7,6 @@ look up proxies and ``~/.netrc`` for each call, and follow redirects with the to
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import closing
 from typing import Any
 
@@ -57,14 +56,14 @@ def send(attempt: Attempt) -> Response:
     if request.body is not None:
         headers["Content-Length"] = str(len(request.body))
     prepared.headers = CaseInsensitiveDict(headers)
-    environment = environment_of(request.host)
+    proxies, ca_bundle = environment_of(request.host)
     with connection_errors(request, _TIMEOUTS, _FAILURES):
         raw = _adapter(request.host).send(
             prepared,
             stream=True,
             timeout=(attempt.connect_timeout, attempt.read_timeout),
-            verify=environment.ca_bundle,
-            proxies=environment.proxies,
+            verify=ca_bundle,
+            proxies=proxies,
         )
         if request.streams and raw.status_code < 300:
             return Response(raw.status_code, raw.headers, stream=SyncStream(raw, request))
@@ -150,7 +149,6 @@ class _HostAdapter(HTTPAdapter):
 
 
 _adapters: dict[tuple[int, str], HTTPAdapter] = {}
-_adapters_lock = threading.Lock()
 
 
 def _adapter(host: str) -> HTTPAdapter:
@@ -158,6 +156,6 @@ def _adapter(host: str) -> HTTPAdapter:
     key = (os.getpid(), host)
     adapter = _adapters.get(key)
     if adapter is None:
-        with _adapters_lock:
-            adapter = _adapters.setdefault(key, _HostAdapter())
+        # `setdefault` is atomic: all threads get the adapter of the first.
+        adapter = _adapters.setdefault(key, _HostAdapter())
     return adapter

@@ -14,7 +14,6 @@ from urllib.parse import quote, urlsplit
 
 from typing_extensions import override
 
-from langchain_dbx_eval._internal.runtime import current_cluster_id
 from langchain_dbx_eval.client.credentials import normalize_host
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -26,7 +25,7 @@ __all__ = [
     "OptimizedEndpoint",
     "ServingEndpoint",
     "Target",
-    "find_target",
+    "parse_port",
 ]
 
 LOCAL = "local"
@@ -45,6 +44,11 @@ _OVERLOAD_ADVICE = {
 
 class Target(Protocol):
     """Something that answers a POST of JSON. Its `str` is its name in messages."""
+
+    @property
+    def title(self) -> str:
+        """Its name at the start of a message."""
+        return f"{str(self)[0].upper()}{str(self)[1:]}"
 
     def url(self, host: str) -> str:
         """Return the URL to send to, given the host of the workspace."""
@@ -207,7 +211,7 @@ class DriverProxyApp(Target):
 
 @dataclass(frozen=True)
 class DriverNodeApp(Target):
-    """An HTTP app on the driver node, called from that node, without the workspace.
+    """An HTTP app on the driver node, called from that node, not through the driver proxy.
 
     Attributes:
         port: The port of the app.
@@ -234,71 +238,15 @@ class DriverNodeApp(Target):
         return f"app on this driver node, port {self.port}"
 
 
-def find_target(
-    *,
-    endpoint: str | None,
-    base_url: str | None,
-    route: str,
-    port: int | str | None,
-    host: str | None,
-    cluster_id: str | None,
-    org_id: str,
-    path: str,
-) -> Target:
-    """Return the target that a component's fields describe.
-
-    Args:
-        endpoint: A serving endpoint, or the model behind `base_url`.
-        base_url: The base URL of an OpenAI-compatible API.
-        route: The route to call behind `base_url`.
-        port: The port of a driver app, as a number or as digits.
-        host: ``"local"`` for an app on this driver node.
-        cluster_id: The cluster of a driver app; default: the one that runs this code.
-        org_id: The workspace id of a driver app.
-        path: The path of a driver app.
+def parse_port(port: int | str) -> int:
+    """Return the port of a driver app as a number.
 
     Raises:
-        ConfigurationError: Neither or both kinds of target are given, or a value is invalid.
+        ConfigurationError: It is not a port number.
 
     Warns:
-        UserWarning: The port is outside 3000-8000, the range that Databricks documents.
+        UserWarning: It is outside 3000-8000, the range that Databricks documents.
     """
-    if endpoint and port is not None:
-        msg = (
-            f"Both a serving endpoint ({endpoint!r}) and cluster_driver_port={port!r} are given. "
-            "Give the one to call."
-        )
-        raise ConfigurationError(msg)
-    if port is not None:
-        return _driver_app(_parse_port(port), host, cluster_id, org_id, path)
-    if cluster_id or host == LOCAL:
-        msg = "cluster_id= and host='local' need cluster_driver_port=, which is missing."
-        raise ConfigurationError(msg)
-    if not endpoint:
-        msg = (
-            "No target is given. Name a serving endpoint, or give cluster_driver_port= for an app "
-            "on a cluster's driver node."
-        )
-        raise ConfigurationError(msg)
-    return ServingEndpoint(endpoint) if base_url is None else Gateway(base_url, route, endpoint)
-
-
-def _driver_app(
-    port: int, host: str | None, cluster_id: str | None, org_id: str, path: str
-) -> Target:
-    if host == LOCAL:
-        return DriverNodeApp(port, path)
-    cluster_id = cluster_id or current_cluster_id()
-    if cluster_id is None:
-        msg = (
-            "cluster_id= is missing, and this code does not run on a Databricks cluster. Give the "
-            "id of the cluster that runs the app, or host='local' for an app on this machine."
-        )
-        raise ConfigurationError(msg)
-    return DriverProxyApp(cluster_id, port, path, org_id)
-
-
-def _parse_port(port: int | str) -> int:
     text = str(port)
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
     if isinstance(port, bool) or not 1 <= number <= 65535:

@@ -15,10 +15,10 @@ Flask and waitress (``pip install 'langchain-dbx-eval[driver]'``) are imported w
 created.
 
 Modules:
-    server: `DriverServer`, a server with a start and a stop.
+    server: `DriverServer`, the process side: port, start, signals, graceful stop.
     loading: `serve` and `load_engine`, for the command line.
-    http: the Flask app, its routes, the API key, waitress.
-    service: executes a parsed request on an engine.
+    http: from a socket to a parsed request: waitress, the Flask app, its routes, the API key.
+    executor: from a parsed request to a result: admission, deadline, engine, metrics.
     protocol: request and response formats.
     engines: what generates text or computes embeddings.
     runtime: admission, limits, deadlines, cancellation, stop strings, metrics.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["RequestError", "invalid", "malformed"]
+import logging
+
+__all__ = ["RequestError", "invalid", "malformed", "to_request_error"]
+
+_log = logging.getLogger(__name__)
 
 
 class RequestError(Exception):
@@ -36,3 +40,13 @@ def malformed(message: str) -> RequestError:
 def invalid(message: str) -> RequestError:
     """Return the 400 for an unsupported field or value; the message names the field."""
     return RequestError(400, "INVALID_PARAMETER_VALUE", message)
+
+
+def to_request_error(exception: Exception, request_id: str) -> RequestError:
+    """Return the error to send for an exception; any but a `RequestError` is logged."""
+    if isinstance(exception, RequestError):
+        return exception
+    # The text of an exception may contain paths, prompts or secrets: it is not sent.
+    _log.error("Request %s failed", request_id, exc_info=exception)
+    message = f"The model failed. The server's log has the details under request {request_id}."
+    return RequestError(500, "INTERNAL_ERROR", message)

@@ -10,8 +10,7 @@ from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
 from langchain_dbx_eval.driver.engines.function import CallableEngine
 from langchain_dbx_eval.driver.engines.upstream import UpstreamEngine
 from langchain_dbx_eval.driver.http.auth import ApiKey, upstream_key
-from langchain_dbx_eval.driver.runtime.admission import MAX_IN_FLIGHT
-from langchain_dbx_eval.driver.runtime.limits import Limits
+from langchain_dbx_eval.driver.runtime.limits import MAX_IN_FLIGHT, Limits
 from langchain_dbx_eval.driver.server import ALL_INTERFACES, DriverServer
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -67,9 +66,8 @@ def load_engine(
         return UpstreamEngine(target, options.model, api_key=upstream_key())
     if kind == "embeddings":
         return EmbeddingEngine(target, device=options.device)
-    from langchain_dbx_eval.driver.engines.transformers.engine import (
-        TransformersEngine,  # imports torch
-    )
+    # needs torch
+    from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
 
     return TransformersEngine(target, device=options.device, dtype=options.dtype)
 

@@ -1,4 +1,4 @@
-"""The driver server, started in a notebook cell or from the command line."""
+"""The driver server as a process: its port, its start, signals, and its graceful stop."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 from langchain_dbx_eval._internal.runtime import current_cluster_id, is_loopback
 from langchain_dbx_eval.driver.engines.base import Embedder, Engine
-from langchain_dbx_eval.driver.http.app import create_app, service_of
+from langchain_dbx_eval.driver.http.app import create_app, executor_of
 from langchain_dbx_eval.driver.http.auth import ApiKey
 from langchain_dbx_eval.driver.http.waitress import WaitressLoop
 from langchain_dbx_eval.driver.runtime.limits import Limits
@@ -85,7 +84,7 @@ class DriverServer:
         self._requested_port = self._port = _parse_port(port)
         self._limits = limits = limits or Limits()
         self._app = create_app(engine, api_key=api_key, limits=limits, log_prompts=log_prompts)
-        self._service = service_of(self._app)
+        self._executor = executor_of(self._app)
         self._loop: WaitressLoop | None = None
         self._lock = threading.Lock()
         if api_key is False and not is_loopback(host):
@@ -119,12 +118,17 @@ class DriverServer:
             if self._loop is None:
                 listener = _listen(self._host, self._requested_port)
                 try:
-                    self._service.start()
+                    self._executor.start()
                 except BaseException:
                     listener.close()
                     raise
                 self._port = listener.getsockname()[1]
-                settings = _waitress_settings(self._limits)
+                settings = {
+                    **_WAITRESS,
+                    "max_request_body_size": _HARD_LIMIT_FACTOR * self._limits.max_request_bytes,
+                    # More threads than slots: they send the 429s, and answer /health and /metrics.
+                    "threads": self._limits.max_in_flight + _SPARE_THREADS,
+                }
                 self._loop = WaitressLoop(self._app, listener, "dbx-eval-driver-server", settings)
                 self._print_address()
         return self
@@ -139,10 +143,10 @@ class DriverServer:
         """
         with self._lock:
             if self._loop is not None:
-                self._service.admission.drain()
+                self._executor.admission.draining = True
                 self._loop.close(grace)
                 self._loop = None
-                self._service.close()
+                self._executor.close()
 
     def serve_forever(self) -> None:
         """Serve until SIGTERM, Ctrl-C or a `stop` from another thread; then stop as `stop` does.
@@ -169,12 +173,7 @@ class DriverServer:
     def __enter__(self) -> DriverServer:
         return self.start()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -182,7 +181,7 @@ class DriverServer:
 
     def _print_address(self) -> None:
         cluster = current_cluster_id()
-        generates = self._service.capabilities.generates
+        generates = self._executor.capabilities.generates
         component = "Databricks" if generates else "DatabricksEmbeddings"
         target = f'cluster_id="{cluster}"' if cluster else 'host="local"'
         lines = [
@@ -190,7 +189,9 @@ class DriverServer:
             f'From LangChain: {component}({target}, cluster_driver_port="{self._port}")',
         ]
         if cluster:
-            proxy = f"{_workspace_url()}/driver-proxy-api/o/0/{cluster}/{self._port}/"
+            host = (os.environ.get("DATABRICKS_HOST") or "<workspace>").rstrip("/")
+            workspace = host if "://" in host else f"https://{host}"
+            proxy = f"{workspace}/driver-proxy-api/o/0/{cluster}/{self._port}/"
             lines.append(f"From anywhere, with a token of the workspace: {proxy}")
         # The result of the cell or command; a log may be hidden.
         print(*lines, sep="\n", flush=True)  # noqa: T201
@@ -216,20 +217,6 @@ def tuned_for_serving() -> Iterator[None]:
     finally:
         gc.unfreeze()
         sys.setswitchinterval(interval)
-
-
-def _workspace_url() -> str:
-    host = (os.environ.get("DATABRICKS_HOST") or "<workspace>").rstrip("/")
-    return host if "://" in host else f"https://{host}"
-
-
-def _waitress_settings(limits: Limits) -> dict[str, int]:
-    return {
-        **_WAITRESS,
-        "max_request_body_size": _HARD_LIMIT_FACTOR * limits.max_request_bytes,
-        # More threads than slots: they send the 429s, and answer /health and /metrics.
-        "threads": limits.max_in_flight + _SPARE_THREADS,
-    }
 
 
 def _parse_port(port: int | str) -> int:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_core.documents import Document
-
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.datasets import EvalDataset
-from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
+from langchain_dbx_eval.evaluation.capture.spans import DocUri
 from langchain_dbx_eval.evaluation.online.matching import MatchFn, RecordIndex
 from langchain_dbx_eval.evaluation.online.queue import OnFull, ScoringQueue
 from langchain_dbx_eval.evaluation.online.row_selection import RowSelector
 from langchain_dbx_eval.evaluation.online.session import EvaluationSession
 from langchain_dbx_eval.evaluation.result import EvaluationResult
+from langchain_dbx_eval.evaluation.tracking.runs import current_destination
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["CallbackOptions", "EvaluationCallbackHandler"]
@@ -38,7 +37,7 @@ class CallbackOptions:
         judge_cache: A file that stores verdicts, so that the same answer is not judged twice.
     """
 
-    doc_uri: str | Callable[[Document], str | None] | None = None
+    doc_uri: DocUri | None = None
     max_pending: int = 1000
     on_full: OnFull | None = None
     judge_cache: str | Path | None = None
@@ -154,31 +153,21 @@ class EvaluationCallbackHandler(CaptureHandler):
 
         Raises:
             JournalError: A row could not be saved on this machine.
-            ConfigurationError: It is called by async code that an evaluation runs, which would
-                wait for itself.
+            ConfigurationError: It is called by async code that an evaluation runs, where waiting
+                would deadlock.
         """
         event_loop.ensure_off_loop()
         # Of two threads that call this at once, the second gets the result of the first.
         with self._result_lock:
             with self._queue.drained():
-                if self._result is not None and not len(self._session):
+                if self._result is not None and not self._session.call_count:
                     return self._result
                 session, self._session = self._session, self._new_session()
-            self._result = session.finish(
+            destination = current_destination(
                 run_name=self._run_name, experiment_name=self._experiment_name
             )
+            self._result = session.finish(destination)
             return self._result
 
     def _new_session(self) -> EvaluationSession:
-        doc_uri = _doc_uri_function(self._options.doc_uri)
-        return EvaluationSession(self._dataset, self._index, self._scorers, doc_uri)
-
-
-def _doc_uri_function(
-    doc_uri: str | Callable[[Document], str | None] | None,
-) -> Callable[[Document], str | None]:
-    if doc_uri is None:
-        return lambda document: doc_uri_of(document.metadata)
-    if callable(doc_uri):
-        return doc_uri
-    return lambda document: document.metadata.get(doc_uri)
+        return EvaluationSession(self._dataset, self._index, self._scorers, self._options.doc_uri)

@@ -13,17 +13,17 @@ from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError, JournalError
-from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.reconcile import check_resumable, reconcile
 from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.invoker import ModelInvoker, recorded_answer
-from langchain_dbx_eval.evaluation.run.models import as_runnable, model_input, resolve_model
+from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
 from langchain_dbx_eval.evaluation.run.pipeline import score_sessions
 from langchain_dbx_eval.evaluation.run.progress import show_progress
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
-from langchain_dbx_eval.evaluation.tracking.runs import Destination
+from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
@@ -117,7 +117,7 @@ def evaluate(
         raise ConfigurationError(msg)
     for name, number in (("max_concurrency", max_concurrency), ("repeat", repeat)):
         if number < 1:
-            msg = f"{name}={number} must be at least 1."
+            msg = f"{name} must be at least 1, got {number}."
             raise ConfigurationError(msg)
     options = options or EvaluationOptions()
     dataset = _load(data)
@@ -129,24 +129,21 @@ def evaluate(
         max_concurrency=max_concurrency,
     )
     limiter = AdaptiveLimiter(max_concurrency)
-    invoke = _invoker(model, input_fn, limiter, timeout)
-    manifest = EvaluationManifest.describe(
-        dataset,
-        selected,
-        model=None if model is None else (model, input_fn),
-        repeat=repeat,
-    )
+    invoke: Invoke = recorded_answer
+    if model is not None:
+        runnable, to_input = resolve_model(model)
+        invoke = ModelInvoker(runnable, input_fn or to_input, limiter, timeout)
+    identity = None if model is None else (model, input_fn)
+    manifest = EvaluationManifest.describe(dataset, selected, model=identity, repeat=repeat)
     journal = Journal.create(manifest) if resume is None else Journal.find(resume)
-    destination = Destination.current(run_name=run_name, experiment_name=experiment_name)
-    scheduler = RowScheduler(
-        journal, invoke, selected, limiter=limiter, max_scoring=max_concurrency
-    )
+    destination = current_destination(run_name=run_name, experiment_name=experiment_name)
+    scheduler = RowScheduler(journal, invoke, selected, limiter)
     with journal.locked():
         if resume is not None:
             check_resumable(journal, manifest, allow_changes=options.allow_changes)
             reconcile(journal, manifest, dataset)
             if journal.manifest.run_id is not None:
-                destination = Destination.of_manifest(journal.manifest)
+                destination = stored_destination(journal.manifest)
         after_rows = partial(score_sessions, journal, selected, max_concurrency)
         return _run(scheduler, journal, destination, dataset, repeat, after_rows)
 
@@ -162,12 +159,9 @@ def _check_arguments(model: Any, data: Any) -> None:
         )
         raise ConfigurationError(msg)
     if data is None:
-        hint = (
-            f" To score the responses in {model!r}, pass it as data=."
-            if isinstance(model, str)
-            else ""
-        )
-        msg = f"evaluate() needs a dataset: evaluate(model, data) or evaluate(data=…).{hint}"
+        msg = "evaluate() needs a dataset: evaluate(model, data) or evaluate(data=…)."
+        if isinstance(model, str):
+            msg += f" To score the responses in {model!r}, pass it as data=."
         raise ConfigurationError(msg)
 
 
@@ -178,19 +172,6 @@ def _load(data: Any) -> EvalDataset:
     for error in dataset.errors:
         _logger.warning("Not evaluated: %s", error)
     return dataset
-
-
-def _invoker(
-    model: Any,
-    input_fn: Callable[[Any], Any] | None,
-    limiter: AdaptiveLimiter,
-    timeout: float | None,
-) -> Invoke:
-    if model is None:
-        return recorded_answer
-    resolved = resolve_model(model)
-    to_input = input_fn or (lambda request: model_input(resolved, request))
-    return ModelInvoker(as_runnable(resolved), to_input, limiter, timeout)
 
 
 def _run(

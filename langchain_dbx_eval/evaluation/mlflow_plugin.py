@@ -15,13 +15,12 @@ from mlflow.models.evaluation.base import ModelEvaluator
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
-from langchain_dbx_eval.evaluation.run.models import single_prediction
+from langchain_dbx_eval.evaluation.run.model_resolver import single_prediction
 from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE
 
 __all__ = ["DbxEvaluator"]
 
 _MODEL_TYPE = "dbx-agent"
-_ARGUMENTS = ("judge", "scorers", "max_concurrency")
 _AGENT_CONFIG = ("metrics", "global_guidelines")
 _SUPPORTED = ("judge", "judge_cache", "scorers", "max_concurrency", *_AGENT_CONFIG)
 
@@ -81,14 +80,15 @@ class DbxEvaluator(ModelEvaluator):
                 f"{', '.join(_SUPPORTED)}."
             )
             raise ConfigurationError(msg)
-        agent_config = {key: config[key] for key in _AGENT_CONFIG if key in config}
+        agent_config = {key: config.pop(key) for key in _AGENT_CONFIG if key in config}
+        options = EvaluationOptions(judge_cache=config.pop("judge_cache", None))
         result = evaluate(
             None if model is None else lambda request: single_prediction(model.predict(request)),
             _data(dataset),
             extra_metrics=extra_metrics,
             evaluator_config={"databricks-agent": agent_config},
-            options=EvaluationOptions(judge_cache=config.get("judge_cache")),
-            **{key: config[key] for key in _ARGUMENTS if key in config},
+            options=options,
+            **config,
         )
         # MLflow's run is the active one, so the evaluation and its table are logged to it.
         table = JsonEvaluationArtifact(  # type: ignore[no-untyped-call]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -147,12 +146,9 @@ class EvaluationResult:
         if not self._journal.count(REPEATED):
             names.pop("repetition", None)
         columns = _sort_columns(names)
-        rows = iter(self.rows)
-        page = list(itertools.islice(rows, _PAGE))
-        while True:
+        for start in range(0, len(self.rows) or 1, _PAGE):
+            page = self.rows[start : start + _PAGE]
             yield pandas.DataFrame(_columns(page), columns=columns)
-            if not (page := list(itertools.islice(rows, _PAGE))):
-                return
 
     @property
     def trace_ids(self) -> tuple[str | None, ...]:

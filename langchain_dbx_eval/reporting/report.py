@@ -117,14 +117,9 @@ def write_report(
 
 def _skipped_lines(result: EvaluationResult) -> list[str]:
     """Return one line for each input that scorers lacked, with the scorers and their rows."""
-    by_reason: dict[str, dict[str, int]] = {}
-    for row in result.rows:
-        for skip in row.scores.skipped:
-            counts = by_reason.setdefault(skip.reason, {})
-            counts[skip.name] = counts.get(skip.name, 0) + 1
     return [
         f"Skipped without {reason}: " + ", ".join(f"{n} ({counts[n]} rows)" for n in sorted(counts))
-        for reason, counts in sorted(by_reason.items())
+        for reason, counts in sorted(result.summary.skip_reasons.items())
     ]
 
 

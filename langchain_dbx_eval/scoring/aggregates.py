@@ -95,6 +95,8 @@ class Summary:
         counts: Number of rows by metric, for the averages.
         errors: Number of rows with an error, by scorer.
         skipped: Number of rows that lacked an input, by scorer.
+        skip_reasons: The same by the missing input, then by scorer. Judges that did not run for
+            want of a judge model are below ``judge (or DBX_EVAL_JUDGE)``.
         judging: Cost of all judges.
     """
 
@@ -103,6 +105,7 @@ class Summary:
     counts: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
+    skip_reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     judging: JudgeUsage = field(default_factory=JudgeUsage)
 
 
@@ -135,13 +138,14 @@ def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
     ratings: defaultdict[str, list[bool]] = defaultdict(list)
     aggregated: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     errors: Counter[str] = Counter()
-    skipped: Counter[str] = Counter()
+    skipped: defaultdict[str, Counter[str]] = defaultdict(Counter)
     judging = JudgeUsage()
     for outcome, scores in rows:
         for column, value in outcome_values(outcome).items():
             if value is not None:
                 numbers[column].append(value)
-        skipped.update(skip.name for skip in scores.skipped)
+        for skip in scores.skipped:
+            skipped[skip.reason][skip.name] += 1
         for assessment in scores.assessments:
             _count_error(assessment, errors)
             judging += assessment.usage or JudgeUsage()
@@ -160,7 +164,15 @@ def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
     metrics |= _aggregate(aggregated)
     metrics |= {f"judge/{name}/error_count": float(n) for name, n in errors.items()}
     counts = {f"{column}/average": len(values) for column, values in numbers.items()}
-    return Summary(Metrics(metrics), percentages, counts, +errors, dict(skipped), judging)
+    return Summary(
+        metrics=Metrics(metrics),
+        percentages=percentages,
+        counts=counts,
+        errors=+errors,
+        skipped=dict(sum(skipped.values(), Counter())),
+        skip_reasons={reason: dict(of_reason) for reason, of_reason in skipped.items()},
+        judging=judging,
+    )
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -40,10 +40,10 @@ def conversation_messages(request: Any, response: Any) -> list[dict[str, Any]]:
         Messages in OpenAI's form. A response that repeats the messages of the request, such as the
         state of a LangGraph graph, adds only the new ones.
     """
-    asked = _request_messages(request) or [{"role": "user", "content": request_text(request)}]
-    answered = _response_messages(response)
-    repeated = [_turn(message) for message in answered[: len(asked)]] == list(map(_turn, asked))
-    return [*asked, *(answered[len(asked) :] if repeated else answered)]
+    first = _request_messages(request) or [{"role": "user", "content": request_text(request)}]
+    further = _response_messages(response)
+    is_repeated = list(map(_turn, further[: len(first)])) == list(map(_turn, first))
+    return [*first, *(further[len(first) :] if is_repeated else further)]
 
 
 def recorded_tool_calls(column: Any, response: Any) -> list[dict[str, Any]]:

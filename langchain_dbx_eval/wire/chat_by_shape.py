@@ -10,10 +10,11 @@ from typing import Any
 
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from langchain_dbx_eval._internal import json_text
-from langchain_dbx_eval.wire.codec import ChatCodec
+from langchain_dbx_eval.errors import InvalidResponseError
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tasks import ChatCodec
+from langchain_dbx_eval.wire.validate import parse_event
 
 __all__ = ["CODEC", "decode", "recognize"]
 
@@ -39,13 +40,11 @@ def recognize(event: str) -> EventReader[ChatGenerationChunk] | None:
     Its ``delta`` is a message with a role, and not nested in ``choices``.
     """
     try:
-        payload = json_text.loads(event)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(payload, dict) or "choices" in payload:
+        payload = parse_event(event)
+    except InvalidResponseError:
         return None
     delta = payload.get("delta")
-    if not isinstance(delta, dict) or "role" not in delta:
+    if "choices" in payload or not isinstance(delta, dict) or "role" not in delta:
         return None
     from langchain_dbx_eval.wire.mlflow import chat_agent
 

@@ -7,24 +7,17 @@ supported as far as `text_of` finds a text in them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.outputs import Generation
 
-from langchain_dbx_eval.wire.codec import TextCodec
-from langchain_dbx_eval.wire.openai.completions import Stream
+from langchain_dbx_eval.wire.openai.completions import Stream, encode
+from langchain_dbx_eval.wire.tasks import TextCodec
 from langchain_dbx_eval.wire.validate import has_error, wrong_shape
 
-__all__ = ["CODEC", "decode", "encode", "text_of"]
+__all__ = ["CODEC", "decode", "text_of"]
 
 _TEXT_KEYS = ("text", "generated_text", "content", "response", "output", "candidates", "0")
-
-
-def encode(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the body of a request for one prompt: the request itself."""
-    [request] = requests
-    return request
 
 
 def decode(response: Any) -> list[Generation]:
@@ -57,7 +50,7 @@ def text_of(response: Any) -> str:
         # A data frame of one column, of any name.
         if len(response) == 1 and isinstance(only := next(iter(response.values())), str):
             return only
-    raise wrong_shape("a text (give a transform_output_fn that extracts it)", response)
+    raise wrong_shape("a string (a transform_output_fn can extract it)", response)
 
 
 CODEC = TextCodec(encode=encode, decode=decode, stream=Stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from langchain_dbx_eval._internal import json_text
@@ -77,36 +78,30 @@ class EventReader(ABC, Generic[Chunk]):
 
     def interrupted(self, reason: str) -> StreamInterruptedError:
         """Return the error for a stream that was cut off, with the text so far."""
-        return self._error(f"The stream was cut off: {reason}.")
+        msg = f"The stream was cut off: {reason}."
+        return StreamInterruptedError(msg, partial_text=self.text)
 
     def failed(self, reason: str) -> StreamInterruptedError:
         """Return the error for an event that reports an error, with the text so far."""
-        return self._error(f"The model failed in the middle of its answer: {reason}")
-
-    def _error(self, message: str) -> StreamInterruptedError:
-        return StreamInterruptedError(message, partial_text=self.text)
+        msg = f"The model failed in the middle of its answer: {reason}"
+        return StreamInterruptedError(msg, partial_text=self.text)
 
 
+@dataclass
 class StreamReader(Generic[Chunk]):
     """Decoder of a streamed body, or of a complete one if the server does not stream.
 
-    Args:
+    Attributes:
         events: Decodes the events.
         decode: Decodes the JSON of a complete response.
         recognize: Returns the reader of another format if the first event has it.
     """
 
-    def __init__(
-        self,
-        events: EventReader[Chunk],
-        decode: Callable[[Any], Chunk],
-        recognize: Callable[[str], EventReader[Chunk] | None] | None = None,
-    ) -> None:
-        self._events = events
-        self._decode = decode
-        self._recognize = recognize
-        self._splitter = EventDecoder()
-        self._beginning: bytes | None = b""
+    events: EventReader[Chunk]
+    decode: Callable[[Any], Chunk]
+    recognize: Callable[[str], EventReader[Chunk] | None] | None = None
+    _splitter: EventDecoder = field(default_factory=EventDecoder, init=False)
+    _beginning: bytes | None = field(default=b"", init=False)
 
     def feed(self, piece: bytes) -> list[Chunk]:
         """Return the chunks that a piece of the body completes.
@@ -130,27 +125,25 @@ class StreamReader(Generic[Chunk]):
             InvalidResponseError: The body is neither events nor JSON, or of another shape.
         """
         if self._beginning:
-            return [self._decode(_loads(self._beginning))]
+            try:
+                payload = json_text.loads(self._beginning)
+            except (ValueError, RecursionError):
+                text = self._beginning.decode("utf-8", "replace")
+                raise wrong_shape("events or JSON", text) from None
+            return [self.decode(payload)]
         chunks = self._read(self._splitter.finish())
-        last = self._events.finish()
+        last = self.events.finish()
         return [*chunks, last] if last is not None else chunks
 
     def interrupted(self, error: Exception) -> StreamInterruptedError | None:
         """Return the error for a lost connection; None if no part of the answer was decoded."""
-        return self._events.interrupted(str(error)) if self._events.started else None
+        return self.events.interrupted(str(error)) if self.events.started else None
 
     def _read(self, events: list[str]) -> list[Chunk]:
         chunks = []
         for event in events:
-            if self._recognize is not None and not self._events.started:
-                self._events = self._recognize(event) or self._events
-            if (chunk := self._events.feed(event)) is not None:
+            if self.recognize is not None and not self.events.started:
+                self.events = self.recognize(event) or self.events
+            if (chunk := self.events.feed(event)) is not None:
                 chunks.append(chunk)
         return chunks
-
-
-def _loads(body: bytes) -> Any:
-    try:
-        return json_text.loads(body)
-    except (ValueError, RecursionError):
-        raise wrong_shape("events or JSON", body.decode("utf-8", "replace")) from None

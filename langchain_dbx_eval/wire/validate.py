@@ -27,7 +27,7 @@ def wrong_shape(expected: str, payload: Any) -> InvalidResponseError:
     """Return the error for a payload of an unexpected shape, not raised.
 
     Args:
-        expected: What is missing, such as ``"a list under 'choices'"``.
+        expected: The expected shape, such as ``"a list under 'choices'"``.
         payload: What was received; its first 200 characters are shown.
     """
     try:
@@ -36,7 +36,7 @@ def wrong_shape(expected: str, payload: Any) -> InvalidResponseError:
         shown = repr(type(payload))
     if len(shown) > _EXCERPT_CHARS:
         shown = shown[:_EXCERPT_CHARS] + "…"
-    msg = f"The response does not have {expected}. It is: {shown}"
+    msg = f"Expected {expected}, got: {shown}"
     return InvalidResponseError(msg)
 
 
@@ -55,7 +55,7 @@ def expect_dict(payload: Any, expected: str = "an object at its top level") -> d
     raise wrong_shape(expected, payload)
 
 
-def expect_list(payload: dict[str, Any], key: str) -> list[Any]:
+def expect_list(payload: Mapping[str, Any], key: str) -> list[Any]:
     """Return the list under a key.
 
     Raises:

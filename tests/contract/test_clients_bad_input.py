@@ -262,7 +262,7 @@ def test_a_wrong_number_of_vectors_is_an_error(count: int) -> None:
     data = [{"index": i, "embedding": [1.0]} for i in range(count)]
     with LoopbackServer(lambda _: {"data": data}) as server:
         embeddings = components(host=server.url)[2]
-        with pytest.raises(errors.InvalidResponseError, match="2 vectors, one for each text"):
+        with pytest.raises(errors.InvalidResponseError, match="one vector for each of the 2 texts"):
             embeddings.embed_documents(["a", "b"])  # type: ignore[union-attr]
 
 

@@ -169,5 +169,7 @@ def test_too_few_predictions_are_an_error(
     server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Model, "shape", staticmethod(lambda answers: answers[:1]), raising=False)
-    with pytest.raises(errors.InvalidResponseError, match="2 predictions, one for each input"):
+    with pytest.raises(
+        errors.InvalidResponseError, match="one prediction for each of the 2 inputs"
+    ):
         llm_at(server).batch(["a", "b"])

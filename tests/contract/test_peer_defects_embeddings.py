@@ -85,7 +85,7 @@ def test_e04_another_number_of_vectors_is_an_error(by: int) -> None:
 
     with (
         LoopbackServer(miscounted) as server,
-        pytest.raises(errors.InvalidResponseError, match=r"endpoint 'm'.*3 vectors"),
+        pytest.raises(errors.InvalidResponseError, match=r"endpoint 'm'.*3 texts"),
     ):
         embeddings_at(server).embed_documents(["a", "b", "c"])
 

@@ -19,7 +19,7 @@ import requests
 
 from langchain_dbx_eval import Databricks, DatabricksEmbeddings
 from langchain_dbx_eval.driver import CallableEngine, DriverServer, EmbeddingResult, RequestContext
-from langchain_dbx_eval.driver.http.app import service_of
+from langchain_dbx_eval.driver.http.app import executor_of
 from langchain_dbx_eval.driver.server import tuned_for_serving
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
 
@@ -191,7 +191,7 @@ def test_stop_lets_requests_in_flight_finish(start_server: StartServer) -> None:
     with ThreadPoolExecutor(21) as pool:
         answers = [pool.submit(post_prompt, server, str(number)) for number in range(20)]
         gate.entered.wait(30)
-        wait_until(lambda: service_of(server._app).admission.in_flight == 20)
+        wait_until(lambda: executor_of(server._app).admission.in_flight == 20)
         stopped = pool.submit(server.stop)
         wait_until(lambda: not accepts(server.port))
         assert not stopped.done()

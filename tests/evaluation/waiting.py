@@ -1,4 +1,4 @@
-"""Polling for a condition, with a generous deadline."""
+"""Polling for a condition in an event loop, with a generous deadline."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ import time
 from collections.abc import Callable
 
 TIMEOUT_S = 60
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds.
-
-    Raises:
-        AssertionError: It does not hold within a minute.
-    """
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true"
-        time.sleep(0.01)
 
 
 async def wait_until_async(condition: Callable[[], object]) -> None:

@@ -90,6 +90,7 @@ def test_without_a_judge_one_warning_the_summary_and_the_report_name_the_skipped
         "relevance_to_query": 2,
         "safety": 2,
     }
+    assert result.summary.skip_reasons == {"judge (or DBX_EVAL_JUDGE)": result.summary.skipped}
     assert not any("llm_judged" in column for column in result.tables["eval_results"])
     line = (
         "Skipped without judge (or DBX_EVAL_JUDGE): guideline_adherence (1 rows), "
@@ -107,6 +108,6 @@ def test_a_run_that_wants_no_judges_has_no_warning(caplog: pytest.LogCaptureFixt
     assert result.summary.skipped == {}
 
 
-def test_judges_that_are_asked_for_need_a_model() -> None:
+def test_judges_that_are_listed_need_a_model() -> None:
     with pytest.raises(ConfigurationError, match=r"No judge model for safety: .*DBX_EVAL_JUDGE"):
         evaluate(data=ROWS, evaluator_config=SAFETY)

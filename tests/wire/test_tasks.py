@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.wire.codec import ChatCodec, EmbeddingsCodec, TextCodec
 from langchain_dbx_eval.wire.tasks import (
     CUSTOM_MODEL,
     TASKS,
+    ChatCodec,
+    EmbeddingsCodec,
+    TextCodec,
     chat_codec,
     embeddings_codec,
     text_codec,

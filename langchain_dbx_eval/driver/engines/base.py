@@ -12,7 +12,7 @@ deadlines are kept and a disconnected client frees its slot. An engine rejects a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -31,6 +31,7 @@ __all__ = [
     "GenerationRequest",
     "Message",
     "StreamingEngine",
+    "collect",
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -116,11 +117,9 @@ class Engine(Protocol):
     @property
     def parameters(self) -> frozenset[str]:
         """The allowed names in `GenerationRequest.params`."""
-        ...
 
     def generate(self, request: GenerationRequest) -> Generation:
         """Complete one prompt."""
-        ...
 
 
 @runtime_checkable
@@ -129,7 +128,6 @@ class StreamingEngine(Protocol):
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Complete one prompt, and stop generating when the iterator is closed."""
-        ...
 
 
 @runtime_checkable
@@ -138,7 +136,6 @@ class BatchEngine(Protocol):
 
     def generate_batch(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Complete prompts, and return the completions in the order of the prompts."""
-        ...
 
 
 @runtime_checkable
@@ -148,7 +145,6 @@ class ChatEngine(Protocol):
     @property
     def takes_messages(self) -> bool:
         """Whether `GenerationRequest.messages` may be set."""
-        ...
 
 
 @runtime_checkable
@@ -157,7 +153,6 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         """Compute one vector per text."""
-        ...
 
 
 @runtime_checkable
@@ -166,12 +161,39 @@ class EngineLifecycle(Protocol):
 
     def start(self) -> None:
         """Prepare for requests. Has no effect if started; may follow `close`."""
-        ...
 
     def close(self) -> None:
         """Stop all threads, and wait for their end."""
-        ...
 
     def health(self) -> str | None:
         """Return why the engine cannot answer, worded for the client; None if it can."""
-        ...
+
+
+def collect(deltas: Iterable[Delta]) -> Generation:
+    """Join the deltas of a streamed completion."""
+    texts: list[str] = []
+    tool_calls: dict[int, dict[str, Any]] = {}
+    last = Delta()
+    for last in deltas:
+        texts.append(last.text)
+        _merge_tool_calls(tool_calls, last.tool_calls)
+    return Generation(
+        "".join(texts),
+        last.finish_reason or "stop",
+        last.prompt_tokens,
+        last.completion_tokens,
+        tuple(tool_calls[index] for index in sorted(tool_calls)),
+    )
+
+
+def _merge_tool_calls(calls: dict[int, dict[str, Any]], parts: Sequence[Mapping[str, Any]]) -> None:
+    """Add the parts of one delta: names and ids arrive once, arguments in parts."""
+    for position, part in enumerate(parts):
+        call = calls.setdefault(
+            part.get("index", position),
+            {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
+        )
+        call["id"] = part.get("id") or call["id"]
+        function = part.get("function") or {}
+        call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""

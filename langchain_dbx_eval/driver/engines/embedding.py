@@ -58,7 +58,7 @@ class EmbeddingEngine:
             The vectors, the number of tokens read, and the indices of truncated texts.
 
         Raises:
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
         values: list[list[float]] = []
         lengths: list[int] = []

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import operator
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from inspect import Parameter
-from types import ModuleType
 from typing import Any
 
-from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest
+from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest, collect
 from langchain_dbx_eval.driver.engines.parameters import PARAMETERS
-from langchain_dbx_eval.driver.runtime.admission import MAX_IN_FLIGHT
+from langchain_dbx_eval.driver.runtime.limits import MAX_IN_FLIGHT
 from langchain_dbx_eval.driver.runtime.request_context import RequestContext, interruptible
 from langchain_dbx_eval.driver.runtime.stop_strings import StopStringFilter
 from langchain_dbx_eval.errors import ConfigurationError, InvalidResponseError
@@ -31,11 +29,7 @@ A function that passes its ``**kwargs`` to ``transformers`` would run the code t
 """
 
 _KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-_POSITIONAL = (
-    Parameter.POSITIONAL_ONLY,
-    Parameter.POSITIONAL_OR_KEYWORD,
-    Parameter.VAR_POSITIONAL,
-)
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 
 
 class CallableEngine:
@@ -69,12 +63,14 @@ class CallableEngine:
         first, *others = _parameters_of(function, self.name)
         _check_synchronous(function, self.name)
         _check_optional(others, self.name)
-        self._takes_messages = first.name == "messages"
+        self.takes_messages = first.name == "messages"
+        """Whether the function receives messages instead of a prompt."""
         keywords = {other.name for other in others if other.kind in _KEYWORD}
         self._takes_stop = "stop" in keywords
         accepts_any = any(other.kind is Parameter.VAR_KEYWORD for other in others)
         named = frozenset(keywords - {"prompt", "messages", "stop"})
-        self._parameters = named | STANDARD_PARAMETERS if accepts_any else named
+        self.parameters = named | STANDARD_PARAMETERS if accepts_any else named
+        """The names that a request may set, in addition to ``prompt`` and ``stop``."""
         self._max_concurrency = max_concurrency
         self._slots = threading.BoundedSemaphore(max_concurrency)
         # One entry per slot in use; the prompts of one request share a context.
@@ -95,27 +91,10 @@ class CallableEngine:
             ConfigurationError: The name has no colon, the module or the function does not exist,
                 the module raises when imported, or the object is not callable.
         """
-        module_name, colon, attribute = target.partition(":")
-        if not (module_name and colon and attribute):
-            msg = f"{target!r} does not name a function: write it as 'package.module:function'."
-            raise ConfigurationError(msg)
-        module = _import(module_name)
-        try:
-            function = operator.attrgetter(attribute)(module)
-        except AttributeError as error:
-            msg = f"{module!r} has no {attribute!r}."
-            raise ConfigurationError(msg) from error
-        return cls(function, max_concurrency=max_concurrency)
-
-    @property
-    def parameters(self) -> frozenset[str]:
-        """The names that a request may set, in addition to ``prompt`` and ``stop``."""
-        return self._parameters
-
-    @property
-    def takes_messages(self) -> bool:
-        """Whether the function receives messages instead of a prompt."""
-        return self._takes_messages
+        directory = os.getcwd()
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
+        return cls(load_object(target), max_concurrency=max_concurrency)
 
     def generate(self, request: GenerationRequest) -> Generation:
         """Call the function, and truncate its text before the first complete stop string.
@@ -128,9 +107,9 @@ class CallableEngine:
 
         Raises:
             InvalidResponseError: The function returned an object that is not text.
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
-        return Generation("".join([delta.text for delta in self.stream(request)]))
+        return collect(self.stream(request))
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Call the function, and yield its text as it arrives; see `generate`."""
@@ -167,7 +146,7 @@ class CallableEngine:
             if self._takes_stop:
                 keywords["stop"] = list(request.stop) or None
             argument: object = request.prompt
-            if self._takes_messages:
+            if self.takes_messages:
                 prompt_message = {"role": "user", "content": request.prompt}
                 argument = [dict(message) for message in request.messages or (prompt_message,)]
             result: object = self._function(argument, **keywords)
@@ -186,7 +165,7 @@ class CallableEngine:
 
 def _parameters_of(function: Callable[..., Any], name: str) -> list[Parameter]:
     if not callable(function):
-        msg = f"{function!r} cannot be called: pass a function fn(prompt, stop=None) -> str."
+        msg = f"{function!r} is not callable: pass a function fn(prompt, stop=None) -> str."
         raise ConfigurationError(msg)
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -219,20 +198,3 @@ def _check_optional(parameters: list[Parameter], name: str) -> None:
                 "give that parameter a default."
             )
             raise ConfigurationError(msg)
-
-
-def _import(name: str) -> ModuleType:
-    directory = os.getcwd()
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            msg = f"Module {name!r} cannot be imported: it needs {error.name!r}. Install it."
-            raise ConfigurationError(msg) from error
-        msg = f"There is no module {name!r} in {directory} or in the installed packages."
-        raise ConfigurationError(msg) from error
-    except Exception as error:
-        msg = f"Module {name!r} failed when it was imported: {type(error).__name__}: {error}"
-        raise ConfigurationError(msg) from error

@@ -13,8 +13,8 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from typing import Any
+from contextlib import closing, suppress
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import requests
@@ -26,6 +26,7 @@ from langchain_dbx_eval.driver.engines.base import (
     FinishReason,
     Generation,
     GenerationRequest,
+    collect,
 )
 from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
 from langchain_dbx_eval.driver.errors import RequestError
@@ -38,17 +39,10 @@ __all__ = ["UpstreamEngine"]
 _CONNECT_TIMEOUT_S = 5.0
 _HEALTH_TIMEOUT_S = 2.0
 _HEALTH_CACHE_S = 1.0
-_BAD_GATEWAY = 502
 _BUSY = {429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
 """Statuses after which the same request may succeed later: llama.cpp returns 503 while it loads a
 model."""
-_RETRY_AFTER_S = 1
-_CHAT_PARAMETERS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format"})
-_FINISH_REASONS: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-}
+_FINISH_REASONS: Mapping[str, FinishReason] = {reason: reason for reason in get_args(FinishReason)}
 
 
 class UpstreamEngine:
@@ -68,11 +62,22 @@ class UpstreamEngine:
     """
 
     takes_messages = True
+    parameters = frozenset(
+        [*PARAMETERS, "tools", "tool_choice", "parallel_tool_calls", "response_format"]
+    )
+    """The standard parameters, and those of chat models for tools and response formats."""
 
     def __init__(self, base_url: str, model: str, *, api_key: str | None = None) -> None:
         parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            msg = f"{base_url!r} is not an address: write it like 'http://127.0.0.1:8000/v1'."
+        if parts.username or parts.password:
+            # Without the URL, which contains the password.
+            msg = "The URL of an upstream server must not contain credentials. Pass api_key=."
+            raise ConfigurationError(msg)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            msg = (
+                f"{base_url!r} is not the URL of an upstream server, such as "
+                "'http://127.0.0.1:8000/v1'."
+            )
             raise ConfigurationError(msg)
         self._base_url = base_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -81,68 +86,43 @@ class UpstreamEngine:
         self._health_expires = 0.0
         self._health: str | None = None
 
-    @property
-    def parameters(self) -> frozenset[str]:
-        """The standard parameters, and those of chat models for tools and response formats."""
-        return frozenset(PARAMETERS) | _CHAT_PARAMETERS
-
     def generate(self, request: GenerationRequest) -> Generation:
         """Send the request, and collect the stream.
 
         Raises:
             RequestError: The upstream server rejected the request (its own 4xx status), is
                 temporarily unavailable (429 or 503), or failed (502).
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
-        texts: list[str] = []
-        tool_calls: dict[int, dict[str, Any]] = {}
-        last = Delta()
-        for delta in self.stream(request):
-            texts.append(delta.text)
-            _merge_tool_calls(tool_calls, delta.tool_calls)
-            last = delta
-        return Generation(
-            "".join(texts),
-            last.finish_reason or "stop",
-            last.prompt_tokens,
-            last.completion_tokens,
-            tuple(tool_calls[index] for index in sorted(tool_calls)),
-        )
+        return collect(self.stream(request))
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Send the request, and yield the stream as it arrives; see `generate`."""
         decoder = _DeltaDecoder(request.stop)
-        connection = _Connection(self._base_url, self._headers)
         path, body = self._body(request)
-        try:
-            with closing(
-                interruptible(lambda: connection.events(path, body), request.context)
-            ) as events:
+        # The connection is closed while another thread reads it: that thread then ends, and the
+        # upstream server cancels the generation.
+        with closing(_Connection(self._base_url, self._headers)) as connection:
+            events = interruptible(lambda: connection.events(path, body), request.context)
+            with closing(events):
                 for event in events:
                     yield Delta() if event is None else decoder.feed(event)
-                    if decoder.stopped:
+                    if decoder.stops.stopped:
                         break
             yield decoder.finish()
-        finally:
-            # Closed from this thread while another thread reads it: that thread then ends, and
-            # the upstream server cancels the generation.
-            connection.close()
 
     def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         """Request the embeddings of the texts.
 
         Raises:
-            RequestError: The upstream server rejected the request (its own 4xx status), or failed
-                (502).
-            RequestEndedError: The result is no longer needed.
+            RequestError: The upstream server rejected the request (with the server's 4xx status) or
+                failed (502).
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
-        connection = _Connection(self._base_url, self._headers)
         body = {"model": self.name, "input": list(texts), "encoding_format": "float"}
-        try:
+        with closing(_Connection(self._base_url, self._headers)) as connection:
             results = interruptible(lambda: [connection.fetch("/embeddings", body)], context)
             result = next(item for item in results if item is not None)
-        finally:
-            connection.close()
         try:
             rows = sorted(result["data"], key=lambda row: row["index"])
             values = [[float(number) for number in row["embedding"]] for row in rows]
@@ -276,14 +256,9 @@ class _DeltaDecoder:
     """Decode the events of one stream, and truncate the text at stop strings."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = StopStringFilter(stops)
+        self.stops = StopStringFilter(stops)
         self._finish_reason: FinishReason | None = None
         self._usage: Mapping[str, Any] = {}
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a stop string ended the completion; later events are ignored."""
-        return self._stops.stopped
 
     def feed(self, event: Mapping[str, Any]) -> Delta:
         """Decode an event; its delta is empty if the event has no content, only reasoning."""
@@ -295,7 +270,7 @@ class _DeltaDecoder:
             if not choices:
                 return Delta()
             content = choices[0].get("delta") or choices[0]
-            text = self._stops.feed(content.get("content") or content.get("text") or "")
+            text = self.stops.feed(content.get("content") or content.get("text") or "")
             tool_calls = tuple(content.get("tool_calls") or ())
             finish_reason = choices[0].get("finish_reason")
         except (AttributeError, KeyError, TypeError):
@@ -310,30 +285,15 @@ class _DeltaDecoder:
         Raises:
             RequestError: 502; the stream ended without a finish reason.
         """
-        finish_reason = "stop" if self.stopped else self._finish_reason
+        finish_reason = "stop" if self.stops.stopped else self._finish_reason
         if finish_reason is None:
             raise _failure("ended the stream without a finish reason")
         return Delta(
-            self._stops.finish(),
+            self.stops.finish(),
             finish_reason,
             self._usage.get("prompt_tokens"),
             self._usage.get("completion_tokens"),
         )
-
-
-def _merge_tool_calls(
-    calls: dict[int, dict[str, Any]], fragments: Sequence[Mapping[str, Any]]
-) -> None:
-    """Add the fragments of one event: names and ids arrive once, arguments in parts."""
-    for position, fragment in enumerate(fragments):
-        call = calls.setdefault(
-            fragment.get("index", position),
-            {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
-        )
-        call["id"] = fragment.get("id") or call["id"]
-        function = fragment.get("function") or {}
-        call["function"]["name"] += function.get("name") or ""
-        call["function"]["arguments"] += function.get("arguments") or ""
 
 
 def _direct_session() -> requests.Session:
@@ -345,11 +305,9 @@ def _direct_session() -> requests.Session:
 
 def _shut_down(response: requests.Response) -> None:
     """Wake the thread that reads a response; close() alone does not."""
-    try:
+    with suppress(AttributeError, OSError, RuntimeError, ValueError):
         # Since urllib3 2.3; with an older one the thread reads until the next event.
         response.raw.shutdown()
-    except (AttributeError, OSError, RuntimeError, ValueError):
-        return
 
 
 def _json_object(data: str | bytes) -> dict[str, Any]:
@@ -377,9 +335,9 @@ def _rejection(response: requests.Response) -> str:
 def _busy(response: requests.Response) -> RequestError:
     status, retry_after = response.status_code, response.headers.get("Retry-After", "")
     message = f"The upstream server is busy or not ready ({status}): retry the request."
-    seconds = int(retry_after) if re.fullmatch("[0-9]{1,4}", retry_after) else _RETRY_AFTER_S
+    seconds = int(retry_after) if re.fullmatch("[0-9]{1,4}", retry_after) else 1
     return RequestError(status, _BUSY[status], message, retry_after=seconds)
 
 
 def _failure(what: str) -> RequestError:
-    return RequestError(_BAD_GATEWAY, "UPSTREAM_FAILED", f"The upstream server {what}.")
+    return RequestError(502, "UPSTREAM_FAILED", f"The upstream server {what}.")

@@ -14,11 +14,11 @@ from langchain_dbx_eval.driver.runtime.limits import Limits
 if TYPE_CHECKING:
     from flask import Flask
 
-    from langchain_dbx_eval.driver.service import DriverService
+    from langchain_dbx_eval.driver.executor import RequestExecutor
 
-__all__ = ["create_app", "service_of"]
+__all__ = ["create_app", "executor_of"]
 
-_SERVICE = "langchain_dbx_eval.driver"
+_EXTENSION = "langchain_dbx_eval.driver"
 
 
 def create_app(
@@ -53,26 +53,26 @@ def create_app(
         MissingDependencyError: Flask or another part of the extra ``driver`` is not installed.
     """
     flask = require("flask", extra="driver")
+    from langchain_dbx_eval.driver.executor import RequestExecutor
     from langchain_dbx_eval.driver.http import middleware, routes  # import Flask
-    from langchain_dbx_eval.driver.service import DriverService
 
     limits = limits or Limits()
     if not isinstance(engine, Engine | Embedder):
         engine = CallableEngine(engine, max_concurrency=limits.max_in_flight)
-    service = DriverService(engine, limits)
+    executor = RequestExecutor(engine, limits)
     app: Flask = flask.Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = limits.max_request_bytes
-    app.wsgi_app = middleware.ProxyPaths(app.wsgi_app)  # type: ignore[method-assign]
-    app.extensions[_SERVICE] = service
+    app.wsgi_app = middleware.with_app_paths(app.wsgi_app)  # type: ignore[assignment,method-assign]
+    app.extensions[_EXTENSION] = executor
     public = frozenset(route.path for route in routes.ROUTES if not route.needs_key)
-    middleware.add_request_log(app, service.metrics, debug_routes=public)
+    middleware.add_request_log(app, executor.metrics, debug_routes=public)
     middleware.add_key_check(app, resolve_key(api_key), public)
     middleware.add_error_responses(app, routes.not_found_message())
-    routes.add_routes(app, service, log_prompts=log_prompts)
+    routes.add_routes(app, executor, log_prompts=log_prompts)
     return app
 
 
-def service_of(app: Flask) -> DriverService:
-    """Return the service of an app that `create_app` created."""
-    service: DriverService = app.extensions[_SERVICE]
-    return service
+def executor_of(app: Flask) -> RequestExecutor:
+    """Return the executor of an app that `create_app` created."""
+    executor: RequestExecutor = app.extensions[_EXTENSION]
+    return executor

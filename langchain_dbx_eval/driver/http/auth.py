@@ -1,4 +1,4 @@
-"""The API keys of the driver server: where they come from, and how they are compared.
+"""The API keys of the driver server: where they come from.
 
 Databricks' driver proxy authenticates by ``Authorization`` and does not forward it, so the app has
 its own header. Without a key, the port is open to the cluster's whole network.
@@ -6,26 +6,17 @@ its own header. Without a key, the port is open to the cluster's whole network.
 
 from __future__ import annotations
 
-import hmac
 import os
 import secrets
 from typing import Literal
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = [
-    "KEY_HEADER",
-    "KEY_VARIABLE",
-    "UPSTREAM_KEY_VARIABLE",
-    "ApiKey",
-    "key_matches",
-    "resolve_key",
-    "upstream_key",
-]
+__all__ = ["KEY_HEADER", "KEY_VARIABLE", "ApiKey", "resolve_key", "upstream_key"]
 
 KEY_HEADER = "X-Api-Key"
 KEY_VARIABLE = "DBX_EVAL_DRIVER_API_KEY"
-UPSTREAM_KEY_VARIABLE = "DBX_EVAL_UPSTREAM_API_KEY"
+_UPSTREAM_KEY_VARIABLE = "DBX_EVAL_UPSTREAM_API_KEY"
 
 ApiKey = str | Literal[False] | None
 """A key; None: the key of the environment or a generated one; False: an open server."""
@@ -69,19 +60,8 @@ def upstream_key() -> str | None:
     Raises:
         ConfigurationError: It cannot be sent in a header.
     """
-    key = os.environ.get(UPSTREAM_KEY_VARIABLE)
-    return _check(key, f"The variable {UPSTREAM_KEY_VARIABLE}") if key else None
-
-
-def key_matches(candidate: str, key: str) -> bool:
-    """Compare a key of a request with the server's key, in constant time.
-
-    Args:
-        candidate: The value that the client sent; any characters.
-        key: The server's key.
-    """
-    # On bytes, because compare_digest raises TypeError for a str that is not ASCII.
-    return hmac.compare_digest(candidate.encode("utf-8"), key.encode("ascii"))
+    key = os.environ.get(_UPSTREAM_KEY_VARIABLE)
+    return _check(key, f"The variable {_UPSTREAM_KEY_VARIABLE}") if key else None
 
 
 def _check(key: object, source: str) -> str:

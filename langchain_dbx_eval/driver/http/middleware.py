@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
 import time
@@ -12,26 +13,17 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from langchain_dbx_eval.driver.errors import RequestError
-from langchain_dbx_eval.driver.http.auth import KEY_HEADER, KEY_VARIABLE, key_matches
+from langchain_dbx_eval.driver.errors import RequestError, to_request_error
+from langchain_dbx_eval.driver.http.auth import KEY_HEADER, KEY_VARIABLE
 from langchain_dbx_eval.driver.runtime.metrics import Metrics
-from langchain_dbx_eval.driver.runtime.request_context import ClientDisconnectedError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = [
-    "ProxyPaths",
-    "add_error_responses",
-    "add_key_check",
-    "add_request_log",
-    "app_path",
-    "to_request_error",
-]
+__all__ = ["add_error_responses", "add_key_check", "add_request_log", "app_path", "with_app_paths"]
 
 _log = logging.getLogger(__name__)
 
-_CLIENT_CLOSED_REQUEST = 499  # nginx's status, which logs and dashboards use too
 _SERVERLESS_PREFIX = re.compile(r"^/driver-proxy-http(?=/|$)")
 
 
@@ -73,11 +65,13 @@ def add_key_check(app: Flask, key: str | None, public_routes: frozenset[str]) ->
     """Reject requests without the key, before the response reveals whether the path exists."""
     if key is None:
         return
+    # Compared as bytes: compare_digest raises TypeError for a str that is not ASCII.
+    expected = key.encode("ascii")
 
     @app.before_request
     def check_key() -> None:
-        candidate = request.headers.get(KEY_HEADER, "")
-        if request.endpoint in public_routes or key_matches(candidate, key):
+        candidate = request.headers.get(KEY_HEADER, "").encode("utf-8")
+        if request.endpoint in public_routes or hmac.compare_digest(candidate, expected):
             return
         message = (
             f"The header {KEY_HEADER} is missing or wrong. LangChain clients send "
@@ -98,44 +92,22 @@ def add_error_responses(app: Flask, not_found_message: str) -> None:
         ),
     }
 
-    @app.errorhandler(RequestError)
-    def on_request_error(error: RequestError) -> tuple[Response, int]:
-        return _error_response(error), error.status
-
-    @app.errorhandler(ClientDisconnectedError)
-    def on_disconnect(_error: ClientDisconnectedError) -> tuple[Response, int]:
-        error = RequestError(_CLIENT_CLOSED_REQUEST, "CANCELLED", "The client disconnected.")
-        return _error_response(error), error.status
-
-    @app.errorhandler(HTTPException)
-    def on_http_error(error: HTTPException) -> tuple[Response, int, list[tuple[str, str]]]:
-        status = error.code or 500
-        fallback = (error.name.upper().replace(" ", "_"), error.description or error.name)
-        allow = [header for header in error.get_headers() if header[0] == "Allow"]
-        converted = RequestError(status, *http_errors.get(status, fallback))
-        return _error_response(converted), status, allow
-
     @app.errorhandler(Exception)
-    def on_exception(exception: Exception) -> tuple[Response, int]:
+    def respond(exception: Exception) -> Response:
+        headers = {}
+        if isinstance(exception, HTTPException):
+            status = exception.code or 500
+            fallback = (
+                exception.name.upper().replace(" ", "_"),
+                exception.description or exception.name,
+            )
+            headers = {k: value for k, value in exception.get_headers() if k == "Allow"}
+            exception = RequestError(status, *http_errors.get(status, fallback))
         error = to_request_error(exception, g.request_id)
-        return _error_response(error), error.status
-
-
-def to_request_error(exception: Exception, request_id: str) -> RequestError:
-    """Return the error to send for an exception; any but a `RequestError` is logged."""
-    if isinstance(exception, RequestError):
-        return exception
-    # The text of an exception may contain paths, prompts or secrets: it is not sent.
-    _log.error("Request %s failed", request_id, exc_info=exception)
-    message = f"The model failed. The server's log has the details under request {request_id}."
-    return RequestError(500, "INTERNAL_ERROR", message)
-
-
-def _error_response(error: RequestError) -> Response:
-    response = jsonify(error_code=error.error_code, message=error.message)
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
+        body = jsonify(error_code=error.error_code, message=error.message)
+        return app.make_response((body, error.status, headers))
 
 
 def app_path(path: str) -> str:
@@ -154,13 +126,11 @@ def app_path(path: str) -> str:
     return _SERVERLESS_PREFIX.sub("", single) or "/"
 
 
-class ProxyPaths:
-    """WSGI middleware that applies `app_path` before the app routes a request."""
+def with_app_paths(app: WSGIApplication) -> WSGIApplication:
+    """Return a WSGI app that applies `app_path` before `app` routes a request."""
 
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Call the app with the path of the route."""
+    def routed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["PATH_INFO"] = app_path(environ.get("PATH_INFO", ""))
-        return self._app(environ, start_response)
+        return app(environ, start_response)
+
+    return routed

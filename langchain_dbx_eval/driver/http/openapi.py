@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.driver.http.auth import KEY_HEADER
-from langchain_dbx_eval.driver.protocol.formats import RequestFormats
+from langchain_dbx_eval.driver.protocol.formats import RequestFormat
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.driver.http.routes import Route
 
-__all__ = ["description"]
+__all__ = ["EVENT_STREAM", "JSON", "description"]
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 
 _POST_ERRORS = {
     "400": "The request is invalid; the message names the field.",
@@ -42,23 +45,18 @@ class _WithoutTitles(GenerateJsonSchema):
         return False
 
 
-def description(routes: Sequence[Route], formats: RequestFormats) -> dict[str, Any]:
+def description(routes: Sequence[Route], formats: Mapping[str, RequestFormat]) -> dict[str, Any]:
     """Describe the server in OpenAPI 3.1.
 
     Args:
         routes: All routes; those with a request format that the engine does not support are
             omitted.
-        formats: The request formats of the engine.
+        formats: The request format of each route with a body.
 
     Returns:
         The JSON value of the document.
     """
-    models = {
-        route.path: route.request_format(formats).models
-        for route in routes
-        if route.request_format is not None
-    }
-    every_model = dict.fromkeys(model for of_route in models.values() for model in of_route)
+    every_model = dict.fromkeys(model for each in formats.values() for model in each.models)
     references, definitions = models_json_schema(
         [(model, "validation") for model in every_model],
         ref_template="#/components/schemas/{model}",
@@ -66,15 +64,21 @@ def description(routes: Sequence[Route], formats: RequestFormats) -> dict[str, A
     )
     paths = {}
     for route in routes:
-        operation: dict[str, Any] = {"summary": route.summary, "responses": _responses(route)}
+        media_types, errors = [route.media_type], _GET_ERRORS
+        operation: dict[str, Any] = {"summary": route.summary}
         if not route.needs_key:
             operation["security"] = []
-        if route.path in models:
-            if not models[route.path]:
+        if route.method == "POST":
+            models = formats[route.path].models
+            if not models:
                 continue
-            choices = [references[model, "validation"] for model in models[route.path]]
-            content = {"application/json": {"schema": {"anyOf": choices}}}
+            errors = _POST_ERRORS
+            if any("stream" in model.model_fields for model in models):
+                media_types.append(EVENT_STREAM)
+            choices = [references[model, "validation"] for model in models]
+            content = {JSON: {"schema": {"anyOf": choices}}}
             operation["requestBody"] = {"required": True, "content": content}
+        operation["responses"] = _responses(media_types, errors)
         paths[route.path] = {route.method.lower(): operation}
     return {
         "openapi": "3.1.0",
@@ -88,13 +92,10 @@ def description(routes: Sequence[Route], formats: RequestFormats) -> dict[str, A
     }
 
 
-def _responses(route: Route) -> dict[str, Any]:
-    errors = _GET_ERRORS if route.request_format is None else _POST_ERRORS
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+def _responses(media_types: Sequence[str], errors: Mapping[str, str]) -> dict[str, Any]:
+    success = {"description": "The result.", "content": {name: {} for name in media_types}}
+    content = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
-        "200": {
-            "description": "The result.",
-            "content": {media_type: {} for media_type in route.media_types},
-        },
+        "200": success,
         **{status: {"description": text, "content": content} for status, text in errors.items()},
     }

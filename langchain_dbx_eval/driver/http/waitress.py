@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.extras import require
 
 if TYPE_CHECKING:
@@ -62,15 +63,14 @@ class WaitressLoop:
             linger: Seconds to wait for the threads of closed connections. Python cannot stop a
                 thread: one that takes longer continues.
         """
-        deadline = time.monotonic() + grace
+        deadline = Deadline(grace)
         self._run_in_loop(self._stop_listening)
-        while self._is_busy() and time.monotonic() < deadline:
+        while self._is_busy() and not deadline.passed:
             time.sleep(_POLL_S)
         if grace and self._is_busy():
             _log.warning("Requests that ran longer than %.0f s were aborted", grace)
         self._run_in_loop(self._close_connections)
-        remaining = deadline - time.monotonic()
-        self._server.task_dispatcher.shutdown(timeout=max(linger, remaining))
+        self._server.task_dispatcher.shutdown(timeout=max(linger, deadline.remaining))
         # Closed last: a thread that finishes a response wakes the loop through the trigger.
         self._run_in_loop(self._server.trigger.close)
         self._thread.join(_LOOP_END_S)

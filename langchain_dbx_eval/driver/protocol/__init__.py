@@ -10,7 +10,7 @@ Modules:
     chat_messages: the messages of chat completions.
     openai: OpenAI's chat completions, completions and embeddings.
     mlflow: the dataframe forms of MLflow's scoring server.
-    formats: `RequestFormats`, the formats that one engine supports.
+    formats: `request_formats`, the format of each route for one engine.
     requests: what all formats are parsed to.
     responses: results as JSON and as server-sent events.
 """

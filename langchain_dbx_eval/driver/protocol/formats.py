@@ -1,4 +1,4 @@
-"""The request formats that one engine supports."""
+"""The request format of each route, for one engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_dbx_eval.driver.protocol.openai import (
 from langchain_dbx_eval.driver.protocol.prompt import PromptFormat
 from langchain_dbx_eval.driver.protocol.requests import Capabilities, ParsedRequest
 
-__all__ = ["RequestFormat", "RequestFormats", "request_formats"]
+__all__ = ["RequestFormat", "request_formats"]
 
 
 class RequestFormat(Protocol):
@@ -27,7 +27,6 @@ class RequestFormat(Protocol):
     @property
     def models(self) -> tuple[type[BaseModel], ...]:
         """The models of which a body matches exactly one; none if the engine supports none."""
-        ...
 
     def parse(self, body: Mapping[str, Any]) -> ParsedRequest:
         """Parse a body.
@@ -35,40 +34,32 @@ class RequestFormat(Protocol):
         Raises:
             RequestError: 400, or 404 if the engine does not support the format.
         """
-        ...
-
-
-class RequestFormats:
-    """The formats of an engine, by the routes that accept them; see `request_formats`.
-
-    Args:
-        capabilities: What the engine supports.
-    """
-
-    def __init__(self, capabilities: Capabilities) -> None:
-        prompt = PromptFormat(capabilities) if capabilities.generates else None
-        no_text, no_vectors = _Unsupported("text generation"), _Unsupported("embeddings")
-        self.completion: RequestFormat = CompletionFormat(capabilities) if prompt else no_text
-        self.chat: RequestFormat = ChatCompletionFormat(capabilities) if prompt else no_text
-        self.embeddings: RequestFormat = EmbeddingFormat() if capabilities.embeds else no_vectors
-        self.root: RequestFormat = _Choice(
-            {"prompt": prompt or no_text, "messages": self.chat, "input": self.embeddings},
-            default=prompt or no_text,
-        )
-        self.invocations: RequestFormat = _Choice(
-            {"messages": self.chat, "prompt": self.completion, "input": self.embeddings},
-            default=DataframeFormat(capabilities, prompt),
-        )
 
 
 @lru_cache(maxsize=64)
-def request_formats(capabilities: Capabilities) -> RequestFormats:
-    """Return the formats of an engine. Cached: building their models takes about 40 ms.
+def request_formats(capabilities: Capabilities) -> Mapping[str, RequestFormat]:
+    """Return the format of the body of each POST route.
+
+    Cached: building the models takes about 40 ms.
 
     Args:
         capabilities: What the engine supports.
     """
-    return RequestFormats(capabilities)
+    prompt = PromptFormat(capabilities) if capabilities.generates else None
+    no_text, no_vectors = _Unsupported("text generation"), _Unsupported("embeddings")
+    completion: RequestFormat = CompletionFormat(capabilities) if prompt else no_text
+    chat: RequestFormat = ChatCompletionFormat(capabilities) if prompt else no_text
+    embeddings: RequestFormat = EmbeddingFormat() if capabilities.embeds else no_vectors
+    dataframe = DataframeFormat(capabilities, prompt)
+    return {
+        "/": _Choice({"messages": chat, "input": embeddings}, prompt or no_text),
+        "/invocations": _Choice(
+            {"messages": chat, "prompt": completion, "input": embeddings}, dataframe
+        ),
+        "/v1/chat/completions": chat,
+        "/v1/completions": completion,
+        "/v1/embeddings": embeddings,
+    }
 
 
 class _Choice:

@@ -36,6 +36,10 @@ def decode(body: bytes) -> dict[str, Any]:
         )
         # "\ud800" is valid JSON but not text: tokenizers, files and logs fail on it later.
         json.dumps(payload, ensure_ascii=False).encode("utf-8")
+        if not isinstance(payload, dict):
+            raise malformed('The body must be a JSON object such as {"prompt": "Hello"}.')
+        if _depth(payload) > MAX_DEPTH:
+            raise RecursionError
     except RecursionError:
         raise malformed("The body is nested too deeply.") from None
     except json.JSONDecodeError as error:
@@ -45,23 +49,15 @@ def decode(body: bytes) -> dict[str, Any]:
         raise malformed("A string in the body contains half of a surrogate pair.") from None
     except ValueError:  # not UTF-8, or an integer longer than Python converts (4,300 digits)
         raise malformed("The body is not JSON in UTF-8 with numbers of a usable size.") from None
-    if not isinstance(payload, dict):
-        raise malformed('The body must be a JSON object such as {"prompt": "Hello"}.')
-    if _depth(payload) > MAX_DEPTH:
-        raise malformed("The body is nested too deeply.")
     return payload
 
 
-def _depth(payload: object) -> int:
-    depth, level = 0, [payload]
-    while level := [value for value in level if isinstance(value, list | dict)]:
-        depth += 1
-        level = [
-            item
-            for value in level
-            for item in (value.values() if isinstance(value, dict) else value)
-        ]
-    return depth
+def _depth(value: dict[str, Any] | list[Any]) -> int:
+    deepest = 0
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (dict, list)):
+            deepest = max(deepest, _depth(item))
+    return deepest + 1
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, SkipValidation, create_model
 from langchain_dbx_eval.driver.errors import invalid, malformed
 from langchain_dbx_eval.driver.protocol.openai import MAX_CHOICES
 from langchain_dbx_eval.driver.protocol.prompt import (
-    ParameterizedModel,
+    ParameterizedFormat,
     PromptFormat,
     RowParameters,
 )
@@ -63,7 +63,7 @@ class DataframeFormat:
 
     def __init__(self, capabilities: Capabilities, prompt: PromptFormat | None) -> None:
         self._prompt = prompt
-        self._params = ParameterizedModel(RowParameters, capabilities.parameters).model
+        self._params = ParameterizedFormat(RowParameters, capabilities.parameters).model
         params = _unchecked(self._params) if prompt else _NoParams
         row = _unchecked(str | (prompt.models[0] if prompt else _TextColumn))
         rows = Annotated[list[row], Field(min_length=1, max_length=MAX_CHOICES)]  # type: ignore[valid-type]
@@ -100,18 +100,19 @@ class DataframeFormat:
         rows = _rows(form, body[form])
         if not 1 <= len(rows) <= MAX_CHOICES:
             raise invalid(f"'{form}' must have from 1 to {MAX_CHOICES} rows, not {len(rows)}.")
+        by_path = {f"{form}[{index}]": row for index, row in enumerate(rows)}
         if self._prompt is None:
-            texts = [_text(row, f"{form}[{index}]") for index, row in enumerate(rows)]
-            return ParsedEmbedding(tuple(texts), predictions=True)
+            texts = tuple(_text(row, path) for path, row in by_path.items())
+            return ParsedEmbedding(texts, predictions=True)
         params = body.get("params")
         if params is None:
             params = {}
         validate(self._params, params, "params")
-        prompts = []
-        for index, row in enumerate(rows):
-            path = f"{form}[{index}]"
-            prompts.append(self._prompt.parse_prompt({**params, **_prompt_object(row, path)}, path))
-        return ParsedGeneration("predictions", tuple(prompts))
+        prompts = tuple(
+            self._prompt.parse_prompt({**params, **_prompt_object(row, path)}, path)
+            for path, row in by_path.items()
+        )
+        return ParsedGeneration("predictions", prompts)
 
 
 def _unchecked(annotation: Any) -> Any:

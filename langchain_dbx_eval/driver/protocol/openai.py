@@ -18,7 +18,7 @@ from langchain_dbx_eval.driver.protocol.chat_messages import MAX_MESSAGES, ChatM
 from langchain_dbx_eval.driver.protocol.prompt import (
     MAX_STOP_LENGTH,
     MAX_STOPS,
-    ParameterizedModel,
+    ParameterizedFormat,
     StopList,
 )
 from langchain_dbx_eval.driver.protocol.requests import (
@@ -35,21 +35,12 @@ from langchain_dbx_eval.driver.protocol.validation import (
     validate,
 )
 
-__all__ = [
-    "MAX_CHOICES",
-    "MAX_TEXTS",
-    "ChatCompletionFormat",
-    "ChatCompletionRequest",
-    "CompletionFormat",
-    "CompletionRequest",
-    "EmbeddingFormat",
-    "EmbeddingRequest",
-]
+__all__ = ["MAX_CHOICES", "ChatCompletionFormat", "CompletionFormat", "EmbeddingFormat"]
 
 MAX_CHOICES = 64
 """Prompts times choices per prompt (``n``) in one request."""
 
-MAX_TEXTS = 2_048
+_MAX_TEXTS = 2_048
 """Texts to embed in one request: OpenAI's limit."""
 
 _MAX_MODEL_NAME = 200
@@ -100,9 +91,7 @@ class StreamOptions(RequestModel):
 
 class _GenerationFields(_OpenAIRequest):
     n: Annotated[
-        int | None,
-        Field(ge=1, le=MAX_CHOICES),
-        Expected(f"a whole number from 1 to {MAX_CHOICES}"),
+        int | None, Field(ge=1, le=MAX_CHOICES), Expected(f"a whole number from 1 to {MAX_CHOICES}")
     ] = None
     stop: Annotated[
         Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)] | StopList | None,
@@ -136,21 +125,20 @@ class EmbeddingRequest(_OpenAIRequest):
     """``POST /v1/embeddings``."""
 
     input: Annotated[
-        str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)],
-        Expected(f"a string or a list of 1 to {MAX_TEXTS} strings; token ids are not supported"),
+        str | Annotated[list[str], Field(min_length=1, max_length=_MAX_TEXTS)],
+        Expected(f"a string or a list of 1 to {_MAX_TEXTS} strings; token ids are not supported"),
     ] = Field(description="the texts to embed")
     encoding_format: Annotated[
         Literal["float", "base64"] | None, Expected("'float', 'base64' or null")
     ] = None
 
 
-class ChatCompletionFormat:
+class ChatCompletionFormat(ParameterizedFormat[ChatCompletionRequest]):
     """Chat completions, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        self._request = ParameterizedModel(ChatCompletionRequest, capabilities.parameters)
+        super().__init__(ChatCompletionRequest, capabilities.parameters)
         self._has_chat_format = capabilities.messages
-        self.models = (self._request.model,)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.
@@ -159,7 +147,7 @@ class ChatCompletionFormat:
             RequestError: 400, for a body that violates the format, or messages that a model
                 without a chat format cannot read.
         """
-        request, params = self._request.parse(body)
+        request, params = self.validate(body)
         messages = tuple(body["messages"])
         if self._has_chat_format:
             prompt = GenerationRequest(messages=messages)
@@ -168,12 +156,11 @@ class ChatCompletionFormat:
         return _parsed_generation("chat", request, [prompt], params)
 
 
-class CompletionFormat:
+class CompletionFormat(ParameterizedFormat[CompletionRequest]):
     """Completions, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        self._request = ParameterizedModel(CompletionRequest, capabilities.parameters)
-        self.models = (self._request.model,)
+        super().__init__(CompletionRequest, capabilities.parameters)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.
@@ -181,7 +168,7 @@ class CompletionFormat:
         Raises:
             RequestError: 400, for a body that violates the format.
         """
-        request, params = self._request.parse(body)
+        request, params = self.validate(body)
         prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
         requests = [GenerationRequest(prompt) for prompt in prompts]
         return _parsed_generation("completion", request, requests, params)

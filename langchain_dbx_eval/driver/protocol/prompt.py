@@ -25,7 +25,7 @@ from langchain_dbx_eval.driver.protocol.validation import (
 __all__ = [
     "MAX_STOPS",
     "MAX_STOP_LENGTH",
-    "ParameterizedModel",
+    "ParameterizedFormat",
     "PromptFormat",
     "PromptRequest",
     "RowParameters",
@@ -67,8 +67,8 @@ class RowParameters(RequestModel):
     stop: _OptionalStops = None
 
 
-class ParameterizedModel(Generic[Model]):
-    """A request model with the generation parameters of an engine as additional fields.
+class ParameterizedFormat(Generic[Model]):
+    """A request format with the generation parameters of an engine as additional fields.
 
     A field of the request format takes precedence over a parameter of the same name, unless the
     field has no effect (`Unlisted`). Each of `LENGTH_NAMES` is accepted if the engine allows any
@@ -99,8 +99,9 @@ class ParameterizedModel(Generic[Model]):
         self.model: type[Model] = create_model(
             model.__name__, __base__=model, __doc__=model.__doc__, **fields
         )
+        self.models = (self.model,)
 
-    def parse(self, body: Mapping[str, Any], path: str = "") -> tuple[Model, dict[str, Any]]:
+    def validate(self, body: Mapping[str, Any], path: str = "") -> tuple[Model, dict[str, Any]]:
         """Validate an object, and return it with its generation parameters.
 
         The parameters have the names that the engine allows, and the values of the body:
@@ -125,12 +126,11 @@ class ParameterizedModel(Generic[Model]):
         return request, params
 
 
-class PromptFormat:
+class PromptFormat(ParameterizedFormat[PromptRequest]):
     """The prompt form, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        self._request = ParameterizedModel(PromptRequest, capabilities.parameters)
-        self.models = (self._request.model,)
+        super().__init__(PromptRequest, capabilities.parameters)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.
@@ -142,7 +142,7 @@ class PromptFormat:
 
     def parse_prompt(self, body: Mapping[str, Any], path: str = "") -> GenerationRequest:
         """Parse an object at `path` of the request body; see `parse`."""
-        request, params = self._request.parse(body, path)
+        request, params = self.validate(body, path)
         return GenerationRequest(request.prompt, tuple(request.stop or ()), params)
 
 

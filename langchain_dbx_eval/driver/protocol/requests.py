@@ -7,13 +7,7 @@ from typing import Literal
 
 from langchain_dbx_eval.driver.engines.base import GenerationRequest
 
-__all__ = [
-    "Capabilities",
-    "ParsedEmbedding",
-    "ParsedGeneration",
-    "ParsedRequest",
-    "ResponseFormat",
-]
+__all__ = ["Capabilities", "ParsedEmbedding", "ParsedGeneration", "ParsedRequest", "ResponseFormat"]
 
 ResponseFormat = Literal["text", "chat", "completion", "predictions"]
 """A JSON string, OpenAI's chat completion, OpenAI's completion, or MLflow's predictions."""

@@ -42,27 +42,21 @@ def encode_generations(
     if request.response_format == "predictions":
         return {"predictions": [generation.text for generation in generations]}
     chat = request.response_format == "chat"
-    choices = [
-        {
-            "index": index,
-            **(
-                {"message": _message(generation)}
-                if chat
-                else {"text": generation.text, "logprobs": None}
-            ),
-            "finish_reason": generation.finish_reason,
-        }
-        for index, generation in enumerate(generations)
-    ]
+    choices = []
+    for index, generation in enumerate(generations):
+        choice: dict[str, Any] = {"index": index, "finish_reason": generation.finish_reason}
+        if chat:
+            choice["message"] = _message(generation)
+        else:
+            choice |= {"text": generation.text, "logprobs": None}
+        choices.append(choice)
     # A prompt counts once, whatever its number of choices.
     prompt = _total([generation.prompt_tokens for generation in generations[:: request.n]])
     completion = _total([generation.completion_tokens for generation in generations])
-    usage = _usage(prompt, completion)
-    return {
-        **_head(request, model, "chat.completion" if chat else "text_completion"),
-        "choices": choices,
-        **({"usage": usage} if usage else {}),
-    }
+    body = {**_head(request, model), "choices": choices}
+    if usage := _usage(prompt, completion):
+        body["usage"] = usage
+    return body
 
 
 def encode_embeddings(
@@ -111,13 +105,13 @@ class StreamEncoder:
     def __init__(self, request: ParsedGeneration, model: str) -> None:
         self._chat = request.response_format == "chat"
         self._with_usage = request.usage_in_stream
-        self._head = _head(
-            request, model, "chat.completion.chunk" if self._chat else "text_completion"
-        )
+        self._head = _head(request, model)
+        if self._chat:
+            self._head["object"] = "chat.completion.chunk"
         self._started = False
 
     def encode(self, delta: Delta) -> bytes:
-        """Return the event of a delta; a comment for an empty one."""
+        """Return a delta as a server-sent event; an empty delta becomes a keep-alive comment."""
         if not (delta.text or delta.tool_calls or delta.finish_reason):
             return KEEP_ALIVE
         choice: dict[str, Any] = {"index": 0, "finish_reason": delta.finish_reason}
@@ -152,11 +146,11 @@ class StreamEncoder:
         return fields
 
 
-def _head(request: ParsedGeneration, model: str, kind: str) -> dict[str, Any]:
-    prefix = "chatcmpl" if request.response_format == "chat" else "cmpl"
+def _head(request: ParsedGeneration, model: str) -> dict[str, Any]:
+    chat = request.response_format == "chat"
     return {
-        "id": f"{prefix}-{uuid.uuid4().hex}",
-        "object": kind,
+        "id": f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}",
+        "object": "chat.completion" if chat else "text_completion",
         "created": int(time.time()),
         "model": request.model or model,
     }

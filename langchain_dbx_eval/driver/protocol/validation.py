@@ -18,7 +18,6 @@ __all__ = [
     "Unsupported",
     "is_unlisted",
     "json_type",
-    "tag",
     "validate",
 ]
 
@@ -60,6 +59,8 @@ class Expected:
         phrase: Completes the sentence "'field' must be …".
     """
 
+    error_type = "expected"
+
     def __init__(self, phrase: str) -> None:
         self._phrase = phrase
 
@@ -67,7 +68,7 @@ class Expected:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.custom_error_schema(
-            handler(source), custom_error_type="expected", custom_error_message=self._phrase
+            handler(source), custom_error_type=self.error_type, custom_error_message=self._phrase
         )
 
 
@@ -75,25 +76,18 @@ class Unlisted:
     """Annotation: error messages do not list this field among those that the server accepts."""
 
 
-class Unsupported(Unlisted):
+class Unsupported(Unlisted, Expected):
     """Annotation: a field of OpenAI's API that is accepted only with a value that has no effect."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.custom_error_schema(
-            handler(source), custom_error_type="unsupported", custom_error_message="unsupported"
-        )
+    error_type = "unsupported"
+
+    def __init__(self) -> None:
+        super().__init__("unsupported")
 
 
 def is_unlisted(field: FieldInfo) -> bool:
     """Whether a field is `Unlisted`."""
     return any(isinstance(annotation, Unlisted) for annotation in field.metadata)
-
-
-def tag(name: str) -> str:
-    """Return the tag of a union member, in a form that error messages omit from paths."""
-    return f"<{name}>"
 
 
 def json_type(value: object) -> str:
@@ -156,7 +150,7 @@ def _path(parent: str, location: tuple[int | str, ...]) -> str:
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith("<"):
+        elif not part.startswith("<"):  # the tag of a union member
             path += f".{part[:80]}" if path else part[:80]
     return path
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from langchain_dbx_eval.driver.runtime.admission import MAX_IN_FLIGHT
 from langchain_dbx_eval.driver.runtime.request_context import KEEP_ALIVE_S
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["MAX_REQUEST_BYTES", "REQUEST_TIMEOUT_S", "Limits"]
+__all__ = ["MAX_IN_FLIGHT", "Limits"]
 
-REQUEST_TIMEOUT_S = 290.0
-"""Just under the 297 s after which Databricks model serving times out."""
-
-MAX_REQUEST_BYTES = 1 << 20
-"""About 250,000 tokens of English: more than the context of models that fit on a driver node."""
+MAX_IN_FLIGHT = 64
+"""As many requests as a model usefully batches. An engine queues what it cannot start at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +29,11 @@ class Limits:
     """
 
     max_in_flight: int = MAX_IN_FLIGHT
-    request_timeout: float = REQUEST_TIMEOUT_S
+    # Just under the 297 s after which Databricks model serving times out.
+    request_timeout: float = 290.0
     keep_alive: float = KEEP_ALIVE_S
-    max_request_bytes: int = MAX_REQUEST_BYTES
+    # About 250,000 tokens of English: more than the context of models that fit on a driver node.
+    max_request_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
         for name in ("max_in_flight", "max_request_bytes"):

@@ -7,8 +7,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from typing import Generic, TypeVar
+from typing import NamedTuple, TypeVar
 
+from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = [
@@ -31,20 +32,31 @@ KEEP_ALIVE_S = 15.0
 connections."""
 
 
-class RequestEndedError(Exception):
-    """The result of this request is no longer needed."""
+class RequestEndedError(RequestError):
+    """The deadline of this request passed, or its client disconnected."""
 
 
 class DeadlineExceededError(RequestEndedError):
-    """The deadline of the request has passed; time in a queue counts."""
+    """The deadline of the request has passed; time in a queue counts.
+
+    Args:
+        seconds: The time that the request had.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        message = (
+            f"The result was not ready after {seconds:g} s, time in the queue included: request "
+            "fewer tokens, or retry later."
+        )
+        super().__init__(504, "DEADLINE_EXCEEDED", message)
 
 
 class ClientDisconnectedError(RequestEndedError):
     """The client closed its connection."""
 
-
-def _never() -> bool:
-    return False
+    def __init__(self) -> None:
+        # nginx's status, which logs and dashboards use too
+        super().__init__(499, "CANCELLED", "The client disconnected.")
 
 
 class RequestContext:
@@ -59,33 +71,30 @@ class RequestContext:
     def __init__(
         self,
         timeout: float | None = None,
-        client_disconnected: Callable[[], bool] = _never,
+        client_disconnected: Callable[[], bool] = bool,
         keep_alive: float = KEEP_ALIVE_S,
     ) -> None:
         self.keep_alive = keep_alive
-        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self._timeout = math.inf if timeout is None else timeout
+        self._deadline = time.monotonic() + self._timeout
         self._client_disconnected = client_disconnected
 
     def check(self) -> None:
-        """Raise if the result is no longer needed.
+        """Raise if the deadline passed or the client disconnected.
 
         Raises:
             DeadlineExceededError: The deadline has passed.
             ClientDisconnectedError: The client closed its connection.
         """
         if time.monotonic() >= self._deadline:
-            raise DeadlineExceededError
+            raise DeadlineExceededError(self._timeout)
         if self._client_disconnected():
             raise ClientDisconnectedError
 
     @property
     def ended(self) -> bool:
         """Whether `check` raises."""
-        try:
-            self.check()
-        except RequestEndedError:
-            return True
-        return False
+        return time.monotonic() >= self._deadline or self._client_disconnected()
 
     def poll_timeout(self) -> float:
         """Return the seconds to wait before the next `check`: at most `POLL_S`."""
@@ -107,16 +116,16 @@ def interruptible(
         The items, and None after each `RequestContext.keep_alive` seconds without one.
 
     Raises:
-        RequestEndedError: The result is no longer needed.
+        RequestEndedError: The deadline passed, or the client disconnected.
         Exception: The exception that the iteration raised.
         DriverServerError: The iteration raised an exception that ends a thread, such as
             ``SystemExit``.
     """
-    items: queue.SimpleQueue[T | _End[T]] = queue.SimpleQueue()
+    items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
     abandoned = threading.Event()
 
     def run() -> None:
-        end = _End[T](None)
+        end = _End(None)
         try:
             for item in iterate():
                 items.put(item)
@@ -155,8 +164,7 @@ def interruptible(
         abandoned.set()
 
 
-class _End(Generic[T]):
+class _End(NamedTuple):
     """The end of an iteration, and the exception that ended it."""
 
-    def __init__(self, error: Exception | None) -> None:
-        self.error = error
+    error: Exception | None

@@ -32,7 +32,9 @@ def truncate_at_stop(text: str, stops: Iterable[str]) -> str:
 
 
 class StopStringFilter:
-    """Truncate a streamed completion, and withhold text that may start a stop string.
+    """Incremental filter that ends a streamed completion before the first stop string.
+
+    It withholds text that may be the beginning of a stop string.
 
     Args:
         stops: Non-empty strings, compared exactly.

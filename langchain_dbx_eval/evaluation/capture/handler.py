@@ -10,25 +10,27 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from typing_extensions import override
 
 from langchain_dbx_eval.evaluation.capture.autolog import find_tracer
 from langchain_dbx_eval.evaluation.capture.spans import OutputReader, Recording, SpanKind
-from langchain_dbx_eval.evaluation.capture.token_usage import token_usage
 
-__all__ = ["CaptureHandler"]
+__all__ = ["CaptureHandler", "token_usage"]
 
 # A step of a call that has ended may still start (a thread that outlives a canceled stream). The
 # ids of this many ended calls are kept, so that such a step does not open a call of its own.
 _MAX_ENDED = 512
+
+_INPUT_KEYS = ("input_tokens", "prompt_tokens")
+_OUTPUT_KEYS = ("output_tokens", "completion_tokens")
 
 
 class _Call:
@@ -113,12 +115,7 @@ class CaptureHandler(BaseCallbackHandler):
 
     @override
     def on_llm_new_token(
-        self,
-        token: str | list[str | dict[str, Any]],
-        *,
-        chunk: Any = None,
-        run_id: UUID,
-        **event: Any,
+        self, token: object, *, chunk: Any = None, run_id: UUID, **event: Any
     ) -> None:
         # The first chunk of many providers contains nothing but the role.
         if token or _has_tool_call(chunk):
@@ -183,8 +180,7 @@ class CaptureHandler(BaseCallbackHandler):
         self._call_of[step] = call
         call.steps.append(step)
         if call.recording is not None:
-            start = (kind, run_id, time.time_ns(), inputs, serialized, event)
-            call.recording.starts.append(start)
+            call.recording.starts.append((kind, run_id, time.time_ns(), inputs, serialized, event))
 
     def _token(self, run_id: UUID) -> None:
         """Record a token that a model streamed; only the first one of a step counts."""
@@ -266,6 +262,53 @@ def _read_result(response: LLMResult) -> tuple[Any, tuple[int | None, int | None
     first = next((generation for prompt in response.generations for generation in prompt), None)
     text = None if first is None else first.text
     return first.message if isinstance(first, ChatGeneration) else text, token_usage(response)
+
+
+def token_usage(response: LLMResult) -> tuple[int | None, int | None]:
+    """Return the token counts of one model call.
+
+    Providers report usage in several fields at once; only the first field that contains any is
+    read, so that nothing is counted twice. The order is the message's `usage_metadata`
+    (LangChain's standard), ``llm_output``, then the metadata of message and generation, which
+    streaming text models use.
+
+    Args:
+        response: The result that LangChain passes to ``on_llm_end``. If it contains several
+            answers to one prompt, each repeats the usage of the whole call.
+
+    Returns:
+        The numbers of input and output tokens; None for a number that is not reported.
+    """
+    for usage in _usage_fields(response):
+        read, written = _count(usage, _INPUT_KEYS), _count(usage, _OUTPUT_KEYS)
+        if read is not None or written is not None:
+            return read, written
+    return None, None
+
+
+def _usage_fields(response: LLMResult) -> Iterator[Any]:
+    generations = [generation for prompt in response.generations for generation in prompt]
+    messages = [g.message for g in generations if isinstance(g, ChatGeneration)]
+    for message in messages:
+        if isinstance(message, AIMessage):
+            yield message.usage_metadata
+    yield from _usage_in(response.llm_output)
+    for message in messages:
+        yield from _usage_in(message.response_metadata)
+    for generation in generations:
+        yield from _usage_in(generation.generation_info)
+
+
+def _usage_in(metadata: Any) -> Iterator[Any]:
+    if isinstance(metadata, Mapping):
+        yield metadata.get("token_usage")
+        yield metadata.get("usage")
+
+
+def _count(usage: Any, keys: tuple[str, ...]) -> int | None:
+    if not isinstance(usage, Mapping):
+        return None
+    return next((usage[key] for key in keys if isinstance(usage.get(key), int)), None)
 
 
 def _has_tool_call(chunk: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -13,13 +13,13 @@ from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.evaluation.capture.autolog import SpanFinder
 from langchain_dbx_eval.scoring import Outcome
 
-__all__ = ["CapturedRun", "OutputReader", "Recording", "Span", "SpanKind"]
+__all__ = ["CapturedRun", "DocUri", "OutputReader", "Recording", "Span", "SpanKind"]
 
 SpanKind = Literal["CHAIN", "LLM", "CHAT_MODEL", "RETRIEVER", "TOOL"]
 """The kind of a step, named as MLflow's span types."""
 
-_MODELS = frozenset({"LLM", "CHAT_MODEL"})
-_RETRIEVERS = frozenset({"RETRIEVER"})
+DocUri: TypeAlias = str | Callable[[Document], str | None]
+"""The URI of a retrieved document: a key of its metadata, or a function of the document."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -82,25 +82,30 @@ class CapturedRun:
     @property
     def request(self) -> Any:
         """The input of the call; of a chat model, without its tools."""
-        if self.root.kind == "CHAT_MODEL":
-            return {"messages": self.root.inputs["messages"]}
-        return self.root.inputs
+        inputs = self.root.inputs
+        if self.root.kind == "CHAT_MODEL" and isinstance(inputs, dict):
+            return {name: value for name, value in inputs.items() if name != "tools"}
+        return inputs
 
-    def outcome(
-        self,
-        doc_uri: Callable[[Document], str | None] = lambda document: doc_uri_of(document.metadata),
-    ) -> Outcome:
+    def outcome(self, doc_uri: DocUri | None = None) -> Outcome:
         """Return the call as scorers see it: response, documents, latency and tokens.
 
         Args:
-            doc_uri: Returns the URI of a retrieved document; default: `doc_uri_of` its metadata.
+            doc_uri: The URI of a retrieved document; default: `doc_uri_of` its metadata.
         """
-        retrievals = list(self._outermost(_RETRIEVERS, lambda span: span.error is None))
-        models = list(self._outermost(_MODELS, _has_tokens))
+
+        def uri_of(document: Document) -> str | None:
+            if callable(doc_uri):
+                return doc_uri(document)
+            return document.metadata.get(doc_uri) if doc_uri else doc_uri_of(document.metadata)
+
+        retrievals = self._outermost(lambda s: s.kind == "RETRIEVER" and s.error is None)
+        # Only models have token counts.
+        models = self._outermost(lambda s: (s.input_tokens, s.output_tokens) != (None, None))
         return Outcome(
             response=self.root.outputs,
             retrieved_context=[
-                {"doc_uri": doc_uri(document), "content": document.page_content}
+                {"doc_uri": uri_of(document), "content": document.page_content}
                 for span in retrievals
                 for document in span.outputs or ()
             ]
@@ -113,21 +118,21 @@ class CapturedRun:
             error=self.root.error,
         )
 
-    def _outermost(
-        self, kinds: frozenset[str], is_counted: Callable[[Span], bool]
-    ) -> Iterator[Span]:
-        """Yield the counted spans of some kinds that are not inside another counted one.
+    def _outermost(self, is_counted: Callable[[Span], bool]) -> list[Span]:
+        """Return the counted spans that are not inside another counted one.
 
         A retriever that calls other retrievers, and a model that wraps another model, report the
         results of these again.
         """
         covered: set[UUID] = set()
+        outermost: list[Span] = []
         for span in self.spans:
             if span.parent_id in covered:
                 covered.add(span.run_id)
-            elif span.kind in kinds and is_counted(span):
+            elif is_counted(span):
                 covered.add(span.run_id)
-                yield span
+                outermost.append(span)
+        return outermost
 
     def _time_to_first_token(self) -> float | None:
         times = [span.first_token_ns for span in self.spans if span.first_token_ns is not None]
@@ -179,13 +184,11 @@ class Recording:
         """Assemble the events."""
         _, root_id, _, _, _, event = self.starts[0]
         end_ns = self.ends[root_id.int][0]
-        trace_id, trace_span_id = self._mlflow_span or (None, None)
         return CapturedRun(
             tuple(self._span(start, end_ns) for start in self.starts),
             dict(event.get("metadata") or {}),
             tuple(event.get("tags") or ()),
-            trace_id,
-            trace_span_id,
+            *(self._mlflow_span or ()),
         )
 
     def _span(self, start: StepStart, call_end_ns: int) -> Span:
@@ -208,10 +211,6 @@ class Recording:
             input_tokens=input_tokens,
             output_tokens=output_tokens,
         )
-
-
-def _has_tokens(span: Span) -> bool:
-    return span.input_tokens is not None or span.output_tokens is not None
 
 
 def _total(counts: list[int | None]) -> int | None:

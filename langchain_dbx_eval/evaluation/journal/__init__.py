@@ -5,7 +5,7 @@ Modules:
     schema: the tables, the schema version, and the migrations from earlier versions.
     codec: the stored form of rows, scorer outputs and the manifest. A new field goes here.
     rows: `Row`, `Answer` and `RowKey`, the rows in memory.
-    manifest: `EvaluationManifest`, what an evaluation consists of and how far it got.
+    manifest: `EvaluationManifest`, what an evaluation consists of, its destination and progress.
     fingerprint: a hash of models and scorers, by which a change is noticed.
     reconcile: adapts a journal to a changed dataset, model or set of scorers.
 """

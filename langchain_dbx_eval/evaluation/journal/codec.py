@@ -25,7 +25,7 @@ from pydantic_core import PydanticSerializationError
 
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
-from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.scoring import Assessment, JudgeUsage, Outcome, RowScores, Skip
 from langchain_dbx_eval.scoring.score_row import ScorerOutput
@@ -49,6 +49,7 @@ _T = TypeVar("_T")
 _FIELDS: dict[type[Any], str] = {
     EvaluationManifest: """created_at dataset model repeat from_callback scorers destination run_id
         experiment_id complete logged""",
+    Destination: "tracking_uri experiment_name experiment_id run_name run_id",
     Answer: "record outcome run matched",
     EvalRecord: """request request_id response expected_response expected_facts guidelines
         expected_retrieved_context retrieved_context trace metadata""",
@@ -66,18 +67,18 @@ _NAMES = {type_: names.split() for type_, names in _FIELDS.items()}
 
 def encode_manifest(manifest: EvaluationManifest) -> dict[str, str]:
     """Encode a manifest as JSON text by stored name."""
-    return {
-        name: json.dumps(value) for name, value in _fields(EvaluationManifest, manifest).items()
-    }
+    return {name: _to_json(v) for name, v in _fields(EvaluationManifest, manifest).items()}
 
 
 def decode_manifest(stored: Mapping[str, str]) -> EvaluationManifest:
     """Decode what `encode_manifest` returned."""
-    return _build(EvaluationManifest, {name: json.loads(text) for name, text in stored.items()})
+    fields = {name: json.loads(text) for name, text in stored.items()}
+    fields["destination"] = Destination(**fields["destination"])
+    return _build(EvaluationManifest, fields)
 
 
 def encode_answer(answer: Answer) -> str:
-    """Encode the answer of a row; its key, scores and trace are stored in columns."""
+    """Encode the answer of a row; the row's key, scores and trace id have columns of their own."""
     return _to_json(_fields(Answer, answer))
 
 
@@ -107,9 +108,8 @@ def encode_record(record: EvalRecord) -> str:
 def encode_scorer_output(output: ScorerOutput) -> str:
     """Encode what one scorer returned for a row."""
     assessments = [item for item in output if isinstance(item, Assessment)]
-    return _to_json(
-        {"assessments": assessments, "skips": [item for item in output if isinstance(item, Skip)]}
-    )
+    skips = [item for item in output if isinstance(item, Skip)]
+    return _to_json({"assessments": assessments, "skips": skips})
 
 
 def decode_scorer_output(text: str) -> ScorerOutput:

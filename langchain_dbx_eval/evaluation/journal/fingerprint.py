@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
@@ -134,5 +133,5 @@ def _code(code: CodeType) -> list[Any]:
 
 
 def _class_name(value: Any) -> str:
-    cls = value if inspect.isclass(value) else type(value)
+    cls = value if isinstance(value, type) else type(value)
     return f"{cls.__module__}.{cls.__qualname__}"

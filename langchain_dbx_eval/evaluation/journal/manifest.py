@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,7 +11,27 @@ from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.journal.fingerprint import fingerprint
 from langchain_dbx_eval.scoring import Scorer
 
-__all__ = ["EvaluationManifest"]
+__all__ = ["Destination", "EvaluationManifest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """The MLflow store, experiment and run to which an evaluation is written.
+
+    Attributes:
+        tracking_uri: The store; None: MLflow's current store.
+        experiment_name: The name of the experiment; None: `experiment_id`.
+        experiment_id: The id of the experiment; None: MLflow's current experiment.
+        run_name: The name of a new run; None: MLflow generates one.
+        run_id: An existing run: the one that was active when the evaluation started, or the one
+            that the evaluation has already; None: a new run.
+    """
+
+    tracking_uri: str | None = None
+    experiment_name: str | None = None
+    experiment_id: str | None = None
+    run_name: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +47,7 @@ class EvaluationManifest:
         from_callback: Whether the rows are calls that a callback captured. These cannot be
             repeated, so such an evaluation cannot be resumed.
         scorers: The fingerprint of each scorer by its column, in the order of the scorers.
-        destination: `Destination.to_dict`; empty until it is known.
+        destination: Where it is written; no field is set until it is known.
         run_id: The MLflow run; None until MLflow was reached.
         experiment_id: The MLflow experiment of the run.
         complete: Whether every row is scored.
@@ -40,7 +60,7 @@ class EvaluationManifest:
     repeat: int
     from_callback: bool
     scorers: Mapping[str, str]
-    destination: Mapping[str, Any] = field(default_factory=dict)
+    destination: Destination = Destination()
     run_id: str | None = None
     experiment_id: str | None = None
     complete: bool = False
@@ -65,17 +85,14 @@ class EvaluationManifest:
             repeat: Number of invocations per record.
             from_callback: Whether a callback captures the rows.
         """
+        described = None
+        if dataset is not None:
+            names = ("name", "source", "version", "digest")
+            described = {name: getattr(dataset, name) for name in names}
+            described["records"] = len(dataset)
         return cls(
             created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            dataset=None
-            if dataset is None
-            else {
-                "name": dataset.name,
-                "source": dataset.source,
-                "version": dataset.version,
-                "digest": dataset.digest,
-                "records": len(dataset),
-            },
+            dataset=described,
             model=fingerprint(model),
             repeat=repeat,
             from_callback=from_callback,

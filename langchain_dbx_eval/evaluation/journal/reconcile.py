@@ -32,9 +32,9 @@ def check_resumable(journal: Journal, manifest: EvaluationManifest, *, allow_cha
     earlier = journal.manifest
     if earlier.from_callback:
         msg = (
-            f"Evaluation {journal.evaluation_id} cannot be resumed: its rows are calls that a "
-            "callback captured, and these cannot be repeated. Read it with "
-            "EvaluationResult.load, write it to MLflow with langchain-dbx-eval sync."
+            f"Evaluation {journal.evaluation_id} cannot be resumed: a callback captured "
+            "its rows, and the calls cannot be repeated. Read it with EvaluationResult.load, or "
+            "write it to MLflow with langchain-dbx-eval sync."
         )
         raise JournalError(msg)
     if (changes := manifest.changes_since(earlier)) and not allow_changes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun
@@ -15,8 +15,7 @@ from langchain_dbx_eval.scoring.answer_text import answer_text
 __all__ = ["Answer", "Row", "RowKey", "expected_rows"]
 
 
-@dataclass(frozen=True, order=True)
-class RowKey:
+class RowKey(NamedTuple):
     """The key of a row.
 
     Attributes:

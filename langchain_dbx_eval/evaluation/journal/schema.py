@@ -3,7 +3,7 @@
 `codec` defines what the JSON texts contain. A change of either increments `VERSION` and adds a
 migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of each version.
 
-Version 2: fields by their own names; version 1 stored the keyword arguments of our dataclasses.
+Version 2: fields by their own names; version 1 stored the keyword arguments of private dataclasses.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.errors import JournalError
 
-__all__ = ["VERSION", "connect", "create", "locked"]
+__all__ = ["VERSION", "connect", "create", "locked", "version_of"]
 
 VERSION = 2
 _TABLES = """
@@ -73,15 +73,14 @@ def connect(path: Path) -> sqlite3.Connection:
         # No commit is lost when a process dies; the last ones may be when the power fails (SQLite
         # documentation, "PRAGMA synchronous").
         database.execute("PRAGMA synchronous = NORMAL")
-        if _version(database) != VERSION:
+        if version_of(database) != VERSION:
             _migrate(database, path)
-    except sqlite3.Error as error:
+    except BaseException as error:
         database.close()
+        if not isinstance(error, sqlite3.Error):
+            raise
         msg = f"{path} is not a journal of an evaluation, or cannot be read: {error}."
         raise JournalError(msg) from error
-    except BaseException:
-        database.close()
-        raise
     return database
 
 
@@ -108,13 +107,14 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _version(database: sqlite3.Connection) -> int:
+def version_of(database: sqlite3.Connection) -> int:
+    """Return the schema version of a journal file."""
     [(version,)] = database.execute("PRAGMA user_version")
     return int(version)
 
 
 def _migrate(database: sqlite3.Connection, path: Path) -> None:
-    found = _version(database)
+    found = version_of(database)
     if found not in _MIGRATIONS:
         msg = (
             f"{path} is a journal of version {found}; this release of langchain-dbx-eval reads "
@@ -123,7 +123,7 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
         raise JournalError(msg)
     with locked(path), database:
         database.execute("BEGIN IMMEDIATE")
-        for version in range(_version(database), VERSION):
+        for version in range(version_of(database), VERSION):
             _MIGRATIONS[version](database)
         database.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -131,8 +131,11 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
 def _migrate_1_to_2(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE facts RENAME TO manifest")
     database.execute("ALTER TABLE scores RENAME COLUMN said TO output")
-    _update_json(database, "answers", "answer", _without_class_names)
-    _update_json(database, "scores", "output", _split_output)
+    decode = json.JSONDecoder(object_hook=_without_class_name).decode
+    database.create_function("answer_2", 1, lambda text: json.dumps(decode(text)))
+    database.create_function("output_2", 1, lambda text: json.dumps(_split_output(decode(text))))
+    database.execute("UPDATE answers SET answer = answer_2(answer)")
+    database.execute("UPDATE scores SET output = output_2(output)")
     stored = {name: json.loads(value) for name, value in database.execute("SELECT * FROM manifest")}
     if "scorers" not in stored:
         return  # The process ended before the evaluation started.
@@ -156,43 +159,22 @@ def _migrate_1_to_2(database: sqlite3.Connection) -> None:
     )
 
 
-_V1_CLASSES = {"EvalRecord", "Outcome", "CapturedRun", "Span", "Assessment", "Skip", "JudgeUsage"}
+# A tuple: the value of a user may have the same form, and contain something unhashable.
+_V1_CLASSES = ("EvalRecord", "Outcome", "CapturedRun", "Span", "Assessment", "Skip", "JudgeUsage")
 
 
-def _without_class_names(value: Any) -> Any:
-    """Return JSON of version 1 without the names of our classes around our own values."""
-    if isinstance(value, list):
-        return [_without_class_names(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    value = {name: _without_class_names(item) for name, item in value.items()}
-    if value.keys() != {"$dbx_eval", "value"} or value["$dbx_eval"] not in _V1_CLASSES:
-        return value
-    return value["value"]
+def _without_class_name(value: dict[str, Any]) -> Any:
+    """Return an object of version 1 without the name of our class around it."""
+    is_ours = value.keys() == {"$dbx_eval", "value"} and value["$dbx_eval"] in _V1_CLASSES
+    return value["value"] if is_ours else value
 
 
-def _split_output(output: list[Any]) -> dict[str, Any]:
+def _split_output(output: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the output of a scorer of version 1, divided into assessments and skips."""
-    stored: dict[str, Any] = {"assessments": [], "skips": []}
-    for item in output:
-        kind = "skips" if item["$dbx_eval"] == "Skip" else "assessments"
-        stored[kind].append(_without_class_names(item))
-    return stored
-
-
-def _update_json(
-    database: sqlite3.Connection, table: str, column: str, convert: Callable[[Any], Any]
-) -> None:
-    """Convert a column of JSON texts; one text at a time is in memory."""
-    for (rowid,) in database.execute(f"SELECT rowid FROM {table}").fetchall():  # noqa: S608 - ours
-        [(text,)] = database.execute(
-            f"SELECT {column} FROM {table} WHERE rowid = ?",  # noqa: S608 - ours
-            (rowid,),
-        )
-        database.execute(
-            f"UPDATE {table} SET {column} = ? WHERE rowid = ?",  # noqa: S608 - ours
-            (json.dumps(convert(json.loads(text))), rowid),
-        )
+    return {
+        "assessments": [item for item in output if "reason" not in item],
+        "skips": [item for item in output if "reason" in item],
+    }
 
 
 _MIGRATIONS = {1: _migrate_1_to_2}

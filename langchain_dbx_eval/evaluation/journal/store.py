@@ -15,22 +15,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.errors import JournalError, NotFoundError
-from langchain_dbx_eval.evaluation.journal import schema
-from langchain_dbx_eval.evaluation.journal.codec import (
-    decode_manifest,
-    decode_row,
-    decode_scorer_output,
-    encode_answer,
-    encode_manifest,
-    encode_scorer_output,
-)
+from langchain_dbx_eval.evaluation.journal import codec, schema
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.scoring.score_row import ScorerOutput, row_scores
@@ -48,13 +39,10 @@ MAYBE_WRITTEN = "written = 1"
 """Conditions for `Journal.rows`, `Journal.row_keys` and `Journal.count`."""
 
 
-class _Written(IntEnum):
-    """Whether a row is in MLflow."""
-
-    NO = 0
-    MAYBE = 1
-    """The process ended, or the server failed, while the row was being written."""
-    YES = 2
+# Values of the column `written`: 0 until the row is sent to MLflow.
+_MAYBE = 1
+"""The row is being written; or the process ended, or the server failed, meanwhile."""
+_YES = 2
 
 
 class Journal:
@@ -87,7 +75,7 @@ class Journal:
         try:
             # Journals contain requests and answers: other users of the machine must not read them.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            schema.create(path, encode_manifest(manifest))
+            schema.create(path, codec.encode_manifest(manifest))
         except (OSError, sqlite3.Error) as error:
             msg = (
                 f"A journal cannot be created in {folder}: {error}. Set DBX_EVAL_HOME to a folder "
@@ -115,7 +103,8 @@ class Journal:
                 return cls(path)
         msg = (
             f"There is no evaluation {str(reference)!r} in {journals_root()}. Pass the id of its "
-            "MLflow run or the path of its journal. DBX_EVAL_HOME sets where journals are."
+            "MLflow run, its evaluation id or the path of its journal. The environment variable "
+            "DBX_EVAL_HOME sets the folder."
         )
         raise NotFoundError(msg)
 
@@ -138,13 +127,13 @@ class Journal:
                 "a new evaluation."
             )
             raise JournalError(msg)
-        return decode_manifest(stored)
+        return codec.decode_manifest(stored)
 
     def update_manifest(self, **changes: Any) -> None:
         """Replace fields of the manifest."""
         with self._transaction() as database:
             database.execute("BEGIN IMMEDIATE")
-            stored = encode_manifest(replace(self.manifest, **changes))
+            stored = codec.encode_manifest(replace(self.manifest, **changes))
             database.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", stored.items())
 
     def save_answer(self, key: RowKey, answer: Answer) -> None:
@@ -158,7 +147,7 @@ class Journal:
             database.execute(
                 "INSERT INTO answers (number, repetition, input_key, answer, failed) "
                 "VALUES (?, ?, ?, ?, ?)",
-                (*_values(key), input_key, encode_answer(answer), failed),
+                (*key, input_key, codec.encode_answer(answer), failed),
             )
 
     def save_scores(
@@ -171,22 +160,18 @@ class Journal:
             outputs: The outputs, by the column of the scorer.
             last: Whether these complete the row.
         """
-        rows = [(*_values(key), c, encode_scorer_output(output)) for c, output in outputs.items()]
+        rows = [(*key, c, codec.encode_scorer_output(output)) for c, output in outputs.items()]
         with self._transaction() as database:
             database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
             if last:
-                database.execute(f"UPDATE answers SET scored = 1 {_AT}", _values(key))  # noqa: S608
-
-    def mark_scored(self, key: RowKey) -> None:
-        """Mark a row as complete."""
-        self.save_scores(key, {}, last=True)
+                database.execute(f"UPDATE answers SET scored = 1 {_AT}", key)  # noqa: S608
 
     def mark_writing(self, keys: Iterable[RowKey]) -> None:
         """Mark rows as being written to MLflow: from now on they may be there."""
         with self._transaction() as database:
             database.executemany(
                 f"UPDATE answers SET written = ? {_AT}",  # noqa: S608 - ours
-                [(_Written.MAYBE, *_values(key)) for key in keys],
+                [(_MAYBE, *key) for key in keys],
             )
 
     def mark_written(self, trace_ids: Mapping[RowKey, str]) -> None:
@@ -194,7 +179,7 @@ class Journal:
         with self._transaction() as database:
             database.executemany(
                 f"UPDATE answers SET written = ?, trace_id = ? {_AT}",  # noqa: S608 - ours
-                [(_Written.YES, trace_id, *_values(key)) for key, trace_id in trace_ids.items()],
+                [(_YES, trace_id, *key) for key, trace_id in trace_ids.items()],
             )
 
     def reassign(self, moved: Mapping[RowKey, RowKey], removed: Iterable[RowKey]) -> None:
@@ -205,8 +190,8 @@ class Journal:
             removed: The rows to delete.
         """
         # By way of negative numbers, which no row has: two rows may exchange their keys.
-        moves = [(-1 - new.number, new.repetition, *_values(old)) for old, new in moved.items()]
-        deletions = [_values(key) for key in removed]
+        moves = [(-1 - new.number, new.repetition, *old) for old, new in moved.items()]
+        deletions = list(removed)
         with self._transaction() as database:
             for table in ("answers", "scores"):
                 database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - ours
@@ -220,14 +205,14 @@ class Journal:
 
     def replace_record(self, row: Row, record: EvalRecord) -> None:
         """Replace the record of a row, and delete its scores."""
-        answer = encode_answer(replace(row, record=record))
+        answer = codec.encode_answer(replace(row, record=record))
         with self._transaction() as database:
             database.execute(
                 "UPDATE answers SET answer = ?, scored = failed, "  # noqa: S608 - ours
-                f"written = min(written, {_Written.MAYBE:d}) {_AT}",
-                (answer, *_values(row.key)),
+                f"written = min(written, {_MAYBE}) {_AT}",
+                (answer, *row.key),
             )
-            database.execute(f"DELETE FROM scores {_AT}", _values(row.key))  # noqa: S608 - ours
+            database.execute(f"DELETE FROM scores {_AT}", row.key)  # noqa: S608 - ours
 
     def delete_scores(self, columns: Iterable[str]) -> None:
         """Delete the outputs of some scorers, and mark all rows as not completely scored."""
@@ -237,7 +222,7 @@ class Journal:
             )
             # Assessments that are in MLflow stay there; new ones are added.
             database.execute(
-                f"UPDATE answers SET scored = 0, written = min(written, {_Written.MAYBE:d}) "  # noqa: S608
+                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) "  # noqa: S608
                 "WHERE failed = 0"
             )
 
@@ -286,17 +271,21 @@ class Journal:
         columns = list(self.manifest.scorers)
         remaining = iter(keys)
         while page := list(itertools.islice(remaining, _PAGE)):
-            outputs = self._scorer_outputs(page)
+            outputs = self.scorer_outputs(page)
             answers = {RowKey(*row[:2]): row[2:] for row in self._read_at("answers", page)}
             for key in filter(answers.__contains__, page):
                 of_row = outputs.get(key, {})
                 scores = row_scores([of_row[column] for column in columns if column in of_row])
                 answer, trace_id = answers[key]
-                yield decode_row(key, answer, scores, trace_id)
+                yield codec.decode_row(key, answer, scores, trace_id)
 
-    def scorer_outputs(self, key: RowKey) -> dict[str, ScorerOutput]:
-        """Return the outputs of scorers for a row, by the column of the scorer."""
-        return self._scorer_outputs([key]).get(key, {})
+    def scorer_outputs(self, keys: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
+        """Return the outputs of scorers for some rows, by row and by the column of the scorer."""
+        outputs: dict[RowKey, dict[str, ScorerOutput]] = {}
+        for number, repetition, scorer, output in self._read_at("scores", keys):
+            of_row = outputs.setdefault(RowKey(number, repetition), {})
+            of_row[scorer] = codec.decode_scorer_output(output)
+        return outputs
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Lock the evaluation against other processes that would continue it.
@@ -305,13 +294,6 @@ class Journal:
             JournalError: Another process has locked it.
         """
         return schema.locked(self.path)
-
-    def _scorer_outputs(self, keys: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
-        outputs: dict[RowKey, dict[str, ScorerOutput]] = {}
-        for number, repetition, scorer, output in self._read_at("scores", keys):
-            of_row = outputs.setdefault(RowKey(number, repetition), {})
-            of_row[scorer] = decode_scorer_output(output)
-        return outputs
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -341,21 +323,15 @@ class Journal:
             # A cross join in this order, and not `IN`: SQLite then uses the index of the table.
             f"SELECT number, repetition, {columns} "
             f"FROM wanted CROSS JOIN {table} USING (number, repetition)",
-            [part for key in keys for part in _values(key)],
+            list(itertools.chain.from_iterable(keys)),
         )
-
-
-def _values(key: RowKey) -> tuple[int, int]:
-    return key.number, key.repetition
 
 
 def _run_id_in(path: Path) -> str | None:
     """Return the MLflow run of a journal; None for a file that cannot be read."""
-    run_id = None
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as database:
-        for table in ("manifest", "facts"):  # `facts` in version 1
-            with contextlib.suppress(sqlite3.OperationalError):
-                query = f"SELECT value FROM {table} WHERE name = 'run_id'"  # noqa: S608 - ours
-                for (value,) in database.execute(query):
-                    run_id = json.loads(value)
-    return run_id
+        table = "facts" if schema.version_of(database) == 1 else "manifest"
+        for (value,) in database.execute(f"SELECT value FROM {table} WHERE name = 'run_id'"):  # noqa: S608
+            run_id: str | None = json.loads(value)
+            return run_id
+    return None

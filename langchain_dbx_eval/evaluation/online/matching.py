@@ -61,10 +61,8 @@ class RecordIndex:
     def _find_input(self, request: Any) -> int | None:
         if not self._by_key:
             return None
-        for form in (request, *_equivalent_requests(request)):
-            if (number := self._by_key.get(record_key(form))) is not None:
-                return number
-        return None
+        keys = map(record_key, (request, *_equivalent_requests(request)))
+        return next((self._by_key[key] for key in keys if key in self._by_key), None)
 
     def _call_match_fn(self, run: CapturedRun) -> int | None:
         if self._match_fn is None:

@@ -1,7 +1,7 @@
 """One run of `evaluate()`: the model is invoked for each record, and the answers are scored.
 
 Modules:
-    models: the model under evaluation: URIs, conversion to a Runnable, its input.
+    model_resolver: from the argument `model` (also a URI) to a Runnable and the form of its input.
     invoker: `ModelInvoker`, which invokes the model for one row and captures the call.
     scheduler: `RowScheduler`, which runs many rows concurrently.
     pipeline: saves and scores one answer; also used by the callback.

@@ -13,15 +13,13 @@ from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval._internal.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
-from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Recording
-from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
+from langchain_dbx_eval.evaluation.capture.spans import Recording
+from langchain_dbx_eval.evaluation.journal.rows import Answer
 from langchain_dbx_eval.scoring import Outcome
 from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_record
 
 __all__ = ["ModelInvoker", "recorded_answer"]
 
-_ROW = "dbx_eval_row"
-"""The metadata key of the row key: request ids are not unique."""
 _CANCEL_TIMEOUT_S = 1.0
 
 _Result: TypeAlias = "tuple[Any, BaseException | None]"
@@ -48,22 +46,18 @@ class ModelInvoker:
         self._to_input = to_input
         self._limiter = limiter
         self._timeout = timeout
-        self._handler = CaptureHandler(self._on_complete)
-        self._runs: dict[RowKey, CapturedRun] = {}
 
-    async def __call__(self, key: RowKey, record: EvalRecord) -> Answer:
+    async def __call__(self, record: EvalRecord) -> Answer:
         """Invoke the model for one row. If the model fails, the outcome contains the error."""
-        metadata = {"request_id": record.request_id, _ROW: [key.number, key.repetition]}
-        config = {"callbacks": [self._handler], "metadata": metadata}
         loop = asyncio.get_running_loop()
         # A client inside the model that retries after a 429 slows down all rows. The row has a task
         # and so a context of its own; the client may call this in another thread.
-        retry_listener.set(
-            lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error),
-        )
+        retry_listener.set(lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error))
         while True:
+            calls: list[Recording] = []
+            handler = CaptureHandler(calls.append)
+            config = {"callbacks": [handler], "metadata": {"request_id": record.request_id}}
             response, error = await self._invoke_within_timeout(record.request, config)
-            run = self._runs.pop(key, None)
             if not self._limiter.on_error(error):
                 self._limiter.on_success()
                 break
@@ -74,6 +68,8 @@ class ModelInvoker:
         # The model's return value, not that of the captured call: a custom Runnable may report
         # nothing to its callbacks, or only a step of it.
         reason = None if error is None else f"{type(error).__name__}: {error}"
+        # Of several calls, the last one to end: a model may call chains that lose their parent.
+        run = calls[-1].to_run() if calls else None
         outcome = replace(run.outcome() if run else Outcome(), response=response, error=reason)
         return Answer(record=record, outcome=outcome, run=run)
 
@@ -100,12 +96,7 @@ class ModelInvoker:
             # `sys.exit()` in a model fails its row; if it were raised, it would end the event loop.
             return None, error
 
-    def _on_complete(self, recording: Recording) -> None:
-        run = recording.to_run()
-        if (key := run.metadata.get(_ROW)) is not None:
-            self._runs[RowKey(*key)] = run
 
-
-async def recorded_answer(key: RowKey, record: EvalRecord) -> Answer:  # noqa: ARG001 - as `ModelInvoker`
+async def recorded_answer(record: EvalRecord) -> Answer:
     """Return the answer that the record contains, for an evaluation without a model."""
     return Answer(record=record, outcome=outcome_of_record(record))

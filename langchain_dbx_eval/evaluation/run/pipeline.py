@@ -16,26 +16,41 @@ from langchain_dbx_eval.scoring.mlflow.scorers import MlflowScorer
 from langchain_dbx_eval.scoring.mlflow.traces import session_of, trace_of
 from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
-__all__ = ["process_answer", "score_saved_answer", "score_sessions"]
+__all__ = ["process_row", "score_sessions"]
 
 
-async def process_answer(
-    journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer
+async def process_row(
+    journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer | None
 ) -> None:
-    """Save an answer, and score it.
+    """Save the answer of a row, and score it.
+
+    Args:
+        journal: Receives the answer and each score.
+        scorers: The scorers.
+        key: The key of the row.
+        answer: The answer; None: the journal contains it, and the outputs of some scorers.
 
     Raises:
         JournalError: The journal cannot be written to.
     """
-    response = round_trip(answer.outcome.response)
-    answer = replace(answer, outcome=replace(answer.outcome, response=response))
-    journal.save_answer(key, answer)
-    await _score(journal, scorers, key, answer, {})
+    known: Mapping[str, ScorerOutput] = {}
+    if answer is None:
+        answer, known = journal.row(key), journal.scorer_outputs([key]).get(key, {})
+    else:
+        response = round_trip(answer.outcome.response)
+        answer = replace(answer, outcome=replace(answer.outcome, response=response))
+        journal.save_answer(key, answer)
+    missing = {scorer.column for scorer in scorers} - known.keys()
 
+    def save(outputs: Mapping[str, ScorerOutput]) -> None:
+        missing.difference_update(outputs)
+        # The last outputs and the completion of the row are one commit.
+        journal.save_scores(key, outputs, last=not missing)
 
-async def score_saved_answer(journal: Journal, scorers: Sequence[Scorer], key: RowKey) -> None:
-    """Score a row of the journal by the scorers whose output it lacks."""
-    await _score(journal, scorers, key, journal.row(key), journal.scorer_outputs(key))
+    if answer.outcome.error is not None or not missing:
+        journal.save_scores(key, {}, last=True)
+        return
+    await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
 
 
 def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency: int = 32) -> None:
@@ -59,7 +74,7 @@ def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency:
             sessions.setdefault((session, row.repetition), []).append(row.key)
 
     def score(session: str, keys: list[RowKey]) -> None:
-        known = journal.scorer_outputs(keys[0])
+        known = journal.scorer_outputs(keys[:1]).get(keys[0], {})
         missing = [scorer for scorer in of_sessions if not known.get(scorer.column)]
         if not missing:
             return
@@ -73,26 +88,6 @@ def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency:
     if sessions:
         with ThreadPoolExecutor(max_concurrency) as pool:
             list(pool.map(score, [session for session, _ in sessions], sessions.values()))
-
-
-async def _score(
-    journal: Journal,
-    scorers: Sequence[Scorer],
-    key: RowKey,
-    answer: Answer,
-    known: Mapping[str, ScorerOutput],
-) -> None:
-    missing = {scorer.column for scorer in scorers} - known.keys()
-
-    def save(outputs: Mapping[str, ScorerOutput]) -> None:
-        missing.difference_update(outputs)
-        # The last outputs and the completion of the row are one commit.
-        journal.save_scores(key, outputs, last=not missing)
-
-    if answer.outcome.error is not None or not missing:
-        journal.mark_scored(key)
-        return
-    await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
 
 
 def _context(journal: Journal, key: RowKey, answer: Answer) -> ScoringContext:

@@ -29,23 +29,17 @@ def show_progress(total: int, done: int) -> Iterator[OnRow]:
         The function to call with each finished row.
     """
     require("rich", extra="eval")
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    import rich.console
+    import rich.progress as bars
 
-    console = Console(file=sys.stderr)
-    progress = Progress(
-        TextColumn("Evaluating"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failures]} failed"),
-        TextColumn("{task.fields[tokens]} tokens"),
-        TimeRemainingColumn(),
+    console = rich.console.Console(file=sys.stderr)
+    progress = bars.Progress(
+        "Evaluating",
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        "{task.fields[failures]} failed",
+        "{task.fields[tokens]} tokens",
+        bars.TimeRemainingColumn(),
         console=console,
         disable=not (console.is_terminal or console.is_jupyter),
     )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
-from langchain_dbx_eval.evaluation.run.pipeline import process_answer, score_saved_answer
+from langchain_dbx_eval.evaluation.run.pipeline import process_row
 from langchain_dbx_eval.evaluation.run.progress import OnRow
-from langchain_dbx_eval.scoring import Scorer
+from langchain_dbx_eval.scoring import Outcome, Scorer
 
 __all__ = ["Invoke", "RowScheduler"]
 
-Invoke: TypeAlias = Callable[[RowKey, EvalRecord], Awaitable[Answer]]
-"""Returns the answer of a row."""
+Invoke: TypeAlias = Callable[[EvalRecord], Awaitable[Answer]]
+"""Returns the answer to the request of a record."""
 
 _PAGE = 100
 
@@ -30,11 +30,11 @@ class RowScheduler:
 
     Args:
         journal: Contains the finished rows, and receives the others.
-        invoke: Returns the answer of a row.
+        invoke: Returns the answer to the request of a record.
         scorers: The scorers.
-        limiter: Limits the rows that are being answered.
-        max_scoring: The largest number of rows that are being scored. A row that waits for this
-            keeps its slot of the limiter, so that answers do not pile up before slow judges.
+        limiter: Limits the rows that are being answered. Its initial limit also limits the rows
+            that are being scored: a row that waits for this keeps its slot of the limiter, so that
+            answers do not pile up before slow judges.
     """
 
     def __init__(
@@ -42,15 +42,13 @@ class RowScheduler:
         journal: Journal,
         invoke: Invoke,
         scorers: Sequence[Scorer],
-        *,
         limiter: AdaptiveLimiter,
-        max_scoring: int,
     ) -> None:
         self._journal = journal
         self._invoke = invoke
         self._scorers = scorers
         self._limiter = limiter
-        self._scoring = asyncio.Semaphore(max_scoring)
+        self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._stopping = False
@@ -73,15 +71,16 @@ class RowScheduler:
         answered = self._journal.answered()
         try:
             async for key, record in _rows(dataset, repeat):
-                input_key, scored = answered.get(key, (None, False))
-                if not scored:
+                input_key, is_scored = answered.get(key, (None, False))
+                if not is_scored:
                     await self._limiter.acquire()
                     if self._stopping:
                         self._limiter.release()
                         break
-                    self._start(
-                        self._score(key, on_row) if input_key else self._answer(key, record, on_row)
-                    )
+                    row = self._run_row(key, record if input_key is None else None, on_row)
+                    task = asyncio.create_task(row)
+                    self._tasks.add(task)
+                    task.add_done_callback(self._on_done)
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             for task in self._tasks:
@@ -89,35 +88,27 @@ class RowScheduler:
         if self._error is not None:
             raise self._error
 
-    def _start(self, row: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(row)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._error = self._error or error
             self.stop()
 
-    async def _answer(self, key: RowKey, record: EvalRecord, on_row: OnRow) -> None:
+    async def _run_row(self, key: RowKey, record: EvalRecord | None, on_row: OnRow) -> None:
+        """Run a row; without a record, the journal contains its answer."""
+        answer = None
         try:
-            answer = await self._invoke(key, record)
+            if record is not None:
+                answer = await self._invoke(record)
             await self._scoring.acquire()
         finally:
             self._limiter.release()
         try:
-            await process_answer(self._journal, self._scorers, key, answer)
+            await process_row(self._journal, self._scorers, key, answer)
         finally:
             self._scoring.release()
-        on_row(answer.outcome.error is not None, answer.outcome.total_tokens)
-
-    async def _score(self, key: RowKey, on_row: OnRow) -> None:
-        try:
-            await score_saved_answer(self._journal, self._scorers, key)
-        finally:
-            self._limiter.release()
-        on_row(False, None)
+        outcome = Outcome() if answer is None else answer.outcome
+        on_row(outcome.error is not None, outcome.total_tokens)
 
 
 async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[tuple[RowKey, EvalRecord]]:

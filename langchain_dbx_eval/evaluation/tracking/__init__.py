@@ -2,7 +2,7 @@
 
 Modules:
     writer: `MlflowWriter`, in the background and at the end; `sync`, later.
-    runs: `Destination`, where an evaluation is written; `MlflowRun`, the run: dataset, rows, table.
+    runs: `MlflowRun`, an evaluation as a run: dataset, rows, metrics, table.
     traces: a row as a trace: its id, its spans, writing it, autologging's trace of the same call.
     assessments: the scores and expectations of a row as assessments of its trace.
     sql_store: writes the assessments of many rows in one transaction.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
@@ -91,7 +91,7 @@ def write_assessments(
 
 
 def _missing(
-    wanted: Sequence[MlflowAssessment], stored: Iterable[MlflowAssessment]
+    wanted: Sequence[MlflowAssessment], stored: Sequence[MlflowAssessment]
 ) -> list[MlflowAssessment]:
     """Return the assessments that a trace does not have.
 
@@ -99,18 +99,16 @@ def _missing(
     id is identified by its name.
     """
     ids = {assessment.assessment_id for assessment in wanted}
-    runs = {_run_and_name(assessment)[0] for assessment in wanted}
-    ours = [a for a in stored if _run_and_name(a)[0] in runs]
-    written = {a.assessment_id for a in ours}
-    renamed = Counter(_run_and_name(a) for a in ours if a.assessment_id not in ids)
+    stored_ids = {assessment.assessment_id for assessment in stored}
+    renamed = Counter(_run_and_name(a) for a in stored if a.assessment_id not in ids)
     missing = []
     for assessment in wanted:
-        if assessment.assessment_id in written:
+        if assessment.assessment_id in stored_ids:
             continue
         if renamed[_run_and_name(assessment)] > 0:
             renamed[_run_and_name(assessment)] -= 1
-            continue
-        missing.append(assessment)
+        else:
+            missing.append(assessment)
     return missing
 
 

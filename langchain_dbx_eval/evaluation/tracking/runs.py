@@ -12,16 +12,16 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.assessments import assessments_of, write_assessments
-from langchain_dbx_eval.evaluation.tracking.store_access import probe, redact_uri, with_retries
+from langchain_dbx_eval.evaluation.tracking.store_access import probe, with_retries
 from langchain_dbx_eval.evaluation.tracking.traces import write_traces
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mlflow.data.dataset import Dataset
     from mlflow.entities import Run
 
-__all__ = ["TABLE_FILE", "Destination", "MlflowRun"]
+__all__ = ["TABLE_FILE", "MlflowRun", "current_destination", "stored_destination"]
 
 TABLE_FILE = "eval_results.json"
 """The artifact with ``tables["eval_results"]``, under Agent Evaluation's name."""
@@ -43,82 +43,35 @@ _MAX_LINKS = 100
 _MAX_METRICS = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Destination:
-    """The MLflow store, experiment and run to which an evaluation is written.
+def current_destination(*, run_name: str | None, experiment_name: str | None) -> Destination:
+    """Return MLflow's current destination in this thread, without a request to its server.
 
-    Attributes:
-        tracking_uri: The store; None: MLflow's current store.
-        experiment_name: The name of the experiment; None: `experiment_id`.
-        experiment_id: The id of the experiment; None: MLflow's current experiment.
-        run_name: The name of a new run; None: MLflow generates one.
-        run_id: An existing run: the one that was active when the evaluation started, or the one
-            that the evaluation has already; None: a new run.
+    Args:
+        run_name: The name of a new run.
+        experiment_name: The experiment; None: MLflow's current one.
     """
+    mlflow = require("mlflow", extra="eval")
+    active = mlflow.active_run()
+    # Set by `mlflow.set_experiment`. MLflow's own accessor sends a request.
+    experiment_id = getattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+    return Destination(
+        tracking_uri=mlflow.get_tracking_uri(),
+        experiment_name=experiment_name,
+        experiment_id=None if experiment_name else experiment_id,
+        run_name=run_name,
+        run_id=active.info.run_id if active is not None else None,
+    )
 
-    tracking_uri: str | None = None
-    experiment_name: str | None = None
-    experiment_id: str | None = None
-    run_name: str | None = None
-    run_id: str | None = None
 
-    @classmethod
-    def current(cls, *, run_name: str | None, experiment_name: str | None) -> Destination:
-        """Return MLflow's current destination in this thread, without a request to its server.
+def stored_destination(manifest: EvaluationManifest) -> Destination:
+    """Return the destination of an earlier evaluation.
 
-        Args:
-            run_name: The name of a new run.
-            experiment_name: The experiment; None: MLflow's current one.
-        """
-        mlflow = require("mlflow", extra="eval")
-        active = mlflow.active_run()
-        # Set by `mlflow.set_experiment`. MLflow's own accessor sends a request.
-        experiment_id = getattr(mlflow.tracking.fluent, "_active_experiment_id", None)
-        return cls(
-            tracking_uri=mlflow.get_tracking_uri(),
-            experiment_name=experiment_name,
-            experiment_id=None if experiment_name else experiment_id,
-            run_name=run_name,
-            run_id=active.info.run_id if active is not None else None,
-        )
-
-    @classmethod
-    def of_manifest(cls, manifest: EvaluationManifest) -> Destination:
-        """Return the destination of an earlier evaluation.
-
-        Its run, if it has one, takes precedence over MLflow's current experiment: the rows of one
-        evaluation must not be divided between two runs. A callback whose process ended before
-        `result` has no destination yet: MLflow's current store.
-        """
-        stored: Mapping[str, Any] = manifest.destination
-        return cls(
-            tracking_uri=stored.get("tracking_uri"),
-            experiment_name=stored.get("experiment_name"),
-            experiment_id=stored.get("experiment_id"),
-            run_name=stored.get("run_name"),
-            run_id=manifest.run_id or stored.get("run_id"),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the stored form. An address with a password is left out.
-
-        `sync` then uses MLflow's current store (MLFLOW_TRACKING_URI).
-        """
-        uri = self.tracking_uri
-        return {
-            "tracking_uri": uri if uri and redact_uri(uri) == uri else None,
-            "experiment_name": self.experiment_name,
-            "experiment_id": self.experiment_id,
-            "run_name": self.run_name,
-            "run_id": self.run_id,
-        }
-
-    @property
-    def resolved_uri(self) -> str:
-        """The store, MLflow's current one by default."""
-        import mlflow
-
-        return self.tracking_uri or mlflow.get_tracking_uri()
+    Its run, if it has one, takes precedence over MLflow's current experiment: the rows of one
+    evaluation must not be divided between two runs. A callback whose process ended before `result`
+    has no destination yet: MLflow's current store.
+    """
+    stored = manifest.destination
+    return replace(stored, run_id=manifest.run_id or stored.run_id)
 
 
 class MlflowRun:
@@ -154,7 +107,7 @@ class MlflowRun:
             TrackingError: The store cannot be reached or rejects the call, or there is no such run.
         """
         mlflow = require("mlflow", extra="eval")
-        uri = destination.resolved_uri
+        uri = destination.tracking_uri or mlflow.get_tracking_uri()
         probe(uri)
 
         def find_or_create() -> MlflowRun:
@@ -178,20 +131,10 @@ class MlflowRun:
         Raises:
             TrackingError: The store cannot be reached, or rejects the call.
         """
-        from mlflow.entities import Dataset as DatasetEntity
         from mlflow.entities import DatasetInput, InputTag
 
-        fields = dataset.to_dict()
-        entity = DatasetEntity(
-            name=fields["name"],
-            digest=fields["digest"],
-            source_type=fields["source_type"],
-            source=fields["source"],
-            schema=fields.get("schema"),
-            profile=fields.get("profile"),
-        )
-        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "evaluation")])]
-        probe(self.tracking_uri)
+        tags = [InputTag("mlflow.data.context", "evaluation")]
+        inputs = [DatasetInput(dataset._to_mlflow_entity(), tags)]
         # A store identifies inputs by name and digest: a second call adds nothing.
         with_retries(
             self.tracking_uri, lambda: self._client.log_inputs(self.run_id, datasets=inputs)
@@ -212,23 +155,23 @@ class MlflowRun:
             TrackingError: The store cannot be reached, or rejects the call. Some of the rows may
                 have been written.
         """
-        probe(self.tracking_uri)
         attempts = count()
-        return with_retries(
-            self.tracking_uri, lambda: self._write(rows, next(attempts) > 0 or maybe_written)
-        )
 
-    def _write(self, rows: Sequence[Row], maybe_written: bool) -> list[str]:
-        trace_ids = write_traces(self._tracing, rows, self._evaluation_id, self.experiment_id)
-        for start in range(0, len(trace_ids), _MAX_LINKS):
-            self._client.link_traces_to_run(trace_ids[start : start + _MAX_LINKS], self.run_id)
-        assessments = [
-            assessment
-            for row, trace_id in zip(rows, trace_ids, strict=True)
-            for assessment in assessments_of(row, trace_id, self.run_id)
-        ]
-        write_assessments(self._tracing, assessments, maybe_written=maybe_written)
-        return trace_ids
+        def write() -> list[str]:
+            is_repeated = next(attempts) > 0 or maybe_written
+            trace_ids = write_traces(self._tracing, rows, self._evaluation_id, self.experiment_id)
+            for start in range(0, len(trace_ids), _MAX_LINKS):
+                self._client.link_traces_to_run(trace_ids[start : start + _MAX_LINKS], self.run_id)
+            assessments = [
+                assessment
+                for row, trace_id in zip(rows, trace_ids, strict=True)
+                for assessment in assessments_of(row, trace_id, self.run_id)
+            ]
+            write_assessments(self._tracing, assessments, maybe_written=is_repeated)
+            return trace_ids
+
+        probe(self.tracking_uri)
+        return with_retries(self.tracking_uri, write)
 
     def finish(
         self,
@@ -247,15 +190,18 @@ class MlflowRun:
         Raises:
             TrackingError: The store cannot be reached, or rejects the call.
         """
-        uri = self.tracking_uri
-        probe(uri)
+        probe(self.tracking_uri)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, TABLE_FILE)
             _write_table(table, path)
-            with_retries(uri, lambda: self._log_table(path))
-        with_retries(uri, lambda: self._log_metrics(metrics))
-        if self.is_ours:
-            with_retries(uri, lambda: self._client.set_terminated(self.run_id, status))
+
+            def write() -> None:
+                self._log_table(path)
+                self._log_metrics(metrics)
+                if self.is_ours:
+                    self._client.set_terminated(self.run_id, status)
+
+            with_retries(self.tracking_uri, write)
 
     def _log_table(self, path: Path) -> None:
         self._client.log_artifact(self.run_id, str(path))

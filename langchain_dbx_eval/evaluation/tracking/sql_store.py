@@ -40,10 +40,8 @@ def insert(store: Any, assessments: Sequence[Assessment]) -> bool:
         return False
     with store.ManagedSessionMaker(read_only=False) as session:
         ids = [assessment.assessment_id for assessment in assessments]
-        existing = session.query(SqlAssessments.assessment_id).filter(
-            SqlAssessments.assessment_id.in_(ids)
-        )
-        known = {assessment_id for (assessment_id,) in existing}
+        column: Any = SqlAssessments.assessment_id
+        known = {known_id for (known_id,) in session.query(column).filter(column.in_(ids))}
         new = [a for a in assessments if a.assessment_id not in known]
         traces = _traces(store, session, {str(a.trace_id) for a in new})
         for assessment in new:

@@ -49,12 +49,7 @@ def call_for_each(request: Callable[[_Item], _Result], items: Sequence[_Item]) -
     if len(items) <= 1:
         return [request(item) for item in items]
     with ContextThreadPoolExecutor(_MAX_REQUESTS) as pool:
-        futures = [pool.submit(request, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        return list(pool.map(request, items))
 
 
 def with_retries(tracking_uri: str, action: Callable[[], _Result]) -> _Result:
@@ -69,8 +64,6 @@ def with_retries(tracking_uri: str, action: Callable[[], _Result]) -> _Result:
     """
     try:
         return _POLICY.run(action)
-    except TrackingError:
-        raise
     except Exception as error:
         raise tracking_error(tracking_uri, error) from error
 

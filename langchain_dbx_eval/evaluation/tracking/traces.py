@@ -29,7 +29,7 @@ from langchain_dbx_eval.scoring.mlflow.traces import SESSION
 
 if TYPE_CHECKING:
     from mlflow.entities import Span as MlflowSpan
-    from mlflow.entities import Trace, TraceInfo
+    from mlflow.entities import Trace
     from mlflow.tracing.client import TracingClient
 
 __all__ = ["REQUEST_ID_TAG", "trace_id_of", "trace_of_row", "write_traces"]
@@ -67,7 +67,7 @@ def write_traces(
     trace_ids: list[str] = []
     new: list[tuple[Row, list[MlflowSpan]]] = []
     for row in rows:
-        trace_id = _autolog_id(row)
+        trace_id = row.run.trace_id if row.run else None
         if trace_id is None or trace_id not in autologged:
             trace_id = trace_id_of(row, evaluation_id)
             new.append((row, list(_spans(row, trace_id))))
@@ -96,10 +96,7 @@ def trace_id_of(row: Row, evaluation_id: str) -> str:
 
 def trace_of_row(row: Row, evaluation_id: str) -> Trace:
     """Return the trace that `write_traces` would write for a row, without writing it."""
-    from mlflow.entities import Trace, TraceData
-
-    spans = list(_spans(row, trace_id_of(row, evaluation_id)))
-    return Trace(info=_trace_info(row, spans[0], "0"), data=TraceData(spans=spans))
+    return _trace(row, list(_spans(row, trace_id_of(row, evaluation_id))), "0")
 
 
 def _session_of(row: Row) -> str | None:
@@ -109,15 +106,13 @@ def _session_of(row: Row) -> str | None:
     return next((str(session) for session in ids if session), None)
 
 
-def _autolog_id(row: Row) -> str | None:
-    return None if row.run is None else row.run.trace_id
-
-
 def _tag_autologged(client: TracingClient, rows: Sequence[Row]) -> set[str]:
     """Wait for the traces that autologging wrote, and tag them; return their ids."""
     import mlflow
 
-    request_ids = {trace_id: _request_id_of(row) for row in rows if (trace_id := _autolog_id(row))}
+    request_ids = {
+        row.run.trace_id: _request_id_of(row) for row in rows if row.run and row.run.trace_id
+    }
     if not request_ids:
         return set()
     mlflow.flush_trace_async_logging()
@@ -172,18 +167,22 @@ def _write_one(
     client: TracingClient, row: Row, spans: list[MlflowSpan], experiment_id: str
 ) -> None:
     """Write a trace as MLflow 3.17's exporter does (`mlflow.tracing.export.mlflow_v3`)."""
-    from mlflow.entities import TraceData
-
-    info = client.start_trace(_trace_info(row, spans[0], experiment_id))
-    client._upload_trace_data(info, TraceData(spans=spans))
+    trace = _trace(row, spans, experiment_id)
+    client._upload_trace_data(client.start_trace(trace.info), trace.data)
 
 
-def _trace_info(row: Row, root: MlflowSpan, experiment_id: str) -> TraceInfo:
-    from mlflow.entities import TraceInfo, TraceLocation, TraceState
+def _trace(row: Row, spans: list[MlflowSpan], experiment_id: str) -> Trace:
+    from mlflow.entities import Trace, TraceData, TraceInfo, TraceLocation, TraceState
 
+    root = spans[0]
     start_ms, end_ms = root.start_time_ns // 1_000_000, (root.end_time_ns or 0) // 1_000_000
+    metadata = {"mlflow.trace_schema.version": "3"}
     usage = _token_usage_of(row.outcome)
-    return TraceInfo(
+    if usage["total_tokens"]:
+        metadata["mlflow.trace.tokenUsage"] = json.dumps(usage)
+    if session := _session_of(row):
+        metadata[SESSION] = session
+    info = TraceInfo(
         trace_id=root.trace_id,
         trace_location=TraceLocation.from_experiment_id(experiment_id),
         request_time=start_ms,
@@ -192,12 +191,9 @@ def _trace_info(row: Row, root: MlflowSpan, experiment_id: str) -> TraceInfo:
         request_preview=_preview(root.inputs),
         response_preview=_preview(root.outputs),
         tags={REQUEST_ID_TAG: _request_id_of(row), "mlflow.traceName": root.name},
-        trace_metadata={
-            "mlflow.trace_schema.version": "3",
-            **({"mlflow.trace.tokenUsage": json.dumps(usage)} if usage["total_tokens"] else {}),
-            **({SESSION: session} if (session := _session_of(row)) else {}),
-        },
+        trace_metadata=metadata,
     )
+    return Trace(info=info, data=TraceData(spans=spans))
 
 
 def _preview(value: Any) -> str:
@@ -245,26 +241,20 @@ def _spans(row: Row, trace_id: str) -> Iterator[MlflowSpan]:
 
     run = row.run or _run_of_recorded_answer(row, trace_id)
     trace = int(trace_id.removeprefix("tr-"), 16)
+    # The id of a span: the 64 bits that are random in every UUID version; 0 is not valid.
     contexts = {
-        span.run_id: SpanContext(trace, _span_id(span.run_id), is_remote=False)
+        span.run_id: SpanContext(trace, span.run_id.int & (2**64 - 1) or 1, is_remote=False)
         for span in run.spans
     }
     # Without a resource, OpenTelemetry collects the attributes of this process for each span.
     resource = Resource.get_empty()
     for span in run.spans:
-        attributes = {
-            "mlflow.traceRequestId": trace_id,
-            "mlflow.spanType": span.kind,
-            "mlflow.spanInputs": to_plain_json(span.inputs),
-            "mlflow.spanOutputs": to_plain_json(span.outputs),
-            **_further_attributes(span),
-        }
+        attributes = _attributes(span, trace_id)
         if span is run.root:
             attributes[_TAG_PREFIX + REQUEST_ID_TAG] = _request_id_of(row)
             attributes[_TAG_PREFIX + "mlflow.traceName"] = span.name
             if session := _session_of(row):
                 attributes["session.id"] = session
-        failed = span.error is not None
         yield MlflowSpan(
             ReadableSpan(
                 name=span.name,
@@ -272,20 +262,22 @@ def _spans(row: Row, trace_id: str) -> Iterator[MlflowSpan]:
                 parent=contexts.get(span.parent_id) if span.parent_id else None,
                 resource=resource,
                 attributes={k: json.dumps(v, ensure_ascii=False) for k, v in attributes.items()},
-                status=Status(StatusCode.ERROR if failed else StatusCode.OK, span.error),
+                status=Status(
+                    StatusCode.OK if span.error is None else StatusCode.ERROR, span.error
+                ),
                 start_time=span.start_ns,
                 end_time=span.end_ns,
             )
         )
 
 
-def _span_id(run_id: UUID) -> int:
-    """Return the 64 bits of a run id that are random in every UUID version; 0 is not valid."""
-    return run_id.int & (2**64 - 1) or 1
-
-
-def _further_attributes(span: Span) -> dict[str, Any]:
-    attributes: dict[str, Any] = {}
+def _attributes(span: Span, trace_id: str) -> dict[str, Any]:
+    attributes = {
+        "mlflow.traceRequestId": trace_id,
+        "mlflow.spanType": span.kind,
+        "mlflow.spanInputs": to_plain_json(span.inputs),
+        "mlflow.spanOutputs": to_plain_json(span.outputs),
+    }
     if span.error is not None:
         attributes["error"] = span.error
     if span.first_token_ns is not None:

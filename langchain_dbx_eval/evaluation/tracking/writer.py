@@ -7,16 +7,20 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
+from langchain_dbx_eval.evaluation.journal.manifest import Destination
 from langchain_dbx_eval.evaluation.journal.rows import RowKey
 from langchain_dbx_eval.evaluation.journal.store import MAYBE_WRITTEN, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
-from langchain_dbx_eval.evaluation.tracking.runs import Destination, MlflowRun
+from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun, stored_destination
 from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
 
 __all__ = ["MlflowWriter", "sync"]
@@ -45,25 +49,27 @@ class MlflowWriter:
         self._journal = journal
         self._destination = destination
         self._dataset = dataset
-        self._run: MlflowRun | None = None
         self._rejected: set[RowKey] = set()
         self._has_written = False
         self._stopping = threading.Event()
-        journal.update_manifest(destination=destination.to_dict())
+        uri = destination.tracking_uri
+        if uri and redact_uri(uri) != uri:
+            # A password is not stored: `sync` uses MLflow's current store (MLFLOW_TRACKING_URI).
+            destination = replace(destination, tracking_uri=None)
+        journal.update_manifest(destination=destination)
 
     @contextlib.contextmanager
     def in_background(self) -> Iterator[None]:
         """Write rows at intervals in a thread while the `with` block runs."""
-        thread = threading.Thread(target=self._write_at_intervals, name="dbx-eval-mlflow")
-        thread.daemon = True
+        thread = threading.Thread(
+            target=self._write_at_intervals, name="dbx-eval-mlflow", daemon=True
+        )
         thread.start()
         try:
             yield
-        except BaseException:
-            # An interrupted evaluation does not wait for a server that may not answer.
+        finally:
             self._stopping.set()
-            raise
-        self._stopping.set()
+        # Not after an exception: an interrupted evaluation does not wait for a slow server.
         thread.join()
 
     def finish(self, *, complete: bool = True) -> EvaluationResult:
@@ -91,16 +97,27 @@ class MlflowWriter:
         Raises:
             TrackingError: The store could not be written to; nothing is lost.
         """
+        mlflow = require("mlflow", extra="eval")
 
         def write() -> None:
             self._write_pending()
-            self._end_run(complete)
+            result = EvaluationResult(self._journal)
+            status: Literal["FINISHED", "KILLED"] = "FINISHED" if complete else "KILLED"
+            self._run.finish(result.metrics, result.table_pages(), status=status)
+            self._journal.update_manifest(logged=complete)
 
         policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)
         try:
             policy.run(write)
         except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
-            raise self._incomplete_error(error) from error
+            uri = self._destination.tracking_uri or mlflow.get_tracking_uri()
+            msg = (
+                f"The evaluation is saved in {self._journal.path}, but "
+                f"{self._journal.count(UNWRITTEN)} of its rows are not in MLflow at "
+                f"{redact_uri(uri)}: {error}. Write them later with: langchain-dbx-eval sync "
+                f"{self._journal.manifest.run_id or self._journal.evaluation_id}"
+            )
+            raise TrackingError(msg) from error
 
     def _write_at_intervals(self) -> None:
         interval = _INTERVAL_S
@@ -111,14 +128,14 @@ class MlflowWriter:
             except Exception as error:
                 interval = min(2 * interval, _MAX_INTERVAL_S)
                 _logger.warning(
-                    "MLflow could not be written to (%s). The evaluation continues; the next "
+                    "Writing to MLflow failed (%s). The evaluation continues; the next "
                     "attempt is in %.0f s.",
                     error,
                     interval,
                 )
 
     def _write_pending(self) -> None:
-        run = self._open_run()
+        run = self._run
         errors: list[TrackingError] = []
         self._has_written = False
         # Rows that were rejected before come last: they must not delay others.
@@ -164,31 +181,13 @@ class MlflowWriter:
         self._has_written = True
         self._journal.mark_written({row.key: t for row, t in zip(rows, trace_ids, strict=True)})
 
-    def _open_run(self) -> MlflowRun:
-        if self._run is None:
-            run = MlflowRun.open(self._destination, self._journal.evaluation_id)
-            self._journal.update_manifest(run_id=run.run_id, experiment_id=run.experiment_id)
-            if self._dataset is not None:
-                run.log_dataset(self._dataset.mlflow_input())
-            self._run = run
-        return self._run
-
-    def _end_run(self, complete: bool) -> None:
-        result = EvaluationResult(self._journal)
-        self._open_run().finish(
-            result.metrics, result.table_pages(), status="FINISHED" if complete else "KILLED"
-        )
-        self._journal.update_manifest(logged=complete)
-
-    def _incomplete_error(self, error: Exception) -> TrackingError:
-        run = self._journal.manifest.run_id or self._journal.evaluation_id
-        msg = (
-            f"The evaluation is saved in {self._journal.path}, but "
-            f"{self._journal.count(UNWRITTEN)} of its rows are not in MLflow at "
-            f"{redact_uri(self._destination.resolved_uri)}: {error}. Write them later with: "
-            f"langchain-dbx-eval sync {run}"
-        )
-        return TrackingError(msg)
+    @cached_property
+    def _run(self) -> MlflowRun:
+        run = MlflowRun.open(self._destination, self._journal.evaluation_id)
+        self._journal.update_manifest(run_id=run.run_id, experiment_id=run.experiment_id)
+        if self._dataset is not None:
+            run.log_dataset(self._dataset.mlflow_input())
+        return run
 
 
 def sync(reference: str | Path) -> EvaluationResult:
@@ -205,10 +204,9 @@ def sync(reference: str | Path) -> EvaluationResult:
         JournalError: Another process is running it, or its journal cannot be read.
         TrackingError: MLflow cannot be written to.
     """
-    require("mlflow", extra="eval")
     journal = Journal.find(reference)
     with journal.locked():
         manifest = journal.manifest
-        writer = MlflowWriter(journal, Destination.of_manifest(manifest), None)
+        writer = MlflowWriter(journal, stored_destination(manifest), None)
         writer.flush(complete=manifest.complete)
     return EvaluationResult(journal)

@@ -8,7 +8,7 @@ API reference").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -18,13 +18,16 @@ from langchain_dbx_eval.wire.validate import expect_dict, wrong_shape
 
 __all__ = [
     "BlockStream",
+    "blocks_of",
     "cache_control_of",
+    "copy_of",
     "extras_of",
     "from_openai_parts",
     "is_not_content",
     "plain_text",
+    "text_or_parts",
     "to_openai_parts",
-    "unwrap",
+    "with_extras",
 ]
 
 # Blocks that a message has in fields of its own (tool calls), or that only their provider can read.
@@ -64,7 +67,11 @@ def to_openai_parts(content: str | Sequence[str | Mapping[str, Any]]) -> str | l
     """
     if isinstance(content, str):
         return content
-    parts = [part for block in content if (part := _to_part(block)) is not None]
+    return text_or_parts([part for block in blocks_of(content) if (part := _to_part(block))])
+
+
+def text_or_parts(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Return parts, or their text if there is only one text, or nothing."""
     if len(parts) <= 1 and all(part.keys() == {"type", "text"} for part in parts):
         # Some endpoints accept only a string, and no endpoint accepts an empty list.
         return "".join(part["text"] for part in parts)
@@ -88,7 +95,7 @@ def from_openai_parts(content: Any) -> str | list[str | dict[str, Any]]:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):
-        raise wrong_shape("a text or a list of parts under 'content'", content)
+        raise wrong_shape("a string or a list of parts under 'content'", content)
     blocks: list[str | dict[str, Any]] = [block for part in content for block in _from_part(part)]
     if all(isinstance(block, dict) and block.keys() == {"type", "text"} for block in blocks):
         return "".join(block["text"] for block in blocks if isinstance(block, dict))
@@ -122,14 +129,12 @@ class BlockStream:
         Raises:
             InvalidResponseError: The content is none of these.
         """
-        blocks: list[Any] = []
-        if isinstance(content, list):
-            blocks = [block for part in content for block in _from_part(part)]
-        else:
+        if not isinstance(content, list):
             text = from_openai_parts(content)
             if self._index < 0 or not text:
                 return text
-            blocks = [{"type": "text", "text": text}]
+            content = [text]
+        blocks = [block for part in content for block in _from_part(part)]
         numbered: list[str | dict[str, Any]] = [
             {**block, "index": self._next_index(block, is_first=position == 0)}
             for position, block in enumerate(blocks)
@@ -147,17 +152,22 @@ class BlockStream:
         return self._index
 
 
-def unwrap(block: Any) -> Mapping[str, Any]:
-    """Return a block of content as an object: a string as a text block, `non_standard` unwrapped.
+def blocks_of(content: str | Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield content as objects: strings as text blocks, `non_standard` blocks unwrapped.
 
     Raises:
-        InvalidRequestError: The block is neither text nor an object with a ``type``.
+        InvalidRequestError: A block is neither text nor an object with a ``type``.
     """
+    for block in [content] if isinstance(content, str) else content:
+        yield _unwrap(block)
+
+
+def _unwrap(block: Any) -> Mapping[str, Any]:
     if isinstance(block, str):
         return {"type": "text", "text": block}
     if isinstance(block, Mapping):
         if block.get("type") == "non_standard" and isinstance(block.get("value"), Mapping):
-            return unwrap(block["value"])
+            return _unwrap(block["value"])
         if isinstance(block.get("type"), str):
             return block
     msg = (
@@ -189,10 +199,8 @@ def plain_text(block: Mapping[str, Any]) -> str | None:
         InvalidRequestError: The block's text is missing or not a string.
     """
     kind, source = block["type"], block.get("source")
-    if kind in ("text", "input_text", "output_text"):
+    if kind in ("text", "input_text", "output_text") or (kind == "text-plain" and "text" in block):
         text = block.get("text")
-    elif kind == "text-plain" and "text" in block:
-        text = block["text"]
     elif kind == "file" and block.get("source_type") == "text":  # LangChain v0: text under 'url'
         text = block.get("url")
     elif kind == "document" and isinstance(source, Mapping) and source.get("type") == "text":
@@ -213,26 +221,28 @@ def extras_of(block: Mapping[str, Any]) -> Mapping[str, Any]:
     return extras if isinstance(extras, Mapping) else {}
 
 
+def copy_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a deep copy of a block, without the ``index`` that it had in a stream."""
+    return {key: deepcopy(value) for key, value in block.items() if key != "index"}
+
+
+def with_extras(block: dict[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a block with ``extras``, unless they are empty."""
+    return {**block, "extras": extras} if extras else block
+
+
 def cache_control_of(block: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``{"cache_control": …}`` if a block has a mark for prompt caching, else ``{}``."""
     mark = block.get("cache_control") or extras_of(block).get("cache_control")
     return {"cache_control": deepcopy(mark)} if mark else {}
 
 
-def _reasoning(block: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    """Return text and signature of a standard or Anthropic reasoning block; None for others."""
-    if block["type"] not in ("reasoning", "thinking") or "summary" in block:
-        return None
-    text = block.get("reasoning") or block.get("thinking") or ""
-    return str(text), extras_of(block).get("signature") or block.get("signature")
-
-
-def _to_part(raw: Any) -> dict[str, Any] | None:
-    block = unwrap(raw)
+def _to_part(block: Mapping[str, Any]) -> dict[str, Any] | None:
     if is_not_content(block):
         return None
-    if (reasoning := _reasoning(block)) is not None:
-        text, signature = reasoning
+    if block["type"] in ("reasoning", "thinking") and "summary" not in block:
+        text = str(block.get("reasoning") or block.get("thinking") or "")
+        signature = extras_of(block).get("signature") or block.get("signature")
         if not signature:
             return None
         summary = {"type": "summary_text", "text": text, "signature": signature}
@@ -242,43 +252,27 @@ def _to_part(raw: Any) -> dict[str, Any] | None:
             return None
         part = {"type": "text", "text": plain}
     elif (media := decode_media(block)) is not None:
-        part = _MEDIA_PARTS.get(media.kind, _reject_media)(media)
+        part = _media_part(media)
     else:
-        return {key: deepcopy(value) for key, value in block.items() if key != "index"}
+        return copy_of(block)
     return {**part, **cache_control_of(block)}
-
-
-def _image_part(image: Media) -> dict[str, Any]:
-    url = image.url or (image.data_url if image.base64 else None)
-    if url is None:
-        return _reject_media(image)
-    detail = {"detail": image.detail} if image.detail else {}
-    return {"type": "image_url", "image_url": {"url": url, **detail}}
 
 
 _AUDIO_FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "x-flac": "flac"}
 
 
-def _audio_part(audio: Media) -> dict[str, Any]:
-    if not audio.base64:
-        return _reject_media(audio)
-    subtype = audio.data_url.partition(";")[0].rpartition("/")[2]
-    audio_format = _AUDIO_FORMATS.get(subtype, subtype)
-    return {"type": "input_audio", "input_audio": {"data": audio.base64, "format": audio_format}}
-
-
-def _file_part(file: Media) -> dict[str, Any]:
-    if file.file_id:
-        return {"type": "file", "file": {"file_id": file.file_id}}
-    if not file.base64:
-        return _reject_media(file)
-    subtype = (file.mime_type or "").rpartition("/")[2]
-    # OpenAI requires a name for every file.
-    name = file.filename or f"file.{subtype}"
-    return {"type": "file", "file": {"filename": name, "file_data": file.data_url}}
-
-
-def _reject_media(media: Media) -> dict[str, Any]:
+def _media_part(media: Media) -> dict[str, Any]:
+    if media.kind == "image" and (media.url or media.base64):
+        detail = {"detail": media.detail} if media.detail else {}
+        return {"type": "image_url", "image_url": {"url": media.url or media.data_url, **detail}}
+    if media.kind == "audio" and media.base64:
+        subtype = media.data_url.partition(";")[0].rpartition("/")[2]
+        audio = {"data": media.base64, "format": _AUDIO_FORMATS.get(subtype, subtype)}
+        return {"type": "input_audio", "input_audio": audio}
+    if media.kind == "file" and media.file_id:
+        return {"type": "file", "file": {"file_id": media.file_id}}
+    if media.kind == "file" and media.base64:
+        return {"type": "file", "file": {"filename": media.name, "file_data": media.data_url}}
     source = "an uploaded file's id" if media.file_id else "a URL" if media.url else "inline bytes"
     instead = {
         "image": "as a URL or as 'base64' with 'mime_type'",
@@ -289,16 +283,13 @@ def _reject_media(media: Media) -> dict[str, Any]:
     raise InvalidRequestError(msg)
 
 
-_MEDIA_PARTS = {"image": _image_part, "audio": _audio_part, "file": _file_part}
-
-
 def _from_part(raw: Any) -> list[dict[str, Any]]:
     if isinstance(raw, str):
         raw = {"type": "text", "text": raw}
     part = expect_dict(raw, "texts or objects in its list of parts")
     kind = part.get("type")
     if kind == "text" and isinstance(part.get("text"), str):
-        return [_with_extras({"type": "text", "text": part["text"]}, part)]
+        return [_with_fields_of(part, {"type": "text", "text": part["text"]})]
     if kind == "reasoning" and isinstance(part.get("summary"), list):
         return [block for summary in part["summary"] for block in _from_summary(summary)]
     try:
@@ -307,20 +298,18 @@ def _from_part(raw: Any) -> list[dict[str, Any]]:
         media = None
     if media is None:
         return [{"type": "non_standard", "value": part}]
-    block: dict[str, Any] = {"type": media.kind, "url": media.url, "base64": media.base64}
-    block |= {"mime_type": media.mime_type, "file_id": media.file_id}
-    extras = {"filename": media.filename, "detail": media.detail}
-    block["extras"] = {key: value for key, value in extras.items() if value}
-    return [{key: value for key, value in block.items() if value}]
+    block = {key: value for key, value in vars(media).items() if value}
+    extras: dict[str, Any] = {k: block.pop(k) for k in ("filename", "detail") if k in block}
+    return [with_extras({"type": block.pop("kind"), **block}, extras)]
 
 
 def _from_summary(raw: Any) -> list[dict[str, Any]]:
     if isinstance(raw, dict) and isinstance(raw.get("text"), str):
-        return [_with_extras({"type": "reasoning", "reasoning": raw["text"]}, raw)]
+        return [_with_fields_of(raw, {"type": "reasoning", "reasoning": raw["text"]})]
     # Not text, such as encrypted reasoning: kept, and sent back unchanged.
     return [{"type": "non_standard", "value": {"type": "reasoning", "summary": [raw]}}]
 
 
-def _with_extras(block: dict[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    extras = {key: value for key, value in part.items() if key not in ("type", "text") and value}
-    return {**block, "extras": extras} if extras else block
+def _with_fields_of(part: Mapping[str, Any], block: dict[str, Any]) -> dict[str, Any]:
+    fields = {key: value for key, value in part.items() if key not in ("type", "text") and value}
+    return with_extras(block, fields)

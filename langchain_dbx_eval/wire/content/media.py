@@ -14,6 +14,7 @@ from langchain_dbx_eval.errors import InvalidRequestError
 
 __all__ = ["Media", "decode_media"]
 
+_MIME_TYPES = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"}
 _STANDARD = {"image", "audio", "video", "file", "text-plain"}
 
 
@@ -40,6 +41,11 @@ class Media:
     detail: str | None = None
 
     @property
+    def name(self) -> str:
+        """The file name, which OpenAI requires; default: ``file`` with an extension."""
+        return self.filename or f"file.{(self.mime_type or '').rpartition('/')[2]}"
+
+    @property
     def data_url(self) -> str:
         """The inline bytes as a ``data:`` URL.
 
@@ -48,8 +54,8 @@ class Media:
         """
         if not self.mime_type:
             msg = (
-                f"A content block with an inline {self.kind} has no 'mime_type'. Add it, such as "
-                f"{'image/png' if self.kind == 'image' else 'application/pdf'!r}."
+                f"A content block with an inline {self.kind} requires a 'mime_type', such as "
+                f"{_MIME_TYPES.get(self.kind, 'application/pdf')!r}."
             )
             raise InvalidRequestError(msg)
         return f"data:{self.mime_type};base64,{self.base64}"
@@ -67,15 +73,26 @@ def decode_media(block: Mapping[str, Any]) -> Media | None:
     Raises:
         InvalidRequestError: The block has neither bytes, nor a URL, nor a file id.
     """
-    kind = block.get("type")
-    if kind in _STANDARD and "source_type" in block:
-        media = _from_v0(block)
-    elif kind in ("image", "document") and isinstance(block.get("source"), Mapping):
-        media = _from_anthropic(block)
-    elif kind in _STANDARD and not isinstance(block.get("file"), Mapping):
-        media = _from_v1(block)
-    elif kind in _OPENAI:
-        media = _OPENAI[kind](block)
+    kind, file, source = block.get("type"), block.get("file"), block.get("source")
+    if kind in ("image", "document") and isinstance(source, Mapping):  # Anthropic's
+        media = _media("image" if kind == "image" else "file", {**block, **source})
+    elif kind in _STANDARD and not isinstance(file, Mapping):  # LangChain's
+        v0_id = {"file_id": block.get("id")} if block.get("source_type") == "id" else {}
+        media = _media("file" if kind == "text-plain" else kind, {**block, **v0_id})
+    elif kind == "image_url":
+        image = block.get("image_url")
+        media = _media("image", image if isinstance(image, Mapping) else {"url": image})
+    elif kind == "input_image":
+        media = _media("image", {**block, "url": block.get("image_url")})
+    elif kind == "input_audio":
+        audio = block.get("input_audio")
+        audio = audio if isinstance(audio, Mapping) else {}
+        mime_type = f"audio/{audio['format']}" if audio.get("format") else None
+        media = _media("audio", {**audio, "mime_type": mime_type})
+    elif kind in ("file", "input_file"):
+        # Chat Completions nests the fields under 'file'; Responses' 'input_file' has them flat.
+        fields = file if isinstance(file, Mapping) else block
+        media = _media("file", {**fields, "url": fields.get("file_data") or fields.get("file_url")})
     else:
         return None
     if media.url or media.base64 or media.file_id:
@@ -87,78 +104,6 @@ def decode_media(block: Mapping[str, Any]) -> Media | None:
     raise InvalidRequestError(msg)
 
 
-def _from_v1(block: Mapping[str, Any]) -> Media:
-    kind = "file" if block["type"] == "text-plain" else block["type"]
-    return _media(
-        kind,
-        block.get("url"),
-        base64=block.get("base64"),
-        mime_type=block.get("mime_type"),
-        file_id=block.get("file_id"),
-        filename=_extra(block, "filename") or _extra(block, "title"),
-        detail=_extra(block, "detail"),
-    )
-
-
-def _from_v0(block: Mapping[str, Any]) -> Media:
-    source = block["source_type"]
-    return _media(
-        block["type"],
-        block.get("url") if source == "url" else None,
-        base64=block.get("data") if source == "base64" else None,
-        file_id=block.get("id") if source == "id" else None,
-        mime_type=block.get("mime_type"),
-        filename=_extra(block, "filename"),
-        detail=_extra(block, "detail"),
-    )
-
-
-def _from_anthropic(block: Mapping[str, Any]) -> Media:
-    source = block["source"]
-    return _media(
-        "image" if block["type"] == "image" else "file",
-        source.get("url"),
-        base64=source.get("data"),
-        mime_type=source.get("media_type"),
-        file_id=source.get("file_id"),
-        filename=_extra(block, "title"),
-    )
-
-
-def _from_image_url(block: Mapping[str, Any]) -> Media:
-    image = block.get("image_url")
-    image = image if isinstance(image, Mapping) else {"url": image}
-    return _media("image", image.get("url"), detail=image.get("detail"))
-
-
-def _from_input_image(block: Mapping[str, Any]) -> Media:
-    detail, file_id = block.get("detail"), block.get("file_id")
-    return _media("image", block.get("image_url"), file_id=file_id, detail=detail)
-
-
-def _from_input_audio(block: Mapping[str, Any]) -> Media:
-    audio = block.get("input_audio")
-    audio = audio if isinstance(audio, Mapping) else {}
-    mime_type = f"audio/{audio['format']}" if audio.get("format") else None
-    return _media("audio", None, base64=audio.get("data"), mime_type=mime_type)
-
-
-def _from_file(block: Mapping[str, Any]) -> Media:
-    # Chat Completions nests the fields under 'file'; Responses' 'input_file' has them flat.
-    file = block["file"] if isinstance(block.get("file"), Mapping) else block
-    url = file.get("file_data") or file.get("file_url")
-    return _media("file", url, file_id=file.get("file_id"), filename=file.get("filename"))
-
-
-_OPENAI = {
-    "image_url": _from_image_url,
-    "input_image": _from_input_image,
-    "input_audio": _from_input_audio,
-    "file": _from_file,
-    "input_file": _from_file,
-}
-
-
 def _extra(block: Mapping[str, Any], key: str) -> Any:
     """Return a field of the block, of its ``extras`` (v1) or of its ``metadata`` (v0)."""
     for fields in (block, block.get("extras"), block.get("metadata")):
@@ -167,13 +112,20 @@ def _extra(block: Mapping[str, Any], key: str) -> Any:
     return None
 
 
-def _media(kind: str, url: Any, **fields: Any) -> Media:
-    """Return the media with the fields of a block; values that are not strings are dropped."""
-    given = {name: value for name, value in fields.items() if isinstance(value, str) and value}
+def _media(kind: str, fields: Mapping[str, Any]) -> Media:
+    """Return the media with these fields; values that are not strings are dropped."""
+    url = fields.get("url")
+    given = {
+        "base64": fields.get("base64") or fields.get("data"),
+        "mime_type": fields.get("mime_type") or fields.get("media_type"),
+        "file_id": fields.get("file_id"),
+        "filename": _extra(fields, "filename") or _extra(fields, "title"),
+        "detail": _extra(fields, "detail"),
+    }
     if isinstance(url, str):
         head, inline, base64 = url.partition(";base64,")
         if inline and head.startswith("data:"):
             given |= {"base64": base64, "mime_type": head.removeprefix("data:")}
         else:
             given["url"] = url
-    return Media(kind, **given)
+    return Media(kind, **{k: v for k, v in given.items() if isinstance(v, str) and v})

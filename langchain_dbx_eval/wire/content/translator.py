@@ -24,15 +24,15 @@ def register() -> None:
 
 
 def _translate_message(message: AIMessage) -> list[ContentBlock]:
-    calls = [_block("tool_call", call) for call in message.tool_calls]
-    invalid = [_block("invalid_tool_call", call) for call in message.invalid_tool_calls]
+    calls = [{**call, "type": "tool_call"} for call in message.tool_calls]
+    invalid = [{**call, "type": "invalid_tool_call"} for call in message.invalid_tool_calls]
     return _merge(_content(message), [*calls, *invalid])
 
 
 def _translate_chunk(message: AIMessageChunk) -> list[ContentBlock]:
     if message.chunk_position == "last" or not message.tool_call_chunks:
         return _translate_message(message)
-    calls = [_block("tool_call_chunk", call) for call in message.tool_call_chunks]
+    calls = [{**call, "type": "tool_call_chunk"} for call in message.tool_call_chunks]
     return _merge(_content(message), calls)
 
 
@@ -55,7 +55,3 @@ def _merge(blocks: list[dict[str, Any]], calls: list[dict[str, Any]]) -> list[Co
     kept = [b for b in blocks if b.get("type") not in _CALLS or b.get("id") in ids]
     present = {block.get("id") for block in kept if block.get("type") in _CALLS}
     return [*kept, *(call for call in calls if call["id"] not in present)]  # type: ignore[list-item]
-
-
-def _block(kind: str, call: Any) -> dict[str, Any]:
-    return {**call, "type": kind}

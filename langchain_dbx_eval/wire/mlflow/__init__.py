@@ -1,7 +1,6 @@
 """MLflow's formats.
 
 Modules:
-    chat_agent: ChatAgent requests and responses.
-    chat_agent_stream: its streamed responses.
+    chat_agent: ChatAgent requests, responses and streams.
     scoring_server: ``dataframe_records`` in, ``predictions`` out.
 """

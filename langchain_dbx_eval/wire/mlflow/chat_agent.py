@@ -7,38 +7,55 @@ chat completions; such responses are decoded here too.
 An agent returns every message of its work: its texts, its tool calls and their results. The
 generated message is the last message of the assistant that has text; all messages are in
 ``response_metadata["messages"]``. Calls whose results are among the messages were run by the agent;
-only the others are `tool_calls`.
+only the others are `tool_calls`. The chunks of one message of a stream share its id; the protocol
+has no last event, but Databricks and MLflow's agent server end a stream with ``[DONE]``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
+    AIMessageChunk,
     BaseMessage,
     InvalidToolCall,
     ToolCall,
     ToolMessage,
 )
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from typing_extensions import override
 
 from langchain_dbx_eval.errors import InvalidRequestError, ServerError
-from langchain_dbx_eval.wire.codec import ChatCodec
-from langchain_dbx_eval.wire.content.blocks import is_not_content, plain_text, unwrap
-from langchain_dbx_eval.wire.metadata import decode_usage, llm_output
-from langchain_dbx_eval.wire.mlflow.chat_agent_stream import (
-    Stream,
-    agent_metadata,
-    finish_reason,
-    pending_calls,
+from langchain_dbx_eval.wire.content.blocks import blocks_of, is_not_content, plain_text
+from langchain_dbx_eval.wire.metadata import (
+    AGENT_FIELDS,
+    PROVIDER,
+    decode_usage,
+    is_provider_id,
+    llm_output,
+    response_metadata,
 )
 from langchain_dbx_eval.wire.openai import chat
-from langchain_dbx_eval.wire.responses.items import parse_call
-from langchain_dbx_eval.wire.roles import role_of
-from langchain_dbx_eval.wire.validate import error_text, expect_dict, expect_list, wrong_shape
+from langchain_dbx_eval.wire.tasks import ChatCodec
+from langchain_dbx_eval.wire.tool_calls import (
+    call_chunk,
+    decode_call,
+    encode_calls,
+    encoded_calls,
+    split_calls,
+)
+from langchain_dbx_eval.wire.validate import (
+    error_text,
+    expect_dict,
+    expect_list,
+    expect_text,
+    parse_event,
+    wrong_shape,
+)
 
 __all__ = ["CODEC", "Stream", "decode", "encode"]
 
@@ -65,8 +82,6 @@ _UNSUPPORTED = frozenset(
         "top_p",
     }
 )
-# Prefixes of ids that LangChain generates; the agent knows only its own.
-_GENERATED_IDS = ("lc_", "run-")
 
 
 def encode(messages: Sequence[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:
@@ -127,9 +142,9 @@ def decode(payload: Any) -> ChatResult:
         raise ServerError(msg)
     messages = [expect_dict(m, "objects in 'messages'") for m in expect_list(response, "messages")]
     message = _last_answer(messages)
-    calls, invalid = _parse_calls(pending_calls(messages))
-    metadata = agent_metadata(response, messages)
-    reason = finish_reason(response.get("finish_reason"), has_calls=bool(calls or invalid))
+    calls, invalid = split_calls(_pending_calls(messages))
+    metadata = {**response_metadata(response, AGENT_FIELDS), "messages": messages}
+    reason = _finish_reason(response.get("finish_reason"), has_calls=bool(calls or invalid))
     name, message_id, attachments = (message.get(key) for key in ("name", "id", "attachments"))
     generated = AIMessage(
         content=message.get("content") or "",
@@ -145,11 +160,121 @@ def decode(payload: Any) -> ChatResult:
     return ChatResult(generations=[generation], llm_output=llm_output(metadata, response))
 
 
+class Stream(chat.Stream):
+    """Reader of the events of one streamed response.
+
+    Every text of the assistant is returned as it arrives, because only the end shows which is the
+    last: text before a tool call is part of the stream, with an empty line after it. All messages
+    are in the last chunk's ``response_metadata["messages"]``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_choices = False  # whether the agent streams chat completions
+        self._messages: list[dict[str, Any]] = []
+        self._last_with_text: dict[str, Any] | None = None
+        self._metadata: dict[str, Any] = {}
+        self._usages: dict[str, UsageMetadata] = {}
+        self._reason: Any = None
+
+    @override
+    def _decode(self, data: str) -> ChatGenerationChunk | None:
+        event = parse_event(data)
+        if self._has_choices or ("choices" in event and not self._messages):
+            self._has_choices = True
+            return super()._decode(data)
+        if event.get("error") or "error_code" in event:
+            raise self.failed(error_text(event))
+        self._metadata |= {key: event[key] for key in AGENT_FIELDS if event.get(key) is not None}
+        if "delta" not in event:
+            if not event.keys() & {*AGENT_FIELDS, "usage"}:
+                raise wrong_shape("a 'delta' in its events", event)
+            self._add_usage("", event)
+            return None
+        return self._decode_delta(expect_dict(event["delta"], "an object under 'delta'"), event)
+
+    @override
+    def _last_chunk(self) -> ChatGenerationChunk:
+        if self._has_choices:
+            return super()._last_chunk()
+        calls = _pending_calls(self._messages)
+        reason = _finish_reason(self._reason, has_calls=bool(calls))
+        message = AIMessageChunk(
+            content="",
+            tool_call_chunks=[call_chunk(call, index) for index, call in enumerate(calls)],
+            usage_metadata=reduce(add_usage, self._usages.values(), None),
+            response_metadata={
+                **response_metadata(self._metadata, AGENT_FIELDS),
+                "messages": self._messages,
+                "finish_reason": reason,
+            },
+            chunk_position="last",
+        )
+        return ChatGenerationChunk(message=message, generation_info={"finish_reason": reason})
+
+    def _decode_delta(
+        self, delta: dict[str, Any], event: dict[str, Any]
+    ) -> ChatGenerationChunk | None:
+        content = delta.get("content")
+        if not isinstance(content, str | None):
+            raise wrong_shape("text under 'content' in its deltas", event)
+        reason = event.get("finish_reason")
+        self._reason = reason or self._reason
+        # An agent may finish one message and start another.
+        self.finished = bool(reason)
+        message = self._add_delta(delta)
+        self.started = True
+        self._add_usage(str(message.get("id")), event)
+        if delta.get("role", message.get("role")) != "assistant" or not content:
+            return None
+        # Compared with the last message that has text, not with the last delta: a delta without
+        # text may separate two pieces of one message.
+        is_new = self._last_with_text is not None and self._last_with_text is not message
+        text = f"\n\n{content}" if is_new else content
+        self._last_with_text = message
+        self._texts.append(text)
+        ids = (m.get("id") for m in self._messages if m.get("role") == "assistant")
+        first_id = next(ids, None)
+        return ChatGenerationChunk(
+            message=AIMessageChunk(
+                content=text,
+                id=first_id if isinstance(first_id, str) else None,
+                response_metadata={"model_provider": PROVIDER},
+            )
+        )
+
+    def _add_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
+        """Return the message of a delta, with the delta added."""
+        encoded_calls(delta)  # malformed calls raise now, not at the end
+        last = self._messages[-1] if self._messages else {}
+        same_role = delta.get("role", last.get("role")) == last.get("role")
+        if not self._messages or delta.get("id") != last.get("id") or not same_role:
+            self._messages.append(dict(delta))
+            return self._messages[-1]
+        if delta.get("content"):
+            last["content"] = (last.get("content") or "") + delta["content"]
+        if delta.get("tool_calls"):
+            last["tool_calls"] = [*(last.get("tool_calls") or ()), *delta["tool_calls"]]
+        for key, value in delta.items():
+            if key not in ("content", "tool_calls") and value is not None:
+                last[key] = value
+        return last
+
+    def _add_usage(self, message_id: str, event: dict[str, Any]) -> None:
+        # Of one message, the last counts are kept: agents forward those of their model, which grow
+        # from chunk to chunk. Different messages come from different calls of the model.
+        if usage := decode_usage(event.get("usage")):
+            self._usages[message_id] = usage
+
+
 CODEC = ChatCodec(encode=encode, decode=decode, stream=Stream)
 
 
 def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> dict[str, Any]:
-    encoded: dict[str, Any] = {"role": role_of(message, "a ChatAgent"), "content": _text(message)}
+    encoded: dict[str, Any] = {
+        "role": chat.role_of(message, "a ChatAgent"),
+        "content": _text(message),
+    }
     if message.name:
         encoded["name"] = message.name
     if isinstance(message, ToolMessage):
@@ -157,21 +282,18 @@ def _encode_message(message: BaseMessage, names: Mapping[Any, str | None]) -> di
         encoded.setdefault("name", names.get(message.tool_call_id) or "tool")
         encoded["tool_call_id"] = message.tool_call_id
     if isinstance(message, AIMessage):
-        if message.id and not message.id.startswith(_GENERATED_IDS):
+        if is_provider_id(message.id):
             encoded["id"] = message.id
-        if calls := [*message.tool_calls, *message.invalid_tool_calls]:
-            encoded["tool_calls"] = [_encode_call(call) for call in calls]
+        if calls := encode_calls(message):
+            encoded["tool_calls"] = calls
     if isinstance(attachments := message.additional_kwargs.get("attachments"), Mapping):
         encoded["attachments"] = dict(attachments)
     return encoded
 
 
 def _text(message: BaseMessage) -> str:
-    if isinstance(message.content, str):
-        return message.content
     texts = []
-    for raw in message.content:
-        block = unwrap(raw)
+    for block in blocks_of(message.content):
         if is_not_content(block) or block["type"] in ("reasoning", "thinking"):
             continue
         text = plain_text(block)
@@ -185,13 +307,6 @@ def _text(message: BaseMessage) -> str:
     return "\n".join(texts)
 
 
-def _encode_call(call: Any) -> dict[str, Any]:
-    args = call["args"]
-    arguments = args if isinstance(args, str) else json.dumps(args or {}, ensure_ascii=False)
-    function = {"name": call["name"], "arguments": arguments}
-    return {"id": call["id"], "type": "function", "function": function}
-
-
 def _last_answer(messages: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the assistant's last message that has text, else its last message."""
     answers = [message for message in messages if message.get("role") == "assistant"]
@@ -203,12 +318,23 @@ def _last_answer(messages: list[dict[str, Any]]) -> dict[str, Any]:
     return next((m for m in reversed(answers) if m.get("content")), answers[-1])
 
 
-def _parse_calls(
-    raw: Iterable[Mapping[str, Any]],
-) -> tuple[list[ToolCall], list[InvalidToolCall]]:
-    calls: list[ToolCall] = []
-    invalid: list[InvalidToolCall] = []
-    for call in raw:
-        parsed: Any = parse_call(call["name"], call["arguments"], call["id"])
-        (calls if parsed["type"] == "tool_call" else invalid).append(parsed)
-    return calls, invalid
+def _pending_calls(messages: Iterable[Mapping[str, Any]]) -> list[ToolCall | InvalidToolCall]:
+    """Return the calls among an agent's messages that have no result.
+
+    Raises:
+        InvalidResponseError: A call is malformed.
+    """
+    calls: dict[str, ToolCall | InvalidToolCall] = {}
+    with_result = []
+    for message in messages:
+        with_result.append(message.get("tool_call_id"))
+        for raw in encoded_calls(message):
+            expect_text(raw["function"], "name")
+            call_id = expect_text(raw, "id")
+            calls[call_id] = decode_call(raw["function"], call_id)
+    return [call for call in calls.values() if call["id"] not in with_result]
+
+
+def _finish_reason(given: Any, *, has_calls: bool) -> str:
+    """Return the finish reason of a response; default: ``tool_calls`` or ``stop``."""
+    return given if isinstance(given, str) and given else "tool_calls" if has_calls else "stop"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from langchain_dbx_eval.wire.codec import TextCodec
 from langchain_dbx_eval.wire.plain_prompt import decode
+from langchain_dbx_eval.wire.tasks import TextCodec
 from langchain_dbx_eval.wire.validate import expect_dict, wrong_shape
 
 __all__ = ["CODEC", "batches", "encode", "split"]
@@ -62,7 +62,7 @@ def split(payload: Any, count: int) -> list[Any]:
         # A model that returns a single string or dict is answered without a list.
         predictions = [predictions]
     if len(predictions) != count:
-        raise wrong_shape(f"{count} predictions, one for each input,", payload)
+        raise wrong_shape(f"one prediction for each of the {count} inputs", payload)
     return predictions
 
 

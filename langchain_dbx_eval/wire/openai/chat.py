@@ -6,31 +6,32 @@ Protocol: OpenAI's "Chat Completions" API, as Databricks' chat endpoints impleme
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
-    InvalidToolCall,
-    ToolCall,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
     ToolCallChunk,
     ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import ValidationError
 from typing_extensions import override
 
+from langchain_dbx_eval.errors import InvalidRequestError
 from langchain_dbx_eval.wire.content.blocks import BlockStream, from_openai_parts, to_openai_parts
-from langchain_dbx_eval.wire.metadata import PROVIDER, decode_usage
-from langchain_dbx_eval.wire.roles import role_of
+from langchain_dbx_eval.wire.metadata import PROVIDER, decode_usage, llm_output, response_metadata
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tool_calls import decode_calls, encode_calls, encoded_calls
 from langchain_dbx_eval.wire.validate import (
     expect_dict,
     expect_list,
@@ -39,14 +40,14 @@ from langchain_dbx_eval.wire.validate import (
     wrong_shape,
 )
 
-__all__ = ["Stream", "decode", "decode_output", "encode"]
+__all__ = ["Stream", "decode", "decode_output", "encode", "role_of"]
 
-_METADATA = (
-    ("id", "id"),
-    ("model", "model_name"),
-    ("system_fingerprint", "system_fingerprint"),
-    ("custom_outputs", "custom_outputs"),
-    ("databricks_output", "databricks_output"),
+_METADATA = ("id", "model", "system_fingerprint", "custom_outputs", "databricks_output")
+_ROLES = (
+    (HumanMessage, "user"),
+    (AIMessage, "assistant"),
+    (SystemMessage, "system"),
+    (ToolMessage, "tool"),
 )
 
 
@@ -84,21 +85,13 @@ def decode(payload: Any) -> ChatResult:
     if not choices:
         raise wrong_shape("at least one of 'choices'", payload)
     usage = decode_usage(response.get("usage"))
-    metadata = {
-        "model_provider": PROVIDER,
-        **{name: response[key] for key, name in _METADATA if response.get(key) is not None},
-    }
+    metadata = response_metadata(response, _METADATA)
     generations = [
         # The usage is that of the request: on each of n messages it would sum to n times.
         _decode_choice(choice, usage if number == 0 else None, metadata)
         for number, choice in enumerate(choices)
     ]
-    output: dict[str, Any] = {
-        name: metadata[name] for name in ("model_name", "system_fingerprint") if name in metadata
-    }
-    if usage:
-        output["token_usage"] = response["usage"]
-    return ChatResult(generations=generations, llm_output=output)
+    return ChatResult(generations=generations, llm_output=llm_output(metadata, response))
 
 
 def decode_output(output: Any) -> ChatResult:
@@ -117,8 +110,28 @@ def decode_output(output: Any) -> ChatResult:
     if isinstance(output, dict) and ("content" in output or "tool_calls" in output):
         return decode({"choices": [{"message": output}]})
     raise wrong_shape(
-        "a text, a message with 'content', or a chat completion with 'choices'", output
+        "a string, a message with 'content', or a chat completion with 'choices'", output
     )
+
+
+def role_of(message: BaseMessage, receiver: str) -> str:
+    """Return the role of a message; of a `ChatMessage`, its own.
+
+    Args:
+        message: The message.
+        receiver: Where it is sent, for messages, such as ``"a chat endpoint"``.
+
+    Raises:
+        InvalidRequestError: There is no role for this type of message.
+    """
+    if isinstance(message, ChatMessage):
+        return message.role
+    for message_type, role in _ROLES:
+        if isinstance(message, message_type):
+            return role
+    hint = " Use a ToolMessage." if isinstance(message, FunctionMessage) else ""
+    msg = f"A {type(message).__name__} cannot be sent to {receiver}, which has no role for it."
+    raise InvalidRequestError(msg + hint)
 
 
 class Stream(EventReader[ChatGenerationChunk]):
@@ -158,7 +171,7 @@ class Stream(EventReader[ChatGenerationChunk]):
     ) -> ChatGenerationChunk | None:
         delta = expect_dict(choice.get("delta") or {}, "an object under 'delta'")
         content = self._blocks.feed(delta.get("content"))
-        calls = _tool_calls(delta)
+        calls = encoded_calls(delta)
         info = self._generation_info(event, choice)
         extra = _additional_kwargs(delta)
         if not (content or calls or info or extra):
@@ -197,11 +210,8 @@ def _encode_message(message: BaseMessage) -> dict[str, Any]:
     }
     if isinstance(message, ToolMessage):
         return {**encoded, "tool_call_id": message.tool_call_id}
-    if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
-        encoded["tool_calls"] = [
-            *(_encode_call(call, json.dumps(call["args"])) for call in message.tool_calls),
-            *(_encode_call(call, call["args"] or "") for call in message.invalid_tool_calls),
-        ]
+    if isinstance(message, AIMessage) and (calls := encode_calls(message)):
+        encoded["tool_calls"] = calls
         # Claude rejects an empty text beside a call (databricks-ai-bridge#333).
         encoded["content"] = encoded["content"] or " "
     if message.name:
@@ -209,28 +219,12 @@ def _encode_message(message: BaseMessage) -> dict[str, Any]:
     return encoded
 
 
-def _encode_call(call: ToolCall | InvalidToolCall, arguments: str) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "id": call["id"],
-        "function": {"name": call["name"], "arguments": arguments},
-    }
-
-
 def _decode_choice(
     choice: Any, usage: UsageMetadata | None, metadata: dict[str, Any]
 ) -> ChatGeneration:
     choice = expect_dict(choice, "objects in 'choices'")
     message = expect_dict(choice.get("message"), "an object under 'message'")
-    calls: list[ToolCall] = []
-    invalid: list[InvalidToolCall] = []
-    for raw in _tool_calls(message):
-        try:
-            parsed = parse_tool_call(raw, return_id=True)
-        except Exception as error:  # langchain-core raises several types for a malformed call
-            invalid.append(make_invalid_tool_call(raw, str(error)))
-        else:
-            calls += [cast("ToolCall", parsed)] if parsed else []
+    calls, invalid = decode_calls(message) if message.get("tool_calls") else ([], [])
     info = {"finish_reason": choice.get("finish_reason")}
     if choice.get("logprobs"):
         info["logprobs"] = choice["logprobs"]
@@ -251,16 +245,6 @@ def _additional_kwargs(message: dict[str, Any]) -> dict[str, Any]:
     # LangChain's message has no fields for a refusal, nor for reasoning as plain text.
     names = ("refusal", "reasoning_content")
     return {name: message[name] for name in names if isinstance(message.get(name), str)}
-
-
-def _tool_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the message's tool calls, each with an object under ``function``."""
-    if not message.get("tool_calls"):
-        return []
-    calls = [expect_dict(c, "objects in 'tool_calls'") for c in expect_list(message, "tool_calls")]
-    return [
-        {**c, "function": expect_dict(c.get("function"), "a 'function' to call")} for c in calls
-    ]
 
 
 def _decode_call_chunk(raw: dict[str, Any]) -> ToolCallChunk:

@@ -6,16 +6,16 @@ Protocol: OpenAI's "Completions" API, as Databricks' completion endpoints implem
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.outputs import Generation, GenerationChunk
 from typing_extensions import override
 
-from langchain_dbx_eval.wire.codec import TextCodec
+from langchain_dbx_eval._internal import json_text
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tasks import TextCodec
 from langchain_dbx_eval.wire.validate import (
     expect_dict,
     expect_list,
@@ -59,7 +59,12 @@ def decode(payload: Any) -> list[Generation]:
     Raises:
         InvalidResponseError: The payload is not a text completion.
     """
-    return [_decode_choice(choice) for choice in _sorted_choices(payload)]
+    generations = []
+    for choice in _sorted_choices(payload):
+        info = {name: choice[name] for name in ("finish_reason", "logprobs") if choice.get(name)}
+        text = expect_text(choice, "text")
+        generations.append(Generation(text=text, generation_info=info or None))
+    return generations
 
 
 def token_usage(payload: Any) -> dict[str, int]:
@@ -85,8 +90,8 @@ class Stream(EventReader[GenerationChunk]):
     @override
     def _decode(self, data: str) -> GenerationChunk | None:
         try:
-            event = json.loads(data)
-        except ValueError:
+            event = json_text.loads(data)
+        except (ValueError, RecursionError):
             event = data
         if isinstance(event, dict):
             if has_error(event):
@@ -152,12 +157,12 @@ def _decode_event(event: Any) -> tuple[str, str | None]:
     """Return the text of an event, and the finish reason if it has one."""
     if isinstance(event, str):
         return event, None
-    event = expect_dict(event, "a text or an object in its events")
+    event = expect_dict(event, "a string or an object in its events")
     if "choices" not in event:
         for key in ("text", "token", "content"):
             if isinstance(event.get(key), str):
                 return event[key], event.get("finish_reason")
-        raise wrong_shape("a text in its events", event)
+        raise wrong_shape("a string in its events", event)
     choices = expect_list(event, "choices")
     if not choices:
         return "", None
@@ -165,11 +170,6 @@ def _decode_event(event: Any) -> tuple[str, str | None]:
     delta = choice.get("delta")
     text = choice.get("text") if delta is None else expect_dict(delta).get("content")
     if text is not None and not isinstance(text, str):
-        raise wrong_shape("a text in its events", event)
+        raise wrong_shape("a string in its events", event)
     reason = choice.get("finish_reason")
     return text or "", str(reason) if reason else None
-
-
-def _decode_choice(choice: dict[str, Any]) -> Generation:
-    info = {name: choice[name] for name in ("finish_reason", "logprobs") if choice.get(name)}
-    return Generation(text=expect_text(choice, "text"), generation_info=info or None)

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_dbx_eval.wire.codec import EmbeddingsCodec
+from langchain_dbx_eval.wire.tasks import EmbeddingsCodec
 from langchain_dbx_eval.wire.validate import expect_dict, expect_list, wrong_shape
 
 __all__ = ["CODEC", "check_dimension", "decode", "decode_vectors", "encode"]
@@ -47,7 +47,7 @@ def decode(payload: Any, count: int) -> list[list[float]]:
             raise wrong_shape("a distinct number under each 'index'", payload)
         vectors[index] = item.get("embedding")
     if vectors.keys() != set(range(count)):
-        raise wrong_shape(f"{count} vectors, one for each text,", payload)
+        raise wrong_shape(f"one vector for each of the {count} texts", payload)
     return decode_vectors([vectors[index] for index in range(count)], count)
 
 
@@ -65,7 +65,7 @@ def decode_vectors(vectors: Any, count: int) -> list[list[float]]:
         InvalidResponseError: They are not `count` lists of numbers of the same length.
     """
     if not isinstance(vectors, list) or len(vectors) != count:
-        raise wrong_shape(f"a list of {count} vectors, one for each text,", vectors)
+        raise wrong_shape(f"a list with one vector for each of the {count} texts", vectors)
     decoded = [_decode_vector(vector) for vector in vectors]
     check_dimension(decoded)
     return decoded

@@ -7,15 +7,8 @@ from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.output_parsers import (
-    BaseOutputParser,
-    JsonOutputParser,
-    PydanticOutputParser,
-)
-from langchain_core.output_parsers.openai_tools import (
-    JsonOutputKeyToolsParser,
-    PydanticToolsParser,
-)
+from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
@@ -25,12 +18,11 @@ from langchain_dbx_eval.errors import ConfigurationError
 __all__ = ["structured_output"]
 
 _METHODS = ("function_calling", "json_mode", "json_schema")
-Schema = dict[str, Any] | type | None
 
 
 def structured_output(
     model: BaseChatModel,
-    schema: Schema,
+    schema: Any,
     *,
     method: str,
     include_raw: bool,
@@ -56,17 +48,17 @@ def structured_output(
     if schema is None and method != "json_mode":
         msg = f"method={method!r} needs a schema: a pydantic class, a TypedDict or a JSON schema."
         raise ConfigurationError(msg)
+    tracing: dict[str, Any] = {"kwargs": {"method": method}}
+    if schema is not None:
+        tracing["schema"] = convert_to_openai_tool(schema)
+    params = {**params, "ls_structured_output_format": tracing}
     bound: Runnable[LanguageModelInput, Any]
-    parser: BaseOutputParser[Any]
     if method == "function_calling":
-        bound, parser = _by_tool(model, schema, strict, params)
+        name = tracing["schema"]["function"]["name"]
+        bound = model.bind_tools([schema], tool_choice=name, strict=strict, **params)
     else:
-        bound = model.bind(
-            response_format=_response_format(schema, method, strict),
-            ls_structured_output_format=_tracing_format(schema, method),
-            **params,
-        )
-        parser = _json_parser(schema)
+        bound = model.bind(response_format=_response_format(schema, method, strict), **params)
+    parser = _parser(schema, method)
     if not include_raw:
         return bound | parser
     raw: Runnable[LanguageModelInput, Any] = RunnableMap(raw=bound)
@@ -75,23 +67,6 @@ def structured_output(
     )
     unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
     return raw | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
-
-
-def _by_tool(
-    model: BaseChatModel, schema: Any, strict: bool | None, params: dict[str, Any]
-) -> tuple[Runnable[LanguageModelInput, Any], BaseOutputParser[Any]]:
-    name = convert_to_openai_tool(schema)["function"]["name"]
-    bound = model.bind_tools(
-        [schema],
-        tool_choice=name,
-        strict=strict,
-        parallel_tool_calls=params.pop("parallel_tool_calls", None),
-        ls_structured_output_format=_tracing_format(schema, "function_calling"),
-        **params,
-    )
-    if _is_pydantic(schema):
-        return bound, PydanticToolsParser(tools=[schema], first_tool_only=True)
-    return bound, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
 
 
 def _response_format(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
@@ -106,18 +81,11 @@ def _response_format(schema: Any, method: str, strict: bool | None) -> dict[str,
     return {"type": "json_schema", "json_schema": json_schema}
 
 
-def _tracing_format(schema: Any, method: str) -> dict[str, Any]:
-    structured: dict[str, Any] = {"kwargs": {"method": method}}
-    if schema is not None:
-        structured["schema"] = convert_to_openai_tool(schema)
-    return structured
-
-
-def _json_parser(schema: Any) -> BaseOutputParser[Any]:
-    if _is_pydantic(schema):
-        return PydanticOutputParser(pydantic_object=schema)
-    return JsonOutputParser()
-
-
-def _is_pydantic(schema: Any) -> bool:
-    return isinstance(schema, type) and is_basemodel_subclass(schema)
+def _parser(schema: Any, method: str) -> BaseOutputParser[Any]:
+    is_pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
+    if method != "function_calling":
+        return PydanticOutputParser(pydantic_object=schema) if is_pydantic else JsonOutputParser()
+    if is_pydantic:
+        return PydanticToolsParser(tools=[schema], first_tool_only=True)
+    name = convert_to_openai_tool(schema)["function"]["name"]
+    return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)

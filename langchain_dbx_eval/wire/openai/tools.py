@@ -52,15 +52,12 @@ def _tool_choice(
         return "required"
     names = [tool["function"]["name"] for tool in offered if "function" in tool]
     if isinstance(choice, dict):
-        name = (choice.get("function") or {}).get("name")
-        if name is None or name in names:
+        if (choice.get("function") or {}).get("name") in (None, *names):
             return choice
-    else:
-        name = choice
-        if name in _KEYWORDS and name not in names:
-            return _KEYWORDS[str(name)]
-        if name in names:
-            return {"type": "function", "function": {"name": name}}
+    elif choice in names:
+        return {"type": "function", "function": {"name": choice}}
+    elif choice in _KEYWORDS:
+        return _KEYWORDS[choice]
     msg = (
         f"tool_choice={choice!r} names no bound tool. Choose one of {names}, {sorted(_KEYWORDS)} "
         "or True."

@@ -9,18 +9,16 @@ streams: only blocks can hold the ids, citations and reasoning that the next req
 
 Modules:
     request: `encode`, from messages and parameters to the body.
-    response: `decode`, from the JSON of a response to a message.
-    items: output items as content blocks.
+    response: `decode`, from the JSON of a response to a message, and from its items to blocks.
     stream: `Stream`, the reader of a streamed response.
-    stream_blocks: the content blocks of a stream, numbered, each part once.
 """
 
 from __future__ import annotations
 
-from langchain_dbx_eval.wire.codec import ChatCodec
 from langchain_dbx_eval.wire.responses.request import encode
 from langchain_dbx_eval.wire.responses.response import decode
 from langchain_dbx_eval.wire.responses.stream import Stream
+from langchain_dbx_eval.wire.tasks import ChatCodec
 
 __all__ = ["CODEC", "Stream", "decode", "encode"]
 

@@ -6,34 +6,30 @@ accepts ``output_text`` parts only in a message with an id, and only text, image
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from langchain_core.messages import (
-    AIMessage,
-    BaseMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
 
 from langchain_dbx_eval.errors import InvalidRequestError
 from langchain_dbx_eval.wire.content.blocks import (
+    blocks_of,
     cache_control_of,
+    copy_of,
     extras_of,
     is_not_content,
     plain_text,
-    unwrap,
+    text_or_parts,
 )
 from langchain_dbx_eval.wire.content.media import Media, decode_media
-from langchain_dbx_eval.wire.responses.items import Item
-from langchain_dbx_eval.wire.roles import role_of
+from langchain_dbx_eval.wire.metadata import is_provider_id
+from langchain_dbx_eval.wire.openai.chat import role_of
+from langchain_dbx_eval.wire.responses.response import Item
+from langchain_dbx_eval.wire.tool_calls import arguments_text
 
 __all__ = ["encode"]
 
-# Prefixes of ids that LangChain and langchain-openai generate; the provider knows only its own.
-_GENERATED_IDS = ("lc_", "run-")
 # Blocks that are items of their own, not parts of a message; each is sent unchanged.
 _ITEM_TYPES = frozenset(
     {
@@ -88,21 +84,16 @@ def encode(messages: Sequence[BaseMessage], params: dict[str, Any]) -> dict[str,
 def _items(message: BaseMessage, with_ids: bool) -> list[Item]:
     if isinstance(message, AIMessage):
         return _AssistantItems(message, with_ids).encode()
+    items, parts = _split(message.content)
+    if items and (isinstance(message, ToolMessage) or not parts):
+        return items
     if isinstance(message, ToolMessage):
-        items, parts = _split(message.content)
-        if items:
-            return items
         texts = [part["text"] for part in parts if part["type"] == "input_text"]
         # Text alone is sent as a string: MLflow's converters read only strings in a tool's output.
         output = "\n".join(texts) if len(texts) == len(parts) else parts
         call_id = message.tool_call_id
         return [{"type": "function_call_output", "call_id": call_id, "output": output}]
-    items, parts = _split(message.content)
-    if not parts and items:
-        return items
-    content: Any = parts
-    if len(parts) <= 1 and all(part.keys() == {"type", "text"} for part in parts):
-        content = "".join(part["text"] for part in parts)
+    content = text_or_parts(parts)
     return [*items, {"type": "message", "role": _role(message), "content": content}]
 
 
@@ -122,12 +113,10 @@ def _role(message: BaseMessage) -> str:
 
 def _split(content: str | Sequence[Any]) -> tuple[list[Item], list[dict[str, Any]]]:
     """Return the items in a message's content, and the parts of the message itself."""
-    blocks = [content] if isinstance(content, str) else content
     items, parts = [], []
-    for raw in blocks:
-        block = unwrap(raw)
+    for block in blocks_of(content):
         if block["type"] in _ITEM_TYPES:
-            items.append(_copy(block))
+            items.append(copy_of(block))
         elif not is_not_content(block) and block["type"] not in ("reasoning", "thinking"):
             parts.append(_part(block))
     return items, parts
@@ -139,7 +128,7 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     elif (media := decode_media(block)) is not None:
         part = _media_part(media)
     else:
-        return _copy(block)
+        return copy_of(block)
     return {**part, **cache_control_of(block)}
 
 
@@ -149,9 +138,8 @@ def _media_part(media: Media) -> dict[str, Any]:
         part: dict[str, Any] = {"type": "input_image", "file_id": media.file_id}
         part |= {"image_url": media.url or inline, "detail": media.detail}
     elif media.kind == "file":
-        name = media.filename or f"file.{(media.mime_type or '').rpartition('/')[2]}"
         part = {"type": "input_file", "file_id": media.file_id, "file_url": media.url}
-        part |= {"file_data": inline, "filename": name} if inline else {}
+        part |= {"file_data": inline, "filename": media.name} if inline else {}
     else:
         msg = (
             f"The Responses API does not support {media.kind}. Use a Chat Completions endpoint, or "
@@ -166,6 +154,7 @@ class _AssistantItems:
 
     def __init__(self, message: AIMessage, with_ids: bool) -> None:
         self._message = message
+        self._calls: list[Any] = [*message.tool_calls, *message.invalid_tool_calls]
         self._with_ids = with_ids
         self._items: list[Item] = []
         self._texts: list[str] = []  # of the message item that is not closed
@@ -173,13 +162,15 @@ class _AssistantItems:
 
     def encode(self) -> list[Item]:
         """Return the items in the order of the blocks, then the calls without a block."""
-        content = self._message.content
-        for raw in [content] if isinstance(content, str) else content:
-            self._add(unwrap(raw))
+        for block in blocks_of(self._message.content):
+            self._add(block)
         self._close_text()
-        self._add_refusal()
+        refusal = self._message.additional_kwargs.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            # As plain text: an output message with a refusal part would need an id.
+            self._add_message(refusal)
         sent = [item["call_id"] for item in self._items if "call_id" in item]
-        for call in (*self._message.tool_calls, *self._message.invalid_tool_calls):
+        for call in self._calls:
             if call["id"] not in sent:
                 self._items.append(_call_item(call["name"], call["args"], call["id"]))
         return self._items
@@ -187,7 +178,8 @@ class _AssistantItems:
     def _add(self, block: Mapping[str, Any]) -> None:
         kind = block["type"]
         if (text := plain_text(block)) is not None:
-            block_id = self._provider_id(block)
+            is_own = self._with_ids and is_provider_id(block.get("id"))
+            block_id = block["id"] if is_own else None
             if block_id != self._text_id:
                 self._close_text()
             self._text_id = block_id
@@ -201,7 +193,7 @@ class _AssistantItems:
         elif kind in ("server_tool_call", "server_tool_result"):
             self._items += _server_tool_item(block)
         elif kind in _ITEM_TYPES:
-            self._items.append(_copy(block))
+            self._items.append(copy_of(block))
         elif not is_not_content(block) and kind not in ("thinking", "refusal"):
             msg = (
                 f"An AI message with a content block of type {kind!r} cannot be sent to the "
@@ -210,37 +202,27 @@ class _AssistantItems:
             )
             raise InvalidRequestError(msg)
 
-    def _provider_id(self, block: Mapping[str, Any]) -> str | None:
-        block_id = block.get("id")
-        if self._with_ids and isinstance(block_id, str) and not block_id.startswith(_GENERATED_IDS):
-            return block_id or None
-        return None
-
     def _close_text(self) -> None:
         if self._texts and self._text_id:
             parts = [{"type": "output_text", "text": t, "annotations": []} for t in self._texts]
-            self._items.append(_message_item(parts, self._text_id))
+            self._add_message(parts, id=self._text_id)
         elif self._texts:
-            text = "".join(self._texts)
-            self._items.append({"type": "message", "role": "assistant", "content": text})
+            self._add_message("".join(self._texts))
         self._texts, self._text_id = [], None
 
-    def _add_refusal(self) -> None:
-        refusal = self._message.additional_kwargs.get("refusal")
-        if not isinstance(refusal, str) or not refusal:
-            return
-        # As plain text: an output message with a refusal part would need an id.
-        self._items.append({"type": "message", "role": "assistant", "content": refusal})
+    def _add_message(self, content: Any, **fields: str) -> None:
+        message = {"type": "message", "role": "assistant", "content": content}
+        self._items.append({**message, **fields})
 
     def _add_reasoning(self, block: Mapping[str, Any]) -> None:
         if "summary" in block:  # the API's own item, which langchain-openai stores
-            item = _copy(block)
+            item = copy_of(block)
             if self._with_ids or item.get("encrypted_content"):
                 self._items.append(item)
             return
         extras = extras_of(block)
         item_id = block.get("id")
-        if not isinstance(item_id, str) or item_id.startswith(_GENERATED_IDS):
+        if not is_provider_id(item_id):
             return  # another provider's
         last = self._items[-1] if self._items else {}
         if (last.get("type"), last.get("id")) == ("reasoning", item_id):
@@ -261,22 +243,15 @@ class _AssistantItems:
     def _add_call(self, block: Mapping[str, Any]) -> None:
         call_id = block.get("id")
         # The arguments of the message's own field are sent: a user edits a call there.
-        calls: list[Any] = [*self._message.tool_calls, *self._message.invalid_tool_calls]
-        call = next((call for call in calls if call["id"] == call_id), None)
-        if call is None:
-            return
-        item_id = extras_of(block).get("item_id") if self._with_ids else None
-        self._items.append(_call_item(call["name"], call["args"], call_id, item_id))
-
-
-def _message_item(parts: list[dict[str, Any]], item_id: str) -> Item:
-    return {"type": "message", "id": item_id, "role": "assistant", "content": parts}
+        call = next((call for call in self._calls if call["id"] == call_id), None)
+        if call is not None:
+            item_id = extras_of(block).get("item_id") if self._with_ids else None
+            self._items.append(_call_item(call["name"], call["args"], call_id, item_id))
 
 
 def _call_item(name: Any, args: Any, call_id: Any, item_id: Any = None) -> Item:
-    arguments = args if isinstance(args, str) else json.dumps(args or {}, ensure_ascii=False)
-    item = {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
-    return {**item, "id": item_id} if item_id else item
+    call = {"call_id": call_id, "name": name, "arguments": arguments_text(args)}
+    return {"type": "function_call", **call, **({"id": item_id} if item_id else {})}
 
 
 def _server_tool_item(block: Mapping[str, Any]) -> Iterator[Item]:
@@ -288,10 +263,6 @@ def _server_tool_item(block: Mapping[str, Any]) -> Iterator[Item]:
     elif extras.get("item_type") == "function_call_output":
         output, call_id = deepcopy(block.get("output")), block.get("tool_call_id")
         yield {"type": "function_call_output", "call_id": call_id, "output": output}
-
-
-def _copy(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: deepcopy(value) for key, value in block.items() if key != "index"}
 
 
 def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
@@ -313,7 +284,8 @@ def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
     if (verbosity := body.pop("verbosity", None)) is not None:
         body["text"] = {"verbosity": verbosity, **(body.get("text") or {})}
     if response_format := body.pop("response_format", None):
-        body["text"] = {**(body.get("text") or {}), "format": _text_format(response_format)}
+        text_format = _flat(response_format, "json_schema")
+        body["text"] = {**(body.get("text") or {}), "format": text_format}
     if body.pop("logprobs", None):
         body["include"] = [*(body.get("include") or ()), "message.output_text.logprobs"]
     options = body.pop("stream_options", None)
@@ -321,24 +293,15 @@ def _encode_params(params: dict[str, Any]) -> dict[str, Any]:
     if rest := {key: v for key, v in (options or {}).items() if key != "include_usage"}:
         body["stream_options"] = rest
     if body.get("tools"):
-        body["tools"] = [_flat(tool) for tool in body["tools"]]
+        body["tools"] = [_flat(tool, "function") for tool in body["tools"]]
     if "tool_choice" in body:
-        choice = _flat(body["tool_choice"])
+        choice = _flat(body["tool_choice"], "function")
         body["tool_choice"] = "required" if choice == "any" else choice
     return body
 
 
-def _flat(tool: Any) -> Any:
-    """Return a tool or tool choice without the inner ``function`` of Chat Completions."""
-    if not isinstance(tool, Mapping) or not isinstance(tool.get("function"), Mapping):
-        return tool
-    return {**{key: value for key, value in tool.items() if key != "function"}, **tool["function"]}
-
-
-def _text_format(response_format: Any) -> Any:
-    """Return a `response_format` of Chat Completions as ``text.format``."""
-    if isinstance(response_format, Mapping):
-        schema = response_format.get("json_schema")
-        if isinstance(schema, Mapping):
-            return {"type": "json_schema", **schema}
-    return response_format
+def _flat(param: Any, nested: str) -> Any:
+    """Return a parameter of Chat Completions with the fields of its nested object at its top."""
+    if not isinstance(param, Mapping) or not isinstance(param.get(nested), Mapping):
+        return param
+    return {**{key: value for key, value in param.items() if key != nested}, **param[nested]}

@@ -16,24 +16,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import reduce
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 from typing_extensions import override
 
 from langchain_dbx_eval.errors import StreamInterruptedError
-from langchain_dbx_eval.wire.metadata import PROVIDER, response_metadata
-from langchain_dbx_eval.wire.responses.items import Item, call_id_of, decode_item, refusal_in
+from langchain_dbx_eval.wire.metadata import PROVIDER, decode_usage, response_metadata
 from langchain_dbx_eval.wire.responses.response import (
     METADATA,
-    decode_responses_usage,
+    Item,
+    call_id_of,
+    decode_annotation,
+    decode_item,
     finish_reason,
+    split_refusal,
 )
-from langchain_dbx_eval.wire.responses.stream_blocks import Block, StreamedBlocks, text_of_block
 from langchain_dbx_eval.wire.stream_reader import EventReader
+from langchain_dbx_eval.wire.tool_calls import call_chunk
 from langchain_dbx_eval.wire.validate import (
     error_text,
     expect_dict,
@@ -44,6 +47,8 @@ from langchain_dbx_eval.wire.validate import (
 )
 
 __all__ = ["Stream"]
+
+Block = dict[str, Any]
 
 _DELTAS = {
     "response.output_text.delta": "text",
@@ -61,7 +66,7 @@ class Stream(EventReader[ChatGenerationChunk]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._blocks = StreamedBlocks(self._texts)
+        self._blocks = _StreamedBlocks(self._texts)
         self._pending_calls: dict[str, Item] = {}  # calls without a result so far, by call id
         self._seen_calls: set[str] = set()  # calls and results: their ids are unique
         self._metadata: dict[str, Any] = {}
@@ -75,7 +80,7 @@ class Stream(EventReader[ChatGenerationChunk]):
         event = parse_event(data)
         kind = event.get("type")
         if not isinstance(kind, str | None):
-            raise wrong_shape("a text under 'type' in its events", event)
+            raise wrong_shape("a string under 'type' in its events", event)
         if kind in _ERRORS or (kind is None and ("error" in event or "error_code" in event)):
             raise self._event_error(event)
         if kind == "response.created":
@@ -83,7 +88,7 @@ class Stream(EventReader[ChatGenerationChunk]):
             self._seen_items.clear()
         self._add_metadata(event)
         if kind is None:
-            if not METADATA.keys() & event.keys():
+            if not event.keys() & set(METADATA):
                 raise wrong_shape("a 'type' in its events", event)
             return None
         if kind in _STARTS:
@@ -94,18 +99,13 @@ class Stream(EventReader[ChatGenerationChunk]):
 
     @override
     def _last_chunk(self) -> ChatGenerationChunk:
-        calls = list(self._pending_calls.values())
-        blocks = [self._blocks.add_whole(block) for item in calls for block in decode_item(item)]
+        calls = [call for item in self._pending_calls.values() for call in decode_item(item)]
+        blocks = [self._blocks.add_whole(call) for call in calls]
         reason = finish_reason(self._final_response, has_calls=bool(blocks))
-        usage: UsageMetadata | None = None
-        for counts in self._usage.values():
-            usage = add_usage(usage, counts)
         message = AIMessageChunk(
             content=list(blocks),
-            tool_call_chunks=[
-                _call_chunk(block, item) for block, item in zip(blocks, calls, strict=True)
-            ],
-            usage_metadata=usage,
+            tool_call_chunks=[call_chunk(block, block["index"]) for block in blocks],
+            usage_metadata=reduce(add_usage, self._usage.values(), None),
             response_metadata={
                 **response_metadata(self._metadata, METADATA),
                 "finish_reason": reason,
@@ -149,14 +149,13 @@ class Stream(EventReader[ChatGenerationChunk]):
             for key in METADATA if is_response else ("custom_outputs",):
                 if payload.get(key) is not None and not (key == "id" and "id" in self._metadata):
                     self._metadata[key] = payload[key]
-            if usage := decode_responses_usage(payload.get("usage")):
+            if usage := decode_usage(payload.get("usage")):
                 self._usage[self._responses, str(payload.get("id"))] = usage
 
     def _chunk(
         self, blocks: list[Block], event: dict[str, Any] | None = None
     ) -> ChatGenerationChunk | None:
-        refusal = "".join(block["refusal"] for block in blocks if block["type"] == "refusal")
-        content = [block for block in blocks if block["type"] != "refusal"]
+        content, refusal = split_refusal(blocks)
         if not content and not refusal:
             return None
         metadata: dict[str, Any] = {"model_provider": PROVIDER}
@@ -164,7 +163,7 @@ class Stream(EventReader[ChatGenerationChunk]):
         if isinstance(logprobs, list) and logprobs:
             metadata["logprobs"] = {"content": logprobs}
         message = AIMessageChunk(
-            content=list(content),
+            content=content,
             additional_kwargs={"refusal": refusal} if refusal else {},
             response_metadata=metadata,
             id=self._id,
@@ -185,7 +184,7 @@ class Stream(EventReader[ChatGenerationChunk]):
             return []
         if kind == "function_call_output":
             call = self._pending_calls.pop(call_id_of(item), None)
-            blocks = decode_item(call, has_result=True) if call else []
+            blocks = decode_item(call, {call_id_of(item)}) if call else []
             return [self._blocks.add_whole(block) for block in [*blocks, *decode_item(item)]]
         return self._blocks.add_item(item)
 
@@ -213,12 +212,123 @@ def _fingerprint(item: Item) -> str:
     if item["type"] in ("function_call", "function_call_output"):
         return f"{item['type']} {call_id_of(item)}"
     if item["type"] in ("message", "reasoning"):
-        text = "".join(map(text_of_block, decode_item(item)))
-        return f"{item['type']} {text}{refusal_in(item)}"
+        return f"{item['type']} {''.join(map(_text_of, decode_item(item)))}"
     return json.dumps({k: v for k, v in item.items() if k not in ("id", "status")}, sort_keys=True)
 
 
-def _call_chunk(block: Block, item: Item) -> ToolCallChunk:
-    arguments = item.get("arguments") or "{}"
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    return tool_call_chunk(name=block["name"], args=text, id=block["id"], index=block["index"])
+class _StreamedBlocks:
+    """The content blocks of a stream so far: numbered, and each part returned once.
+
+    A finished item repeats the text of its deltas, possibly under another id; `add_item` returns
+    only what is new.
+
+    Args:
+        texts: Receives each piece of the answer's text.
+    """
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+        self._count = 0
+        self._indexes: dict[tuple[str, str, int], int] = {}  # of blocks that may still grow
+        self._streamed: dict[tuple[str, str], str] = {}  # text of unfinished items
+        self._annotated: set[str] = set()
+
+    def add_whole(self, block: Block) -> Block:
+        """Return a complete block with an index of its own."""
+        self._count += 1
+        return {**block, "index": self._count - 1}
+
+    def add_delta(self, event: dict[str, Any], kind: str) -> list[Block]:
+        """Return the block of a delta of text, reasoning or refusal."""
+        position = event.get("summary_index" if kind == "summary" else "content_index")
+        return [self._add(_item_id(event), kind, _int(position), expect_text(event, "delta"))]
+
+    def add_annotation(self, event: dict[str, Any]) -> list[Block]:
+        """Return the block of a citation in a text that was streamed before."""
+        item = _item_id(event)
+        self._annotated.add(item)
+        block = self._add(item, "text", _int(event.get("content_index")), "")
+        return [{**block, "annotations": [decode_annotation(event.get("annotation"))]}]
+
+    def add_item(self, item: Item) -> list[Block]:
+        """Return the blocks of a finished item, without what its deltas contained."""
+        groups: dict[str, list[Block]] = {}
+        for block in decode_item(item):
+            groups.setdefault(_kind(block), []).append(block)
+        added: list[Block] = []
+        for kind, group in groups.items():
+            if kind == "whole":
+                added += [self.add_whole(block) for block in group]
+            else:
+                added += self._add_rest(self._streamed_id(_item_id(item), kind, group), kind, group)
+        return added
+
+    def _streamed_id(self, item: str, kind: str, group: list[Block]) -> str:
+        """Return the id under which an item's text was streamed, which may be another one."""
+        if (item, kind) in self._streamed:
+            return item
+        text = "".join(map(_text_of, group))
+        for (other, other_kind), streamed in self._streamed.items():
+            if (other_kind, streamed) == (kind, text):
+                return other
+        return item
+
+    def _add_rest(self, item: str, kind: str, group: list[Block]) -> list[Block]:
+        text, streamed = "".join(map(_text_of, group)), self._streamed.get((item, kind), "")
+        # If the two differ, the chunks that were returned already cannot be corrected.
+        missing = text.removeprefix(streamed) if text.startswith(streamed) else ""
+        added: list[Block] = []
+        for position, block in enumerate(group):
+            is_last = position == len(group) - 1
+            piece = (missing if is_last else "") if streamed else _text_of(block)
+            fields: Block = {key: block[key] for key in ("annotations", "extras") if key in block}
+            if item in self._annotated:
+                fields.pop("annotations", None)
+            if piece or fields or not streamed:
+                added.append({**self._add(item, kind, position, piece), **fields})
+        self._close(item, kind)
+        return added
+
+    def _add(self, item: str, kind: str, position: int, piece: str) -> Block:
+        self._streamed[item, kind] = self._streamed.get((item, kind), "") + piece
+        if kind == "refusal":
+            return {"type": "refusal", "refusal": piece}
+        if (item, kind, position) not in self._indexes:
+            self._indexes[item, kind, position] = self._count
+            self._count += 1
+        fields: Block = {"index": self._indexes[item, kind, position]}
+        fields |= {} if item.startswith("#") else {"id": item}
+        if kind == "text":
+            self._texts.append(piece)
+            return {"type": "text", "text": piece, **fields}
+        return {"type": "reasoning", "reasoning": piece, **fields}
+
+    def _close(self, item: str, kind: str) -> None:
+        """Make later deltas with the same item id a new block."""
+        self._streamed.pop((item, kind), None)
+        self._annotated.discard(item)
+        for key in [key for key in self._indexes if key[:2] == (item, kind)]:
+            del self._indexes[key]
+
+
+def _text_of(block: Block) -> str:
+    """Return the text of a text, reasoning or refusal block; an empty string for others."""
+    text: str = block.get(block["type"], "")
+    return text
+
+
+def _item_id(payload: dict[str, Any]) -> str:
+    """Return the item id of an event or item; ``#`` and its position if it has none."""
+    item_id = payload.get("item_id") or payload.get("id")
+    return item_id if isinstance(item_id, str) else f"#{payload.get('output_index')}"
+
+
+def _int(position: Any) -> int:
+    return position if isinstance(position, int) else 0
+
+
+def _kind(block: Block) -> str:
+    if block["type"] == "reasoning":
+        is_content = block.get("extras", {}).get("part")
+        return "reasoning_text" if is_content else "summary"
+    return block["type"] if block["type"] in ("text", "refusal") else "whole"

@@ -20,14 +20,11 @@ from langchain_dbx_eval.driver import STANDARD_PARAMETERS, create_app
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.driver.http.openapi import description
 from langchain_dbx_eval.driver.http.routes import ROUTES
-from langchain_dbx_eval.driver.protocol.formats import RequestFormat, request_formats
+from langchain_dbx_eval.driver.protocol.formats import request_formats
 from langchain_dbx_eval.driver.protocol.requests import Capabilities
 from tests.driver.http.bodies import Everything, malformed_objects, valid_objects
 
 FORMATS = request_formats(Capabilities(STANDARD_PARAMETERS, messages=True, embeds=True))
-PARSERS: dict[str, RequestFormat] = {
-    route.path: route.request_format(FORMATS) for route in ROUTES if route.request_format
-}
 DOCUMENT = description(ROUTES, FORMATS)
 
 # Messages of the rules that the description does not express: those that relate several fields,
@@ -35,7 +32,7 @@ DOCUMENT = description(ROUTES, FORMATS)
 RELATED_FIELDS = (
     "are the same",
     "stream' supports",
-    "must be a whole number from 1 to",
+    " prompts.",
     "columns of the same length",
     "rows, not",
     "'dataframe_split[",
@@ -67,7 +64,7 @@ def is_described(path: str, body: Any) -> bool:
 def rejection(path: str, body: Any) -> str | None:
     """Return the parser's message, or None for a body that it accepts."""
     try:
-        PARSERS[path].parse(body)
+        FORMATS[path].parse(body)
     except RequestError as error:
         return error.message
     return None

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from langchain_dbx_eval.driver import Delta, DriverServer, GenerationRequest, Limits, create_app
-from langchain_dbx_eval.driver.http.app import service_of
+from langchain_dbx_eval.driver.http.app import executor_of
 from langchain_dbx_eval.errors import ConfigurationError
 
 
@@ -232,7 +232,7 @@ def test_as_many_calls_run_as_requests_are_admitted(limited: Any) -> None:
 def test_a_stopping_server_is_not_healthy() -> None:
     app = create_app(lambda prompt: prompt, api_key=False)
     assert app.test_client().get("/health").status_code == 200
-    service_of(app).admission.drain()
+    executor_of(app).admission.draining = True
     assert app.test_client().get("/health").status_code == 503
 
 

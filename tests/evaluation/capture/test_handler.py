@@ -23,9 +23,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
+from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler, token_usage
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun
-from langchain_dbx_eval.evaluation.capture.token_usage import token_usage
 from langchain_dbx_eval.evaluation.online.row_selection import RowSelector
 from tests.evaluation.conftest import Finder
 from tests.evaluation.waiting import wait_until_async

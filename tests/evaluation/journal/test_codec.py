@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from langchain_dbx_eval import EvalRecord
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
 from langchain_dbx_eval.evaluation.journal import codec
-from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.scoring import Assessment, JudgeUsage, Outcome, RowScores, Skip
 
@@ -193,7 +193,7 @@ def test_a_manifest_is_decoded_with_all_fields():
         repeat=2,
         from_callback=True,
         scorers={"metric/a": "1"},
-        destination={"run_name": "r"},
+        destination=Destination(tracking_uri="u", run_name="r"),
         run_id="run",
         experiment_id="experiment",
         complete=True,

@@ -23,7 +23,7 @@ import pytest
 from langchain_dbx_eval import EvaluationResult
 from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
-from tests.evaluation.waiting import wait_until
+from tests.polling import wait_until
 
 ALL = bool(os.environ.get("DBX_EVAL_ALL_CRASHES"))
 ROUNDS = 20 if ALL else 2

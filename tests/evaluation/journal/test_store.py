@@ -92,8 +92,8 @@ class TestRows:
     def test_conditions_select_rows(self, journal):
         journal.save_answer(RowKey(0), answer())
         journal.save_answer(RowKey(1), answer(None, error="ValueError: no"))
-        journal.mark_scored(RowKey(0))
-        journal.mark_scored(RowKey(1))
+        journal.save_scores(RowKey(0), {}, last=True)
+        journal.save_scores(RowKey(1), {}, last=True)
         journal.mark_written({RowKey(0): "tr-1"})
 
         assert journal.row_keys(FAILED) == [RowKey(1)]
@@ -105,7 +105,7 @@ class TestRows:
             for number in range(first, first + 50):
                 journal.save_answer(RowKey(number), answer())
                 journal.save_scores(RowKey(number), {COLUMNS[0]: []})
-                journal.mark_scored(RowKey(number))
+                journal.save_scores(RowKey(number), {}, last=True)
 
         threads = [threading.Thread(target=write, args=(n * 50,)) for n in range(8)]
         for thread in threads:

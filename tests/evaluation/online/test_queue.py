@@ -16,7 +16,7 @@ from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import CallbackOptions
 from tests.evaluation.questions import RECORDS
-from tests.evaluation.waiting import wait_until
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 

@@ -14,7 +14,8 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import ChatDatabricks, errors, evaluate
 from langchain_dbx_eval._internal import limiter
-from tests.evaluation.waiting import wait_until, wait_until_async
+from tests.evaluation.waiting import wait_until_async
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 

@@ -54,7 +54,7 @@ class TestWaitingWithinTheLoop:
             return len(evaluate(str, RECORDS).rows)
 
         [row] = evaluate(chain, RECORDS[:1]).rows
-        assert "would wait for itself" in row.outcome.error
+        assert "would deadlock" in row.outcome.error
 
     def test_an_evaluation_in_a_thread_of_that_chain_runs(self) -> None:
         async def chain(request: dict) -> str:
@@ -71,7 +71,7 @@ class TestWaitingWithinTheLoop:
             return len(handler.result().rows)
 
         [row] = evaluate(call, RECORDS[:1]).rows
-        assert "would wait for itself" in row.outcome.error
+        assert "would deadlock" in row.outcome.error
         assert len(handler.result().rows) == 1
 
     def test_a_callbacks_result_is_available_in_the_users_own_loop(self) -> None:

@@ -20,8 +20,9 @@ from mlflow.tracing.client import TracingClient
 
 from langchain_dbx_eval import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
+from langchain_dbx_eval.evaluation.journal.manifest import Destination
 from langchain_dbx_eval.evaluation.tracking import sql_store
-from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE, Destination, MlflowRun
+from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE, MlflowRun
 from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri, tracking_error
 from langchain_dbx_eval.evaluation.tracking.traces import trace_id_of
 from tests.evaluation.tracking.evaluated_rows import EVALUATION, evaluated
@@ -41,12 +42,19 @@ def server(_migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     running.kill()
 
 
-def open_run(uri: str, evaluation_id: str = EVALUATION) -> MlflowRun:
+def experiment_of(uri: str) -> str:
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("tests")
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment("tests")
-    destination = Destination(tracking_uri=uri, experiment_id=experiment_id, run_name="mine")
+    return str(experiment.experiment_id if experiment else client.create_experiment("tests"))
+
+
+def open_run(uri: str, evaluation_id: str = EVALUATION) -> MlflowRun:
+    destination = Destination(tracking_uri=uri, experiment_id=experiment_of(uri), run_name="mine")
     return MlflowRun.open(destination, evaluation_id)
+
+
+def create_run(uri: str) -> str:
+    return str(mlflow.MlflowClient(uri).create_run(experiment_of(uri)).info.run_id)
 
 
 def attach(uri: str, run_id: str) -> MlflowRun:
@@ -116,19 +124,18 @@ def test_every_method_of_writing_stores_the_same_content(
     method: str, mlflow_store: str, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [evaluated(n) for n in range(4)] + [evaluated(0, repetition=2, run=False)]
-    fast = open_run(mlflow_store, "f" * 32)
+    fast = attach(mlflow_store, create_run(mlflow_store))
     fast.write_rows(rows)
     expected = [content(trace) for trace in traces_of(fast)]
     if method == "threads":
         monkeypatch.setattr(sql_store, "insert", lambda store, assessments: False)
-    slow = open_run(server if method == "server" else mlflow_store, method)
+    uri = server if method == "server" else mlflow_store
+    slow = attach(uri, create_run(uri))
     slow.write_rows(rows)
     once = [content(trace) for trace in traces_of(slow)]
     slow.write_rows(rows, maybe_written=True)
     assert [content(trace) for trace in traces_of(slow)] == once
-    assert sorted(map(str, [of_run(trace, slow) for trace in once])) == sorted(
-        map(str, [of_run(trace, fast) for trace in expected])
-    )
+    assert [of_run(trace, slow) for trace in once] == [of_run(trace, fast) for trace in expected]
 
 
 def of_run(trace: dict[str, Any], run: MlflowRun) -> dict[str, Any]:
@@ -137,8 +144,7 @@ def of_run(trace: dict[str, Any], run: MlflowRun) -> dict[str, Any]:
     for fields in assessments:
         fields["metadata"] = {k: v for k, v in fields["metadata"].items() if "sourceRun" not in k}
         del fields["assessment_id"]
-    # The trace id of a row without a captured call depends on the evaluation.
-    return {**trace, "id": None, "assessments": sorted(assessments, key=str)}
+    return {**trace, "assessments": sorted(assessments, key=str)}
 
 
 def test_a_store_of_another_mlflow_version_is_written_to_by_the_public_api(
@@ -342,7 +348,8 @@ WRITER = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.evaluation.tracking.evaluated_rows import EVALUATION, evaluated
-from langchain_dbx_eval.evaluation.tracking.runs import Destination, MlflowRun
+from langchain_dbx_eval.evaluation.journal.manifest import Destination
+from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun
 
 run = MlflowRun.open(Destination(tracking_uri={uri!r}, run_id={run_id!r}), EVALUATION)
 for start in range({first}, {first} + 60, 10):

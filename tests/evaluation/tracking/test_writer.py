@@ -21,16 +21,15 @@ from langchain_dbx_eval import (
 )
 from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.cli import main
-from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import SCORED, UNWRITTEN, Journal
 from langchain_dbx_eval.evaluation.tracking import writer
-from langchain_dbx_eval.evaluation.tracking.runs import Destination
 from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
 from langchain_dbx_eval.scoring import Outcome
 from tests.evaluation.questions import RECORDS
 from tests.evaluation.tracking.mlflow_server import MlflowServer
-from tests.evaluation.waiting import wait_until
+from tests.polling import wait_until
 
 
 def answer(request):
@@ -190,12 +189,12 @@ def journal_of_250_rows():
 def add_row(journal, number):
     answer = Answer(record=EvalRecord(request="q"), outcome=Outcome(response="a"))
     journal.save_answer(RowKey(number), answer)
-    journal.mark_scored(RowKey(number))
+    journal.save_scores(RowKey(number), {}, last=True)
 
 
 def write_to(run, journal, monkeypatch):
     monkeypatch.setattr(writer.MlflowRun, "open", lambda destination, evaluation_id: run)
-    return writer.MlflowWriter(journal, writer.Destination(), None)
+    return writer.MlflowWriter(journal, Destination(), None)
 
 
 def test_a_store_that_rejects_every_row_receives_a_few_rows_only(journal_of_250_rows, monkeypatch):
@@ -312,6 +311,12 @@ def test_an_unknown_run_cannot_be_synced(capsys):
     assert "no-such-run" in capsys.readouterr().err
 
 
+def stored_destination_of(destination):
+    journal = Journal.create(EvaluationManifest.describe(None, []))
+    writer.MlflowWriter(journal, destination, None)
+    return journal.manifest.destination
+
+
 @pytest.mark.parametrize(
     "uri",
     [
@@ -321,9 +326,9 @@ def test_an_unknown_run_cannot_be_synced(capsys):
     ],
 )
 def test_a_password_in_the_tracking_uri_is_not_stored(uri):
-    destination = Destination(tracking_uri=uri, run_name="r")
+    destination = stored_destination_of(Destination(tracking_uri=uri, run_name="r"))
 
-    assert "s3cret" not in str(destination.to_dict())
+    assert (destination.tracking_uri, destination.run_name) == (None, "r")
     assert "s3cret" not in redact_uri(uri)
     assert ".example" in redact_uri(uri)
 
@@ -332,6 +337,6 @@ def test_a_password_in_the_tracking_uri_is_not_stored(uri):
     "uri", ["sqlite:////tmp/mlflow.db", "http://localhost:5000", "databricks", "/tmp/mlruns"]
 )
 def test_a_tracking_uri_without_a_password_is_stored_unchanged(uri):
-    destination = Destination(tracking_uri=uri)
+    destination = stored_destination_of(Destination(tracking_uri=uri))
 
-    assert (destination.to_dict()["tracking_uri"], redact_uri(uri)) == (uri, uri)
+    assert (destination.tracking_uri, redact_uri(uri)) == (uri, uri)

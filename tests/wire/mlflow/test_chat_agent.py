@@ -190,7 +190,7 @@ class TestDecode:
         ids=str,
     )
     def test_a_payload_of_another_shape_is_rejected(self, payload):
-        with pytest.raises(InvalidResponseError, match="does not have"):
+        with pytest.raises(InvalidResponseError, match="Expected "):
             decode(payload)
 
 
@@ -287,7 +287,7 @@ class TestStream:
         ],
     )
     def test_an_event_of_another_shape_is_rejected(self, data):
-        with pytest.raises(InvalidResponseError, match="does not have"):
+        with pytest.raises(InvalidResponseError, match="Expected "):
             Stream().feed(data)
 
 

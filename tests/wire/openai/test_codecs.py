@@ -120,3 +120,16 @@ def test_one_usage_for_many_choices_is_counted_once() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2}
     result = chat.decode({"choices": [choice, choice], "usage": usage})
     assert [g.message.usage_metadata is not None for g in result.generations] == [True, False]
+
+
+def test_a_call_without_name_and_arguments_is_decoded() -> None:
+    message = {"role": "assistant", "tool_calls": [{"id": "c", "function": {}}]}
+    decoded = chat.decode({"choices": [{"message": message}]}).generations[0].message
+    assert [(call["name"], call["args"]) for call in decoded.tool_calls] == [("", {})]
+
+
+def test_arguments_that_are_not_an_object_make_an_invalid_call() -> None:
+    function = {"name": "add", "arguments": "[1]"}
+    message = {"role": "assistant", "tool_calls": [{"id": "c", "function": function}]}
+    decoded = chat.decode({"choices": [{"message": message}]}).generations[0].message
+    assert [call["args"] for call in decoded.invalid_tool_calls] == ["[1]"]

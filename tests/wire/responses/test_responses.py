@@ -380,7 +380,7 @@ class TestDecode:
         ids=str,
     )
     def test_a_payload_of_another_shape_is_rejected(self, payload):
-        with pytest.raises(InvalidResponseError, match="does not have"):
+        with pytest.raises(InvalidResponseError, match="Expected "):
             decode(payload)
 
 
@@ -598,7 +598,7 @@ class TestStream:
         ],
     )
     def test_an_event_of_another_shape_is_rejected(self, data):
-        with pytest.raises(InvalidResponseError, match="does not have"):
+        with pytest.raises(InvalidResponseError, match="Expected "):
             Stream().feed(data)
 
     def test_an_event_of_an_unknown_type_is_ignored(self):

@@ -2,10 +2,9 @@
 
 Modules:
     engine: `TransformersEngine`.
-    sequence: one request in the batch, and the protocol of a batch loop.
+    sequence: one request in the batch.
     continuous: continuous batching: sequences join and leave the running batch at any step.
     micro_batch: batches that run to their end, for models without continuous batching.
-    scheduler: the scheduler of continuous batching, as a class of transformers.
     scheduling_policy: which sequences take part in the next step.
     sampling: the choice of the next token of each sequence.
     tokenization: prompts to tokens, tokens to text.

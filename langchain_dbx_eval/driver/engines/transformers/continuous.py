@@ -20,10 +20,12 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
+from transformers.generation.continuous_batching.requests import RequestStatus
+from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, Scheduler
 
 from langchain_dbx_eval.driver.engines.transformers.delivery import DeliveryQueue
 from langchain_dbx_eval.driver.engines.transformers.sampling import sample_rows
-from langchain_dbx_eval.driver.engines.transformers.scheduler import SHORT_FIRST
+from langchain_dbx_eval.driver.engines.transformers.scheduling_policy import ShortFirstPolicy
 from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
 from langchain_dbx_eval.errors import DriverServerError
 
@@ -39,6 +41,9 @@ _CPU_MAX_ROWS = 24
 tokens of one of 24, and a request that arrives meanwhile waits for the step to end."""
 _CPU_MAX_STEP_TOKENS = 512
 """The prefill of a long prompt is split into parts of this size, with decode steps in between."""
+_SHORT_FIRST = "langchain_dbx_eval_short_first"
+"""The ``scheduler_type`` of a `ContinuousBatchingConfig` that selects `_ShortFirstScheduler`."""
+_SAFETY_MARGIN = 0.15  # the default of transformers' first-in-first-out scheduler
 
 
 class ContinuousLoop:
@@ -66,7 +71,7 @@ class ContinuousLoop:
         self._running_manager()
 
     def submit(self, sequence: TokenSequence) -> None:
-        """Add a sequence, and feed it its tokens until it is done."""
+        """Queue a sequence; the generating thread passes its tokens to `TokenSequence.feed`."""
         manager = self._running_manager()
         if not self._running:
             self._busy_since = time.monotonic()
@@ -80,7 +85,7 @@ class ContinuousLoop:
         )
         if accepted is None:  # the manager is stopping, and only logs the rejection
             self._running.pop(sequence.id, None)
-            sequence.fail(_stopped_error())
+            sequence.abort()
 
     def drop(self, sequence: TokenSequence) -> None:
         """Remove a sequence before its next token."""
@@ -167,7 +172,7 @@ class ContinuousLoop:
     def _fail_all(self) -> None:
         while self._running:
             _, sequence = self._running.popitem()
-            sequence.fail(_stopped_error())
+            sequence.abort()
 
 
 class _Router(OutputRouter):
@@ -215,16 +220,58 @@ class _RowSampling(ContinuousBatchingLogitsProcessor):
         return sample_rows(scores, self._rows)
 
 
+class _ShortFirstScheduler(Scheduler):
+    """Order sequences by `ShortFirstPolicy`; the base class fits them into the cache.
+
+    Args:
+        cache: The paged cache.
+        safety_margin: The fraction of the cache that is kept free of new sequences.
+        max_requests_per_batch: The maximum number of rows of a step.
+    """
+
+    def __init__(
+        self, cache: Any, safety_margin: float | None, max_requests_per_batch: int
+    ) -> None:
+        margin = _SAFETY_MARGIN if safety_margin is None else safety_margin
+        super().__init__(cache, margin, max_requests_per_batch)
+        self._max_rows = max_requests_per_batch
+        self._policy = ShortFirstPolicy(max_requests_per_batch)
+
+    def schedule_batch(
+        self, token_budget: int, cache_budget: int
+    ) -> tuple[list[Any] | None, bool, int, int]:
+        """Select the rows of the next step; see the base class."""
+        states = dict(self.active_requests)
+        if not self.block_new_requests:
+            states |= self.waiting_requests
+        limits = {name: state.max_new_tokens for name, state in states.items()}
+        names, row_count = self._policy.select(limits)
+        if self.cache.compute_free_capacity() < self.safety_margin:
+            # Sequences in the cache first: they must finish before others fit.
+            names.sort(key=lambda name: states[name].status != RequestStatus.DECODING)
+        self.max_requests_per_batch = min(row_count, self._max_rows)
+        scheduled_ids: set[str] = set()
+        candidates = [states[name] for name in names]
+        rows, allocation_failed, fast_path, query_tokens, cache_reads = self._process_candidates(
+            candidates, token_budget, cache_budget, scheduled_ids
+        )
+        self._cleanup_waiting_queue(scheduled_ids)
+        for row in rows:
+            self._policy.mark_scheduled(row.state.request_id)
+        if not rows and allocation_failed:
+            return None, fast_path, 0, 0
+        return rows, fast_path, query_tokens, cache_reads
+
+
+SCHEDULER_MAPPING[_SHORT_FIRST] = _ShortFirstScheduler
+
+
 def _step_limits(device: torch.device) -> dict[str, Any]:
     """Limit the steps on a CPU; on an accelerator all rows take about as long as one."""
     if device.type != "cpu":
         return {}
     return {
-        "scheduler_type": SHORT_FIRST,
+        "scheduler_type": _SHORT_FIRST,
         "max_requests_per_batch": _CPU_MAX_ROWS,
         "max_batch_tokens": _CPU_MAX_STEP_TOKENS,
     }
-
-
-def _stopped_error() -> DriverServerError:
-    return DriverServerError("The model's worker stopped before the completion was finished.")

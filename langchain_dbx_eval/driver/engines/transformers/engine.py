@@ -6,20 +6,24 @@ import logging
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest
+from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest, collect
 from langchain_dbx_eval.driver.engines.load_errors import convert_load_errors
-from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES
-from langchain_dbx_eval.driver.engines.transformers.sequence import BatchLoop, TokenSequence
+from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
+from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
 from langchain_dbx_eval.driver.engines.transformers.tokenization import Detokenizer, PromptEncoder
 from langchain_dbx_eval.driver.errors import RequestError
-from langchain_dbx_eval.errors import ConfigurationError, DatabricksError
+from langchain_dbx_eval.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from langchain_dbx_eval.driver.engines.transformers.continuous import ContinuousLoop
+    from langchain_dbx_eval.driver.engines.transformers.micro_batch import MicroBatchLoop
+
+    BatchLoop = ContinuousLoop | MicroBatchLoop
 
 __all__ = ["DEFAULT_NEW_TOKENS", "Batching", "TransformersEngine"]
 
@@ -65,6 +69,8 @@ class TransformersEngine:
     """
 
     takes_messages = True
+    parameters = frozenset(PARAMETERS)
+    """Sampling, penalties, seed and length: nothing that could load or run code."""
 
     def __init__(
         self,
@@ -78,11 +84,6 @@ class TransformersEngine:
     ) -> None:
         require("torch", extra="transformers")
         require("transformers", extra="transformers")
-        from langchain_dbx_eval.driver.engines.transformers.sampling import (
-            SAMPLING_PARAMETERS,  # imports torch
-        )
-
-        self._parameters = SAMPLING_PARAMETERS | set(LENGTH_NAMES)
         if isinstance(model, str):
             self._model, self._tokenizer = _load(model, device, dtype)
         elif tokenizer is None:
@@ -102,18 +103,13 @@ class TransformersEngine:
         self._loop: BatchLoop | None = None
         self._closed = False
 
-    @property
-    def parameters(self) -> frozenset[str]:
-        """Sampling, penalties, seed and length: nothing that could load or run code."""
-        return self._parameters
-
     def generate(self, request: GenerationRequest) -> Generation:
         """Complete one prompt.
 
         Raises:
             RequestError: 400; prompt and completion exceed the context length, or the model has no
                 chat template.
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
         """
         return self.generate_batch([request])[0]
 
@@ -127,7 +123,7 @@ class TransformersEngine:
         generations: list[Generation] = []
         try:
             for sequence in sequences:
-                generations.append(_collect(sequence, loop))  # noqa: PERF401 - one may raise
+                generations.append(collect(sequence.deltas(loop.drop)))  # noqa: PERF401 - one may raise
         finally:
             for sequence in sequences[len(generations) :]:
                 sequence.done = True
@@ -139,8 +135,7 @@ class TransformersEngine:
         sequence = self._new_sequence(request)
         loop = self._running_loop()
         loop.submit(sequence)
-        with closing(sequence.deltas(loop.drop)) as deltas:
-            yield from deltas
+        yield from sequence.deltas(loop.drop)
 
     def start(self) -> None:
         """Start the loop, and generate one token to warm it up.
@@ -171,9 +166,8 @@ class TransformersEngine:
         return f"TransformersEngine({self.name!r}, batching={self._batching!r})"
 
     def _new_sequence(self, request: GenerationRequest) -> TokenSequence:
-        from langchain_dbx_eval.driver.engines.transformers.sampling import (
-            create_sampler,  # imports torch
-        )
+        # imports torch
+        from langchain_dbx_eval.driver.engines.transformers.sampling import create_sampler
 
         prompt = self._encoder.encode(request)
         available = self._context_length - len(prompt)
@@ -223,39 +217,28 @@ class TransformersEngine:
         loop.start()
         probe = TokenSequence(GenerationRequest(), [0], 1, Detokenizer(self._tokenizer))
         loop.submit(probe)
-        _collect(probe, loop)
+        collect(probe.deltas(loop.drop))
 
 
 def _load(name: str, device: str | None, dtype: str | None) -> tuple[Any, Any]:
+    import torch
     import transformers
 
-    _check_dtype(dtype or "auto")
-    target = device or _default_device()
+    if dtype not in (None, "auto") and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        msg = f"{dtype!r} is not a torch dtype: use 'bfloat16', 'float16', 'float32' or 'auto'."
+        raise ConfigurationError(msg)
+    if device is None:
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     with convert_load_errors(name, "a causal language model"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             name,
             dtype=dtype or "auto",
-            device_map="auto" if target == "auto" else None,
+            device_map="auto" if device == "auto" else None,
             use_safetensors=True,
             trust_remote_code=False,
         )
-        return (model if target == "auto" else model.to(target)).eval(), tokenizer
-
-
-def _check_dtype(name: str) -> None:
-    import torch
-
-    if name != "auto" and not isinstance(getattr(torch, name, None), torch.dtype):
-        msg = f"{name!r} is not a torch dtype: use 'bfloat16', 'float16', 'float32' or 'auto'."
-        raise ConfigurationError(msg)
-
-
-def _default_device() -> str:
-    import torch
-
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return "cpu" if accelerator is None else accelerator.type
+        return (model if device == "auto" else model.to(device)).eval(), tokenizer
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -268,19 +251,6 @@ def _context_length(model: Any) -> int:
     """Maximum tokens of prompt and completion together, if the model's config has it."""
     config = model.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or _UNLIMITED)
-
-
-def _collect(sequence: TokenSequence, loop: BatchLoop) -> Generation:
-    texts: list[str] = []
-    last = Delta()
-    with closing(sequence.deltas(loop.drop)) as deltas:
-        for delta in deltas:
-            texts.append(delta.text)
-            last = delta
-    if last.finish_reason is None:  # deltas() ends with a finish reason, or raises
-        raise DatabricksError("Generation stopped without a finish reason.")
-    counts = (last.prompt_tokens, last.completion_tokens)
-    return Generation("".join(texts), last.finish_reason, *counts)
 
 
 def _stop_with_main_thread(loop: BatchLoop) -> None:

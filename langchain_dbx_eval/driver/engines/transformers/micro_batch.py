@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
 from langchain_dbx_eval.driver.engines.transformers.sampling import sample_rows
 from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
-from langchain_dbx_eval.errors import DriverServerError
 
 __all__ = ["MicroBatchLoop"]
 
@@ -53,7 +53,7 @@ class MicroBatchLoop:
                 self._thread.start()
 
     def submit(self, sequence: TokenSequence) -> None:
-        """Add a sequence, and feed it its tokens until it is done."""
+        """Queue a sequence; the generating thread passes its tokens to `TokenSequence.feed`."""
         self.start()
         self._queue.put(sequence)
 
@@ -76,27 +76,19 @@ class MicroBatchLoop:
 
     def _run(self) -> None:
         while not self._stopping:
-            batch = [row for row in self._next_rows() if not row.done]
-            if batch:
+            if batch := self._next_batch():
                 self._generate_or_split(batch)
-        for row in self._queued_rows():
-            row.fail(DriverServerError("The model's worker stopped before it started the request."))
+        with suppress(queue.Empty):
+            while True:
+                if row := self._queue.get_nowait():
+                    row.abort()
 
-    def _next_rows(self) -> list[TokenSequence]:
-        first = self._queue.get()
-        rest = self._queued_rows(_MAX_ROWS - 1)
-        return rest if first is None else [first, *rest]
-
-    def _queued_rows(self, limit: int | None = None) -> list[TokenSequence]:
-        rows: list[TokenSequence] = []
-        while limit is None or len(rows) < limit:
-            try:
-                row = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if row is not None:
-                rows.append(row)
-        return rows
+    def _next_batch(self) -> list[TokenSequence]:
+        rows = [self._queue.get()]
+        with suppress(queue.Empty):
+            while len(rows) < _MAX_ROWS:
+                rows.append(self._queue.get_nowait())
+        return [row for row in rows if row and not row.done]
 
     def _generate_or_split(self, batch: list[TokenSequence]) -> None:
         try:
@@ -132,9 +124,7 @@ class MicroBatchLoop:
             stopping_criteria=StoppingCriteriaList([_Feed(batch, lambda: self._stopping)]),
         )
         for row in batch:  # generate() may end earlier by the model's own config
-            row.fail(
-                DriverServerError("The model's worker stopped before the completion was finished.")
-            )
+            row.abort()
 
 
 class _RowSampling(LogitsProcessor):

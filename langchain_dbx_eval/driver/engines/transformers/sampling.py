@@ -24,36 +24,19 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import GenerationConfig
 
     from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
 
-__all__ = [
-    "SAMPLING_PARAMETERS",
-    "RowSampler",
-    "SamplingFilters",
-    "create_sampler",
-    "gumbel_noise",
-    "sample_rows",
-]
+__all__ = ["RowSampler", "SamplingFilters", "create_sampler", "sample_rows"]
 
 _log = logging.getLogger(__name__)
 
-SAMPLING_PARAMETERS = frozenset(
-    {
-        "frequency_penalty",
-        "min_p",
-        "presence_penalty",
-        "repetition_penalty",
-        "seed",
-        "temperature",
-        "top_k",
-        "top_p",
-    }
-)
-"""The parameters that `create_sampler` applies."""
+_PARAMETERS = frozenset(PARAMETERS).difference(LENGTH_NAMES)
 _ENABLE_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
 _GREEDY_BELOW = 1e-5
 """A lower temperature scales logits beyond the range of float32; vLLM has the same bound."""
@@ -159,7 +142,7 @@ def create_sampler(params: Mapping[str, Any], defaults: GenerationConfig) -> Row
     """
     sampling = any(name in params for name in _ENABLE_SAMPLING)
     fallback = {} if sampling or not defaults.do_sample else defaults.to_dict()
-    values = {name: params.get(name, fallback.get(name)) for name in SAMPLING_PARAMETERS}
+    values = {name: params.get(name, fallback.get(name)) for name in _PARAMETERS}
     temperature = values["temperature"]
     if temperature is None:
         temperature = 1.0 if sampling or fallback else 0.0
@@ -209,7 +192,7 @@ def sample_rows(scores: Tensor, rows: Sequence[TokenSequence | None]) -> Tensor:
     return scores
 
 
-def gumbel_noise(scores: Tensor, draws: Iterable[tuple[int, int]]) -> Tensor:
+def _gumbel_noise(scores: Tensor, draws: Iterable[tuple[int, int]]) -> Tensor:
     """Draw Gumbel noise for rows of logits.
 
     Args:
@@ -239,7 +222,7 @@ def _draw(scores: Tensor, filters: SamplingFilters, draws: Sequence[_Draw]) -> N
     indices = [draw.row_index for draw in draws]
     try:
         filtered = filters(scores[indices])
-        noise = gumbel_noise(filtered, [(draw.seed, len(draw.row.tokens)) for draw in draws])
+        noise = _gumbel_noise(filtered, [(draw.seed, len(draw.row.tokens)) for draw in draws])
         scores[indices] = filtered + noise
     except Exception as error:
         if len(draws) == 1:

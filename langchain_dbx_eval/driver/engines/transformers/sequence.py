@@ -9,40 +9,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from langchain_dbx_eval.driver.engines.base import Delta, FinishReason, GenerationRequest
 from langchain_dbx_eval.driver.runtime.stop_strings import StopStringFilter
+from langchain_dbx_eval.errors import DriverServerError
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.driver.engines.transformers.sampling import RowSampler
     from langchain_dbx_eval.driver.engines.transformers.tokenization import Detokenizer
 
-__all__ = ["BatchLoop", "TokenSequence"]
-
-
-class BatchLoop(Protocol):
-    """Generate tokens for many sequences at once, in a separate thread."""
-
-    def start(self) -> None:
-        """Start the thread. Has no effect if it runs."""
-        ...
-
-    def submit(self, sequence: TokenSequence) -> None:
-        """Add a sequence, and feed it its tokens until it is done."""
-        ...
-
-    def drop(self, sequence: TokenSequence) -> None:
-        """Remove a sequence whose result is no longer needed."""
-        ...
-
-    def stop(self) -> None:
-        """Fail unfinished sequences, and end the thread."""
-        ...
-
-    def health(self) -> str | None:
-        """Return why the loop does not work, worded for the client; None if it does."""
-        ...
+__all__ = ["TokenSequence"]
 
 
 class TokenSequence:
@@ -92,7 +69,14 @@ class TokenSequence:
             return
         self.tokens.append(token)
         try:
-            self._append(token)
+            if token in self._detokenizer.end_tokens:
+                self._finish("stop")
+                return
+            self._append_text(self._detokenizer.feed(token))
+            if self._stops.stopped:
+                self._finish("stop")
+            elif len(self.tokens) >= self.max_new_tokens:
+                self._finish("length")
         except Exception as error:
             # Raised in the loop's thread, it would end all other sequences.
             self.fail(error)
@@ -103,6 +87,11 @@ class TokenSequence:
             self.done = True
             self._result = error
             self.notify()
+
+    def abort(self) -> None:
+        """End the sequence because its loop ends. Has no effect on a sequence that is done."""
+        message = "The model's worker stopped before the completion was finished."
+        self.fail(DriverServerError(message))
 
     def notify(self) -> None:
         """Wake the thread of the request, which reads all output so far."""
@@ -115,7 +104,7 @@ class TokenSequence:
             drop: Called if the iteration ends before the sequence is done.
 
         Raises:
-            RequestEndedError: The result is no longer needed.
+            RequestEndedError: The deadline passed, or the client disconnected.
             Exception: The error passed to `fail`.
         """
         last_output = time.monotonic()
@@ -124,7 +113,7 @@ class TokenSequence:
                 with suppress(queue.Empty):
                     self._wakeups.get(timeout=self._context.poll_timeout())
                 result = self._result  # read before the texts: once it is set, they are complete
-                text = self._read_texts()
+                text = "".join(self._texts.popleft() for _ in range(len(self._texts)))
                 if isinstance(result, Delta):
                     yield replace(result, text=text)
                     return
@@ -138,23 +127,6 @@ class TokenSequence:
             if not self.done:
                 self.done = True
                 drop(self)
-
-    def _read_texts(self) -> str:
-        texts: list[str] = []
-        with suppress(IndexError):
-            while True:
-                texts.append(self._texts.popleft())
-        return "".join(texts)
-
-    def _append(self, token: int) -> None:
-        if token in self._detokenizer.end_tokens:
-            self._finish("stop")
-            return
-        self._append_text(self._detokenizer.feed(token))
-        if self._stops.stopped:
-            self._finish("stop")
-        elif len(self.tokens) >= self.max_new_tokens:
-            self._finish("length")
 
     def _append_text(self, text: str) -> None:
         if text := self._stops.feed(text):

@@ -46,7 +46,7 @@ class PromptEncoder:
         if request.messages:
             tokens = self._encode_chat(text_messages(request.messages))
         else:
-            tokens = self._encode_text(request.prompt, add_special_tokens=True)
+            tokens = self._ids(request.prompt, add_special_tokens=True, split_special_tokens=True)
         if not tokens:
             raise invalid("The prompt is empty: this model needs at least one token.")
         return tokens
@@ -56,7 +56,7 @@ class PromptEncoder:
             reason = "The model of this server has no chat template: send 'prompt' to / instead."
             raise invalid(reason)
         if not any(token in m["content"] for m in messages for token in self._special_tokens):
-            return self._encode_template(self._render(messages))
+            return self._ids(self._render(messages))  # with the special tokens of the template
         # Render the template with placeholders, and insert the contents as tokens of plain text.
         placeholders = [f"text{secrets.token_hex(12)}" for _ in messages]
         rest = self._render(
@@ -67,10 +67,10 @@ class PromptEncoder:
             before, found, after = rest.partition(placeholder)
             if not found:  # a template may omit a message
                 continue
-            tokens += self._encode_template(before)
-            tokens += self._encode_text(message["content"], add_special_tokens=False)
+            tokens += self._ids(before)
+            tokens += self._ids(message["content"], split_special_tokens=True)
             rest = after
-        return tokens + self._encode_template(rest)
+        return tokens + self._ids(rest)
 
     def _render(self, messages: Sequence[Message]) -> str:
         try:
@@ -85,16 +85,10 @@ class PromptEncoder:
             raise invalid(message) from None
         return text
 
-    def _encode_template(self, text: str) -> list[int]:
-        # Templates contain the special tokens of the model.
-        return self._ids(text, add_special_tokens=False)
-
-    def _encode_text(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        return self._ids(text, add_special_tokens=add_special_tokens, split_special_tokens=True)
-
     def _ids(self, text: str, **options: bool) -> list[int]:
         # Neither truncation nor padding: a fast tokenizer stores both settings, and concurrent
         # threads would overwrite them (tokenizers 0.23).
+        options = {"add_special_tokens": False, **options}
         ids: list[int] = self._tokenizer(text, verbose=False, **options)["input_ids"]
         return ids
 

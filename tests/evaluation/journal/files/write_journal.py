@@ -89,7 +89,7 @@ class Crash:
 
     name, column = "crash", "metric/crash"
 
-    async def ascore(self, context: Any) -> list[Any]:
+    async def score(self, context: Any) -> list[Any]:
         if context.record.request_id == f"r{LAST_ANSWERED}":
             os._exit(9)
         return []
