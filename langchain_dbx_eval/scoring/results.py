@@ -63,7 +63,7 @@ class ResultReader:
             return [result]
         if hasattr(result, "rationale") and hasattr(result, "value"):
             return [self._read_mlflow(result, name)]
-        if isinstance(result, tuple) and len(result) == 2 and _is_pair(*result):
+        if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str | None):
             return [self._assessment(name, self._checked(result[0]), result[1])]
         if isinstance(result, Mapping):
             if "value" in result:
@@ -87,15 +87,17 @@ class ResultReader:
 
     def _read_mlflow(self, feedback: Any, name: str) -> Assessment:
         metadata = dict(getattr(feedback, "metadata", None) or {})
-        if feedback.name and feedback.name != _UNNAMED:
-            # A judge of databricks-agents has its own name unless the user gave it another one.
-            name = name if metadata.pop(_USER_DEFINED_NAME, "") == "false" else feedback.name
+        own_name = getattr(feedback, "name", None)
+        # A judge of databricks-agents has its own name unless the user gave it another one.
+        is_default = metadata.pop(_USER_DEFINED_NAME, "") == "false"
+        if own_name and own_name != _UNNAMED and not is_default:
+            name = own_name
         error = getattr(feedback, "error", None)
         message = getattr(error, "error_message", None) or getattr(error, "error_code", None)
         message = message or getattr(feedback, "error_message", None)
         value = getattr(feedback.value, "value", feedback.value)
         assessment = self._assessment(name, value, feedback.rationale, str(message or "") or None)
-        source: Any = getattr(feedback.source, "source_type", None)
+        source: Any = getattr(getattr(feedback, "source", None), "source_type", None)
         return replace(
             assessment,
             source=source if source in ("CODE", "LLM_JUDGE", "HUMAN") else assessment.source,
@@ -165,7 +167,3 @@ def _aggregation_name(scorer: str, aggregation: Any) -> str:
         hint = f"is not supported: use {', '.join(_SUPPORTED)}, or a function"
     msg = f"aggregations of the scorer {scorer!r}: {aggregation!r} {hint}."
     raise ConfigurationError(msg)
-
-
-def _is_pair(value: Any, rationale: Any) -> bool:
-    return isinstance(value, str | int | float) and isinstance(rationale, str | None)

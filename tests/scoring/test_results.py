@@ -33,6 +33,7 @@ def results(value: Any, **options: Any) -> list[tuple[str, Any]]:
         (np.int64(3), [("metric/f", 3)]),
         ("formal", [("metric/f", "formal")]),
         ((0.5, "why"), [("metric/f", 0.5)]),
+        ((np.float32(0.5), None), [("metric/f", 0.5)]),
         ([0.5, True], [("metric/f", 0.5), ("metric/f", True)]),
         (["formal", "brief"], [("metric/f", "formal"), ("metric/f", "brief")]),
         ({"a": 1, "b": (True, "why")}, [("metric/f/a", 1), ("metric/f/b", True)]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -59,11 +59,17 @@ class GenaiMetric:
     judge of Agent Evaluation: "yes" if the score reaches ``score_threshold`` (3), in the columns
     ``<family>/<name>/rating|rationale|error_message|score``. ``RETRIEVAL`` rates each chunk.
     Without an assessment type it is a number, in ``metric/<name>/score``, with its aggregations.
+
+    Attributes:
+        metric: The metric.
+        definition: Its prompt and model, by which a resumed evaluation notices a change.
     """
 
     metric: Any
+    definition: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "definition", self.metric.genai_metric_args)
         if self._type not in (None, *_TYPES):
             msg = (
                 f"The metric {self.name!r} has the assessment_type {self._type!r} in its "
