@@ -219,7 +219,7 @@ class AgentMetric:
             "expected_facts": record.expected_facts,
             "guidelines": record.guidelines,
             "expected_retrieved_context": record.expected_retrieved_context,
-            "custom_expected": context.expectations,
+            "custom_expected": record.custom_expected,
             "custom_inputs": request.get("custom_inputs") if isinstance(request, dict) else None,
             "custom_outputs": response.get("custom_outputs")
             if isinstance(response, dict)

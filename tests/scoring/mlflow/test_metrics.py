@@ -147,11 +147,12 @@ def test_a_metric_of_databricks_agents_receives_what_it_declares(run: Evaluate) 
 
     @evals.metric
     def checks(**kwargs: Any) -> list[Feedback]:
-        assert kwargs["custom_expected"] == {"expected_response": "good"}
+        assert kwargs["custom_expected"] == {"tone": "polite"}
         return [Feedback(name="first", value=True), Feedback(name="second", value=0.5)]
 
     calls = [{"tool_name": "search", "tool_call_args": {"q": "x"}}]
-    metrics = run([{**row, "tool_calls": calls} for row in ROWS], [length, same, checks])
+    further = {"tool_calls": calls, "custom_expected": {"tone": "polite"}}
+    metrics = run([{**row, **further} for row in ROWS], [length, same, checks])
     assert metrics["metric/length/average"] == 3.5
     assert (metrics["length/min"], metrics["length/max"]) == (3, 4)
     assert metrics["metric/same/average"] == 0.5
