@@ -103,3 +103,16 @@ def test_the_callback_reads_the_session_from_the_metadata_of_the_config(mlflow_s
         config = {"callbacks": [handler], "metadata": {SESSION: session}}
         RunnableLambda(str.upper).invoke(f"q{number}", config)
     assert values(handler.result()) == [(0, 2, "Q0 Q2"), (1, 1, "Q1")]
+
+
+def test_the_sessions_of_traces_are_scored(mlflow_store: str) -> None:
+    @mlflow.trace
+    def answer(question: str, session: str) -> str:
+        mlflow.update_current_trace(metadata={SESSION: session})
+        return question.upper()
+
+    for number, session in enumerate(("s0", "s1", "s0")):
+        answer(f"q{number}", session)
+    mlflow.flush_trace_async_logging()
+    result = evaluate(data=mlflow.search_traces(), scorers=[turns()])
+    assert sorted((value, text) for _, value, text in values(result)) == [(1, "Q1"), (2, "Q0 Q2")]
