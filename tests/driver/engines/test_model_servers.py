@@ -35,8 +35,8 @@ from tests.driver.engines.tiny_gguf import write_gguf
 from tests.driver.engines.tiny_gpt2 import tiny_model, tiny_tokenizer
 
 # One process starts each server once for all tests.
-pytestmark = pytest.mark.xdist_group("model servers")
-READY_S = 100
+pytestmark = [pytest.mark.xdist_group("model servers"), pytest.mark.timeout(600)]
+READY_S = 300
 CONTEXT = 4096
 
 
