@@ -25,6 +25,7 @@ pytestmark = [
     ),
     # The session starts in 40 s on an idle machine with two cores.
     pytest.mark.timeout(600),
+    pytest.mark.xdist_group("spark"),
 ]
 NAME = "main.default.questions"
 DERBY = {
