@@ -54,6 +54,7 @@ def evaluate(
     evaluator_config: Mapping[str, Any] | None = None,
     judge: Any = None,
     scorers: Iterable[Any] = DEFAULT_SCORERS,
+    predict_fn: Any = None,
     input_fn: Callable[[Any], Any] | None = None,
     max_concurrency: int = 32,
     timeout: float | None = None,
@@ -80,9 +81,10 @@ def evaluate(
         judge: The judge model: a LangChain chat model, an endpoint (``"endpoints:/my-chat"``), or
             an MLflow model URI (``"openai:/gpt-4.1-mini"``). None runs no built-in judge.
         scorers: The scorers and judges, ours or those of ``mlflow.genai``.
-        input_fn: Returns the model's input for a record's request. Default: a Runnable receives the
-            request unchanged (messages if its input schema has a field ``messages``), a function
-            receives ``{"messages": […]}`` for a string.
+        predict_fn: The same as `model`, under the name that `mlflow.genai.evaluate` uses.
+        input_fn: Returns the model's input for a record's request. Default: what the kind of model
+            takes: messages (a chat model, an endpoint), ``{"messages": […]}`` for a string (a
+            function), the columns of its signature (a logged model), else the request unchanged.
         max_concurrency: The largest number of rows in flight, and of concurrent calls of the judge.
             While an endpoint answers 429 the number is lower, and its requests are repeated.
         timeout: Seconds for one row, after which the row fails; None: no timeout.
@@ -105,6 +107,11 @@ def evaluate(
         JournalError: The journal cannot be written, or cannot be resumed.
         KeyboardInterrupt: Ctrl-C was pressed; the message contains how to continue.
     """
+    if predict_fn is not None:
+        if model is not None:
+            msg = "evaluate() got model= and predict_fn=, which are the same argument. Pass one."
+            raise ConfigurationError(msg)
+        model = predict_fn
     _check_arguments(model, data)
     if model_type != _MODEL_TYPE:
         msg = f"model_type={model_type!r} is not supported. Use {_MODEL_TYPE!r}."

@@ -15,7 +15,6 @@ from mlflow.models.evaluation.base import ModelEvaluator
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
-from langchain_dbx_eval.evaluation.run.model_resolver import single_prediction
 from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE
 
 __all__ = ["DbxEvaluator"]
@@ -71,7 +70,7 @@ class DbxEvaluator(ModelEvaluator):
         agent_config = {key: config.pop(key) for key in _AGENT_CONFIG if key in config}
         options = EvaluationOptions(judge_cache=config.pop("judge_cache", None))
         result = evaluate(
-            None if model is None else lambda request: single_prediction(model.predict(request)),
+            model,
             dataset.features_data,
             evaluator_config={"databricks-agent": agent_config},
             options=options,

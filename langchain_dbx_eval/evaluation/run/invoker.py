@@ -15,6 +15,7 @@ from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
 from langchain_dbx_eval.evaluation.capture.spans import Recording
 from langchain_dbx_eval.evaluation.journal.rows import Answer
+from langchain_dbx_eval.evaluation.run.model_input import ChatInput
 from langchain_dbx_eval.scoring import Outcome
 from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_record
 
@@ -89,7 +90,10 @@ class ModelInvoker:
 
     async def _invoke(self, request: Any, config: Any) -> _Result:
         try:
-            return await self._model.ainvoke(self._to_input(request), config), None
+            value = self._to_input(request)
+            if isinstance(value, ChatInput):
+                return await self._model.ainvoke(value.value, config, **value.params), None
+            return await self._model.ainvoke(value, config), None
         except asyncio.CancelledError:
             raise
         except BaseException as error:
