@@ -21,7 +21,11 @@ from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
 from langchain_dbx_eval.evaluation.run.progress import show_progress
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
-from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
+from langchain_dbx_eval.evaluation.tracking.runs import (
+    current_destination,
+    experiment_of,
+    stored_destination,
+)
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
@@ -130,14 +134,15 @@ def evaluate(
         max_concurrency=max_concurrency,
     )
     limiter = AdaptiveLimiter(max_concurrency)
+    destination = current_destination(run_name=run_name, experiment_name=experiment_name)
     invoke: Invoke = recorded_answer
     if model is not None:
         runnable, to_input = resolve_model(model)
-        invoke = ModelInvoker(runnable, input_fn or to_input, limiter, timeout)
+        experiment_id = experiment_of(destination)
+        invoke = ModelInvoker(runnable, input_fn or to_input, limiter, timeout, experiment_id)
     identity = None if model is None else (model, input_fn)
     manifest = EvaluationManifest.describe(dataset, selected, model=identity, repeat=repeat)
     journal = Journal.create(manifest) if resume is None else Journal.find(resume)
-    destination = current_destination(run_name=run_name, experiment_name=experiment_name)
     scheduler = RowScheduler(journal, invoke, selected, limiter)
     with journal.locked():
         if resume is not None:

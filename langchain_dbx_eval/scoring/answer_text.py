@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.documents import Document
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
-__all__ = ["answer_text", "request_text"]
+__all__ = ["answer_text", "request_text", "to_plain_json"]
 
 # In the order of precedence.
 _QUESTION_KEYS = ("query", "question", "input", "prompt", "request")
@@ -74,6 +75,21 @@ def request_text(request: Any) -> str:
             if isinstance(text := request.get(key), str):
                 return text
     return json.dumps(request, ensure_ascii=False, default=str)
+
+
+def to_plain_json(value: Any) -> Any:
+    """Return the input or output of a step as plain JSON, in the forms that MLflow's UI renders."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, BaseMessage):
+        return convert_to_openai_messages(value)
+    if isinstance(value, Document):
+        return {"page_content": value.page_content, "metadata": to_plain_json(value.metadata)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain_json(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [to_plain_json(item) for item in value]
+    return str(value)
 
 
 def _message_text(message: BaseMessage) -> str:

@@ -17,8 +17,8 @@ from uuid import NAMESPACE_OID, uuid5
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking import sql_store
 from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
-from langchain_dbx_eval.evaluation.tracking.traces import to_plain_json
 from langchain_dbx_eval.scoring import Assessment
+from langchain_dbx_eval.scoring.answer_text import to_plain_json
 
 if TYPE_CHECKING:
     from mlflow.entities import Assessment as MlflowAssessment

@@ -14,12 +14,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, UUID, uuid5
-
-from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval.datasets import record_key
@@ -27,12 +24,13 @@ from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
 from langchain_dbx_eval.scoring import Outcome
+from langchain_dbx_eval.scoring.answer_text import to_plain_json
 
 if TYPE_CHECKING:
     from mlflow.entities import Span as MlflowSpan
     from mlflow.tracing.client import TracingClient
 
-__all__ = ["REQUEST_ID_TAG", "to_plain_json", "trace_id_of", "write_traces"]
+__all__ = ["REQUEST_ID_TAG", "trace_id_of", "write_traces"]
 
 _logger = logging.getLogger(__name__)
 
@@ -92,21 +90,6 @@ def trace_id_of(row: Row, evaluation_id: str) -> str:
     # With the request: after a resume with another dataset, the key may have another request.
     name = f"{evaluation_id}/{record_key(row.record.request)}/{row.number}/{row.repetition}"
     return f"tr-{uuid5(NAMESPACE_OID, name).hex}"
-
-
-def to_plain_json(value: Any) -> Any:
-    """Return the input or output of a step as plain JSON, in the forms that MLflow's UI renders."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, BaseMessage):
-        return convert_to_openai_messages(value)
-    if isinstance(value, Document):
-        return {"page_content": value.page_content, "metadata": to_plain_json(value.metadata)}
-    if isinstance(value, Mapping):
-        return {str(key): to_plain_json(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [to_plain_json(item) for item in value]
-    return str(value)
 
 
 def _tag_autologged(client: TracingClient, rows: Sequence[Row]) -> set[str]:
