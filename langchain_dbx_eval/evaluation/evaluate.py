@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.invoker import ModelInvoker, recorded_answer
 from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
+from langchain_dbx_eval.evaluation.run.pipeline import score_sessions
 from langchain_dbx_eval.evaluation.run.progress import show_progress
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
@@ -58,6 +60,7 @@ def evaluate(
     evaluator_config: Mapping[str, Any] | None = None,
     judge: Any = None,
     scorers: Iterable[Any] = DEFAULT_SCORERS,
+    extra_metrics: Iterable[Any] | None = None,
     predict_fn: Any = None,
     input_fn: Callable[[Any], Any] | None = None,
     max_concurrency: int = 32,
@@ -83,8 +86,11 @@ def evaluate(
             built-in judges that run, and guidelines for every answer. Without ``metrics``, the
             columns of a row decide which judges run on it; an empty list runs none.
         judge: The judge model: a LangChain chat model, an endpoint (``"endpoints:/my-chat"``), or
-            an MLflow model URI (``"openai:/gpt-4.1-mini"``). None runs no built-in judge.
+            an MLflow model URI (``"openai:/gpt-4.1-mini"``). Default: the environment variable
+            DBX_EVAL_JUDGE; without either, no built-in judge runs.
         scorers: The scorers and judges, ours or those of ``mlflow.genai``.
+        extra_metrics: Further scorers, or metrics of ``make_genai_metric``,
+            ``make_genai_metric_from_prompt`` and ``databricks.agents.evals.metric``.
         predict_fn: The same as `model`, under the name that `mlflow.genai.evaluate` uses.
         input_fn: Returns the model's input for a record's request. Default: what the kind of model
             takes: messages (a chat model, an endpoint), ``{"messages": […]}`` for a string (a
@@ -127,7 +133,7 @@ def evaluate(
     options = options or EvaluationOptions()
     dataset = _load(data)
     selected = select_scorers(
-        scorers,
+        [*scorers, *(extra_metrics or ())],
         judge=judge,
         evaluator_config=evaluator_config,
         judge_cache=options.judge_cache,
@@ -150,7 +156,8 @@ def evaluate(
             reconcile(journal, manifest, dataset)
             if journal.manifest.run_id is not None:
                 destination = stored_destination(journal.manifest)
-        return _run(scheduler, journal, destination, dataset, repeat)
+        after_rows = partial(score_sessions, journal, selected, max_concurrency)
+        return _run(scheduler, journal, destination, dataset, repeat, after_rows)
 
 
 def _check_arguments(model: Any, data: Any) -> None:
@@ -185,6 +192,7 @@ def _run(
     destination: Destination,
     dataset: EvalDataset,
     repeat: int,
+    after_rows: Callable[[], None],
 ) -> EvaluationResult:
     total = len(dataset) * repeat
     writer = MlflowWriter(journal, destination, dataset)
@@ -206,5 +214,6 @@ def _run(
     if done != total:
         msg = f"{done} of {total} rows are finished in {journal.path}, without an error."
         raise JournalError(msg)
+    after_rows()
     journal.update_manifest(complete=True)
     return writer.finish()

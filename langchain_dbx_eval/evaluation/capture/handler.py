@@ -115,6 +115,9 @@ class CaptureHandler(BaseCallbackHandler):
         self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: UUID, **event: Any
     ) -> None:
         inputs = {"messages": list(messages[0]) if messages else []}
+        # MLflow's judges of tool calls read the available tools from the inputs of the model.
+        if tools := (event.get("invocation_params") or {}).get("tools"):
+            inputs["tools"] = tools
         self._start("CHAT_MODEL", inputs, run_id, serialized, event)
 
     @override

@@ -81,8 +81,11 @@ class CapturedRun:
 
     @property
     def request(self) -> Any:
-        """The input of the call."""
-        return self.root.inputs
+        """The input of the call; of a chat model, without its tools."""
+        inputs = self.root.inputs
+        if self.root.kind == "CHAT_MODEL" and isinstance(inputs, dict):
+            return {name: value for name, value in inputs.items() if name != "tools"}
+        return inputs
 
     def outcome(self, doc_uri: DocUri | None = None) -> Outcome:
         """Return the call as scorers see it: response, documents, latency and tokens.

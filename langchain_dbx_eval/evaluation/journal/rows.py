@@ -91,7 +91,8 @@ class Row(Answer):
             **outcome_values(self.outcome),
         }
         for skip in self.scores.skipped:
-            values[skip.value_column] = None
+            if skip.value_column:
+                values[skip.value_column] = None
         for assessment in self.assessments:
             values.update(assessment.columns())
         return values

@@ -25,12 +25,14 @@ from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
 from langchain_dbx_eval.scoring import Outcome
 from langchain_dbx_eval.scoring.answer_text import to_plain_json
+from langchain_dbx_eval.scoring.mlflow.traces import SESSION
 
 if TYPE_CHECKING:
     from mlflow.entities import Span as MlflowSpan
+    from mlflow.entities import Trace
     from mlflow.tracing.client import TracingClient
 
-__all__ = ["REQUEST_ID_TAG", "trace_id_of", "write_traces"]
+__all__ = ["REQUEST_ID_TAG", "trace_id_of", "trace_of_row", "write_traces"]
 
 _logger = logging.getLogger(__name__)
 
@@ -90,6 +92,18 @@ def trace_id_of(row: Row, evaluation_id: str) -> str:
     # With the request: after a resume with another dataset, the key may have another request.
     name = f"{evaluation_id}/{record_key(row.record.request)}/{row.number}/{row.repetition}"
     return f"tr-{uuid5(NAMESPACE_OID, name).hex}"
+
+
+def trace_of_row(row: Row, evaluation_id: str) -> Trace:
+    """Return the trace that `write_traces` would write for a row, without writing it."""
+    return _trace(row, list(_spans(row, trace_id_of(row, evaluation_id))), "0")
+
+
+def _session_of(row: Row) -> str | None:
+    """Return the session of a row: that of its call's config, else that of its record."""
+    sources = (row.run.metadata if row.run is not None else {}, row.record.metadata)
+    ids = (source.get(key) for source in sources for key in (SESSION, "session_id"))
+    return next((str(session) for session in ids if session), None)
 
 
 def _tag_autologged(client: TracingClient, rows: Sequence[Row]) -> set[str]:
@@ -153,7 +167,12 @@ def _write_one(
     client: TracingClient, row: Row, spans: list[MlflowSpan], experiment_id: str
 ) -> None:
     """Write a trace as MLflow 3.17's exporter does (`mlflow.tracing.export.mlflow_v3`)."""
-    from mlflow.entities import TraceData, TraceInfo, TraceLocation, TraceState
+    trace = _trace(row, spans, experiment_id)
+    client._upload_trace_data(client.start_trace(trace.info), trace.data)
+
+
+def _trace(row: Row, spans: list[MlflowSpan], experiment_id: str) -> Trace:
+    from mlflow.entities import Trace, TraceData, TraceInfo, TraceLocation, TraceState
 
     root = spans[0]
     start_ms, end_ms = root.start_time_ns // 1_000_000, (root.end_time_ns or 0) // 1_000_000
@@ -161,6 +180,8 @@ def _write_one(
     usage = _token_usage_of(row.outcome)
     if usage["total_tokens"]:
         metadata["mlflow.trace.tokenUsage"] = json.dumps(usage)
+    if session := _session_of(row):
+        metadata[SESSION] = session
     info = TraceInfo(
         trace_id=root.trace_id,
         trace_location=TraceLocation.from_experiment_id(experiment_id),
@@ -172,7 +193,7 @@ def _write_one(
         tags={REQUEST_ID_TAG: _request_id_of(row), "mlflow.traceName": root.name},
         trace_metadata=metadata,
     )
-    client._upload_trace_data(client.start_trace(info), TraceData(spans=spans))
+    return Trace(info=info, data=TraceData(spans=spans))
 
 
 def _preview(value: Any) -> str:
@@ -232,6 +253,8 @@ def _spans(row: Row, trace_id: str) -> Iterator[MlflowSpan]:
         if span is run.root:
             attributes[_TAG_PREFIX + REQUEST_ID_TAG] = _request_id_of(row)
             attributes[_TAG_PREFIX + "mlflow.traceName"] = span.name
+            if session := _session_of(row):
+                attributes["session.id"] = session
         yield MlflowSpan(
             ReadableSpan(
                 name=span.name,
