@@ -15,7 +15,6 @@ from mlflow.models.evaluation.base import ModelEvaluator
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
-from langchain_dbx_eval.evaluation.run.model_resolver import single_prediction
 from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE
 
 __all__ = ["DbxEvaluator"]
@@ -83,7 +82,7 @@ class DbxEvaluator(ModelEvaluator):
         agent_config = {key: config.pop(key) for key in _AGENT_CONFIG if key in config}
         options = EvaluationOptions(judge_cache=config.pop("judge_cache", None))
         result = evaluate(
-            None if model is None else lambda request: single_prediction(model.predict(request)),
+            model,
             _data(dataset),
             extra_metrics=extra_metrics,
             evaluator_config={"databricks-agent": agent_config},

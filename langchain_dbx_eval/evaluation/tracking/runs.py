@@ -8,7 +8,9 @@ and attributes are those of `mlflow.genai.evaluate`, so that MLflow's UI lists t
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +19,16 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.assessments import assessments_of, write_assessments
-from langchain_dbx_eval.evaluation.tracking.store_access import probe, with_retries
+from langchain_dbx_eval.evaluation.tracking.store_access import (
+    probe,
+    tracking_error,
+    with_retries,
+)
 from langchain_dbx_eval.evaluation.tracking.traces import write_traces
 
 if TYPE_CHECKING:
@@ -30,7 +37,15 @@ if TYPE_CHECKING:
     from mlflow.data.dataset import Dataset
     from mlflow.entities import Run
 
-__all__ = ["TABLE_FILE", "MlflowRun", "current_destination", "stored_destination"]
+__all__ = [
+    "TABLE_FILE",
+    "MlflowRun",
+    "current_destination",
+    "experiment_of",
+    "stored_destination",
+]
+
+_logger = logging.getLogger(__name__)
 
 TABLE_FILE = "eval_results.json"
 """The artifact with ``tables["eval_results"]``, under Agent Evaluation's name."""
@@ -38,6 +53,7 @@ TABLE_FILE = "eval_results.json"
 _EVALUATION_TAG = "dbx_eval.evaluationId"
 _RUN_TYPE = {"mlflow.runType": "genai_evaluate"}
 _TABLES_TAG = "mlflow.loggedArtifacts"
+_EXPERIMENT_TIMEOUT_S = 10.0
 # MLflow's limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
 _MAX_LINKS = 100
 _MAX_METRICS = 1000
@@ -54,6 +70,8 @@ def current_destination(*, run_name: str | None, experiment_name: str | None) ->
     active = mlflow.active_run()
     # Set by `mlflow.set_experiment`. MLflow's own accessor sends a request.
     experiment_id = getattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+    if active is not None:
+        experiment_id, experiment_name = active.info.experiment_id, None
     return Destination(
         tracking_uri=mlflow.get_tracking_uri(),
         experiment_name=experiment_name,
@@ -61,6 +79,28 @@ def current_destination(*, run_name: str | None, experiment_name: str | None) ->
         run_name=run_name,
         run_id=active.info.run_id if active is not None else None,
     )
+
+
+def experiment_of(destination: Destination) -> str | None:
+    """Return the id of the experiment of a destination; a missing one is created.
+
+    Returns:
+        The id; None if the store does not answer within ten seconds.
+    """
+    if destination.experiment_id is not None:
+        return destination.experiment_id
+    mlflow = require("mlflow", extra="eval")
+    uri = destination.tracking_uri or mlflow.get_tracking_uri()
+
+    async def find() -> str:
+        await asyncio.to_thread(probe, uri)
+        return await asyncio.to_thread(_experiment_id, mlflow.MlflowClient(uri), destination)
+
+    try:
+        return event_loop.start(find()).result(timeout=_EXPERIMENT_TIMEOUT_S)
+    except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
+        _logger.info("The experiment of traces is not known: %s", tracking_error(uri, error))
+        return None
 
 
 def stored_destination(manifest: EvaluationManifest) -> Destination:
