@@ -18,6 +18,7 @@ from typing_extensions import override
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import DEFAULT_CONCURRENCY, Flow, OpenStream
+from langchain_dbx_eval.client.request_options import split_options
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
 from langchain_dbx_eval.wire.content import translator
 from langchain_dbx_eval.wire.metadata import PROVIDER
@@ -105,6 +106,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
     recognized without it."""
 
     _rejects_usage_option: bool = PrivateAttr(default=False)
+    _rejects_names: bool = PrivateAttr(default=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -310,8 +312,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> Flow[ChatResult]:
         codec = self._codec
-        body = self._encode(codec, messages, stop, call)
-        payload = yield from self._send(body, model=call.get("model"))
+        payload = yield from self._send_messages(codec, messages, stop, call)
         return self._decode(payload, codec.decode, decode_output)
 
     def _open_stream(
@@ -322,8 +323,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         codec = self._codec
 
         def send(call: dict[str, Any]) -> Flow[Any]:
-            body = {**self._encode(codec, messages, stop, call), "stream": True}
-            return self._send(body, model=call.get("model"), streams=True)
+            return self._send_messages(codec, messages, stop, call, streams=True)
 
         has_option = codec.has_usage_option and not self._rejects_usage_option
         if has_option and call.get("stream_usage", self.stream_usage):
@@ -342,15 +342,45 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         )
         return OpenStream(opened, reader, self._called)
 
-    def _encode(
+    def _send_messages(
         self,
         codec: ChatCodec,
         messages: Sequence[BaseMessage],
         stop: list[str] | None,
         call: dict[str, Any],
-    ) -> dict[str, Any]:
+        *,
+        streams: bool = False,
+    ) -> Flow[Any]:
+        """Send messages: with their names, until the endpoint rejects a name."""
+        if not (codec.has_optional_names and any(message.name for message in messages)):
+            return (yield from self._send_encoded(codec, messages, stop, call, streams))
+        if not self._rejects_names:
+            try:
+                return (yield from self._send_encoded(codec, messages, stop, call, streams))
+            except InvalidRequestError as error:
+                if error.status_code not in _UNKNOWN_FIELD_STATUS:
+                    raise
+        unnamed = [message.model_copy(update={"name": None}) for message in messages]
+        answered = yield from self._send_encoded(codec, unnamed, stop, call, streams)
+        # Only this success shows that the names were the cause of the error.
+        self._rejects_names = True
+        return answered
+
+    def _send_encoded(
+        self,
+        codec: ChatCodec,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        call: dict[str, Any],
+        streams: bool,
+    ) -> Flow[Any]:
+        model = call.get("model")
         call = {k: v for k, v in call.items() if k not in {"stream_usage", "model"}}
-        return self._transform_input(codec.encode(messages, self._params(stop, call)))
+        params, options = split_options(self._params(stop, call))
+        body = self._transform_input(codec.encode(messages, params))
+        if streams:
+            body = {**body, "stream": True}
+        return self._send(body, model=model, streams=streams, options=options)
 
     def _params(self, stop: list[str] | None, call: dict[str, Any]) -> dict[str, Any]:
         own = {

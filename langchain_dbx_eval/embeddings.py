@@ -13,6 +13,7 @@ from typing_extensions import override
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow
+from langchain_dbx_eval.client.request_options import split_options
 from langchain_dbx_eval.errors import DatabricksError
 from langchain_dbx_eval.wire.openai.embeddings import check_dimension, decode_vectors
 from langchain_dbx_eval.wire.tasks import EMBEDDINGS, EmbeddingsCodec, embeddings_codec
@@ -136,8 +137,9 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
             raise
 
     def _embed(self, texts: list[str], params: dict[str, Any]) -> Flow[list[list[float]]]:
+        params, options = split_options(params)
         body = self._transform_input(self._codec.encode(texts, params))
-        payload = yield from self._send(body)
+        payload = yield from self._send(body, options=options)
         return self._decode(
             payload,
             lambda payload: self._codec.decode(payload, len(texts)),

@@ -15,6 +15,7 @@ from typing_extensions import Self, override
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow, OpenStream
+from langchain_dbx_eval.client.request_options import RequestOptions, split_options
 from langchain_dbx_eval.client.targets import ServingEndpoint
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
 from langchain_dbx_eval.wire.metadata import PROVIDER
@@ -169,33 +170,36 @@ class Databricks(DatabricksConnection, BaseLLM):
     def _complete(
         self, prompts: Sequence[str], stop: list[str] | None, call: dict[str, Any]
     ) -> Flow[LLMResult]:
-        requests = [self._encode(prompt, stop, call) for prompt in prompts]
+        requests, options = self._encode(prompts, stop, call)
         codec = yield from self._codec()
         hooked = self.transform_input_fn is not None or self.transform_output_fn is not None
         separate = codec.shares_params and (hooked or self._rejects_arrays)
         batches = [[request] for request in requests] if separate else codec.batches(requests)
-        return (yield from self._complete_batches(codec, batches))
+        return (yield from self._complete_batches(codec, batches, options))
 
     def _complete_batches(
-        self, codec: TextCodec, batches: Iterable[Sequence[dict[str, Any]]]
+        self,
+        codec: TextCodec,
+        batches: Iterable[Sequence[dict[str, Any]]],
+        options: RequestOptions,
     ) -> Flow[LLMResult]:
-        flows = [self._complete_batch(codec, batch) for batch in batches]
+        flows = [self._complete_batch(codec, batch, options) for batch in batches]
         if len(flows) == 1:
             return (yield from flows[0])
         return _merge((yield Concurrent(flows)))
 
     def _complete_batch(
-        self, codec: TextCodec, requests: Sequence[dict[str, Any]]
+        self, codec: TextCodec, requests: Sequence[dict[str, Any]], options: RequestOptions
     ) -> Flow[LLMResult]:
         try:
-            payload = yield from self._send(codec.encode(requests))
+            payload = yield from self._send(codec.encode(requests), options=options)
         except InvalidRequestError:
             if not codec.shares_params or len(requests) == 1:
                 raise
             # Some completions endpoints do not support an array of prompts.
             self._rejects_arrays = True
             separate = [[request] for request in requests]
-            return (yield from self._complete_batches(codec, separate))
+            return (yield from self._complete_batches(codec, separate, options))
         with flow.naming_target(self._called):
             responses = codec.split(payload, len(requests))
         generations = [self._decode(one, codec.decode, _decode_output) for one in responses]
@@ -212,12 +216,13 @@ class Databricks(DatabricksConnection, BaseLLM):
         if codec.stream is None or self.transform_output_fn is not None or self.n != 1:
             [[first, *_]] = (yield from self._complete([prompt], stop, call)).generations
             return [GenerationChunk(text=first.text, generation_info=first.generation_info)]
-        body = codec.encode([self._encode(prompt, stop, call)])
+        requests, options = self._encode([prompt], stop, call)
+        body = codec.encode(requests)
         if self.cluster_driver_port is None or self.path.rstrip("/").endswith("completions"):
             # An app with parameters of its own would reject this one. It may stream because the
             # request's `Accept` header includes events.
             body = {**body, "stream": True}
-        opened = yield from self._send(body, streams=True)
+        opened = yield from self._send(body, streams=True, options=options)
         reader = StreamReader(
             codec.stream(), lambda payload: GenerationChunk(text=text_of(payload))
         )
@@ -230,11 +235,14 @@ class Databricks(DatabricksConnection, BaseLLM):
             return text_codec(self._gateway_task)
         return text_codec(self.task or (yield from self._describe()).get("task"))
 
-    def _encode(self, prompt: str, stop: list[str] | None, call: dict[str, Any]) -> dict[str, Any]:
-        params = self._params(call if stop is None else {**call, "stop": stop})
+    def _encode(
+        self, prompts: Sequence[str], stop: list[str] | None, call: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], RequestOptions]:
+        given = self._params(call if stop is None else {**call, "stop": stop})
+        params, options = split_options(given)
         if not params.get("stop"):
             params.pop("stop", None)
-        return self._transform_input({"prompt": prompt, **params})
+        return [self._transform_input({"prompt": one, **params}) for one in prompts], options
 
     def _params(self, call: dict[str, Any]) -> dict[str, Any]:
         own = {

@@ -24,6 +24,7 @@ from langchain_dbx_eval.client.credentials import (
 from langchain_dbx_eval.client.flow import Flow, naming_target
 from langchain_dbx_eval.client.hooks import Hook, apply_input_hook, call_hook, display_name, hook_id
 from langchain_dbx_eval.client.request import Request
+from langchain_dbx_eval.client.request_options import NO_OPTIONS, RequestOptions
 from langchain_dbx_eval.client.targets import (
     LOCAL,
     DriverNodeApp,
@@ -284,7 +285,12 @@ class DatabricksConnection(BaseModel):
         return self._credentials
 
     def _send(
-        self, body: dict[str, Any], *, model: str | None = None, streams: bool = False
+        self,
+        body: dict[str, Any],
+        *,
+        model: str | None = None,
+        streams: bool = False,
+        options: RequestOptions = NO_OPTIONS,
     ) -> Flow[Any]:
         """Send a body.
 
@@ -292,12 +298,15 @@ class DatabricksConnection(BaseModel):
             body: The body.
             model: The model that this call names instead of the component's.
             streams: Whether to return the open body of the response.
+            options: What this call adds to the request.
 
         Returns:
             The decoded JSON of the response, or its open body.
         """
         credentials = yield from self._login()
         target = self._called
+        if options.body:
+            body = {**body, **options.body}
         if isinstance(target, Gateway):
             body = {"model": model or target.model, **body}
         elif model is not None and isinstance(target, ServingEndpoint):
@@ -307,19 +316,28 @@ class DatabricksConnection(BaseModel):
         elif self.route_optimized and isinstance(target, ServingEndpoint):
             target, credentials = yield from self._optimized_route(target, credentials)
         url = target.url(credentials.host if credentials else "")
-        return (yield self._request(url, target, credentials, body, streams))
+        if options.query:
+            url += f"{'&' if '?' in url else '?'}{options.query}"
+        return (yield self._request(url, target, credentials, body, streams, options))
 
     def _request(
-        self, url: str, target: Target, credentials: Credentials | None, payload: Any, streams: bool
+        self,
+        url: str,
+        target: Target,
+        credentials: Credentials | None,
+        payload: Any,
+        streams: bool,
+        options: RequestOptions = NO_OPTIONS,
     ) -> Request:
-        headers = {}
+        headers = {**options.headers}
         if self.cluster_driver_port is not None:
             given = self.driver_api_key.get_secret_value() if self.driver_api_key else None
             if key := given or os.environ.get("DBX_EVAL_DRIVER_API_KEY"):
                 name = "The app's key (driver_api_key= or DBX_EVAL_DRIVER_API_KEY)"
-                headers["X-Api-Key"] = header_value(key, name)
-        policy = RetryPolicy(self.max_retries, self.timeout)
-        timeouts = (self.timeout, self.stream_chunk_timeout)
+                headers = {"X-Api-Key": header_value(key, name), **headers}
+        timeout = options.timeout or self.timeout
+        policy = RetryPolicy(self.max_retries, timeout)
+        timeouts = (timeout, self.stream_chunk_timeout)
         return Request(url, target, credentials, policy, payload, headers, streams, *timeouts)
 
     def _optimized_route(

@@ -57,4 +57,5 @@ CODEC = ChatCodec(
     stream=chat.Stream,
     recognize=recognize,
     has_usage_option=True,
+    has_optional_names=True,
 )

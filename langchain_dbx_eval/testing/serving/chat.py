@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_dbx_eval.driver.engines.base import Generation
-from langchain_dbx_eval.testing.errors import invalid_parameter
+from langchain_dbx_eval.testing.errors import invalid_parameter, unknown_field
 from langchain_dbx_eval.testing.serving.endpoints import Endpoint, EventStream
 from langchain_dbx_eval.testing.serving.openai import (
     ChoiceDelta,
@@ -19,6 +19,11 @@ from langchain_dbx_eval.testing.serving.text import count_tokens, message_text, 
 
 __all__ = ["answer"]
 
+# `ChatMessage` in Databricks' "Foundation model REST API reference". It has no `name`, which
+# databricks-langchain 0.22 therefore never sends.
+_MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+_EXTERNAL_MESSAGE_FIELDS = _MESSAGE_FIELDS | {"name", "refusal", "audio"}
+
 
 def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventStream:
     """Return a chat completion with `n` choices.
@@ -30,6 +35,7 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventSt
     request = CompletionRequest.parse(endpoint, body, "messages")
     validate_messages(request.inputs)
     _validate_content(request.inputs)
+    _validate_fields(request.inputs, endpoint)
     completion = _complete(endpoint, request)
     if request.stream:
         chunk = {**completion, "object": "chat.completion.chunk"}
@@ -43,6 +49,13 @@ def _validate_content(messages: list[dict[str, Any]]) -> None:
         blocks = content if isinstance(content, list) else []
         if not isinstance(content, str | list) or not all(isinstance(b, dict) for b in blocks):
             raise invalid_parameter("A message's 'content' must be a string or a list of objects.")
+
+
+def _validate_fields(messages: list[dict[str, Any]], endpoint: Endpoint) -> None:
+    known = _EXTERNAL_MESSAGE_FIELDS if endpoint.external else _MESSAGE_FIELDS
+    for message in messages:
+        for name in message.keys() - known:
+            raise unknown_field(name)
 
 
 def _complete(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:

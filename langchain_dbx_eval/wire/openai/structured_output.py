@@ -49,8 +49,8 @@ def structured_output(
         msg = f"method={method!r} needs a schema: a pydantic class, a TypedDict or a JSON schema."
         raise ConfigurationError(msg)
     tracing: dict[str, Any] = {"kwargs": {"method": method}}
-    if schema is not None:
-        tracing["schema"] = convert_to_openai_tool(schema)
+    # langchain-core 1.7 requires a schema here, also if there is none.
+    tracing["schema"] = None if schema is None else convert_to_openai_tool(schema)
     params = {**params, "ls_structured_output_format": tracing}
     bound: Runnable[LanguageModelInput, Any]
     if method == "function_calling":
