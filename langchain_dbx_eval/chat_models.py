@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from langchain_dbx_eval.client import flow
+from langchain_dbx_eval.client.arguments import OTHER_NAMES, ModelArguments
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import DEFAULT_CONCURRENCY, Flow, OpenStream
 from langchain_dbx_eval.client.request_options import split_options
@@ -34,6 +36,27 @@ translator.register()
 _REQUEST_USAGE = {"stream_options": {"include_usage": True}}
 # The statuses with which servers reject an unknown field of the body.
 _UNKNOWN_FIELD_STATUS = (400, 422)
+
+
+class ChatArguments(ModelArguments, total=False):
+    """The arguments of `ChatDatabricks`; its fields describe them."""
+
+    model: str | None
+    endpoint: str | None
+    target_uri: str
+    temperature: float | None
+    max_tokens: int | None
+    n: int
+    stop: list[str] | None
+    extra_params: dict[str, Any]
+    stream_usage: bool
+    streaming: bool
+    use_responses_api: bool
+    task: str | None
+    model_profile: ModelProfile | None
+    rate_limiter: BaseRateLimiter | None
+    disable_streaming: bool | Literal["tool_calling"]
+    output_version: str | None
 
 
 class ChatDatabricks(DatabricksConnection, BaseChatModel):
@@ -55,14 +78,19 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         DatabricksError: A call failed; see `langchain_dbx_eval.errors`.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **arguments: Unpack[ChatArguments]) -> None: ...
+
+    OTHER_NAMES: ClassVar[dict[str, str]] = {**OTHER_NAMES, "endpoint": "model"}
     ENDPOINT_FIELD: ClassVar[str] = "model"
     LOGIN_URI_FIELD: ClassVar[str] = "target_uri"
     PARAMS_FIELDS: ClassVar[str] = "extra_params"
 
-    model: str | None = Field(default=None, alias="endpoint")
-    """The serving endpoint to call, or the name of the model behind a `base_url`."""
+    model: str | None = None
+    """The serving endpoint to call (also `endpoint=`), or the model behind a `base_url`."""
 
     profile_name: str | None = None
     """A profile of ``~/.databrickscfg`` to log in with; the constructor's `profile=` sets it."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
-from typing_extensions import Self, override
+from typing_extensions import Self, Unpack, override
 
 from langchain_dbx_eval.client import flow
+from langchain_dbx_eval.client.arguments import ModelArguments
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow, OpenStream
 from langchain_dbx_eval.client.request_options import RequestOptions, split_options
@@ -26,6 +27,20 @@ from langchain_dbx_eval.wire.tasks import CHAT, COMPLETIONS, DRIVER_APP, TextCod
 from langchain_dbx_eval.wire.validate import wrong_shape
 
 __all__ = ["Databricks"]
+
+
+class TextArguments(ModelArguments, total=False):
+    """The arguments of `Databricks`; its fields describe them."""
+
+    endpoint_name: str | None
+    databricks_uri: str
+    task: str | None
+    temperature: float | None
+    max_tokens: int | None
+    n: int
+    stop: list[str] | None
+    model_kwargs: dict[str, Any]
+    extra_params: dict[str, Any]
 
 
 class Databricks(DatabricksConnection, BaseLLM):
@@ -49,7 +64,11 @@ class Databricks(DatabricksConnection, BaseLLM):
         DatabricksError: A call failed; see `langchain_dbx_eval.errors`.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **arguments: Unpack[TextArguments]) -> None: ...
 
     ENDPOINT_FIELD: ClassVar[str] = "endpoint_name"
     LOGIN_URI_FIELD: ClassVar[str] = "databricks_uri"

@@ -2,6 +2,7 @@
 
 Modules:
     connection: `DatabricksConnection`, the base class of the three LangChain components.
+    arguments: the components' arguments for type checkers and IDEs.
     credentials: a workspace host, and the headers that authenticate requests to it.
     targets: what is called, and its URL: a serving endpoint, a gateway or a driver app.
     hooks: `transform_input_fn` and `transform_output_fn`.

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import current_cluster_id
+from langchain_dbx_eval.client.arguments import OTHER_NAMES, ComponentSignature
 from langchain_dbx_eval.client.credentials import (
     Credentials,
     DataPlaneCredentials,
@@ -59,12 +60,12 @@ class DatabricksConnection(BaseModel):
     """The workspace's host name or URL; default: ``DATABRICKS_HOST``, else databricks-sdk's.
     ``"local"`` calls a driver app on the node that runs this code, without the workspace."""
 
-    api_token: SecretStr | None = Field(default=None, alias="api_key")
-    """A personal access token (alias `api_key`, LangChain's usual name); default:
+    api_token: SecretStr | None = None
+    """A personal access token (also `api_key=`, LangChain's usual name); default:
     ``DATABRICKS_TOKEN``, else databricks-sdk's authentication."""
 
-    profile_name: str | None = Field(default=None, alias="profile")
-    """A profile of ``~/.databrickscfg`` to log in with."""
+    profile_name: str | None = None
+    """A profile of ``~/.databrickscfg`` to log in with (also `profile=`)."""
 
     workspace_client: Any = Field(default=None, exclude=True, repr=False)
     """A `databricks.sdk.WorkspaceClient` to log in with."""
@@ -115,6 +116,9 @@ class DatabricksConnection(BaseModel):
     _description: dict[str, Any] | None = PrivateAttr(default=None)
     _optimized: tuple[OptimizedEndpoint, Credentials] | None = PrivateAttr(default=None)
 
+    OTHER_NAMES: ClassVar[dict[str, str]] = OTHER_NAMES
+    """Other names of the component's arguments, and their fields."""
+
     ENDPOINT_FIELD: ClassVar[str]
     """The component's field for the name of the serving endpoint."""
 
@@ -129,12 +133,34 @@ class DatabricksConnection(BaseModel):
         """The route of OpenAI's API to call behind a `base_url`."""
         raise NotImplementedError
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.__signature__ = ComponentSignature()  # type: ignore[assignment]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_arguments(cls, values: Any) -> Any:
+        """Replace the other names of arguments by those of the fields."""
+        if not isinstance(values, dict) or cls.OTHER_NAMES.keys().isdisjoint(values):
+            return values
+        named = {name: value for name, value in values.items() if name not in cls.OTHER_NAMES}
+        for other in cls.OTHER_NAMES.keys() & values.keys():
+            name, value = cls.OTHER_NAMES[other], values[other]
+            if value is None:
+                continue
+            if named.get(name) not in (None, value):
+                msg = f"{name}= and {other}= are two names of one argument. Give one of them."
+                raise ConfigurationError(msg)
+            named[name] = value
+        return named
+
     @model_validator(mode="before")
     @classmethod
     def _reject_unknown_arguments(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        known = {*cls.model_fields, *(f.alias for f in cls.model_fields.values() if f.alias)}
+        known = {*cls.model_fields, *cls.OTHER_NAMES}
         for name in values.keys() - known:
             near = get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
