@@ -171,7 +171,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {**self._identity(), "task": self._task, **self._params(None, {})}
+        named = {} if self.model is None else {"model": self.model}
+        return {**named, **self._identity(), "task": self._task, **self._params(None, {})}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -191,7 +192,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
         combined: dict[str, Any] = {}
         for output in llm_outputs:
-            combined.update({k: v for k, v in (output or {}).items() if k != "token_usage"})
+            kept = {k: v for k, v in (output or {}).items() if k not in ("token_usage", "usage")}
+            combined.update(kept)
         return combined
 
     @property
@@ -353,8 +355,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         def send(call: dict[str, Any]) -> Flow[Any]:
             return self._send_messages(codec, messages, stop, call, streams=True)
 
-        has_option = codec.has_usage_option and not self._rejects_usage_option
-        if has_option and call.get("stream_usage", self.stream_usage):
+        with_usage = call.get("stream_usage", self.stream_usage)
+        if with_usage and codec.has_usage_option and not self._rejects_usage_option:
             try:
                 opened = yield from send({**_REQUEST_USAGE, **call})
             except InvalidRequestError as error:
@@ -365,7 +367,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
                 self._rejects_usage_option = True
         else:
             opened = yield from send(call)
-        reader = StreamReader(
+        reader = (StreamReader if with_usage else _ReaderWithoutUsage)(
             codec.stream(), lambda payload: _as_chunk(codec.decode(payload)), codec.recognize
         )
         return OpenStream(opened, reader, self._called)
@@ -425,6 +427,18 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         if not given.get("stop"):
             given.pop("stop", None)
         return given
+
+
+class _ReaderWithoutUsage(StreamReader[ChatGenerationChunk]):
+    """Reader that drops the token counts, which some endpoints send without being asked."""
+
+    @override
+    def finish(self) -> list[ChatGenerationChunk]:
+        chunks = super().finish()  # every codec's counts are in the last chunk
+        for chunk in chunks:
+            if isinstance(chunk.message, AIMessageChunk):
+                chunk.message.usage_metadata = None
+        return chunks
 
 
 def _with_max_concurrency(config: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import yaml
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams
 from langchain_core.language_models.llms import BaseLLM
@@ -116,13 +119,54 @@ class Databricks(DatabricksConnection, BaseLLM):
         """Call `invoke`: the short form of the documentation, which LangChain has removed."""
         return self.invoke(prompt, stop=stop, **kwargs)
 
+    @override
+    def save(self, file_path: Path | str) -> None:
+        """Save the arguments to a YAML or JSON file, without secrets; `load` reads it.
+
+        Raises:
+            ConfigurationError: A hook is a function, which a file cannot hold, or the suffix is
+                neither ``.yaml``, ``.yml`` nor ``.json``.
+        """
+        path = _checked_suffix(file_path)
+        for name in ("transform_input_fn", "transform_output_fn"):
+            if callable(getattr(self, name)):
+                msg = f"{name}= is a function. Give its import string, 'package.module:function'."
+                raise ConfigurationError(msg)
+        left_out = {*self.lc_secrets, "workspace_client", "callbacks", "cache"}
+        given = self.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The type is that of LangChain's own format.
+        text = yaml.safe_dump({"_type": self._llm_type, **given}, allow_unicode=True)
+        if path.suffix == ".json":
+            text = json.dumps({"_type": self._llm_type, **given}, ensure_ascii=False, indent=4)
+        path.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, file_path: Path | str, **arguments: Unpack[TextArguments]) -> Self:
+        """Load a model that `save` has written.
+
+        Args:
+            file_path: The file.
+            **arguments: Further arguments, which replace those of the file, such as `api_token`.
+
+        Raises:
+            ConfigurationError: The file contains no such model.
+        """
+        # YAML includes JSON.
+        given = yaml.safe_load(_checked_suffix(file_path).read_text(encoding="utf-8"))
+        if not isinstance(given, dict) or given.pop("_type", None) != "databricks":
+            msg = f"{file_path} contains no Databricks model: its '_type' is not 'databricks'."
+            raise ConfigurationError(msg)
+        return cls(**{**given, **arguments})
+
     @property
     def _llm_type(self) -> str:
         return "databricks"
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {**self._identity(), "task": self.task, "n": self.n, **self._params({})}
+        named = {} if self.endpoint_name is None else {"model": self.endpoint_name}
+        return {**named, **self._identity(), "task": self.task, "n": self.n, **self._params({})}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -272,6 +316,14 @@ class Databricks(DatabricksConnection, BaseLLM):
         }
         given = {name: value for name, value in own.items() if value is not None}
         return {**given, **self.extra_params, **self.model_kwargs, **call}
+
+
+def _checked_suffix(file_path: Path | str) -> Path:
+    path = Path(file_path)
+    if path.suffix not in (".json", ".yaml", ".yml"):
+        msg = f"file_path={str(file_path)!r} must end with .yaml, .yml or .json."
+        raise ConfigurationError(msg)
+    return path
 
 
 def _decode_output(output: Any) -> list[Generation]:

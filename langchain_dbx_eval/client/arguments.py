@@ -7,6 +7,8 @@ name, and the types that are accepted, such as a plain string for a secret.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Set
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -19,10 +21,62 @@ if TYPE_CHECKING:
 
     from langchain_dbx_eval.client.hooks import Hook
 
-__all__ = ["OTHER_NAMES", "ComponentSignature", "ConnectionArguments", "ModelArguments"]
+__all__ = [
+    "OTHER_NAMES",
+    "ComponentSignature",
+    "ConnectionArguments",
+    "ModelArguments",
+    "advice_for_unknown",
+]
 
 OTHER_NAMES = {"api_key": "api_token", "profile": "profile_name"}
 """Other names of the arguments of all components, and their fields."""
+
+
+# databricks-langchain's, which this package replaces by another argument.
+_REPLACED = {
+    "use_ai_gateway": 'base_url="/ai-gateway/mlflow/v1"',
+    "use_ai_gateway_native_api": 'base_url="/ai-gateway/openai/v1"',
+}
+_MODEL_PARAMS = frozenset(
+    {
+        "dimensions",
+        "encoding_format",
+        "frequency_penalty",
+        "instruction",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+    }
+)
+
+
+def advice_for_unknown(name: str, known: Set[str], params_fields: str) -> str:
+    """Return what to write instead of an unknown argument.
+
+    Args:
+        name: The argument.
+        known: The arguments of the component.
+        params_fields: Its arguments for parameters of the model.
+    """
+    if name in _REPLACED:
+        return f"Use {_REPLACED[name]} instead."
+    [near] = get_close_matches(name, known | _MODEL_PARAMS, n=1) or [""]
+    advice = f"Pass parameters of the model in {params_fields}=."
+    if near == name:
+        return f"It is a parameter of the model. {advice}"
+    return f"Did you mean {near!r}? {advice}" if near else advice
 
 
 class ConnectionArguments(TypedDict, total=False):

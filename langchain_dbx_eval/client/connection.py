@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
@@ -12,7 +11,11 @@ from typing_extensions import Self
 
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import current_cluster_id
-from langchain_dbx_eval.client.arguments import OTHER_NAMES, ComponentSignature
+from langchain_dbx_eval.client.arguments import (
+    OTHER_NAMES,
+    ComponentSignature,
+    advice_for_unknown,
+)
 from langchain_dbx_eval.client.credentials import (
     Credentials,
     DataPlaneCredentials,
@@ -162,12 +165,8 @@ class DatabricksConnection(BaseModel):
             return values
         known = {*cls.model_fields, *cls.OTHER_NAMES}
         for name in values.keys() - known:
-            near = get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            msg = (
-                f"{cls.__name__} has no argument {name!r}.{hint} Pass parameters of the model in "
-                f"{cls.PARAMS_FIELDS}=."
-            )
+            advice = advice_for_unknown(str(name), known, cls.PARAMS_FIELDS)
+            msg = f"{cls.__name__} has no argument {name!r}. {advice}"
             raise ConfigurationError(msg)
         return values
 
