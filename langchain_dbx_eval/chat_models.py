@@ -283,7 +283,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
                 schema.
             include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}`` instead of the
                 object, and never raise an error about the model's output.
-            strict: Whether the output must match the schema exactly.
+            strict: Whether the output must match the schema exactly; default: True for
+                ``"json_schema"``, else the endpoint's.
             **kwargs: Further parameters of each request.
 
         Returns:

@@ -79,10 +79,17 @@ def decode_usage(usage: Any) -> UsageMetadata | None:
     if prompt is None and completion is None:
         return None
     total = _count(usage, "total_tokens")
+    input_tokens, output_tokens = prompt or 0, completion or 0
+    # `prompt_tokens` are those of the whole prompt (Databricks, "Foundation model REST API
+    # reference"), cached ones included (databricks-ai-bridge#446: databricks-langchain counts them
+    # twice). Anthropic's own API excludes them; the total tells the two apart.
+    cached = sum(_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
+    if cached and total == input_tokens + output_tokens + cached:
+        input_tokens += cached
     counts = UsageMetadata(
-        input_tokens=prompt or 0,
-        output_tokens=completion or 0,
-        total_tokens=total if total is not None else (prompt or 0) + (completion or 0),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        total_tokens=total if total is not None else input_tokens + output_tokens,
     )
     of_input = _details(usage, "prompt_tokens_details", "input_tokens_details")
     of_output = _details(usage, "completion_tokens_details", "output_tokens_details")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from pydantic import BaseModel
 
 from langchain_dbx_eval import ChatDatabricks, DatabricksEmbeddings
 from tests.loopback import (
@@ -140,3 +141,42 @@ def test_vectors_that_all_have_index_0_are_in_the_order_of_the_texts() -> None:
     with LoopbackServer(lambda _: {"data": data}) as server:
         model = DatabricksEmbeddings(endpoint="m", **server.login)
         assert model.embed_documents(["a", "b", "c"]) == [[0.0], [1.0], [2.0]]
+
+
+@pytest.mark.parametrize(("total", "expected"), [(110, 100), (None, 100), (160, 150)])
+def test_cached_tokens_are_input_tokens_and_counted_once(total: int | None, expected: int) -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 10,
+        "total_tokens": total,
+        "cache_read_input_tokens": 30,
+        "cache_creation_input_tokens": 20,
+    }
+    with LoopbackServer(lambda _: chat_answer(usage=usage)) as server:
+        counts = ChatDatabricks(model="m", **server.login).invoke("hi").usage_metadata
+    assert counts == {
+        "input_tokens": expected,
+        "output_tokens": 10,
+        "total_tokens": expected + 10,
+        "input_token_details": {"cache_read": 30, "cache_creation": 20},
+    }
+
+
+class Point(BaseModel):
+    """A point."""
+
+    x: int
+    y: int | None = None
+
+
+@pytest.mark.parametrize("strict", [None, True, False])
+def test_json_schema_is_strict_unless_told_otherwise(strict: bool | None) -> None:
+    with LoopbackServer(lambda _: chat_answer('{"x": 1, "y": null}')) as server:
+        chat = ChatDatabricks(model="m", **server.login)
+        structured = chat.with_structured_output(Point, method="json_schema", strict=strict)
+        assert structured.invoke("hi") == Point(x=1)
+        [body] = server.bodies
+    sent = body["response_format"]["json_schema"]
+    assert sent["strict"] == (strict is not False)
+    assert sent["schema"].get("additionalProperties", True) == (strict is False)
+    assert sent["schema"]["required"] == (["x"] if strict is False else ["x", "y"])
