@@ -170,7 +170,7 @@ class Point(BaseModel):
 
 
 @pytest.mark.parametrize("strict", [None, True, False])
-def test_json_schema_is_strict_unless_told_otherwise(strict: bool | None) -> None:
+def test_json_schema_is_strict_by_default(strict: bool | None) -> None:
     with LoopbackServer(lambda _: chat_answer('{"x": 1, "y": null}')) as server:
         chat = ChatDatabricks(model="m", **server.login)
         structured = chat.with_structured_output(Point, method="json_schema", strict=strict)
