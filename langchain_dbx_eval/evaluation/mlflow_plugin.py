@@ -15,8 +15,7 @@ from mlflow.models.evaluation.base import ModelEvaluator
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
-from langchain_dbx_eval.evaluation.run.model_resolver import single_prediction
-from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE
+from langchain_dbx_eval.evaluation.tracking.runs import table_file
 
 __all__ = ["DbxEvaluator"]
 
@@ -83,7 +82,7 @@ class DbxEvaluator(ModelEvaluator):
         agent_config = {key: config.pop(key) for key in _AGENT_CONFIG if key in config}
         options = EvaluationOptions(judge_cache=config.pop("judge_cache", None))
         result = evaluate(
-            None if model is None else lambda request: single_prediction(model.predict(request)),
+            model,
             _data(dataset),
             extra_metrics=extra_metrics,
             evaluator_config={"databricks-agent": agent_config},
@@ -92,7 +91,7 @@ class DbxEvaluator(ModelEvaluator):
         )
         # MLflow's run is the active one, so the evaluation and its table are logged to it.
         table = JsonEvaluationArtifact(  # type: ignore[no-untyped-call]
-            uri=mlflow.get_artifact_uri(TABLE_FILE)
+            uri=mlflow.get_artifact_uri(table_file(mlflow.get_run(run_id), result.evaluation_id))
         )
         artifacts = {"eval_results": table}
         return MlflowResult(dict(result.metrics), artifacts, run_id)  # type: ignore[no-untyped-call]
