@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
-
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult, Generation, GenerationChunk
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_dbx_eval._internal.import_string import load_object
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.wire.stream_reader import EventReader
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult, Generation, GenerationChunk
 
 __all__ = [
     "CHAT",

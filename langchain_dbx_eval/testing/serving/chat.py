@@ -1,4 +1,4 @@
-"""Chat endpoints, in OpenAI's format."""
+"""Chat endpoints, in OpenAI's format, and MLflow's ChatModel, which has the same one."""
 
 from __future__ import annotations
 
@@ -17,22 +17,32 @@ from langchain_dbx_eval.testing.serving.openai import (
 )
 from langchain_dbx_eval.testing.serving.text import count_tokens, message_text, split_words, usage
 
-__all__ = ["answer"]
+__all__ = ["answer", "answer_chat_model"]
+
+# Fields of agents, which a ChatModel may leave unread.
+_AGENT_FIELDS = frozenset({"custom_inputs", "databricks_options"})
 
 # `ChatMessage` in Databricks' "Foundation model REST API reference". It has no `name`, which
-# databricks-langchain 0.22 therefore never sends.
+# databricks-langchain 0.22 therefore never sends; OpenAI's and MLflow's messages have one.
 _MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
-_EXTERNAL_MESSAGE_FIELDS = _MESSAGE_FIELDS | {"name", "refusal", "audio"}
+_OPENAI_MESSAGE_FIELDS = _MESSAGE_FIELDS | {"name", "refusal", "audio"}
 
 
-def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventStream:
+def answer_chat_model(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventStream:
+    """Return the answer of an MLflow ChatModel; see `answer`."""
+    return answer(endpoint, body, _AGENT_FIELDS)
+
+
+def answer(
+    endpoint: Endpoint, body: dict[str, Any], ignorable: frozenset[str] = frozenset()
+) -> dict[str, Any] | EventStream:
     """Return a chat completion with `n` choices.
 
     Raises:
         ApiError: The request is invalid.
         TypeError: The backend returned neither a string nor a dictionary.
     """
-    request = CompletionRequest.parse(endpoint, body, "messages")
+    request = CompletionRequest.parse(endpoint, body, "messages", ignorable)
     validate_messages(request.inputs)
     _validate_content(request.inputs)
     _validate_fields(request.inputs, endpoint)
@@ -52,7 +62,8 @@ def _validate_content(messages: list[dict[str, Any]]) -> None:
 
 
 def _validate_fields(messages: list[dict[str, Any]], endpoint: Endpoint) -> None:
-    known = _EXTERNAL_MESSAGE_FIELDS if endpoint.external else _MESSAGE_FIELDS
+    is_foundation_model = not endpoint.external and not endpoint.spec.is_custom_model
+    known = _MESSAGE_FIELDS if is_foundation_model else _OPENAI_MESSAGE_FIELDS
     for message in messages:
         for name in message.keys() - known:
             raise unknown_field(name)
