@@ -262,7 +262,7 @@ def log_model(folder: Path, code: str, **options: Any) -> str:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("loaded", [True, False])
-def test_a_logged_model_receives_the_inputs_of_its_signature(
+def test_a_logged_model_receives_what_its_signature_declares(
     tmp_path: Path, model: str, loaded: bool
 ) -> None:
     uri = log_model(tmp_path, MODELS[model])
@@ -303,7 +303,7 @@ def test_a_model_with_query_and_history_receives_both(tmp_path: Path) -> None:
     check(uri, "messages", "list", "history", "responses")
 
 
-def test_a_logged_chain_receives_the_inputs_of_its_signature(tmp_path: Path) -> None:
+def test_a_logged_chain_receives_what_its_signature_declares(tmp_path: Path) -> None:
     code = """
 import mlflow
 from langchain_core.runnables import RunnableLambda
