@@ -94,6 +94,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "generated one that is printed",
     )
     parser.add_argument("--log-prompts", action="store_true", help="log the contents of requests")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="reject parameters that the model does not take even if they have no effect (top_p=1) "
+        "or the server applies them to a function's result (max_tokens)",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -118,6 +124,7 @@ def _run(options: argparse.Namespace) -> None:
             api_key=api_key,
             limits=limits,
             log_prompts=options.log_prompts,
+            strict=options.strict,
         )
 
 

@@ -15,5 +15,19 @@ Modules:
 
 from langchain_dbx_eval.datasets.dataset import EvalDataset
 from langchain_dbx_eval.datasets.record import EvalRecord, record_key
+from langchain_dbx_eval.datasets.schema.validation import InvalidRow
 
-__all__ = ["EvalDataset", "EvalRecord", "record_key"]
+__all__ = [
+    "EvalDataset",
+    "EvalRecord",
+    "InvalidRow",
+    "create_dataset",
+    "delete_dataset",
+    "get_dataset",
+    "record_key",
+]
+
+# The names of `mlflow.genai.datasets`, so that its code runs with another import.
+create_dataset = EvalDataset.create
+get_dataset = EvalDataset.load
+delete_dataset = EvalDataset.delete

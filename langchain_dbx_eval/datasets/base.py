@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ __all__ = [
     "LoadOptions",
     "OpenDataset",
     "SupportsCreate",
+    "SupportsDelete",
     "SupportsMerge",
     "TableBackend",
 ]
@@ -91,8 +92,8 @@ class OpenDataset(ABC):
         """Iterate over all rows, in the same order on each call.
 
         Yields:
-            A mapping of values by column, an `EvalRecord`, or the `SchemaError` of a row that
-            cannot be read. Any other value is reported as an invalid row.
+            A mapping of values by column, an `EvalRecord`, an MLflow trace, or the `SchemaError` of
+            a row that cannot be read. Any other value is reported as an invalid row.
         """
 
     def count(self) -> int | None:
@@ -122,6 +123,26 @@ class SupportsMerge(Protocol):
 
     def merge(self, records: Iterable[EvalRecord]) -> OpenDataset:
         """Merge records, and return the dataset at the version that contains them."""
+        ...
+
+
+@runtime_checkable
+class SupportsDelete(Protocol):
+    """An opened dataset that records can be deleted from, and that can be deleted itself."""
+
+    def delete_records(self, ids: Collection[str], /) -> tuple[OpenDataset, int]:
+        """Delete records from the newest version.
+
+        Args:
+            ids: Keys (`record_key`), or the store's own record ids.
+
+        Returns:
+            The dataset at the version without them, and the number of deleted records.
+        """
+        ...
+
+    def drop(self) -> None:
+        """Delete the dataset with all its records."""
         ...
 
 

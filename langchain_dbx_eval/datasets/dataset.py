@@ -5,22 +5,30 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions, OpenDataset, SupportsMerge
+from langchain_dbx_eval.datasets.base import (
+    DatasetInfo,
+    LoadOptions,
+    OpenDataset,
+    SupportsDelete,
+    SupportsMerge,
+)
 from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
 from langchain_dbx_eval.datasets.preview import preview_html
-from langchain_dbx_eval.datasets.record import EvalRecord
+from langchain_dbx_eval.datasets.record import EvalRecord, describe_value, record_key
+from langchain_dbx_eval.datasets.schema.mlflow_codec import to_frame
 from langchain_dbx_eval.datasets.schema.row_codec import digest_of
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
-from langchain_dbx_eval.datasets.schema.validation import parse_rows, validate_rows
+from langchain_dbx_eval.datasets.schema.validation import InvalidRow, parse_rows, validate_rows
 from langchain_dbx_eval.datasets.sources.files import export_template, write_jsonl
 from langchain_dbx_eval.datasets.sources.mlflow_store import export
 from langchain_dbx_eval.datasets.sources.mlflow_traces import open_traces
-from langchain_dbx_eval.datasets.sources.registry import open_source
+from langchain_dbx_eval.datasets.sources.registry import open_rows, open_source
 from langchain_dbx_eval.datasets.sources.table_resolver import create_table
 from langchain_dbx_eval.datasets.views import FilteredDataset, sample_ids, split_by_hash
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError, SchemaError
@@ -33,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["EvalDataset"]
 
 _logger = logging.getLogger(__name__)
-
-Records = Iterable[EvalRecord | Mapping[str, Any]]
 
 
 class EvalDataset:
@@ -50,8 +56,10 @@ class EvalDataset:
     @classmethod
     def load(
         cls,
-        source: Any,
+        source: Any = None,
         *,
+        name: str | None = None,
+        uc_table_name: str | None = None,
         backend: str | None = None,
         version: int | None = None,
         warehouse_id: str | None = None,
@@ -64,8 +72,11 @@ class EvalDataset:
         Args:
             source: A three-level name (``"main.default.questions"``); a list of dicts or
                 `EvalRecord`s; a pandas, polars, Spark, Arrow or Hugging Face frame; an MLflow
-                dataset; the path of a ``.jsonl``, ``.json``, ``.csv``, ``.parquet`` or ``.yaml``
-                file or of a Delta folder; or an `EvalDataset`, which is returned unchanged.
+                dataset; MLflow traces, as a list or as the frame of `mlflow.search_traces`; the
+                path of a ``.jsonl``, ``.json``, ``.csv``, ``.parquet`` or ``.yaml`` file or of a
+                Delta folder; or an `EvalDataset`, which is returned unchanged.
+            name: The same as `source`, under the name that `mlflow.genai.datasets` uses.
+            uc_table_name: The same as `source`, under the name that databricks-agents uses.
             backend: For a name: ``"spark"``, ``"warehouse"``, ``"local"``, ``"delta"`` (the table's
                 files, with vended credentials) or ``"managed"`` (Databricks' managed evaluation
                 datasets); default: the first that is available, except ``"managed"``. For any
@@ -78,13 +89,14 @@ class EvalDataset:
                 with a warehouse; default: ``DBX_EVAL_VOLUME``; without one, in batches.
 
         Returns:
-            The dataset. Invalid rows are listed in its `errors`, and are not part of it.
+            The dataset. Invalid rows are listed in its `invalid_rows`, and are not part of it.
 
         Raises:
             NotFoundError: The table, the version or the file does not exist.
-            ConfigurationError: The source is not supported.
+            ConfigurationError: The source is missing or not supported.
             WarehouseError: The warehouse did not start, or the statement failed.
         """
+        source = _only_one(source=source, name=name, uc_table_name=uc_table_name)
         if isinstance(source, cls):
             return source
         options = LoadOptions(backend, version, warehouse_id, workspace_client, timeout, volume)
@@ -93,9 +105,10 @@ class EvalDataset:
     @classmethod
     def create(
         cls,
-        name: str,
-        records: Records = (),
+        name: str | None = None,
+        records: Any = (),
         *,
+        uc_table_name: str | None = None,
         backend: str | None = None,
         warehouse_id: str | None = None,
         workspace_client: Any = None,
@@ -106,7 +119,8 @@ class EvalDataset:
 
         Args:
             name: Its three-level name.
-            records: Initial records, or rows of either vocabulary.
+            records: Initial records: whatever `load` accepts, or any iterable of rows.
+            uc_table_name: The same as `name`, under the name that databricks-agents uses.
             backend: ``"warehouse"``, ``"spark"``, ``"local"``, or ``"managed"`` for a dataset that
                 Databricks' UI shows in its experiment; default: a warehouse if one is configured,
                 else Spark in a notebook or job on Databricks, else the local catalog.
@@ -125,14 +139,19 @@ class EvalDataset:
             WarehouseError: The warehouse did not start, or the statement failed.
         """
         options = LoadOptions(backend, None, warehouse_id, workspace_client, timeout, volume)
-        return cls(create_table(TableName.parse(name), validate_rows(records), options))
+        table = TableName.parse(_only_one(name=name, uc_table_name=uc_table_name))
+        rows = _rows_of(records, replace(options, backend=None))
+        return cls(create_table(table, validate_rows(rows), options))
 
     @classmethod
-    def get_or_create(cls, name: str, **options: Any) -> EvalDataset:
+    def get_or_create(
+        cls, name: str | None = None, *, uc_table_name: str | None = None, **options: Any
+    ) -> EvalDataset:
         """Create an empty table for a dataset, or open the existing one.
 
         Args:
             name: Its three-level name.
+            uc_table_name: The same as `name`, under the name that databricks-agents uses.
             **options: `backend`, `warehouse_id`, `workspace_client`, `timeout` and `volume`, as for
                 `create`.
 
@@ -142,6 +161,7 @@ class EvalDataset:
         Raises:
             SchemaError: The existing table does not contain evaluation records.
         """
+        name = _only_one(name=name, uc_table_name=uc_table_name)
         try:
             return cls.create(name, **options)
         except AlreadyExistsError:
@@ -153,6 +173,31 @@ class EvalDataset:
             )
             raise SchemaError(f"{msg} Choose another name.")
         return dataset
+
+    @classmethod
+    def delete(
+        cls, name: str | None = None, *, uc_table_name: str | None = None, **options: Any
+    ) -> None:
+        """Delete a dataset with all its records.
+
+        Args:
+            name: The name of its table, or the name or id of a dataset in MLflow's own store. A
+                table that does not have the columns of an evaluation dataset is not deleted.
+            uc_table_name: The same as `name`, under the name that databricks-agents uses.
+            **options: `backend`, `warehouse_id`, `workspace_client` and `timeout`, as for `load`,
+                which also determines the backend if none is given.
+
+        Raises:
+            NotFoundError: The dataset does not exist.
+            ConfigurationError: The name is missing, or the backend cannot delete datasets.
+            SchemaError: The table is not an evaluation dataset.
+            WarehouseError: The warehouse did not start, or the statement failed.
+        """
+        name = _only_one(name=name, uc_table_name=uc_table_name)
+        dataset = cls.load(name, **options)
+        if not isinstance(dataset._opened, SupportsDelete):
+            raise dataset._not_supported("EvalDataset.delete() cannot delete")
+        dataset._opened.drop()
 
     @classmethod
     def from_traces(
@@ -189,29 +234,60 @@ class EvalDataset:
         """
         return export_template(Path(path))
 
-    def merge_records(self, records: Records) -> EvalDataset:
-        """Add records to the table, by their inputs: merging the same records twice is safe.
+    def merge_records(self, records: Any) -> EvalDataset:
+        """Add records, or merge them into those with the same inputs; safe to repeat.
+
+        Expectations and tags are merged by name, and the new value wins.
 
         Args:
-            records: Records, or rows of either vocabulary.
+            records: Whatever `load` accepts, or any iterable of records or rows. Of a trace, the
+                inputs, outputs, documents and expectations are stored, and its id.
 
         Returns:
             This dataset, now pinned to the version that contains them.
 
         Raises:
-            ConfigurationError: The source does not support merging.
+            ConfigurationError: The source does not support merging, or `records` are not supported.
             SchemaError: A record is invalid; nothing was merged.
         """
         if not isinstance(self._opened, SupportsMerge):
-            msg = (
-                f"Records cannot be merged into {self.source}. "
-                "Create a table first: EvalDataset.create('main.default.…', dataset)."
+            raise self._not_supported("Records cannot be merged into")
+        rows = _rows_of(records, LoadOptions())
+        return self._reopen(self._opened.merge(validate_rows(rows)))
+
+    def delete_records(self, records: Iterable[str | EvalRecord]) -> int:
+        """Delete records from the newest version; safe to repeat.
+
+        Args:
+            records: The ``dataset_record_id``s of `to_df`, or the records themselves, such as
+                ``dataset.filter(…)``. Records that the dataset does not contain are ignored.
+
+        Returns:
+            The number of deleted records. This dataset is now pinned to the version without them.
+
+        Raises:
+            ConfigurationError: The source does not support deletion, or `records` is not a list of
+                ids or records.
+            SchemaError: The table has another schema; nothing was deleted.
+        """
+        if not isinstance(self._opened, SupportsDelete):
+            raise self._not_supported("Records cannot be deleted from")
+        ids: set[str] = set()
+        for item in [None] if isinstance(records, str | Mapping) else records:
+            if not isinstance(item, str | EvalRecord):
+                msg = (
+                    "delete_records() takes a list of records, or of values of "
+                    f"to_df()['dataset_record_id'], got {describe_value(records)}."
+                )
+                raise ConfigurationError(msg)
+            ids.add(item if isinstance(item, str) else record_key(item.request))
+        opened, deleted = self._opened.delete_records(ids)
+        self._reopen(opened)
+        if deleted < len(ids):
+            _logger.warning(
+                "%d of %d records are not in %s.", len(ids) - deleted, len(ids), self.source
             )
-            raise ConfigurationError(msg)
-        self._opened = self._opened.merge(validate_rows(records))
-        for cached in ("digest", "errors", "_info", "schema", "_length"):
-            self.__dict__.pop(cached, None)
-        return self
+        return deleted
 
     @property
     def name(self) -> str | None:
@@ -258,12 +334,21 @@ class EvalDataset:
         """The source's types by column; None if it has no schema."""
         return self._opened.schema()
 
-    @cached_property
+    @property
     def errors(self) -> tuple[SchemaError, ...]:
         """One error for each invalid row of the source."""
+        return tuple(row.error for row in self.invalid_rows)
+
+    @cached_property
+    def invalid_rows(self) -> tuple[InvalidRow, ...]:
+        """The rows of the source that are not valid records, each with its index and its error."""
         if self._opened.count() is not None:
             return ()
-        return tuple(row for row in parse_rows(self._opened.rows()) if isinstance(row, SchemaError))
+        return tuple(row for row in self.iter_rows() if isinstance(row, InvalidRow))
+
+    def iter_rows(self) -> Iterator[EvalRecord | InvalidRow]:
+        """Iterate over all rows of the source in order: each is a record or an invalid row."""
+        return parse_rows(self._opened.rows())
 
     @cached_property
     def digest(self) -> str:
@@ -370,15 +455,32 @@ class EvalDataset:
 
         return pd.DataFrame([record.to_row() for record in self])
 
+    def to_df(self) -> pd.DataFrame:
+        """Return all records as a pandas DataFrame, in the columns of MLflow's datasets.
+
+        Returns:
+            ``dataset_record_id`` (the record's key, for `delete_records`), ``inputs``, ``outputs``,
+            ``expectations``, ``tags`` and ``request_id``; where a record has any:
+            ``retrieved_context``, ``trace`` and ``metadata``. `load` restores the records.
+        """
+        import pandas as pd
+
+        rows = [to_frame(record) for record in self]
+        columns = list(dict.fromkeys(itertools.chain(to_frame(EvalRecord(request="")), *rows)))
+        # As objects: pandas would convert a column of integers and None to floats.
+        return pd.DataFrame(rows, columns=columns, dtype=object)
+
     def __iter__(self) -> Iterator[EvalRecord]:
         invalid = 0
-        for row in parse_rows(self._opened.rows()):
-            if isinstance(row, SchemaError):
+        for row in self.iter_rows():
+            if isinstance(row, InvalidRow):
                 invalid += 1
             else:
                 yield row
         if invalid:
-            _logger.warning("%d invalid rows of %s are skipped: see .errors", invalid, self.source)
+            _logger.warning(
+                "%d invalid rows of %s are skipped: see .invalid_rows", invalid, self.source
+            )
 
     def __len__(self) -> int:
         return self._length
@@ -413,7 +515,40 @@ class EvalDataset:
     def _info(self) -> DatasetInfo:
         return self._opened.info()
 
+    def _not_supported(self, problem: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{problem} {self.source}. Only tables and datasets in MLflow's store can be changed: "
+            "EvalDataset.create('main.default.…', dataset)."
+        )
+
+    def _reopen(self, opened: OpenDataset) -> EvalDataset:
+        self._opened = opened
+        for cached in ("digest", "invalid_rows", "_info", "schema", "_length"):
+            self.__dict__.pop(cached, None)
+        return self
+
     def _filtered(self, predicate: Callable[[EvalRecord], bool], operation: str) -> EvalDataset:
         # A copy of this object, which `merge_records` does not move to another version.
         parent = EvalDataset(self._opened)
         return EvalDataset(FilteredDataset(self._opened, parent, predicate, operation))
+
+
+def _only_one(**names: Any) -> Any:
+    """Return the one argument that is given; some are the same one under another name.
+
+    Raises:
+        ConfigurationError: None or several are given.
+    """
+    given = [value for value in names.values() if value is not None]
+    if len(given) != 1:
+        problem = "is missing" if not given else "is given more than once"
+        msg = f"The dataset {problem}. Pass one of {', '.join(f'{name}=' for name in names)}."
+        raise ConfigurationError(msg)
+    return given[0]
+
+
+def _rows_of(records: Any, options: LoadOptions) -> Iterable[Any]:
+    # Not the records of a dataset: these would be without its invalid rows.
+    if isinstance(records, EvalDataset):
+        return records.iter_rows()
+    return open_rows(records, options)

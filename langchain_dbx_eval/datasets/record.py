@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -23,8 +23,10 @@ __all__ = [
     "EvalRecord",
     "describe_value",
     "doc_uri_of",
+    "from_cell",
     "parse_json",
     "record_key",
+    "trace_id_of",
 ]
 
 DOC_URI_KEYS = ("doc_uri", "uri", "source", "url")
@@ -74,8 +76,9 @@ class EvalRecord:
         guidelines: Rules that the response must follow: a list, or lists by name.
         expected_retrieved_context: Documents that the retriever should return:
             ``{"doc_uri", "content"?}``.
+        custom_expected: All other expectations, by name; None is an absent value.
         retrieved_context: Documents that the retriever returned: ``{"doc_uri"?, "content"?}``.
-        trace: The MLflow trace of `response`: the object, or its JSON.
+        trace: The MLflow trace of `response`: the object, its dict, or its JSON.
         metadata: All other columns of the row.
     """
 
@@ -86,6 +89,7 @@ class EvalRecord:
     expected_facts: list[str] | None = None
     guidelines: list[str] | dict[str, list[str]] | None = None
     expected_retrieved_context: list[dict[str, Any]] | None = None
+    custom_expected: dict[str, Any] | None = None
     retrieved_context: list[dict[str, Any]] | None = None
     trace: Any = None
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -104,27 +108,29 @@ class EvalRecord:
             index: The row's index, from 0, for error messages.
 
         Returns:
-            The record. Columns and expectations without a field of their own are its `metadata`.
+            The record. Expectations without a field of their own are its `custom_expected`, other
+            columns its `metadata`.
 
         Raises:
             SchemaError: A column is missing, given under both of its names, or of a wrong type.
         """
         values = _rename_columns(
-            {str(name): _from_cell(value) for name, value in row.items()}, index
+            {str(name): from_cell(value) for name, value in row.items()}, index
         )
         expectations = values.pop("expectations", {})
         _check_column("expectations", expectations, index)
         for name in _EXPECTATIONS:
             if expectations.get(name) is not None:
                 values.setdefault(name, expectations[name])
-        others = {k: v for k, v in expectations.items() if k not in _EXPECTATIONS}
+        if custom := _present(expectations, without=_EXPECTATIONS):
+            values["custom_expected"] = custom
         if "request" not in values:
             raise _column_error(index, "request", "a value in 'request' or 'inputs', got none")
         values["request"] = _unwrap_string(values["request"])
         for name, value in values.items():
             _check_column(name, value, index)
         known = {f.name for f in fields(cls)} - {"metadata"}
-        metadata = {**values.get("metadata", {}), **others}
+        metadata = {**values.get("metadata", {})}
         metadata |= {k: v for k, v in values.items() if k not in known and k != "metadata"}
         return cls(**{k: v for k, v in values.items() if k in known}, metadata=metadata)
 
@@ -135,9 +141,15 @@ class EvalRecord:
 
     @property
     def expectations(self) -> dict[str, Any]:
-        """The expected values that the record has, as MLflow's ``expectations``."""
+        """All expected values that the record has, as MLflow's ``expectations``."""
         values = {name: getattr(self, name) for name in _EXPECTATIONS}
-        return {name: value for name, value in values.items() if value is not None}
+        return {**_present(self.custom_expected or {}, without=_EXPECTATIONS), **_present(values)}
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the MLflow trace of `response`: the column ``trace_id``, or that of `trace`."""
+        stored = self.metadata.get("trace_id")
+        return stored if isinstance(stored, str) else trace_id_of(self.trace)
 
     def to_row(self) -> dict[str, Any]:
         """Return the record in Agent Evaluation's columns, without absent values."""
@@ -177,6 +189,14 @@ def doc_uri_of(metadata: Mapping[str, Any]) -> str | None:
     return next((str(value) for value in values if value not in (None, "")), None)
 
 
+def trace_id_of(trace: Any) -> str | None:
+    """Return the id of an MLflow trace (the object, its dict, or its JSON); None for others."""
+    parsed = parse_json(trace)
+    info = parsed.get("info") if isinstance(parsed, dict) else getattr(parsed, "info", None)
+    id_ = info.get("trace_id") if isinstance(info, dict) else getattr(info, "trace_id", None)
+    return id_ if isinstance(id_, str) else None
+
+
 def parse_json(value: Any) -> Any:
     """Return the value of a JSON text; anything else, other strings included, unchanged."""
     if not isinstance(value, str):
@@ -187,6 +207,12 @@ def parse_json(value: Any) -> Any:
         return value
 
 
+def from_cell(value: Any) -> Any:
+    """Return a frame's cell as plain Python; NaN, a frame's empty number, is None."""
+    plain = _to_plain(value)
+    return None if isinstance(plain, float) and math.isnan(plain) else plain
+
+
 def describe_value(value: Any) -> str:
     """Return the type of a value and its first 60 characters, for error messages."""
     text = repr(value)
@@ -195,6 +221,10 @@ def describe_value(value: Any) -> str:
 
 def _inputs_of(request: Any) -> dict[str, Any]:
     return request if isinstance(request, dict) else {_STRING_INPUT: request}
+
+
+def _present(values: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if v is not None and k not in without}
 
 
 def _unwrap_string(request: Any) -> Any:
@@ -272,12 +302,6 @@ def _check_column(name: str, value: Any, index: int) -> None:
 
 def _column_error(index: int, column: str, expectation: str) -> SchemaError:
     return SchemaError(f"Row {index}, column {column!r}: expected {expectation}.")
-
-
-def _from_cell(value: Any) -> Any:
-    """Return a cell as plain Python; NaN is None, since frames have no other empty number."""
-    plain = _to_plain(value)
-    return None if isinstance(plain, float) and math.isnan(plain) else plain
 
 
 def _to_plain(value: Any) -> Any:

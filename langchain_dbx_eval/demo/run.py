@@ -143,7 +143,13 @@ def _evaluate(
     variant: Variant, dataset: EvalDataset, llm: Databricks, console: Console
 ) -> EvaluationResult:
     chain = build_chain(retriever_for(variant), llm)
-    handler = EvaluationCallbackHandler(dataset, run_name=variant, experiment_name=_EXPERIMENT)
+    handler = EvaluationCallbackHandler(
+        dataset,
+        # The demonstration needs no judge model.
+        evaluator_config={"databricks-agent": {"metrics": []}},
+        run_name=variant,
+        experiment_name=_EXPERIMENT,
+    )
     with console.status(f"Invoking the chain on {len(dataset)} questions ({variant}) …"):
         # One call per question: `batch` runs each step of the chain for all questions, so the
         # latency of each question would be that of all.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-__all__ = ["RequestError", "invalid", "malformed", "to_request_error"]
+__all__ = ["RequestError", "error_body", "invalid", "malformed", "to_request_error"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,26 @@ def malformed(message: str) -> RequestError:
 def invalid(message: str) -> RequestError:
     """Return the 400 for an unsupported field or value; the message names the field."""
     return RequestError(400, "INVALID_PARAMETER_VALUE", message)
+
+
+def error_body(error: RequestError) -> dict[str, Any]:
+    """Return the body of an error response.
+
+    Args:
+        error: The error.
+
+    Returns:
+        Databricks' keys ``error_code`` and ``message``, and under ``error`` OpenAI's, from which
+        the SDKs of OpenAI's API take the message. OpenAI's codes are in lower case.
+    """
+    kind = "invalid_request_error"
+    if error.status == 429:
+        kind = "rate_limit_error"
+    elif error.status >= 500:
+        kind = "server_error"
+    code, message = error.error_code, error.message
+    openai = {"message": message, "type": kind, "param": None, "code": code.lower()}
+    return {"error_code": code, "message": message, "error": openai}
 
 
 def to_request_error(exception: Exception, request_id: str) -> RequestError:

@@ -33,6 +33,10 @@ from langchain_dbx_eval.driver.protocol.responses import (
     encode_embeddings,
     encode_generations,
 )
+from langchain_dbx_eval.driver.protocol.responses_api_output import (
+    ResponseStreamEncoder,
+    encode_response,
+)
 from langchain_dbx_eval.driver.runtime.admission import Admission
 from langchain_dbx_eval.driver.runtime.limits import Limits
 from langchain_dbx_eval.driver.runtime.metrics import Metrics
@@ -53,9 +57,11 @@ class RequestExecutor:
     Args:
         engine: An `Engine`, an `Embedder` or both.
         limits: The limits of the server.
+        strict: Whether to reject parameters that the engine does not take even if they have no
+            effect, or if the engine applies them to the result.
     """
 
-    def __init__(self, engine: Engine | Embedder, limits: Limits) -> None:
+    def __init__(self, engine: Engine | Embedder, limits: Limits, *, strict: bool = False) -> None:
         self._engine: Any = engine  # the formats reject requests that it does not support
         self._streams = isinstance(engine, StreamingEngine)
         self._batches = isinstance(engine, BatchEngine)
@@ -66,10 +72,12 @@ class RequestExecutor:
         self.metrics = Metrics(lambda: self.admission.in_flight)
         self.model_name: str = getattr(engine, "name", type(engine).__name__)
         self.capabilities = Capabilities(
-            parameters=engine.parameters if isinstance(engine, Engine) else frozenset(),
+            parameters=_parameters(engine, strict),
             messages=isinstance(engine, ChatEngine) and engine.takes_messages,
             generates=isinstance(engine, Engine),
             embeds=isinstance(engine, Embedder),
+            dimensions=getattr(engine, "takes_dimensions", False),
+            strict=strict,
         )
         self.formats = request_formats(self.capabilities)
 
@@ -109,13 +117,16 @@ class RequestExecutor:
         with self.admission:
             context = RequestContext(self._limits.request_timeout, client_disconnected)
             if isinstance(request, ParsedEmbedding):
-                result = self._engine.embed(request.texts, context)
+                size = {} if request.dimensions is None else {"dimensions": request.dimensions}
+                result = self._engine.embed(request.texts, context, **size)
                 self.metrics.count_tokens(result.prompt_tokens, None)
                 return encode_embeddings(request, result, self.model_name)
             prompts = [replace(prompt, context=context) for prompt in request.requests]
             generations = self._generate(prompts)
             for generation in generations:
                 self.metrics.count_tokens(generation.prompt_tokens, generation.completion_tokens)
+            if request.response_format == "responses":
+                return encode_response(request, generations[0], self.model_name)
             return encode_generations(request, generations, self.model_name)
 
     def stream(
@@ -134,7 +145,8 @@ class RequestExecutor:
         Raises:
             RequestError: As for `answer`, before the first event only.
         """
-        encoder = StreamEncoder(request, self.model_name)
+        responses = request.response_format == "responses"
+        encoder = (ResponseStreamEncoder if responses else StreamEncoder)(request, self.model_name)
         context = RequestContext(
             self._limits.request_timeout, client_disconnected, self._limits.keep_alive
         )
@@ -154,7 +166,7 @@ class RequestExecutor:
                 return
             except Exception as exception:
                 error = to_request_error(exception, request_id)
-                yield encoder.error(error.error_code, error.message)
+                yield encoder.error(error)
                 return
             self.metrics.count_tokens(delta.prompt_tokens, delta.completion_tokens)
             yield encoder.finish(delta)
@@ -167,7 +179,8 @@ class RequestExecutor:
             if whole is None:
                 yield _EMPTY
                 continue
-            yield Delta(whole.text, tool_calls=whole.tool_calls)
+            calls = [{"index": n, **call} for n, call in enumerate(whole.tool_calls)]
+            yield Delta(whole.text, tool_calls=tuple(calls), logprobs=whole.logprobs)
             yield Delta("", whole.finish_reason, whole.prompt_tokens, whole.completion_tokens)
 
     def _generate(self, prompts: Sequence[GenerationRequest]) -> list[Generation]:
@@ -199,3 +212,10 @@ class RequestExecutor:
     def _new_prompt_threads(self) -> ThreadPoolExecutor:
         # For all requests with several prompts together. Threads start with the first prompt.
         return ThreadPoolExecutor(self._limits.max_in_flight, "dbx-eval-prompt")
+
+
+def _parameters(engine: Engine | Embedder, strict: bool) -> frozenset[str]:
+    if not isinstance(engine, Engine):
+        return frozenset()
+    enforced: frozenset[str] = getattr(engine, "enforced_parameters", frozenset())
+    return engine.parameters if strict else engine.parameters | enforced

@@ -81,6 +81,7 @@ def serve(
     api_key: ApiKey = None,
     limits: Limits | None = None,
     log_prompts: bool = False,
+    strict: bool = False,
 ) -> None:
     """Serve a target until SIGTERM or Ctrl-C.
 
@@ -92,6 +93,7 @@ def serve(
         api_key: As for `DriverServer`.
         limits: As for `DriverServer`.
         log_prompts: As for `DriverServer`.
+        strict: As for `DriverServer`.
 
     Raises:
         ConfigurationError: The target cannot be loaded, or the port or a key is not supported.
@@ -101,7 +103,13 @@ def serve(
     limits = limits or Limits()
     engine = load_engine(target, options or EngineOptions(), limits.max_in_flight)
     DriverServer(
-        engine, host=host, port=port, api_key=api_key, limits=limits, log_prompts=log_prompts
+        engine,
+        host=host,
+        port=port,
+        api_key=api_key,
+        limits=limits,
+        log_prompts=log_prompts,
+        strict=strict,
     ).serve_forever()
 
 

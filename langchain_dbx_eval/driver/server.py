@@ -58,12 +58,16 @@ class DriverServer:
         host: The address to listen on. Databricks' driver proxy connects to the driver node's own
             address, so ``127.0.0.1`` results in a 502 there.
         port: The port; 0: a free one. Databricks documents 3000 to 8000; another port warns.
-        api_key: The key that a request must send as ``X-Api-Key``. None: the environment variable
-            ``DBX_EVAL_DRIVER_API_KEY``, or a generated key, which is printed and assigned to that
-            variable. False: no key is required; warns unless `host` is a loopback address.
+        api_key: The key that a request must send as ``X-Api-Key``, or, without the driver proxy, as
+            ``Authorization: Bearer``. None: the environment variable ``DBX_EVAL_DRIVER_API_KEY``,
+            or a generated key, which is printed and assigned to that variable. False: no key is
+            required; warns unless `host` is a loopback address.
         limits: The maximum number, duration and size of requests; default: `Limits()`.
         log_prompts: Whether to log the body of each request. An exception of the engine is always
             logged with its text.
+        strict: Whether to reject a parameter that the engine does not take even if its value has
+            no effect, such as ``top_p=1``, or if the server applies it to the result of a
+            function, such as ``max_tokens``.
 
     Raises:
         ConfigurationError: The port, the key or the function is not supported.
@@ -79,11 +83,14 @@ class DriverServer:
         *,
         limits: Limits | None = None,
         log_prompts: bool = False,
+        strict: bool = False,
     ) -> None:
         self._host = host
         self._requested_port = self._port = _parse_port(port)
         self._limits = limits = limits or Limits()
-        self._app = create_app(engine, api_key=api_key, limits=limits, log_prompts=log_prompts)
+        self._app = create_app(
+            engine, api_key=api_key, limits=limits, log_prompts=log_prompts, strict=strict
+        )
         self._executor = executor_of(self._app)
         self._loop: WaitressLoop | None = None
         self._lock = threading.Lock()

@@ -65,8 +65,9 @@ class EvaluationCallbackHandler(CaptureHandler):
     Args:
         dataset: Anything that `EvalDataset.load` accepts; None scores without ground truth.
         evaluator_config: The built-in judges that run, as for `evaluate`.
-        judge: The judge model, as for `evaluate`; None runs no built-in judge.
+        judge: The judge model, as for `evaluate`; default: DBX_EVAL_JUDGE.
         scorers: The scorers and judges; default: `DEFAULT_SCORERS`.
+        extra_metrics: Further scorers and metrics, as for `evaluate`.
         match_fn: Returns the `request_id` of a call's record, or None. It is called with the
             `CapturedRun` (its `request`, `metadata`, `tags` and `spans`) if neither
             ``metadata["request_id"]`` nor the input matches a record.
@@ -93,6 +94,7 @@ class EvaluationCallbackHandler(CaptureHandler):
         evaluator_config: Mapping[str, Any] | None = None,
         judge: Any = None,
         scorers: Iterable[Any] = DEFAULT_SCORERS,
+        extra_metrics: Iterable[Any] | None = None,
         match_fn: MatchFn | None = None,
         sample_rate: float = 1.0,
         run_name: str | None = None,
@@ -111,7 +113,7 @@ class EvaluationCallbackHandler(CaptureHandler):
         super().__init__(self._queue.put, is_selected=self._selector)
         self._dataset = None if dataset is None else EvalDataset.load(dataset)
         self._scorers = select_scorers(
-            scorers,
+            [*scorers, *(extra_metrics or ())],
             judge=judge,
             evaluator_config=evaluator_config,
             judge_cache=self._options.judge_cache,

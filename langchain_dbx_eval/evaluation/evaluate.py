@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,20 @@ from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.invoker import ModelInvoker, recorded_answer
 from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
+from langchain_dbx_eval.evaluation.run.pipeline import score_sessions
 from langchain_dbx_eval.evaluation.run.progress import show_progress
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
-from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
+from langchain_dbx_eval.evaluation.tracking.runs import (
+    current_destination,
+    experiment_of,
+    stored_destination,
+)
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["EvaluationOptions", "evaluate"]
 
-_logger = logging.getLogger(__name__)
 _MODEL_TYPE = "databricks-agent"
 
 
@@ -54,6 +58,8 @@ def evaluate(
     evaluator_config: Mapping[str, Any] | None = None,
     judge: Any = None,
     scorers: Iterable[Any] = DEFAULT_SCORERS,
+    extra_metrics: Iterable[Any] | None = None,
+    predict_fn: Any = None,
     input_fn: Callable[[Any], Any] | None = None,
     max_concurrency: int = 32,
     timeout: float | None = None,
@@ -78,11 +84,15 @@ def evaluate(
             built-in judges that run, and guidelines for every answer. Without ``metrics``, the
             columns of a row decide which judges run on it; an empty list runs none.
         judge: The judge model: a LangChain chat model, an endpoint (``"endpoints:/my-chat"``), or
-            an MLflow model URI (``"openai:/gpt-4.1-mini"``). None runs no built-in judge.
+            an MLflow model URI (``"openai:/gpt-4.1-mini"``). Default: the environment variable
+            DBX_EVAL_JUDGE; without either, no built-in judge runs.
         scorers: The scorers and judges, ours or those of ``mlflow.genai``.
-        input_fn: Returns the model's input for a record's request. Default: a Runnable receives the
-            request unchanged (messages if its input schema has a field ``messages``), a function
-            receives ``{"messages": […]}`` for a string.
+        extra_metrics: Further scorers, or metrics of ``make_genai_metric``,
+            ``make_genai_metric_from_prompt`` and ``databricks.agents.evals.metric``.
+        predict_fn: The same as `model`, under the name that `mlflow.genai.evaluate` uses.
+        input_fn: Returns the model's input for a record's request. Default: what the kind of model
+            takes: messages (a chat model, an endpoint), ``{"messages": […]}`` for a string (a
+            function), the columns of its signature (a logged model), else the request unchanged.
         max_concurrency: The largest number of rows in flight, and of concurrent calls of the judge.
             While an endpoint answers 429 the number is lower, and its requests are repeated.
         timeout: Seconds for one row, after which the row fails; None: no timeout.
@@ -95,7 +105,8 @@ def evaluate(
         options: Further options.
 
     Returns:
-        The result, with one row per record and repetition, including those that failed. If MLflow
+        The result, with one row per row of the data and repetition, including those that failed: a
+        row that is not a valid record fails with the reason. If MLflow
         cannot be reached, the result shows how to write the missing rows later.
 
     Raises:
@@ -105,6 +116,11 @@ def evaluate(
         JournalError: The journal cannot be written, or cannot be resumed.
         KeyboardInterrupt: Ctrl-C was pressed; the message contains how to continue.
     """
+    if predict_fn is not None:
+        if model is not None:
+            msg = "evaluate() got model= and predict_fn=, which are the same argument. Pass one."
+            raise ConfigurationError(msg)
+        model = predict_fn
     _check_arguments(model, data)
     if model_type != _MODEL_TYPE:
         msg = f"model_type={model_type!r} is not supported. Use {_MODEL_TYPE!r}."
@@ -116,21 +132,22 @@ def evaluate(
     options = options or EvaluationOptions()
     dataset = _load(data)
     selected = select_scorers(
-        scorers,
+        [*scorers, *(extra_metrics or ())],
         judge=judge,
         evaluator_config=evaluator_config,
         judge_cache=options.judge_cache,
         max_concurrency=max_concurrency,
     )
     limiter = AdaptiveLimiter(max_concurrency)
+    destination = current_destination(run_name=run_name, experiment_name=experiment_name)
     invoke: Invoke = recorded_answer
     if model is not None:
         runnable, to_input = resolve_model(model)
-        invoke = ModelInvoker(runnable, input_fn or to_input, limiter, timeout)
+        experiment_id = experiment_of(destination)
+        invoke = ModelInvoker(runnable, input_fn or to_input, limiter, timeout, experiment_id)
     identity = None if model is None else (model, input_fn)
     manifest = EvaluationManifest.describe(dataset, selected, model=identity, repeat=repeat)
     journal = Journal.create(manifest) if resume is None else Journal.find(resume)
-    destination = current_destination(run_name=run_name, experiment_name=experiment_name)
     scheduler = RowScheduler(journal, invoke, selected, limiter)
     with journal.locked():
         if resume is not None:
@@ -138,7 +155,8 @@ def evaluate(
             reconcile(journal, manifest, dataset)
             if journal.manifest.run_id is not None:
                 destination = stored_destination(journal.manifest)
-        return _run(scheduler, journal, destination, dataset, repeat)
+        after_rows = partial(score_sessions, journal, selected, max_concurrency)
+        return _run(scheduler, journal, destination, dataset, repeat, after_rows)
 
 
 def _check_arguments(model: Any, data: Any) -> None:
@@ -162,8 +180,6 @@ def _load(data: Any) -> EvalDataset:
     dataset = EvalDataset.load(data)
     if not len(dataset) and dataset.errors:
         raise dataset.errors[0]
-    for error in dataset.errors:
-        _logger.warning("Not evaluated: %s", error)
     return dataset
 
 
@@ -173,8 +189,10 @@ def _run(
     destination: Destination,
     dataset: EvalDataset,
     repeat: int,
+    after_rows: Callable[[], None],
 ) -> EvaluationResult:
-    total = len(dataset) * repeat
+    # An invalid row of the dataset is a failed row.
+    total = (len(dataset) + len(dataset.invalid_rows)) * repeat
     writer = MlflowWriter(journal, destination, dataset)
     # The evaluation id, known from the start: MLflow's run id may come late, or never.
     advice = f"Continue with resume={journal.evaluation_id!r}."
@@ -194,5 +212,6 @@ def _run(
     if done != total:
         msg = f"{done} of {total} rows are finished in {journal.path}, without an error."
         raise JournalError(msg)
+    after_rows()
     journal.update_manifest(complete=True)
     return writer.finish()

@@ -133,7 +133,8 @@ def compare(
         comparisons.append(_compare(paired, result, other, test, has_slices=by is not None))
     if primary is not None:
         metrics = comparisons[0].metrics
-        primary = metrics[_resolve(primary, metrics, argument="primary")].name
+        name = metrics[_resolve(primary, metrics, argument="primary")].name
+        primary = _share_of(name, {metric.name for metric in metrics})
     margins = _margins(margin, primary, comparisons[0].metrics)
     metrics_of = iter(conclude_metrics([c.metrics for c in comparisons], primary, margins))
     slices_of = iter(
@@ -222,30 +223,37 @@ def conclude_metrics(
     """
     from langchain_dbx_eval.scoring.statistics import holm, is_non_inferior
 
-    families: dict[str, list[tuple[int, int, float]]] = {}
+    families: dict[str, list[tuple[int, str, float]]] = {}
     for number, metrics in enumerate(groups):
-        for index, metric in enumerate(metrics):
-            if metric.p_value is not None:
+        names = {metric.name for metric in metrics}
+        for metric in metrics:
+            if metric.p_value is not None and _share_of(metric.name, names) == metric.name:
                 is_operational = metric.name.startswith(OPERATIONAL)
                 family = "operational" if is_operational else "scores"
                 family = "primary" if metric.name == primary else family
-                families.setdefault(family, []).append((number, index, metric.p_value))
+                families.setdefault(family, []).append((number, metric.name, metric.p_value))
     adjusted = {}
     for tests in families.values():
-        for (number, index, _), p in zip(tests, holm([p for *_, p in tests]), strict=True):
-            adjusted[number, index] = p
+        for (number, name, _), p in zip(tests, holm([p for *_, p in tests]), strict=True):
+            adjusted[number, name] = p
 
-    def conclude(number: int, index: int, metric: MetricDifference) -> MetricDifference:
+    def conclude(number: int, metric: MetricDifference, names: set[str]) -> MetricDifference:
         verdict = None
         if metric.name in margins and metric.interval is not None:
             lower_is_better = metric.name.startswith(OPERATIONAL)
             verdict = is_non_inferior(
                 metric.interval, margins[metric.name], lower_is_better=lower_is_better
             )
-        p_adjusted = adjusted.get((number, index))
+        p_adjusted = adjusted.get((number, _share_of(metric.name, names)))
         return replace(metric, p_adjusted=p_adjusted, non_inferior=verdict)
 
     return [
-        tuple(conclude(number, index, metric) for index, metric in enumerate(metrics))
+        tuple(conclude(number, metric, {one.name for one in metrics}) for metric in metrics)
         for number, metrics in enumerate(groups)
     ]
+
+
+def _share_of(name: str, names: set[str]) -> str:
+    """Return the name of the share if a boolean also has an average, which is the same number."""
+    share = f"{name.removesuffix('/average')}/percentage"
+    return share if share in names else name

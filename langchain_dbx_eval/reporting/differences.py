@@ -63,10 +63,10 @@ class MetricDifference:
 
     @property
     def difference(self) -> float | None:
-        """Candidate minus baseline; None: one of them has no value, or no row has both."""
+        """Candidate minus baseline; None without pairs, except for counts of errors."""
         if self.baseline is None or self.candidate is None:
             return None
-        if self.paired is None and self.only_baseline + self.only_candidate:
+        if self.paired is None and not self.name.endswith("/error_count"):
             return None
         return self.candidate - self.baseline
 

@@ -191,11 +191,13 @@ def _scored_row(row: Row, cluster: Any, slice_value: Any) -> ScoredRow:
         number = assessment.number
         if number is None or not math.isfinite(number):
             continue
-        kind = "percentage" if assessment.value in ("yes", "no") else "average"
-        name = f"{assessment.value_column}/{kind}"
-        values[name] = number
-        if assessment.rationale is not None:
-            reasons[name] = assessment.rationale
+        # As `scoring.aggregates.summarize`: a boolean has both metrics.
+        kinds = ["percentage"] if isinstance(assessment.value, bool | str) else []
+        kinds += [] if isinstance(assessment.value, str) else ["average"]
+        for name in (f"{assessment.value_column}/{kind}" for kind in kinds):
+            values[name] = number
+            if assessment.rationale is not None:
+                reasons[name] = assessment.rationale
         if assessment.column == OVERALL_ASSESSMENT:
             root_cause = root_cause or assessment.metadata.get("root_cause_assessment")
     if costs:

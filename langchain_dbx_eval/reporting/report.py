@@ -38,6 +38,8 @@ def print_result(result: EvaluationResult, console: Console, *, worst: int = 3) 
     for name, value in sorted(result.metrics.items()):
         metrics.add_row(name, f"{value:.4g}")
     console.print(metrics)
+    for line in _skipped_lines(result):
+        console.print(line)
 
     table = Table("", "Question", "Answer", "Expected", title_justify="left", show_lines=True)
     rows = worst_rows(result)[:worst]
@@ -114,12 +116,21 @@ def write_report(
         result=result,
         rows=worst_rows(result),
         comparison=comparison,
+        skipped=_skipped_lines(result),
         text=lambda value: answer_text(value) or "",
         p_value_text=_p_value_text,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _skipped_lines(result: EvaluationResult) -> list[str]:
+    """Return one line for each input that scorers lacked, with the scorers and their rows."""
+    return [
+        f"Skipped without {reason}: " + ", ".join(f"{n} ({counts[n]} rows)" for n in sorted(counts))
+        for reason, counts in sorted(result.summary.skip_reasons.items())
+    ]
 
 
 def worst_rows(result: EvaluationResult) -> list[Row]:

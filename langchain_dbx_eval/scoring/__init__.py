@@ -9,7 +9,9 @@ Modules:
     overall_assessment: pass or fail, root cause and suggested action of a row.
     aggregates: the metrics of a run.
     custom: the user's own scorers: `scorer` and `PromptJudge`.
+    results: conversion of what a scorer returned to assessments.
     answer_text: the texts of requests and responses.
+    conversation: their messages and tool calls.
     judges: LLM judges.
     metrics: scorers that need no judge model.
     mlflow: conversion between scorers, traces and those of MLflow.

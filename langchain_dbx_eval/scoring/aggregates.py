@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import re
+import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import Any
 
+from langchain_dbx_eval._internal.import_string import load_object
 from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, RowScores
 from langchain_dbx_eval.scoring.context import Outcome
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
+from langchain_dbx_eval.scoring.results import AGGREGATIONS
 
 __all__ = ["Metrics", "Percentage", "Summary", "outcome_values", "summarize", "wilson_interval"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Metrics(dict[str, float]):
     """The metrics of a run by name.
 
     Each metric has one canonical name, such as
-    ``response/llm_judged/groundedness/rating/percentage``, and the documentation's shorter alias
-    ``response/llm_judged/groundedness/percentage``. Lookup (``metrics[name]``, ``name in metrics``,
-    ``get``) accepts both. Everything that lists or compares (iteration, ``len``, ``keys``,
-    ``values``, ``items``, ``==``, ``copy``, pickle) covers canonical names only.
+    ``response/llm_judged/groundedness/rating/percentage``, the documentation's shorter alias
+    ``response/llm_judged/groundedness/percentage``, and that of ``mlflow.genai.evaluate``:
+    ``groundedness/mean``. Lookup (``metrics[name]``, ``name in metrics``, ``get``) accepts all of
+    them. Everything that lists or compares (iteration, ``len``, ``keys``, ``values``, ``items``,
+    ``==``, ``copy``, pickle) covers canonical names only.
     """
 
     def __missing__(self, name: str) -> float:
-        if name in self:
-            return self[_canonical(name)]
-        raise KeyError(f"{name} (this run has: {', '.join(self) or 'none'})")
+        canonical = self._canonical(name) if isinstance(name, str) else None
+        if canonical is None:
+            raise KeyError(f"{name} (this run has: {', '.join(self) or 'none'})")
+        return self[canonical]
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (
-            isinstance(name, str) and super().__contains__(_canonical(name))
+            isinstance(name, str) and self._canonical(name) is not None
         )
+
+    def _canonical(self, alias: str) -> str | None:
+        stem, _, kind = alias.rpartition("/")
+        if kind == "percentage":
+            name = f"{stem}/rating/percentage"
+            return name if super().__contains__(name) else None
+        if kind != "mean":
+            return None
+        pattern = rf"(.+/)?{re.escape(stem)}(/(value|rating|score|precision))?/(average|percentage)"
+        return next((name for name in self if re.fullmatch(pattern, name)), None)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the metric with this name or alias; `default` if there is none."""
@@ -76,6 +95,8 @@ class Summary:
         counts: Number of rows by metric, for the averages.
         errors: Number of rows with an error, by scorer.
         skipped: Number of rows that lacked an input, by scorer.
+        skip_reasons: The same by the missing input, then by scorer. Judges that did not run for
+            want of a judge model are below ``judge (or DBX_EVAL_JUDGE)``.
         judging: Cost of all judges.
     """
 
@@ -84,6 +105,7 @@ class Summary:
     counts: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
+    skip_reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     judging: JudgeUsage = field(default_factory=JudgeUsage)
 
 
@@ -107,33 +129,50 @@ def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
         rows: Outcome and scores of each row.
 
     Returns:
-        The summary. Its metrics are ``<column>/average`` over the rows with a number,
-        ``<column>/percentage`` over the rows with "yes" or "no", and ``judge/<name>/error_count``
-        for each judge that ran (0 if it never failed) and each other scorer that failed.
+        The summary. Its metrics are ``<column>/average`` over the rows with a number or a boolean,
+        ``<column>/percentage`` over those with "yes", "no" or a boolean, ``<name>/<aggregation>``
+        for the aggregations of a scorer, and ``judge/<name>/error_count`` for each judge that ran
+        (0 if it never failed) and each other scorer that failed.
     """
     numbers: defaultdict[str, list[float]] = defaultdict(list)
     ratings: defaultdict[str, list[bool]] = defaultdict(list)
+    aggregated: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     errors: Counter[str] = Counter()
-    skipped: Counter[str] = Counter()
+    skipped: defaultdict[str, Counter[str]] = defaultdict(Counter)
     judging = JudgeUsage()
     for outcome, scores in rows:
         for column, value in outcome_values(outcome).items():
             if value is not None:
                 numbers[column].append(value)
-        skipped.update(skip.name for skip in scores.skipped)
+        for skip in scores.skipped:
+            skipped[skip.reason][skip.name] += 1
         for assessment in scores.assessments:
             _count_error(assessment, errors)
             judging += assessment.usage or JudgeUsage()
-            if assessment.value in ("yes", "no"):
-                ratings[assessment.value_column].append(assessment.value == "yes")
-            elif assessment.number is not None:
-                numbers[assessment.value_column].append(assessment.number)
+            number = assessment.number
+            if number is None:
+                continue
+            if isinstance(assessment.value, bool | str):
+                ratings[assessment.value_column].append(number == 1)
+            if not isinstance(assessment.value, str):
+                numbers[assessment.value_column].append(number)
+            for aggregation in json.loads(assessment.metadata.get(AGGREGATIONS, "[]")):
+                aggregated[assessment.name, aggregation].append(number)
     percentages = tuple(_percentage(column, passed) for column, passed in ratings.items())
     metrics = {f"{column}/average": sum(v) / len(v) for column, v in numbers.items()}
     metrics |= {share.name: share.value for share in percentages}
+    metrics |= _aggregate(aggregated)
     metrics |= {f"judge/{name}/error_count": float(n) for name, n in errors.items()}
     counts = {f"{column}/average": len(values) for column, values in numbers.items()}
-    return Summary(Metrics(metrics), percentages, counts, +errors, dict(skipped), judging)
+    return Summary(
+        metrics=Metrics(metrics),
+        percentages=percentages,
+        counts=counts,
+        errors=+errors,
+        skipped=dict(sum(skipped.values(), Counter())),
+        skip_reasons={reason: dict(of_reason) for reason, of_reason in skipped.items()},
+        judging=judging,
+    )
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -152,16 +191,37 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     Returns:
         Lower and upper bound, from 0 to 1.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
     share = successes / n
     center = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
     return max(0.0, center - half), min(1.0, center + half)
 
 
-def _canonical(name: str) -> str:
-    stem = name.removesuffix("/percentage")
-    return name if stem == name or stem.endswith("/rating") else f"{stem}/rating/percentage"
+# As `mlflow.genai.scorers.aggregation` (MLflow 3.17): the population variance, and percentiles by
+# linear interpolation.
+_AGGREGATIONS: dict[str, Callable[[list[float]], float]] = {
+    "min": min,
+    "max": max,
+    "mean": statistics.fmean,
+    "median": statistics.median,
+    "variance": statistics.pvariance,
+    "p90": lambda values: statistics.quantiles(values, n=10, method="inclusive")[-1],
+}
+
+
+def _aggregate(values: Mapping[tuple[str, str], list[float]]) -> dict[str, float]:
+    """Return the aggregations of scorers, ``<name>/<aggregation>``."""
+    metrics = {}
+    for (name, aggregation), of_scorer in values.items():
+        try:
+            function = _AGGREGATIONS.get(aggregation) or load_object(aggregation)
+            # Before Python 3.13, `quantiles` rejects a single value.
+            repeated = of_scorer * 2 if aggregation == "p90" and len(of_scorer) == 1 else of_scorer
+            metrics[f"{name}/{aggregation.rpartition(':')[2]}"] = float(function(repeated))
+        except Exception as error:  # the user's function, or one of another process
+            _logger.warning("The aggregation %s of %s failed: %s", aggregation, name, error)
+    return metrics
 
 
 def _count_error(assessment: Assessment, errors: Counter[str]) -> None:

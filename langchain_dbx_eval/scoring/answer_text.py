@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.documents import Document
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
-__all__ = ["answer_text", "request_text"]
+__all__ = ["answer_text", "request_text", "to_plain_json"]
 
 # In the order of precedence.
 _QUESTION_KEYS = ("query", "question", "input", "prompt", "request")
@@ -19,8 +20,9 @@ def answer_text(answer: Any) -> str | None:
 
     Args:
         answer: A string, a message, a ``ChatCompletionResponse`` (``{"choices": …}``), a
-            ``StringResponse`` (``{"content": …}``), ``{"messages": […]}`` or a list of messages
-            (the last one counts), or any other JSON value.
+            ``StringResponse`` (``{"content": …}``), ``{"messages": […]}``, a list of messages or
+            the ``{"output": […]}`` of a ResponsesAgent (the last message counts), or any other JSON
+            value.
 
     Returns:
         The text; for any other JSON value, its JSON; None for None.
@@ -28,7 +30,7 @@ def answer_text(answer: Any) -> str | None:
     if answer is None or isinstance(answer, str):
         return answer
     if isinstance(answer, BaseMessage):
-        return answer.text
+        return _message_text(answer)
     if isinstance(answer, list) and answer and _is_message(answer[-1]):
         return answer_text(answer[-1])
     if isinstance(answer, Mapping):
@@ -37,6 +39,10 @@ def answer_text(answer: Any) -> str | None:
             return answer_text(choices[0].get("message", choices[0].get("text")))
         if isinstance(messages, list) and messages:
             return answer_text(messages[-1])
+        if isinstance(output := answer.get("output"), list):
+            items = [item for item in output if _is_message(item) and _is_of_assistant(item)]
+            if items:
+                return answer_text(items[-1])
         if isinstance(content := answer.get("content"), str):
             return content
         if isinstance(content, list):
@@ -48,8 +54,8 @@ def request_text(request: Any) -> str:
     """Return the text of a request.
 
     Args:
-        request: A string, messages (``{"messages": […]}`` or a list), a query with its history
-            (``{"query": …, "history": […]}``), a dict with the question under a common key
+        request: A string, messages (a list, or under ``messages`` or ``input``), a query with its
+            history (``{"query": …, "history": […]}``), a dict with the question under a common key
             (``question``, ``input``, ``prompt``, ``request``), or any other JSON value.
 
     Returns:
@@ -58,7 +64,9 @@ def request_text(request: Any) -> str:
     """
     if isinstance(request, str):
         return request
-    messages = request.get("messages") if isinstance(request, Mapping) else request
+    messages = request
+    if isinstance(request, Mapping):
+        messages = request.get("messages") or request.get("input")
     if isinstance(messages, list) and messages and all(map(_is_message, messages)):
         of_user = [message for message in messages if _role(message) in {"user", "human"}]
         return answer_text(of_user[-1] if of_user else messages[-1]) or ""
@@ -67,6 +75,35 @@ def request_text(request: Any) -> str:
             if isinstance(text := request.get(key), str):
                 return text
     return json.dumps(request, ensure_ascii=False, default=str)
+
+
+def to_plain_json(value: Any) -> Any:
+    """Return the input or output of a step as plain JSON, in the forms that MLflow's UI renders."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, BaseMessage):
+        return convert_to_openai_messages(value)
+    if isinstance(value, Document):
+        return {"page_content": value.page_content, "metadata": to_plain_json(value.metadata)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain_json(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [to_plain_json(item) for item in value]
+    return str(value)
+
+
+def _message_text(message: BaseMessage) -> str:
+    """Return the text of a message; of several messages of an agent in one, that of the last."""
+    content = message.content if isinstance(message.content, list) else []
+    blocks = [block for block in content if isinstance(block, dict) and _is_text_block(block)]
+    if len({block.get("id") for block in blocks}) > 1:
+        return "".join(block["text"] for block in blocks if block.get("id") == blocks[-1].get("id"))
+    return message.text
+
+
+def _is_of_assistant(item: Any) -> bool:
+    is_message = item.get("type", "message") == "message"
+    return bool(is_message and item.get("role", "assistant") == "assistant")
 
 
 def _role(message: Any) -> str | None:

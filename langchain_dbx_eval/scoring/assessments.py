@@ -100,7 +100,7 @@ class Skip:
     Attributes:
         name: Short name of the scorer.
         reason: The missing inputs.
-        value_column: Column of the value, which exists and is empty.
+        value_column: Column of the value, which exists and is empty; empty: no column.
     """
 
     name: str

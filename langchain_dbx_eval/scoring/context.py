@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from langchain_dbx_eval.datasets import EvalRecord
@@ -11,6 +11,9 @@ from langchain_dbx_eval.scoring.answer_text import answer_text, request_text
 from langchain_dbx_eval.scoring.assessments import ScorerOutput
 
 __all__ = ["Outcome", "Scorer", "ScoringContext"]
+
+# Columns of the input schema that are expectations.
+_EXPECTATION_COLUMNS = ("expected_tool_calls", "grading_notes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +55,25 @@ class ScoringContext:
     Attributes:
         record: The request and its ground truth.
         outcome: Result of the chain for this request.
+        make_trace: Returns the MLflow trace of the captured call; None if no call was captured. See
+            `mlflow.traces.trace_of`.
     """
 
     record: EvalRecord
     outcome: Outcome
+    make_trace: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def request_text(self) -> str:
         """Text of the request; of a conversation, its last turn."""
         return request_text(self.record.request)
+
+    @property
+    def expectations(self) -> dict[str, Any]:
+        """All expected values, those without a field of `EvalRecord` included."""
+        columns = {name: self.record.metadata.get(name) for name in _EXPECTATION_COLUMNS}
+        present = {name: value for name, value in columns.items() if value is not None}
+        return {**present, **self.record.expectations}
 
     @property
     def response_text(self) -> str | None:

@@ -6,21 +6,24 @@ import asyncio
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, overload
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput, Skip
+from langchain_dbx_eval.scoring.assessments import ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import METRIC_FAMILY, RESPONSE_JUDGE_FAMILY
+from langchain_dbx_eval.scoring.conversation import conversation_messages
 from langchain_dbx_eval.scoring.judges.backend import resolve_backend
 from langchain_dbx_eval.scoring.judges.inputs import PROMPT_VARIABLES
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend
 from langchain_dbx_eval.scoring.judges.scales import Scale, YesNo
 from langchain_dbx_eval.scoring.judges.scorer import JudgeScorer
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
+from langchain_dbx_eval.scoring.mlflow.traces import tool_calls_of, trace_of
+from langchain_dbx_eval.scoring.results import ResultReader, aggregation_metadata
 
 __all__ = ["FunctionScorer", "PromptJudge", "scorer"]
 
@@ -36,9 +39,15 @@ _PARAMETERS: dict[str, Callable[[ScoringContext], Any]] = {
     "expected_retrieved_context": lambda context: context.record.expected_retrieved_context,
     "guidelines": lambda context: context.record.guidelines,
     "metadata": lambda context: context.record.metadata,
+    "tags": lambda context: context.record.metadata.get("tags") or {},
+    "messages": lambda context: conversation_messages(
+        context.record.request, context.outcome.response
+    ),
+    "trace": trace_of,
+    "tool_calls": tool_calls_of,
     "inputs": lambda context: context.record.inputs,
     "outputs": lambda context: context.outcome.response,
-    "expectations": lambda context: context.record.expectations,
+    "expectations": lambda context: context.expectations,
     "record": lambda context: context.record,
     "outcome": lambda context: context.outcome,
 }
@@ -50,7 +59,10 @@ _PLACEHOLDER = re.compile(r"\{\{?\s*(\w+)\s*\}?\}")
 def scorer(function: _Function, /) -> FunctionScorer: ...
 @overload
 def scorer(
-    *, name: str | None = None, affects_verdict: bool = False
+    *,
+    name: str | None = None,
+    affects_verdict: bool = False,
+    aggregations: Iterable[str | Callable[[list[float]], float]] = (),
 ) -> Callable[[_Function], FunctionScorer]: ...
 def scorer(
     function: _Function | None = None,
@@ -58,6 +70,7 @@ def scorer(
     *,
     name: str | None = None,
     affects_verdict: bool = False,
+    aggregations: Iterable[str | Callable[[list[float]], float]] = (),
 ) -> Any:
     """Convert a function to a scorer.
 
@@ -70,31 +83,36 @@ def scorer(
 
     The parameters of the function name its inputs: ``request``, ``response``,
     ``retrieved_context``, ``expected_response``, ``expected_facts``,
-    ``expected_retrieved_context``, ``guidelines``, ``metadata``, ``inputs``, ``outputs``,
-    ``expectations``, ``record``, ``outcome``. A row without a required one is skipped.
+    ``expected_retrieved_context``, ``guidelines``, ``metadata``, ``tags``, ``inputs``, ``outputs``,
+    ``expectations``, ``messages`` (of request and response, in OpenAI's form), ``tool_calls``
+    (``{"name", "arguments", "result"}`` each), ``trace`` (the MLflow trace), ``record``,
+    ``outcome``. A row without a required one is skipped.
 
     The function returns True or False, a number, a string, ``(value, rationale)``,
-    ``{"value": …, "rationale": …}``, an `Assessment`, or None for no score. It may be
-    asynchronous; otherwise it runs in a thread.
+    ``{"value": …, "rationale": …}``, an `Assessment`, MLflow's ``Feedback``, a list of these, a
+    dict of these by name, or None for no score. NaN and infinite numbers are errors of the row. It
+    may be asynchronous; otherwise it runs in a thread.
 
     Args:
         function: The function.
         name: Name of the scorer; default: the name of the function.
         affects_verdict: Whether a "no" (or False) fails the row in the overall assessment. The
             columns are then those of a judge, ``response/llm_judged/<name>/rating``, with True as
-            "yes" and False as "no". Otherwise the column is ``metric/<name>``, with True as 1 and
-            False as 0.
+            "yes" and False as "no". Otherwise the column is ``metric/<name>``.
+        aggregations: Further metrics of the run, ``<name>/<aggregation>``: ``min``, ``max``,
+            ``mean``, ``median``, ``variance``, ``p90``, or functions of the list of values.
 
     Returns:
         The scorer; it can still be called as the function.
 
     Raises:
-        ConfigurationError: The function has a required parameter that no row provides.
+        ConfigurationError: The function has a required parameter that no row provides, or an
+            aggregation is not supported.
     """
 
     def decorate(function: _Function) -> FunctionScorer:
         default = getattr(function, "__name__", type(function).__name__)
-        return FunctionScorer(function, name or default, affects_verdict)
+        return FunctionScorer(function, name or default, affects_verdict, tuple(aggregations))
 
     return decorate if function is None else decorate(function)
 
@@ -107,13 +125,16 @@ class FunctionScorer:
         function: The function, asynchronous or not.
         name: Name of the scorer.
         affects_verdict: Whether it counts in the overall assessment.
+        aggregations: Further metrics, see `scorer`.
     """
 
     function: _Function
     name: str
     affects_verdict: bool = False
+    aggregations: tuple[str | Callable[[list[float]], float], ...] = ()
 
     def __post_init__(self) -> None:
+        aggregation_metadata(self.name, self.aggregations)
         unknown = [p for p in self._parameters if p.name not in _PARAMETERS and _is_required(p)]
         if unknown:
             msg = (
@@ -151,34 +172,24 @@ class FunctionScorer:
             result = await asyncio.to_thread(self.function, **arguments)
         if inspect.isawaitable(result):  # of a lambda, or of an object with __call__
             result = await result
-        return [] if result is None else [self._assessment(result)]
+        return self._reader.read(result)
+
+    @cached_property
+    def _reader(self) -> ResultReader:
+        return ResultReader(
+            name=self.name,
+            family=RESPONSE_JUDGE_FAMILY if self.affects_verdict else METRIC_FAMILY,
+            leaf=self.leaf,
+            source="LLM_JUDGE" if self.affects_verdict else "CODE",
+            as_rating=self.affects_verdict,
+            metadata=aggregation_metadata(self.name, self.aggregations),
+        )
 
     @cached_property
     def _parameters(self) -> list[inspect.Parameter]:
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         parameters = inspect.signature(self.function).parameters.values()
         return [parameter for parameter in parameters if parameter.kind in kinds]
-
-    def _assessment(self, result: Any) -> Assessment:
-        if isinstance(result, Assessment):
-            return result
-        value, rationale = _value_and_rationale(result)
-        if isinstance(value, bool):
-            value = ("yes" if value else "no") if self.affects_verdict else float(value)
-        if not isinstance(value, str | int | float):
-            msg = (
-                f"The scorer {self.name!r} returned {result!r:.80}. Return True or False, a "
-                "number, a string, (value, rationale), {'value': …, 'rationale': …}, or None."
-            )
-            raise TypeError(msg)
-        return Assessment(
-            name=self.name,
-            column=self.column,
-            leaf=self.leaf,
-            value=value,
-            rationale=rationale,
-            source="LLM_JUDGE" if self.affects_verdict else "CODE",
-        )
 
 
 @dataclass(frozen=True)
@@ -260,11 +271,3 @@ class PromptJudge:
 
 def _is_required(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty
-
-
-def _value_and_rationale(result: Any) -> tuple[Any, str | None]:
-    if isinstance(result, tuple) and len(result) == 2:
-        return result[0], None if result[1] is None else str(result[1])
-    if isinstance(result, Mapping) and "value" in result:
-        return result["value"], result.get("rationale")
-    return result, None

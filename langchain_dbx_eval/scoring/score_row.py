@@ -11,8 +11,9 @@ from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.scoring.assessments import Assessment, RowScores, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import Scorer, ScoringContext
 from langchain_dbx_eval.scoring.overall_assessment import overall_assessment
+from langchain_dbx_eval.scoring.results import reject_non_finite
 
-__all__ = ["ScorerOutput", "ascore", "row_scores", "score"]
+__all__ = ["ScorerOutput", "ascore", "failure", "row_scores", "score"]
 
 
 async def ascore(
@@ -23,6 +24,8 @@ async def ascore(
     keep: Callable[[Mapping[str, ScorerOutput]], None] | None = None,
 ) -> RowScores:
     """Score a row; a scorer that raises yields an assessment with an error and no value.
+
+    So does a scorer that returns NaN or an infinite number.
 
     Asynchronous scorers run concurrently; the others run in one thread meanwhile. A row without a
     response is not scored: it is reported as failed, not as badly answered.
@@ -82,19 +85,20 @@ def _is_async(scorer: Scorer) -> bool:
 
 def _output(scorer: Scorer, context: ScoringContext) -> Any:
     try:
-        return scorer.score(context)
+        return reject_non_finite(scorer.score(context))  # type: ignore[arg-type]
     except Exception as error:
-        return [_failure(scorer, error)]
+        return [failure(scorer, error)]
 
 
 async def _async_output(scorer: Scorer, context: ScoringContext) -> Any:
     try:
-        return await scorer.score(context)  # type: ignore[misc]
+        return reject_non_finite(await scorer.score(context))  # type: ignore[misc]
     except Exception as error:
-        return [_failure(scorer, error)]
+        return [failure(scorer, error)]
 
 
-def _failure(scorer: Scorer, error: Exception) -> Assessment:
+def failure(scorer: Scorer, error: Exception) -> Assessment:
+    """Return the assessment for a scorer that raised."""
     reason = f"{type(error).__name__}: {error}"
     leaf = getattr(scorer, "leaf", "")
     return Assessment(name=scorer.name, column=scorer.column, leaf=leaf, error=reason)

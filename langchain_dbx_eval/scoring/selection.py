@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import Any
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.context import Scorer
 from langchain_dbx_eval.scoring.custom import PromptJudge
-from langchain_dbx_eval.scoring.judges.backend import resolve_backend
+from langchain_dbx_eval.scoring.judges.backend import default_judge, resolve_backend
 from langchain_dbx_eval.scoring.judges.builtin import BUILT_IN_JUDGES
 from langchain_dbx_eval.scoring.judges.inputs import Guidelines, guideline_groups
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend
-from langchain_dbx_eval.scoring.judges.scorer import JUDGE_SCORERS, GuidelineJudge
+from langchain_dbx_eval.scoring.judges.scorer import JUDGE_SCORERS, GuidelineJudge, SkippedJudges
 from langchain_dbx_eval.scoring.metrics.retrieval import DocumentRecall
 from langchain_dbx_eval.scoring.mlflow.scorers import as_scorer
 
 __all__ = ["EvaluatorConfig", "built_in_judges", "select_scorers"]
 
+_logger = logging.getLogger(__name__)
 _MODEL_TYPE = "databricks-agent"
 
 
@@ -74,9 +76,11 @@ def select_scorers(
     """Return the scorers of a run.
 
     Args:
-        scorers: Scorers and judges of this package, and scorers of ``mlflow.genai``.
+        scorers: Scorers and judges of this package, scorers of ``mlflow.genai``, and the
+            ``extra_metrics`` of Agent Evaluation (see `mlflow.metrics`).
             `DocumentRecall` is always added: according to the documentation it cannot be disabled.
-        judge: The judge model, as for `resolve_backend`; None: no built-in judges.
+        judge: The judge model, as for `resolve_backend`; None: that of DBX_EVAL_JUDGE. Without
+            either, no built-in judge runs; a warning and the summary name those that would.
         evaluator_config: The documented dict.
         judge_cache: Path of the file that stores verdicts.
         max_concurrency: Maximum number of concurrent requests to the judge model.
@@ -85,11 +89,13 @@ def select_scorers(
         ConfigurationError: An argument is invalid, or two arguments contradict each other.
     """
     config = EvaluatorConfig.parse(evaluator_config)
+    judge = default_judge(judge)
     selected = [as_scorer(scorer) for scorer in scorers]
     if not any(scorer.name == DocumentRecall.name for scorer in selected):
         selected.insert(0, DocumentRecall())
     if judge is None:
         _check_no_judge_needed(config, selected, judge_cache)
+        selected += _skipped(config)
     else:
         backend = resolve_backend(judge, judge_cache, max_concurrency=max_concurrency)
         selected = [s.with_backend(backend) if isinstance(s, PromptJudge) else s for s in selected]
@@ -153,9 +159,24 @@ def _check_no_judge_needed(
     if needing:
         msg = (
             f"No judge model for {', '.join(needing)}: pass judge=, such as "
-            "judge=ChatDatabricks(model='my-chat') or judge='endpoints:/my-chat'."
+            "judge=ChatDatabricks(model='my-chat') or judge='endpoints:/my-chat', or set the "
+            "environment variable DBX_EVAL_JUDGE, such as 'endpoints:/my-chat'."
         )
         raise ConfigurationError(msg)
+
+
+def _skipped(config: EvaluatorConfig) -> list[Scorer]:
+    """Warn of the judges that do not run, and return the scorer that counts them."""
+    if config.metrics is not None:
+        return []
+    specs = tuple(s for s in BUILT_IN_JUDGES.values() if s.unit != "global_guidelines")
+    _logger.warning(
+        "No judge model: the judges %s do not run. Pass judge=, or set the environment variable "
+        "DBX_EVAL_JUDGE, such as 'endpoints:/my-chat'. To evaluate without judges, pass "
+        "evaluator_config={'databricks-agent': {'metrics': []}}.",
+        ", ".join(spec.name for spec in specs),
+    )
+    return [SkippedJudges(specs)]
 
 
 def _check_unique_columns(scorers: list[Scorer]) -> None:

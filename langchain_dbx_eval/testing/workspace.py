@@ -204,9 +204,13 @@ class LocalWorkspace:
         - ``"responses"``, an MLflow ResponsesAgent: ``fn(items, **params)`` with the items of
           `input`; returns a string, an output item or a list of them (each a string or a
           dictionary), or a complete response (``{"output": …, "custom_outputs": …, "status": …}``).
+        - ``"chat_model"``, an MLflow ChatModel: as ``"chat"``.
         - ``"chat_agent"``, an MLflow ChatAgent: ``fn(messages, **params)``; returns a string, a
           message or a list of them, or a complete answer (``{"messages": …}`` with optional
           ``custom_outputs``).
+
+        The complete answer of an agent may contain its MLflow trace, ``"databricks_output":
+        {"trace": …}``, which is sent if ``databricks_options`` requests ``return_trace``.
 
         A parameter that the function does not accept is answered with 400, as by a real endpoint;
         the optional fields of the agents' protocols are dropped instead. Chat and completions

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# One process runs the benchmark once for all tests.
+pytestmark = pytest.mark.xdist_group("bench-clients")
 ROOT = Path(__file__).parents[2]
 TASKS = {"invoke", "invoke_text", "ainvoke", "stream", "batch", "embed"}
 

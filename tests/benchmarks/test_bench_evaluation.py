@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+# One process runs the benchmark once for all tests.
+pytestmark = pytest.mark.xdist_group("bench-evaluation")
 ROOT = Path(__file__).parents[2]
 
 

@@ -19,18 +19,21 @@ PLAIN = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
-RESERVED = {"metadata", "tags", "trace", "retrieved_context"}
+PRESENT = PLAIN.filter(lambda value: value is not None)
 
 
 @st.composite
 def records(draw: Any) -> EvalRecord:
     row: dict[str, Any] = {
-        "request": draw(PLAIN.filter(lambda value: value is not None)),
+        "request": draw(PRESENT),
         "response": draw(PLAIN),
         "expected_response": draw(st.none() | TEXT),
         "expected_facts": draw(st.none() | st.lists(TEXT, max_size=2)),
         "expected_retrieved_context": draw(
             st.none() | st.lists(st.fixed_dictionaries({"doc_uri": TEXT}), max_size=2)
+        ),
+        "custom_expected": draw(
+            st.none() | st.dictionaries(TEXT.map(lambda text: f"e{text}"), PRESENT, min_size=1)
         ),
         "metadata": draw(st.dictionaries(TEXT.map(lambda text: f"m{text}"), PLAIN, max_size=2)),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+import langchain_dbx_eval.datasets
 from langchain_dbx_eval import EvalDataset, errors
 from langchain_dbx_eval.testing import LocalWorkspace
 
@@ -73,3 +74,39 @@ def test_the_tutorial_runs_step_by_step(create_and_load: tuple[Open, Open]) -> N
     assert dataset.last_update_time
     assert {record.request["question"] for record in dataset} == set(QUESTIONS)
     assert "What is sound?" in dataset._repr_html_()
+
+
+@pytest.mark.parametrize("store", ["local", "warehouse", "managed"], indirect=True)
+def test_the_code_for_mlflow_runs_with_another_import(store, monkeypatch) -> None:
+    if "warehouse_id" in store.options:
+        monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", store.options["warehouse_id"])
+    options = {name: store.options[name] for name in store.options if name == "backend"}
+    for _ in range(2):
+        # As in the documentation, which knows an existing table by the text of the error.
+        try:
+            dataset = langchain_dbx_eval.datasets.create_dataset(uc_table_name=NAME, **options)
+        except Exception as error:
+            if "400" not in str(error) or "already exists" not in str(error):
+                raise
+            dataset = langchain_dbx_eval.datasets.get_dataset(uc_table_name=NAME, **options)
+        dataset = dataset.merge_records(EXAMPLES)
+        assert len(dataset) == 3
+    with pytest.raises(errors.AlreadyExistsError) as caught:
+        EvalDataset.create(name=NAME, **options)
+    assert (caught.value.status_code, caught.value.error_code) == (400, "TABLE_ALREADY_EXISTS")
+    assert "get_or_create" in str(caught.value)
+    assert len(EvalDataset.get_or_create(uc_table_name=NAME, **options)) == 3
+    assert EvalDataset.load(name=NAME, **options).dataset_id == dataset.dataset_id
+    langchain_dbx_eval.datasets.delete_dataset(uc_table_name=NAME, **options)
+    with pytest.raises(errors.NotFoundError):
+        langchain_dbx_eval.datasets.get_dataset(name=NAME, **options)
+
+
+@pytest.mark.parametrize(
+    "call", [EvalDataset.create, EvalDataset.load, EvalDataset.get_or_create, EvalDataset.delete]
+)
+def test_a_missing_or_a_second_name_raises(call) -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"missing.*uc_table_name="):
+        call()
+    with pytest.raises(errors.ConfigurationError, match="more than once"):
+        call(NAME, uc_table_name=NAME)

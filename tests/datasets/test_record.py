@@ -46,11 +46,14 @@ def test_a_string_request_is_wrapped_as_mlflow_inputs_and_unwrapped_again() -> N
     assert EvalRecord.from_row({"inputs": record.inputs}).request == "q"
 
 
-def test_other_columns_and_expectations_become_metadata() -> None:
+def test_other_columns_become_metadata_and_other_expectations_stay_expectations() -> None:
     record = EvalRecord.from_row(
         {"request": "q", "topic": "x", "expectations": {"expected_response": "e", "tone": "y"}}
     )
-    assert record.metadata == {"topic": "x", "tone": "y"}
+    assert record.metadata == {"topic": "x"}
+    assert record.custom_expected == {"tone": "y"}
+    assert record.expectations == {"expected_response": "e", "tone": "y"}
+    assert EvalRecord.from_row(record.to_row()) == record
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +113,18 @@ def test_the_message_about_an_invalid_request_reaches_the_user(server: DriverSer
 
 @pytest.fixture
 def https_workspace(workspace: LocalWorkspace, tmp_path: Path) -> Iterator[str]:
-    """The host and port of the workspace behind TLS, which the old client requires."""
+    with behind_tls(int(workspace.url.rsplit(":", 1)[1]), tmp_path) as host:
+        yield host
+
+
+@contextmanager
+def behind_tls(inside: int, tmp_path: Path) -> Iterator[str]:
+    """Host and port of a port of this machine behind TLS, which the old client requires."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     os.environ["REQUESTS_CA_BUNDLE"] = str(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    inside = int(workspace.url.rsplit(":", 1)[1])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         accept = threading.Thread(target=_forward_all, args=(listener, context, inside))
         accept.start()
@@ -167,6 +172,19 @@ def test_the_client_of_langchain_community(
     assert llm.invoke("hi", stop=["is"]) == "hi "
 
 
+def test_the_client_of_langchain_community_calls_a_keyed_server_on_the_node(
+    tmp_path: Path, start_server: StartServer
+) -> None:
+    from langchain_community.llms import Databricks as CommunityDatabricks
+
+    server = start_server(lambda prompt: f"You said {prompt}", KEY)
+    with behind_tls(server.port, tmp_path) as host:
+        llm = CommunityDatabricks(
+            host=host, api_token=KEY, cluster_id="any", cluster_driver_port=str(server.port)
+        )
+        assert llm.invoke("hi") == "You said hi"
+
+
 @pytest.fixture
 def openai(server: DriverServer, workspace: LocalWorkspace) -> Iterator[OpenAI]:
     prefix = f"driver-proxy-api/o/0/{workspace.cluster_id}/{server.port}/v1"
@@ -199,8 +217,12 @@ def test_openais_sdk_calls_completions_embeddings_and_models(openai: OpenAI) -> 
 
 
 def test_openais_sdk_raises_our_error_messages(openai: OpenAI) -> None:
-    with pytest.raises(BadRequestError, match="Unknown parameter 'top_p'"):
+    with pytest.raises(BadRequestError, match="Unsupported value of 'top_p'") as caught:
         openai.completions.create(model="m", prompt="hi", top_p=0.5)
+    assert (caught.value.type, caught.value.code) == (
+        "invalid_request_error",
+        "invalid_parameter_value",
+    )
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -165,6 +165,16 @@ def test_each_request_is_a_line_in_the_log(tmp_path: Path, options: tuple[str, .
     assert "key" not in log
 
 
+def test_strict_refuses_parameters_without_effect(tmp_path: Path) -> None:
+    (tmp_path / "released").touch()
+    with running(tmp_path, *CLI, "--strict") as process:
+        url = f"http://127.0.0.1:{port_of(process.stdout)}"
+        headers = {"Authorization": "Bearer key"}
+        response = requests.post(url, json={"prompt": "hi", "top_p": 1}, headers=headers)
+        assert response.status_code == 400
+        assert requests.post(url, json={"prompt": "hi"}, headers=headers).json() == "hi"
+
+
 def test_a_target_that_cannot_be_loaded_fails_before_the_server_listens() -> None:
     with pytest.raises(ConfigurationError, match="no module"):
         serve("dbx_missing:answer", port=7777, api_key="key")

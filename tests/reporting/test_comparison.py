@@ -211,6 +211,21 @@ def test_a_metric_of_one_evaluation_has_no_difference() -> None:
         _ = comparison["no_such_metric"]
 
 
+def test_a_boolean_is_one_test() -> None:
+    @scorer
+    def is_right(response: str) -> bool:
+        return response == "right"
+
+    data = records(12)
+    results = (
+        answered(data, lambda n, first=first: n >= first, scorers=[is_right]) for first in (0, 7)
+    )
+    comparison = compare(*results)
+    both = [metric for metric in comparison.metrics if "is_right" in metric.name]
+    assert [metric.name.rpartition("/")[2] for metric in both] == ["average", "percentage"]
+    assert [metric.p_adjusted for metric in both] == [mcnemar(7, 0)] * 2
+
+
 def test_further_baselines_share_the_correction() -> None:
     data = records(12)
     candidate = answered(data, lambda n: True)

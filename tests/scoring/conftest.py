@@ -13,7 +13,11 @@ from werkzeug.serving import make_server
 
 
 class OpenAiServer:
-    """An OpenAI-compatible server that answers every request with `answer`."""
+    """An OpenAI-compatible server that answers every request with `answer`.
+
+    A function as `answer` receives the body of the request, and may return a message with tool
+    calls.
+    """
 
     def __init__(self) -> None:
         self.answer: Any = {"result": "yes", "rationale": "it fits"}
@@ -22,10 +26,15 @@ class OpenAiServer:
         self.app.post("/v1/chat/completions")(self._complete)
 
     def _complete(self) -> Any:
-        self.requests.append(str(request.get_json()["messages"]))
-        text = self.answer if isinstance(self.answer, str) else json.dumps(self.answer)
+        body = request.get_json()
+        self.requests.append(str(body["messages"]))
+        answer = self.answer(body) if callable(self.answer) else self.answer
+        if isinstance(answer, dict) and "tool_calls" in answer:
+            message = {"role": "assistant", "content": None, **answer}
+        else:
+            text = answer if isinstance(answer, str) else json.dumps(answer)
+            message = {"role": "assistant", "content": text}
         usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-        message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         head = {"id": "1", "object": "chat.completion", "created": 1, "model": "local"}
         return {**head, "choices": [choice], "usage": usage}
@@ -39,5 +48,7 @@ def openai_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAiServer]:
     monkeypatch.setenv("OPENAI_API_BASE", f"http://127.0.0.1:{server.server_port}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    # MLflow's judges otherwise download a list of models.
+    monkeypatch.setenv("MLFLOW_MODEL_CATALOG_URI", "")
     yield fake
     server.shutdown()

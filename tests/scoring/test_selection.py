@@ -186,7 +186,7 @@ def test_an_unsupported_judge_is_an_error_that_lists_the_supported_ones(judge: A
         evaluate(data=BARE_MINIMUM_WITH_OUTPUTS, judge=judge)
 
 
-def test_the_last_turn_of_a_conversation_is_judged() -> None:
+def test_the_last_turn_of_a_conversation_is_judged_in_its_context() -> None:
     turns = [
         {"role": "user", "content": "What is Spark?"},
         {"role": "assistant", "content": "An engine."},
@@ -200,4 +200,4 @@ def test_the_last_turn_of_a_conversation_is_judged() -> None:
         assert requested_judge(judge.requests[0]) == "relevance_to_query"
         assert QUESTION in shown
         assert "The last word." in shown
-        assert "An engine." not in shown
+        assert "An engine." in shown

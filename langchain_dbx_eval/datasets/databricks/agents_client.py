@@ -185,11 +185,10 @@ def _convert_http_error(error: requests.HTTPError, target: str) -> DatabricksErr
     body = body if isinstance(body, dict) else {}
     code = str(body.get("error_code") or "") or None
     reason = str(body.get("message") or response.text[:200]).rstrip(".") + "."
-    cls, advice = _error_class(response.status_code), ""
-    if code in _ALREADY_EXISTS_CODES:
-        cls, advice = AlreadyExistsError, " Open it with EvalDataset.load, or use get_or_create."
+    is_duplicate = code in _ALREADY_EXISTS_CODES
+    cls = AlreadyExistsError if is_duplicate else _error_class(response.status_code)
     return cls(
-        f"Databricks answered {response.status_code} for {target}: {reason}{advice}",
+        f"Databricks answered {response.status_code} for {target}: {reason}",
         status_code=response.status_code,
         error_code=code,
         request_id=response.headers.get("x-request-id"),

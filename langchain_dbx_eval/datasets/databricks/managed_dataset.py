@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,9 @@ from langchain_dbx_eval.datasets.databricks.unity_catalog import (
     sdk_errors,
     workspace_client,
 )
-from langchain_dbx_eval.datasets.record import EvalRecord
+from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_managed, map_numbers, to_managed
-from langchain_dbx_eval.datasets.schema.row_codec import Row
+from langchain_dbx_eval.datasets.schema.row_codec import KEY, Row
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import (
     ConfigurationError,
@@ -161,34 +161,77 @@ class ManagedTable(UnityCatalogTable):
         """
         return self._merge_rows(_encode(records))
 
+    def delete_records(self, ids: Collection[str]) -> tuple[ManagedTable, int]:
+        """See `SupportsDelete`.
+
+        Raises:
+            ConfigurationError: It is a dataset of the older type.
+            DatabricksError: Records were not deleted; deleting them again is safe.
+        """
+        found = self._find(ids)
+        if not found:
+            return self, 0
+        dataset = self._agents_dataset("deleted")
+        logged_error = self._call(lambda: dataset.delete_records(found))
+        if remaining := self._find(ids):
+            msg = f"{len(remaining)} of {len(found)} records were not deleted from {self._name}."
+            msg = f"{msg} Delete them again. {logged_error or ''}"
+            raise type(logged_error)(msg) if logged_error else ServerError(msg, retryable=True)
+        return ManagedTable.open(self._name, self._options), len(found)
+
+    def drop(self) -> None:
+        """See `SupportsDelete`; deletes the dataset and its table.
+
+        Raises:
+            DatabricksError: The request was rejected.
+        """
+        agents = agents_package()
+        self._call(lambda: agents.delete_dataset(self._name.rest))
+
+    def _find(self, ids: Collection[str]) -> list[str]:
+        return [
+            row[KEY]
+            for row in self._read()
+            if row[KEY] in ids or record_key(from_managed(row)["inputs"]) in ids
+        ]
+
     def _merge_rows(self, rows: list[Row]) -> ManagedTable:
         if not rows:
             return self
+        dataset = self._agents_dataset("merged")
+        from mlflow.genai import datasets
+
+        wrapper: Any = datasets.EvaluationDataset
+        logged_error = self._call(lambda: wrapper(dataset).merge_records(rows))
+        self._verify(rows, logged_error)
+        return ManagedTable.open(self._name, self._options)
+
+    def _agents_dataset(self, operation: str) -> Any:
+        """Return the dataset of databricks-agents.
+
+        Raises:
+            ConfigurationError: It is a dataset of the older type.
+        """
         agents = agents_package()
         if self._dataset.get("is_uc_native") is not True:
             # For these, databricks-agents 1.13 replaces the table by the rows of the service.
             msg = (
-                f"Nothing was merged: {self._name} is a managed dataset of the older type. MLflow "
-                "rewrites the whole table to add to it, and would lose rows that were written "
-                "otherwise. Copy it: EvalDataset.create('a.new.name', dataset)."
+                f"Nothing was {operation}: {self._name} is a managed dataset of the older type. "
+                "MLflow rewrites the whole table to change it, and would lose rows that were "
+                "written otherwise. Copy it: EvalDataset.create('a.new.name', dataset)."
             )
             raise ConfigurationError(msg)
-        from mlflow.genai import datasets
-
-        wrapper: Any = datasets.EvaluationDataset
-        dataset = wrapper(
-            agents.Dataset(
-                dataset_id=self._dataset["dataset_id"], name=self._name.rest, is_uc_native=True
-            )
+        return agents.Dataset(
+            dataset_id=self._dataset["dataset_id"], name=self._name.rest, is_uc_native=True
         )
-        logged_error = call_agents(
-            lambda: dataset.merge_records(rows),
+
+    def _call(self, action: Callable[[], object]) -> DatabricksError | None:
+        return call_agents(
+            action,
             target=f"managed dataset {self._name}",
             host=self._client.config.host,
             timeout=self._options.timeout,
         )
-        self._verify(rows, logged_error)
-        return ManagedTable.open(self._name, self._options)
 
     def _verify(self, rows: list[Row], logged_error: DatabricksError | None) -> None:
         """Raise if a row was not stored: databricks-agents 1.13 only logs a rejected batch.
@@ -221,6 +264,7 @@ class ManagedTable(UnityCatalogTable):
             for record in page.get("dataset_records", ()):
                 expectations = record.get("expectations") or {}
                 yield {
+                    KEY: record["dataset_record_id"],
                     "inputs": {pair["key"]: pair.get("value") for pair in record["inputs"]},
                     "expectations": {k: item.get("value") for k, item in expectations.items()},
                     "tags": record.get("tags") or {},

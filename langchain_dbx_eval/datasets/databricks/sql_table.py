@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import Self
@@ -43,6 +44,8 @@ ERROR_BY_SQL_STATE: dict[str, type[DatabricksError]] = {
 """Error classes by SQLSTATE (Databricks, "SQLSTATE error codes")."""
 
 _MAX_MERGE_ROUNDS = 5
+# About 2 MB of keys, as a parameter of each statement.
+_MAX_DELETED_ROWS = 20_000
 # The error conditions of DESCRIBE HISTORY on a table that is not a Delta table.
 _WITHOUT_HISTORY = frozenset(
     {
@@ -160,15 +163,48 @@ class SqlTable(UnityCatalogTable):
                 same records.
         """
         rows = merge_by_key(encode_all(records))
+        self._check_schema()
+        return self._merge_all(rows)
+
+    def delete_records(self, ids: Collection[str]) -> tuple[Self, int]:
+        """See `SupportsDelete`.
+
+        Raises:
+            SchemaError: The table has another schema.
+            DatabricksError: The engine rejected the statement.
+        """
+        self._check_schema()
+        deleted, remaining = 0, iter(ids)
+        while batch := list(itertools.islice(remaining, _MAX_DELETED_ROWS)):
+            uploader = self._engine.uploader(0)
+            with uploader.upload([{KEY: id_} for id_ in batch], {KEY: "STRING"}) as keys:
+                found = sum(1 for _ in self._select(keys, KEY))
+                if found:
+                    sql = f"DELETE FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608
+                    self._engine.execute(sql, **keys.parameters)
+            deleted += found
+        return type(self)(self._name, self._engine), deleted
+
+    def drop(self) -> None:
+        """See `SupportsDelete`.
+
+        Raises:
+            SchemaError: The table has another schema.
+            DatabricksError: The engine rejected the statement.
+        """
+        self._check_schema()
+        # IF EXISTS: a repetition after a lost response succeeds.
+        self._engine.execute(f"DROP TABLE IF EXISTS {self._name.sql}")
+
+    def _check_schema(self) -> None:
         if not self._is_ours():
             different = ", ".join(sorted(self._columns.keys() ^ COLUMNS.keys()))
             msg = (
-                f"Nothing was merged: {self._name} has another schema (columns {different}). It "
-                "can be read. If it is a managed dataset of MLflow, merge with backend='managed'; "
+                f"Nothing was changed: {self._name} has another schema (columns {different}). It "
+                "can be read. If it is a managed dataset of MLflow, pass backend='managed'; "
                 "otherwise copy it to a new table."
             )
             raise SchemaError(msg)
-        return self._merge_all(rows)
 
     def _merge_all(self, rows: dict[str, Row]) -> Self:
         uploader = self._engine.uploader(sum(map(_upload_bytes, rows.values())))
@@ -195,8 +231,8 @@ class SqlTable(UnityCatalogTable):
         msg = f"Other writers kept changing the same records of {self._name}. Merge them again."
         raise DatabricksError(msg, retryable=True) from conflict
 
-    def _select(self, keys: UploadedRows) -> Iterator[Row]:
-        sql = f"SELECT * FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608
+    def _select(self, keys: UploadedRows, columns: str = "*") -> Iterator[Row]:
+        sql = f"SELECT {columns} FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608
         return self._engine.query(sql, **keys.parameters)
 
     def _is_ours(self) -> bool:

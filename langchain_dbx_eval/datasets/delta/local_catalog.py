@@ -7,7 +7,9 @@ each other's records, even if a process is killed at any moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+import uuid
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -151,19 +153,54 @@ class LocalTable(DeltaSource):
                 merged.
             RequestTimeoutError: Another process holds the lock of the table.
         """
-        deltalake = require("deltalake", extra="delta")
-        conflict = deltalake.exceptions.CommitFailedError
-        policy = RetryPolicy(
-            _MAX_COMMIT_RETRIES,
-            is_retryable=lambda error: isinstance(error, conflict),
-            initial_wait=0.05,
-            max_wait=0.05,
-        )
+        policy = _commit_policy()
         with stage_rows(records) as rows, table_lock(self.path):
             version: int | None = None
             for batch in rows.batches():
                 version = policy.run(partial(self._merge_batch, merge_by_key(batch)))
             return LocalTable(self._name, self.path, version)
+
+    def delete_records(self, ids: Collection[str]) -> tuple[LocalTable, int]:
+        """See `SupportsDelete`; one version, or none if there is nothing to delete.
+
+        Raises:
+            SchemaError: The table has another schema.
+            RequestTimeoutError: Another process holds the lock of the table.
+        """
+        with table_lock(self.path):
+            version, deleted = _commit_policy().run(partial(self._delete_batch, ids))
+            return LocalTable(self._name, self.path, version), deleted
+
+    def drop(self) -> None:
+        """See `SupportsDelete`.
+
+        Raises:
+            SchemaError: The table has another schema.
+            RequestTimeoutError: Another process holds the lock of the table.
+        """
+        # Moved first: a reader finds the whole table or none, also if this process is killed.
+        trash = catalog_root() / ".deleted" / uuid.uuid4().hex
+        with table_lock(self.path):
+            _check_schema(open_delta(str(self.path), version=None, label=self.label), self.label)
+            trash.parent.mkdir(exist_ok=True)
+            self.path.rename(trash)
+        for folder in trash.parent.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _delete_batch(self, ids: Collection[str]) -> tuple[int, int]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table = open_delta(str(self.path), version=None, label=self.label)
+        _check_schema(table, self.label)
+        wanted = pa.array(ids, pa.string())
+        batches = (batch[KEY].cast(pa.string()) for batch in scan(table, columns=[KEY]))
+        found = pa.table(
+            {KEY: pa.chunked_array([b.filter(pc.is_in(b, wanted)) for b in batches], pa.string())}
+        )
+        if len(found):
+            _merge_builder(table, found).when_matched_delete().execute()
+        return table.version(), len(found)
 
     def _merge_batch(self, incoming: dict[str, Row]) -> int:
         table = open_delta(str(self.path), version=None, label=self.label)
@@ -211,33 +248,45 @@ def _list_tables() -> list[str]:
     return sorted(str(TableName(*log.parts[-4:-1])) for log in logs)
 
 
+def _commit_policy() -> RetryPolicy:
+    conflict = require("deltalake", extra="delta").exceptions.CommitFailedError
+    return RetryPolicy(
+        _MAX_COMMIT_RETRIES,
+        is_retryable=lambda error: isinstance(error, conflict),
+        initial_wait=0.05,
+        max_wait=0.05,
+    )
+
+
 def _commit(table: DeltaTable, data: pa.Table, *, append: bool) -> None:
     """Write rows as the version that follows the loaded version of `table`, or fail."""
-    deltalake = require("deltalake", extra="delta")
-    # Delta allows concurrent appends. Here they conflict: both could contain the same new key.
-    properties = deltalake.CommitProperties(max_commit_retries=0)
-    if append:
-        deltalake.write_deltalake(
-            table,
-            data,
-            mode="append",
-            commit_properties=properties,
-            writer_properties=_writer_properties(),
-        )
+    if not append:
+        merge = _merge_builder(table, data)
+        merge.when_matched_update_all().when_not_matched_insert_all().execute()
         return
-    (
-        table.merge(
-            data,
-            predicate=f"target.{KEY} = source.{KEY}",
-            source_alias="source",
-            target_alias="target",
-            commit_properties=properties,
-            writer_properties=_writer_properties(),
-        )
-        .when_matched_update_all()
-        .when_not_matched_insert_all()
-        .execute()
+    require("deltalake", extra="delta").write_deltalake(
+        table,
+        data,
+        mode="append",
+        commit_properties=_commit_properties(),
+        writer_properties=_writer_properties(),
     )
+
+
+def _merge_builder(table: DeltaTable, source: pa.Table) -> Any:
+    return table.merge(
+        source,
+        predicate=f"target.{KEY} = source.{KEY}",
+        source_alias="source",
+        target_alias="target",
+        commit_properties=_commit_properties(),
+        writer_properties=_writer_properties(),
+    )
+
+
+def _commit_properties() -> Any:
+    # Delta allows concurrent appends. Here they conflict: both could contain the same new key.
+    return require("deltalake", extra="delta").CommitProperties(max_commit_retries=0)
 
 
 def _writer_properties() -> Any:
@@ -293,14 +342,11 @@ def _check_schema(table: DeltaTable, label: str) -> None:
             if expected.get(name) != actual.get(name)
         )
         msg = (
-            f"Nothing was merged: {label} has another schema (columns {', '.join(different)}). It "
-            "can be read. To add records, copy it: EvalDataset.create('a.new.name', dataset)."
+            f"Nothing was changed: {label} has another schema (columns {', '.join(different)}). "
+            "It can be read. Copy it to change it: EvalDataset.create('a.new.name', dataset)."
         )
         raise SchemaError(msg)
 
 
 def _already_exists(name: TableName, path: Path) -> AlreadyExistsError:
-    return AlreadyExistsError(
-        f"The dataset {name} already exists at {path}. "
-        f"Open it with EvalDataset.load('{name}') and add records with merge_records()."
-    )
+    return AlreadyExistsError(f"The dataset {name} already exists at {path}.")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from langchain_dbx_eval.datasets.record import EvalRecord, parse_json, record_key
+from langchain_dbx_eval.datasets.record import EvalRecord, parse_json, record_key, trace_id_of
 from langchain_dbx_eval.errors import SchemaError
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "encode_all",
     "merge_by_key",
     "merge_rows",
+    "stored_trace",
     "user_name",
 ]
 
@@ -65,7 +66,7 @@ def encode(record: EvalRecord, index: int = 0) -> Row:
     Raises:
         SchemaError: A value cannot be restored from JSON unchanged.
     """
-    trace = record.trace.to_dict() if hasattr(record.trace, "to_dict") else record.trace
+    trace = stored_trace(record)
     values = {
         "inputs": record.inputs,
         "outputs": record.response,
@@ -87,6 +88,17 @@ def encode(record: EvalRecord, index: int = 0) -> Row:
         msg = f"Record {index}, column 'request_id': it contains a lone surrogate ({error})."
         raise SchemaError(msg) from error
     return row
+
+
+def stored_trace(record: EvalRecord) -> Any:
+    """Return the trace of a record as it is stored: JSON; None if the record has its ``trace_id``.
+
+    Like MLflow's datasets, a table refers to a trace of MLflow by its id.
+    """
+    trace, id_ = record.trace, trace_id_of(record.trace)
+    if id_ is not None and id_ == record.metadata.get("trace_id"):
+        return None
+    return trace.to_dict() if hasattr(trace, "to_dict") else trace
 
 
 def encode_all(records: Iterable[EvalRecord]) -> Iterator[Row]:

@@ -3,39 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_dbx_eval.datasets.record import EvalRecord, describe_value
+from langchain_dbx_eval.datasets.schema.mlflow_codec import from_frame
+from langchain_dbx_eval.datasets.schema.trace_codec import complete_from_trace, is_trace
 from langchain_dbx_eval.errors import SchemaError
 
-__all__ = ["parse_rows", "validate_rows"]
+__all__ = ["InvalidRow", "parse_rows", "validate_rows"]
 
 _MAX_REPORTED = 10
 
 
-def parse_rows(rows: Iterable[Any]) -> Iterator[EvalRecord | SchemaError]:
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """A row that is not a valid record.
+
+    Attributes:
+        index: Its index among all rows of the source, from 0.
+        row: The row as the source returned it; None if it could not be read.
+        error: The error, whose text names the row, the column and the expected type.
+    """
+
+    index: int
+    row: Any
+    error: SchemaError
+
+    def to_record(self) -> EvalRecord:
+        """Return a record that stands for the row in results.
+
+        Returns:
+            A record with the row's request, or else the whole row as its request; its response and
+            expectations are left out.
+        """
+        if self.row is None:
+            return EvalRecord(request=f"Row {self.index}")
+        row = self.row if isinstance(self.row, Mapping) else {}
+        requests = (row.get(name) for name in ("request", "inputs"))
+        request = next((value for value in requests if value is not None), self.row)
+        try:
+            return EvalRecord.from_row({"request": request, "request_id": row.get("request_id")})
+        except SchemaError:
+            return EvalRecord(request=describe_value(self.row))
+
+
+def parse_rows(rows: Iterable[Any]) -> Iterator[EvalRecord | InvalidRow]:
     """Parse rows into records.
 
     Args:
-        rows: Mappings by column; records and errors are yielded unchanged.
+        rows: Mappings by column, or MLflow traces. Records and invalid rows are yielded unchanged;
+            a `SchemaError` is that of a row that could not be read.
 
     Yields:
-        For each row its record, or the error that describes why it is invalid.
+        For each row its record, or the row with the reason why it is invalid.
     """
     for index, row in enumerate(rows):
-        if isinstance(row, EvalRecord | SchemaError):
+        if isinstance(row, EvalRecord | InvalidRow):
             yield row
-        elif not isinstance(row, Mapping):
-            yield SchemaError(
-                f"Row {index}: expected a dict of columns, got {describe_value(row)}."
-            )
+            continue
+        try:
+            record = _parse_row(row, index)
+        except SchemaError as error:
+            yield InvalidRow(index, None if row is error else row, error)
         else:
-            try:
-                record = EvalRecord.from_row(row, index)
-            except SchemaError as error:
-                yield error
-            else:
-                yield record
+            yield record
+
+
+def _parse_row(row: Any, index: int) -> EvalRecord:
+    if isinstance(row, SchemaError):
+        raise row
+    if is_trace(row):
+        row = {"trace": row}
+    if not isinstance(row, Mapping):
+        msg = f"Row {index}: expected a dict of columns, got {describe_value(row)}."
+        raise SchemaError(msg)
+    return EvalRecord.from_row(complete_from_trace(from_frame(row), index), index)
 
 
 def validate_rows(rows: Iterable[Any]) -> Iterator[EvalRecord]:
@@ -55,8 +98,8 @@ def validate_rows(rows: Iterable[Any]) -> Iterator[EvalRecord]:
     """
     errors: list[SchemaError] = []
     for row in parse_rows(rows):
-        if isinstance(row, SchemaError):
-            errors.append(row)
+        if isinstance(row, InvalidRow):
+            errors.append(row.error)
         elif not errors:
             yield row
     if errors:

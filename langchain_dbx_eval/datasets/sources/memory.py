@@ -1,4 +1,4 @@
-"""Lists of dicts or of `EvalRecord`s."""
+"""Lists of dicts, of `EvalRecord`s or of MLflow traces."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class MemorySource(OpenDataset):
     """A copy of a list, which later changes to the list do not affect.
 
     Args:
-        rows: The dicts or records.
+        rows: The dicts, records or traces.
         description: See `OpenDataset`.
     """
 
-    accepts = "a list of dicts or records"
+    accepts = "a list of dicts, records or MLflow traces"
     backend = "memory"
 
     def __init__(self, rows: Iterable[Any], description: str = "list of records") -> None:

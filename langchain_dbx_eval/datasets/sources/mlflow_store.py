@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions, OpenDataset
-from langchain_dbx_eval.datasets.record import EvalRecord
+from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_mlflow, to_mlflow
 from langchain_dbx_eval.datasets.sources.table_resolver import TableSource
 from langchain_dbx_eval.errors import (
@@ -87,6 +87,9 @@ class MlflowStoreSource(OpenDataset):
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """See `OpenDataset`; read page by page."""
+        return (from_mlflow(record.to_dict()) for record in self._records())
+
+    def _records(self) -> Iterator[Any]:
         from mlflow.tracking._tracking_service.utils import _get_store
 
         store, token = _get_store(), None  # type: ignore[no-untyped-call]
@@ -96,8 +99,7 @@ class MlflowStoreSource(OpenDataset):
                 page, token = store._load_dataset_records(
                     self._entity.dataset_id, _PAGE_SIZE, token
                 )
-            for record in page:
-                yield from_mlflow(record.to_dict())
+            yield from page
             if not token:
                 return
 
@@ -124,6 +126,29 @@ class MlflowStoreSource(OpenDataset):
                 self._entity.merge_records(rows)
             # MLflow 3.17 does not update the digest and the time of its object.
             return MlflowStoreSource(mlflow.MlflowClient().get_dataset(self._entity.dataset_id))
+
+    def delete_records(self, ids: Collection[str]) -> tuple[MlflowStoreSource, int]:
+        """See `SupportsDelete`."""
+        import mlflow
+
+        found = [
+            record.dataset_record_id
+            for record in self._records()
+            if record.dataset_record_id in ids or record_key(record.inputs) in ids
+        ]
+        with mlflow_errors(self.description):
+            # A page per statement: SQLite limits its parameters.
+            for start in range(0, len(found), _PAGE_SIZE):
+                self._entity.delete_records(found[start : start + _PAGE_SIZE])
+            entity = mlflow.MlflowClient().get_dataset(self._entity.dataset_id)
+        return MlflowStoreSource(entity), len(found)
+
+    def drop(self) -> None:
+        """See `SupportsDelete`."""
+        import mlflow
+
+        with mlflow_errors(self.description):
+            mlflow.MlflowClient().delete_dataset(self._entity.dataset_id)
 
     def mlflow_source(self) -> Any:
         """See `OpenDataset`."""

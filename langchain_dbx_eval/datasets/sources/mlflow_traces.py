@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
-
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.datasets.sources.memory import MemorySource
 from langchain_dbx_eval.datasets.sources.mlflow_store import mlflow_errors
 from langchain_dbx_eval.errors import NotFoundError
@@ -36,39 +32,7 @@ def open_traces(experiment: str | None, filter_string: str | None, limit: int) -
             flush=True,
         )
     label = "the current experiment" if experiment is None else f"experiment {experiment!r}"
-    return MemorySource(map(_row_of, traces), f"{len(traces)} traces of {label}")
-
-
-def _row_of(trace: Any) -> dict[str, Any]:
-    """Convert a trace to a row: the root span's inputs and outputs, documents, expectations."""
-    spans = trace.data.spans
-    root = next((span for span in spans if span.parent_id is None), None)
-    expectations = {
-        assessment.name: assessment.expectation.value
-        for assessment in trace.info.assessments or ()
-        if getattr(assessment, "expectation", None) is not None
-    }
-    row = {
-        "request_id": trace.info.client_request_id or trace.info.trace_id,
-        "inputs": None if root is None else root.inputs,
-        "outputs": None if root is None else root.outputs,
-        "retrieved_context": list(_documents_of(spans)) or None,
-        "expectations": expectations,
-        "trace_id": trace.info.trace_id,
-    }
-    return {name: value for name, value in row.items() if value is not None}
-
-
-def _documents_of(spans: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Iterate over the documents of retriever spans, in the form of LangChain's autologging."""
-    for span in spans:
-        if span.span_type != "RETRIEVER" or not isinstance(span.outputs, list):
-            continue
-        for document in span.outputs:
-            if isinstance(document, Mapping):
-                uri = doc_uri_of(document.get("metadata") or {})
-                values = {"doc_uri": uri, "content": document.get("page_content")}
-                yield {name: value for name, value in values.items() if value is not None}
+    return MemorySource(traces, f"{len(traces)} traces of {label}")
 
 
 def _experiment_id(experiment: str) -> str:

@@ -6,6 +6,7 @@ To add one, write a class with the members of `DatasetSource` in this package, a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_dbx_eval.datasets.base import DatasetSource, LoadOptions, OpenDataset
@@ -16,7 +17,7 @@ from langchain_dbx_eval.datasets.sources.mlflow_store import MlflowStoreSource
 from langchain_dbx_eval.datasets.sources.table_resolver import TableSource
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["SOURCES", "open_source"]
+__all__ = ["SOURCES", "open_rows", "open_source"]
 
 # The first one that matches opens the value.
 SOURCES: tuple[type[DatasetSource], ...] = (
@@ -27,6 +28,20 @@ SOURCES: tuple[type[DatasetSource], ...] = (
     FrameSource,
     MemorySource,
 )
+
+
+def open_rows(source: Any, options: LoadOptions) -> Iterable[Any]:
+    """Return the rows of any value that `open_source` opens, or of another iterable.
+
+    A generator is not read into memory.
+
+    Raises:
+        ConfigurationError: No source accepts a value like this one.
+    """
+    is_lazy = isinstance(source, Iterable) and not isinstance(source, str | Mapping)
+    if is_lazy and not any(cls.matches(source, options) for cls in SOURCES[:-1]):
+        return source  # type: ignore[no-any-return]
+    return open_source(source, options).rows()
 
 
 def open_source(source: Any, options: LoadOptions) -> OpenDataset:

@@ -18,7 +18,7 @@ from langchain_dbx_eval.datasets.databricks.warehouse import WarehouseTable
 from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
-from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
 
 __all__ = ["BACKENDS", "TableSource", "create_table"]
 
@@ -74,7 +74,18 @@ def create_table(
     """
     creators = [backend for backend in BACKENDS if issubclass(backend, SupportsCreate)]
     backend = options.backend or _default_creator(options).backend
-    return _by_name(backend, creators).create(name, records, options)
+    try:
+        return _by_name(backend, creators).create(name, records, options)
+    except AlreadyExistsError as error:
+        # With the status and the code of Databricks' managed datasets, in the text too: existing
+        # code looks for "400" there (databricks-agents 1.13 raises an HTTPError of requests).
+        msg = (
+            f"400 TABLE_ALREADY_EXISTS: The table {name} already exists. Open it with "
+            f"EvalDataset.load('{name}'), or use get_or_create. ({error})"
+        )
+        raise AlreadyExistsError(
+            msg, status_code=400, error_code="TABLE_ALREADY_EXISTS", target=error.target
+        ) from error
 
 
 def _default_creator(options: LoadOptions) -> type[TableBackend]:

@@ -3,6 +3,7 @@
 Modules:
     base: the protocols that an engine implements, and their values.
     function: `CallableEngine`, any Python function.
+    function_result: what a function returns, and the checks that are applied to it.
     upstream: `UpstreamEngine`, an OpenAI-compatible server such as vLLM.
     embedding: `EmbeddingEngine`, sentence-transformers.
     transformers: `TransformersEngine`, a causal language model with continuous batching.

@@ -70,6 +70,7 @@ class Generation:
         prompt_tokens: Tokens of the prompt; None if the engine does not count them.
         completion_tokens: Tokens of the completion; None if the engine does not count them.
         tool_calls: The tool calls of a chat model, as in OpenAI's chat API.
+        logprobs: The log probabilities of the tokens, as in OpenAI's API that was called.
     """
 
     text: str
@@ -77,6 +78,7 @@ class Generation:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    logprobs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Delta:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    logprobs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,11 @@ class ChatEngine(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """A model that computes embeddings."""
+    """A model that computes embeddings.
+
+    If it has the attribute ``takes_dimensions = True``, `embed` also receives ``dimensions=``, the
+    number of dimensions, for requests that set it.
+    """
 
     def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
         """Compute one vector per text."""
@@ -173,9 +180,11 @@ def collect(deltas: Iterable[Delta]) -> Generation:
     """Join the deltas of a streamed completion."""
     texts: list[str] = []
     tool_calls: dict[int, dict[str, Any]] = {}
+    logprobs: dict[str, Any] = {}
     last = Delta()
     for last in deltas:
         texts.append(last.text)
+        _merge_logprobs(logprobs, last.logprobs)
         _merge_tool_calls(tool_calls, last.tool_calls)
     return Generation(
         "".join(texts),
@@ -183,7 +192,14 @@ def collect(deltas: Iterable[Delta]) -> Generation:
         last.prompt_tokens,
         last.completion_tokens,
         tuple(tool_calls[index] for index in sorted(tool_calls)),
+        logprobs or None,
     )
+
+
+def _merge_logprobs(merged: dict[str, Any], part: Mapping[str, Any] | None) -> None:
+    """Add those of one delta: each value is a list with one item per token, or null."""
+    for name, values in (part or {}).items():
+        merged[name] = [*(merged.get(name) or ()), *values] if values else merged.get(name)
 
 
 def _merge_tool_calls(calls: dict[int, dict[str, Any]], parts: Sequence[Mapping[str, Any]]) -> None:

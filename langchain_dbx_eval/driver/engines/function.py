@@ -6,18 +6,28 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from inspect import Parameter
 from typing import Any
 
 from langchain_dbx_eval._internal.import_string import load_object
-from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest, collect
-from langchain_dbx_eval.driver.engines.parameters import PARAMETERS
+from langchain_dbx_eval.driver.engines.base import (
+    Delta,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    collect,
+)
+from langchain_dbx_eval.driver.engines.function_result import ResultChecks, to_delta
+from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
+from langchain_dbx_eval.driver.errors import invalid
 from langchain_dbx_eval.driver.runtime.limits import MAX_IN_FLIGHT
 from langchain_dbx_eval.driver.runtime.request_context import RequestContext, interruptible
 from langchain_dbx_eval.driver.runtime.stop_strings import StopStringFilter
-from langchain_dbx_eval.errors import ConfigurationError, InvalidResponseError
+from langchain_dbx_eval.driver.runtime.token_estimate import TokenLimit
+from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = ["STANDARD_PARAMETERS", "CallableEngine"]
 
@@ -28,12 +38,16 @@ A function that passes its ``**kwargs`` to ``transformers`` would run the code t
 ``{"trust_remote_code": true, "custom_generate": ...}`` names, so there is no "allow everything".
 """
 
+_EMPTY = Delta()
 _KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 
 
 class CallableEngine:
     """Serve a function ``fn(prompt, stop=None, **params) -> str``, or a generator of strings.
+
+    A function may also return a message of OpenAI's chat API with ``tool_calls``, or a
+    `Generation`, for example to count tokens; a generator may also yield `Delta`.
 
     The prompt is the first positional argument. If the first parameter is named ``messages``, the
     function receives the conversation instead, as a list of messages of OpenAI's chat API. A
@@ -42,6 +56,10 @@ class CallableEngine:
     what a request may set; a function with ``**kwargs`` also accepts `STANDARD_PARAMETERS`.
 
     A function that returns an iterator of strings, such as a generator, streams.
+
+    These parameters are applied to the result of a function that does not take them:
+    ``max_tokens`` truncates the text, at an estimate of 4 bytes per token; a text that violates
+    ``response_format``, or tool calls that violate ``tool_choice``, are an error 500.
 
     The server calls the function from several threads concurrently. Python cannot stop a call
     that exceeds the deadline of its request: it continues, and counts towards `max_concurrency`.
@@ -71,6 +89,13 @@ class CallableEngine:
         named = frozenset(keywords - {"prompt", "messages", "stop"})
         self.parameters = named | STANDARD_PARAMETERS if accepts_any else named
         """The names that a request may set, in addition to ``prompt`` and ``stop``."""
+        enforced = {"response_format"}
+        if self.parameters.isdisjoint(LENGTH_NAMES):
+            enforced.add("max_tokens")
+        if "tools" in self.parameters:
+            enforced |= {"tool_choice", "parallel_tool_calls"}
+        self.enforced_parameters = frozenset(enforced - self.parameters)
+        """The names that are applied to the result of the function."""
         self._max_concurrency = max_concurrency
         self._slots = threading.BoundedSemaphore(max_concurrency)
         # One entry per slot in use; the prompts of one request share a context.
@@ -103,23 +128,64 @@ class CallableEngine:
             request: The prompt, its stop strings, and parameters with allowed names.
 
         Returns:
-            The completion, without token counts.
+            The completion; with token counts if the function returned them.
 
         Raises:
-            InvalidResponseError: The function returned an object that is not text.
+            InvalidResponseError: The function returned an object that is not supported.
+            RequestError: 400, an enforced parameter cannot be checked; 500, the result violates
+                it.
             RequestEndedError: The deadline passed, or the client disconnected.
         """
         return collect(self.stream(request))
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Call the function, and yield its text as it arrives; see `generate`."""
-        stops = StopStringFilter(request.stop)
-        with closing(interruptible(lambda: self._call(request), request.context)) as texts:
-            for text in texts:
-                yield Delta(stops.feed(text or ""))
-                if stops.stopped:
+        enforced = {n: v for n, v in request.params.items() if n in self.enforced_parameters}
+        params = {n: v for n, v in request.params.items() if n not in enforced}
+        choice = enforced.get("tool_choice", "auto")
+        if choice == "none":
+            params.pop("tools", None)
+        elif choice != "auto" and not params.get("tools"):
+            raise invalid("'tool_choice' needs 'tools': send the tools too.")
+        deltas = self._deltas(replace(request, params=params), enforced.pop("max_tokens", None))
+        if not enforced:
+            yield from deltas
+            return
+        checks, parts = ResultChecks(enforced), []
+        with closing(deltas):
+            for delta in deltas:
+                parts.append(delta)
+                if delta.finish_reason:
+                    checks.check(collect(parts))
+                if not checks.buffers or delta == _EMPTY:
+                    yield delta
+        if checks.buffers:
+            text = "".join(part.text for part in parts)
+            calls = tuple(call for part in parts for call in part.tool_calls)
+            yield replace(parts[-1], text=text, tool_calls=calls)
+
+    def _deltas(
+        self, request: GenerationRequest, max_tokens: int | None
+    ) -> Generator[Delta, None, None]:
+        """Call the function, and yield its result until it ends or reaches a limit."""
+        stops, limit = StopStringFilter(request.stop), TokenLimit(max_tokens)
+        last, calls = Delta(), 0
+        with closing(interruptible(lambda: self._call(request), request.context)) as deltas:
+            for delta in deltas:
+                if delta is None:
+                    yield Delta()
+                    continue
+                last = delta
+                text = limit.feed(stops.feed(delta.text))
+                yield Delta(text, tool_calls=delta.tool_calls, logprobs=delta.logprobs)
+                calls += len(delta.tool_calls)
+                if stops.stopped or limit.exceeded:
                     break
-        yield Delta(stops.finish(), "stop")
+        text = limit.feed(stops.finish())
+        reason: FinishReason = "length" if limit.exceeded else "tool_calls" if calls else "stop"
+        if not (stops.stopped or limit.exceeded):
+            reason = last.finish_reason or reason
+        yield Delta(text, reason, last.prompt_tokens, last.completion_tokens)
 
     def start(self) -> None:
         """Do nothing: a function needs no preparation."""
@@ -137,7 +203,7 @@ class CallableEngine:
     def __repr__(self) -> str:
         return f"CallableEngine({self.name})"
 
-    def _call(self, request: GenerationRequest) -> Iterator[str]:
+    def _call(self, request: GenerationRequest) -> Iterator[Delta]:
         while not self._slots.acquire(timeout=request.context.poll_timeout()):
             request.context.check()
         self._running.append(request.context)
@@ -150,14 +216,11 @@ class CallableEngine:
                 prompt_message = {"role": "user", "content": request.prompt}
                 argument = [dict(message) for message in request.messages or (prompt_message,)]
             result: object = self._function(argument, **keywords)
-            for text in result if isinstance(result, Iterator) else (result,):
-                if not isinstance(text, str):
-                    msg = (
-                        f"{self.name} returned {type(text).__name__}, not str: return the "
-                        "completion."
-                    )
-                    raise InvalidResponseError(msg)
-                yield text
+            calls = 0
+            for part in result if isinstance(result, Iterator) else (result,):
+                delta = to_delta(part, self.name, calls)
+                calls += len(delta.tool_calls)
+                yield delta
         finally:
             self._running.remove(request.context)
             self._slots.release()

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_dbx_eval.driver.engines.base import Message
 from langchain_dbx_eval.driver.errors import invalid
 
-__all__ = ["TEXT_PARTS", "text_messages", "transcript"]
+__all__ = ["TEXT_PARTS", "content_texts", "text_messages", "transcript"]
 
 TEXT_PARTS = ("text", "input_text")
 """The types of content parts that contain text."""
@@ -48,6 +48,14 @@ def transcript(messages: Sequence[Message]) -> str:
         return texts[0]["content"]
     lines = [f"{text['role'].capitalize()}: {text['content']}\n" for text in texts]
     return "".join(lines) + "Assistant:"
+
+
+def content_texts(message: Message) -> list[str]:
+    """Return the texts of a message, without its images and tool calls."""
+    content = message.get("content") or ()
+    if isinstance(content, str):
+        return [content]
+    return [part["text"] for part in content if part["type"] in TEXT_PARTS]
 
 
 def _text(message: Mapping[str, Any], path: str) -> str:

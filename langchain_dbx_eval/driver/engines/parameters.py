@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["LENGTH_NAMES", "PARAMETERS", "Range"]
+__all__ = ["LENGTH_NAMES", "NO_EFFECT", "PARAMETERS", "Range"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +32,17 @@ PARAMETERS: Mapping[str, Range] = {
     "top_p": Range(0, 1),
 }
 """The standard parameters. A parameter that only a user's function has may be any JSON value."""
+
+NO_EFFECT: Mapping[str, tuple[float, ...]] = {
+    "frequency_penalty": (0,),
+    "min_p": (0,),
+    "n": (1,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    # OpenAI's default, and that of LangChain's Databricks
+    "temperature": (1, 0),
+    "top_k": (0, -1),
+    "top_p": (1,),
+}
+"""Values that clients send by default, and that request nothing from a model without the
+parameter: langchain-openai's `OpenAI` sends four of them, LangChain's `Databricks` two."""

@@ -62,10 +62,15 @@ class UpstreamEngine:
     """
 
     takes_messages = True
+    takes_dimensions = True
     parameters = frozenset(
-        [*PARAMETERS, "tools", "tool_choice", "parallel_tool_calls", "response_format"]
+        [
+            *PARAMETERS,
+            *("tools", "tool_choice", "parallel_tool_calls", "response_format"),
+            *("logprobs", "top_logprobs"),
+        ]
     )
-    """The standard parameters, and those of chat models for tools and response formats."""
+    """The standard parameters, and those for tools, response formats and log probabilities."""
 
     def __init__(self, base_url: str, model: str, *, api_key: str | None = None) -> None:
         parts = urlsplit(base_url)
@@ -111,7 +116,9 @@ class UpstreamEngine:
                         break
             yield decoder.finish()
 
-    def embed(self, texts: Sequence[str], context: RequestContext) -> EmbeddingResult:
+    def embed(
+        self, texts: Sequence[str], context: RequestContext, dimensions: int | None = None
+    ) -> EmbeddingResult:
         """Request the embeddings of the texts.
 
         Raises:
@@ -119,7 +126,13 @@ class UpstreamEngine:
                 failed (502).
             RequestEndedError: The deadline passed, or the client disconnected.
         """
-        body = {"model": self.name, "input": list(texts), "encoding_format": "float"}
+        body: dict[str, Any] = {
+            "model": self.name,
+            "input": list(texts),
+            "encoding_format": "float",
+        }
+        if dimensions is not None:
+            body["dimensions"] = dimensions
         with closing(_Connection(self._base_url, self._headers)) as connection:
             results = interruptible(lambda: [connection.fetch("/embeddings", body)], context)
             result = next(item for item in results if item is not None)
@@ -272,12 +285,13 @@ class _DeltaDecoder:
             content = choices[0].get("delta") or choices[0]
             text = self.stops.feed(content.get("content") or content.get("text") or "")
             tool_calls = tuple(content.get("tool_calls") or ())
+            logprobs = choices[0].get("logprobs") or None
             finish_reason = choices[0].get("finish_reason")
         except (AttributeError, KeyError, TypeError):
             raise _failure("sent an invalid event") from None
         if finish_reason:
             self._finish_reason = _FINISH_REASONS.get(finish_reason, "stop")
-        return Delta(text, tool_calls=tool_calls)
+        return Delta(text, tool_calls=tool_calls, logprobs=logprobs)
 
     def finish(self) -> Delta:
         """Return the last delta.

@@ -27,23 +27,28 @@ def create_app(
     api_key: ApiKey = None,
     limits: Limits | None = None,
     log_prompts: bool = False,
+    strict: bool = False,
 ) -> Flask:
     """Create the WSGI app of the driver server, for any WSGI server.
 
     ``POST /`` is the documented protocol; ``/invocations``, ``/v1/chat/completions``,
     ``/v1/completions`` and ``/v1/embeddings`` are MLflow's and OpenAI's APIs; ``GET /health``
     returns whether the engine can answer, and needs no key. Every error is
-    ``{"error_code": ..., "message": ...}``. Every response has an ``X-Request-Id``, under which
-    the server's log has the details.
+    ``{"error_code", "message", "error"}``, with OpenAI's form of the same under ``error``. Every
+    response has an ``X-Request-Id``, under which the server's log has the details.
 
     Args:
         engine: The model, or a function as for `CallableEngine`.
-        api_key: The key that a request must send as ``X-Api-Key``. None: the environment variable
-            ``DBX_EVAL_DRIVER_API_KEY``, or a generated key, which is printed and assigned to that
-            variable. False: no key is required.
+        api_key: The key that a request must send as ``X-Api-Key``, or, without the driver proxy, as
+            ``Authorization: Bearer``. None: the environment variable ``DBX_EVAL_DRIVER_API_KEY``,
+            or a generated key, which is printed and assigned to that variable. False: no key is
+            required.
         limits: The limits of the server; default: `Limits()`.
         log_prompts: Whether to log the body of each request. An exception of the engine is always
             logged with its text.
+        strict: Whether to reject a parameter that the engine does not take even if its value has
+            no effect, such as ``top_p=1``, or if the server applies it to the result of a
+            function, such as ``max_tokens``.
 
     Returns:
         The app.
@@ -59,7 +64,7 @@ def create_app(
     limits = limits or Limits()
     if not isinstance(engine, Engine | Embedder):
         engine = CallableEngine(engine, max_concurrency=limits.max_in_flight)
-    executor = RequestExecutor(engine, limits)
+    executor = RequestExecutor(engine, limits, strict=strict)
     app: Flask = flask.Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = limits.max_request_bytes
     app.wsgi_app = middleware.with_app_paths(app.wsgi_app)  # type: ignore[assignment,method-assign]

@@ -1,7 +1,8 @@
 """The API keys of the driver server: where they come from.
 
 Databricks' driver proxy authenticates by ``Authorization`` and does not forward it, so the app has
-its own header. Without a key, the port is open to the cluster's whole network.
+its own header; clients on the node may use either. Without a key, the port is open to the cluster's
+whole network.
 """
 
 from __future__ import annotations

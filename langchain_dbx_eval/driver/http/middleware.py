@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from langchain_dbx_eval.driver.errors import RequestError, to_request_error
+from langchain_dbx_eval.driver.errors import RequestError, error_body, to_request_error
 from langchain_dbx_eval.driver.http.auth import KEY_HEADER, KEY_VARIABLE
 from langchain_dbx_eval.driver.runtime.metrics import Metrics
 
@@ -24,7 +24,7 @@ __all__ = ["add_error_responses", "add_key_check", "add_request_log", "app_path"
 
 _log = logging.getLogger(__name__)
 
-_SERVERLESS_PREFIX = re.compile(r"^/driver-proxy-http(?=/|$)")
+_PROXY_PREFIX = re.compile(r"^/driver-proxy-(http|api/o/[^/]+/[^/]+/[0-9]+)(?=/|$)")
 
 
 def add_request_log(app: Flask, metrics: Metrics, debug_routes: frozenset[str]) -> None:
@@ -62,7 +62,11 @@ def add_request_log(app: Flask, metrics: Metrics, debug_routes: frozenset[str]) 
 
 
 def add_key_check(app: Flask, key: str | None, public_routes: frozenset[str]) -> None:
-    """Reject requests without the key, before the response reveals whether the path exists."""
+    """Reject requests without the key, before the response reveals whether the path exists.
+
+    The key is accepted as ``Authorization: Bearer`` too. The driver proxy does not forward that
+    header, so a request that has it was sent to the port directly, by a client on the node.
+    """
     if key is None:
         return
     # Compared as bytes: compare_digest raises TypeError for a str that is not ASCII.
@@ -70,19 +74,24 @@ def add_key_check(app: Flask, key: str | None, public_routes: frozenset[str]) ->
 
     @app.before_request
     def check_key() -> None:
-        candidate = request.headers.get(KEY_HEADER, "").encode("utf-8")
-        if request.endpoint in public_routes or hmac.compare_digest(candidate, expected):
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        bearer = token.strip() if scheme.lower() == "bearer" else ""
+        candidates = (request.headers.get(KEY_HEADER, ""), bearer)
+        if request.endpoint in public_routes or any(
+            hmac.compare_digest(candidate.encode("utf-8"), expected) for candidate in candidates
+        ):
             return
         message = (
             f"The header {KEY_HEADER} is missing or wrong. LangChain clients send "
-            f"driver_api_key=..., or {KEY_VARIABLE}. The key is the server's api_key=..., or was "
-            "printed when the server was created."
+            f"driver_api_key=..., or {KEY_VARIABLE}; clients on this node may send the key as "
+            "Authorization: Bearer, which the driver proxy does not forward. The key is the "
+            "server's api_key=..., or was printed when the server was created."
         )
         raise RequestError(401, "UNAUTHENTICATED", message)
 
 
 def add_error_responses(app: Flask, not_found_message: str) -> None:
-    """Answer every error with ``{"error_code": ..., "message": ...}`` and its status."""
+    """Answer every error with its status and `error_body`."""
     http_errors = {
         404: ("ENDPOINT_NOT_FOUND", not_found_message),
         405: ("METHOD_NOT_ALLOWED", "This path needs another method: see the Allow header."),
@@ -106,8 +115,7 @@ def add_error_responses(app: Flask, not_found_message: str) -> None:
         error = to_request_error(exception, g.request_id)
         if error.retry_after is not None:
             headers["Retry-After"] = str(error.retry_after)
-        body = jsonify(error_code=error.error_code, message=error.message)
-        return app.make_response((body, error.status, headers))
+        return app.make_response((jsonify(error_body(error)), error.status, headers))
 
 
 def app_path(path: str) -> str:
@@ -115,6 +123,8 @@ def app_path(path: str) -> str:
 
     The proxy may double slashes, for which Flask would return a redirect; on serverless compute it
     keeps its own prefix (databricks/cli, ``experimental/ssh``), for which Flask would return a 404.
+    A client that always adds the proxy's prefix, such as langchain-community's `Databricks`, may
+    call the server directly.
 
     Args:
         path: The path of the request, such as ``"/driver-proxy-http//health"``.
@@ -123,7 +133,7 @@ def app_path(path: str) -> str:
         The path of the route, such as ``"/health"``.
     """
     single = re.sub(r"/{2,}", "/", path)
-    return _SERVERLESS_PREFIX.sub("", single) or "/"
+    return _PROXY_PREFIX.sub("", single) or "/"
 
 
 def with_app_paths(app: WSGIApplication) -> WSGIApplication:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,25 @@ _POST_ERRORS = {
     "504": "The result was not ready in time.",
 }
 _GET_ERRORS = {status: _POST_ERRORS[status] for status in ("401", "503")}
+_TEXT = {"type": "string"}
+_NAME = {"type": "string", "minLength": 1}
 _ERROR = {
     "type": "object",
-    "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
-    "required": ["error_code", "message"],
+    "properties": {
+        "error_code": _TEXT,
+        "message": _TEXT,
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": _TEXT,
+                "type": _TEXT,
+                "param": {"type": "null"},
+                "code": _TEXT,
+            },
+            "required": ["message", "type", "param", "code"],
+        },
+    },
+    "required": ["error_code", "message", "error"],
 }
 
 
@@ -66,6 +82,11 @@ def description(routes: Sequence[Route], formats: Mapping[str, RequestFormat]) -
     for route in routes:
         media_types, errors = [route.media_type], _GET_ERRORS
         operation: dict[str, Any] = {"summary": route.summary}
+        if names := re.findall(r"{(\w+)}", route.path):
+            operation["parameters"] = [
+                {"name": name, "in": "path", "required": True, "schema": _NAME} for name in names
+            ]
+            errors = {**errors, "404": _POST_ERRORS["404"]}
         if not route.needs_key:
             operation["security"] = []
         if route.method == "POST":

@@ -6,16 +6,19 @@ To add a route, add a `Route` to `ROUTES`; for a POST, add its format to `reques
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import quote
 
 from flask import Flask, Response, g, jsonify, request
 
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.driver.executor import RequestExecutor
+from langchain_dbx_eval.driver.http.middleware import app_path
 from langchain_dbx_eval.driver.http.openapi import EVENT_STREAM, JSON, description
 from langchain_dbx_eval.driver.protocol.formats import RequestFormat
 from langchain_dbx_eval.driver.protocol.json_body import decode
@@ -32,10 +35,11 @@ class Route:
 
     Attributes:
         method: The HTTP method.
-        path: The path, which is also the label in log and metrics.
+        path: The path, which is also the label in log and metrics. A name in braces is a parameter,
+            which may contain slashes, as the name of a model may.
         summary: What it does, for ``/openapi.json``.
-        handler: Returns the response, given the executor, and for a POST the format of its body
-            and whether to log it.
+        handler: Returns the response, given the executor, for a POST the format of its body and
+            whether to log it, and the parameters of the path by name.
         media_type: The content type of a successful response that is not streamed.
         needs_key: Whether a request must send the API key.
     """
@@ -60,7 +64,8 @@ def add_routes(app: Flask, executor: RequestExecutor, *, log_prompts: bool) -> N
         view = partial(route.handler, executor)
         if route.method == "POST":
             view = partial(view, executor.formats[route.path], log_prompts)
-        app.add_url_rule(route.path, route.path, view, methods=[route.method])
+        rule = re.sub(r"{(\w+)}", r"<path:\1>", route.path)
+        app.add_url_rule(rule, route.path, view, methods=[route.method])
 
 
 def not_found_message() -> str:
@@ -73,7 +78,10 @@ def not_found_message() -> str:
 
 
 def _invoke(
-    executor: RequestExecutor, request_format: RequestFormat, log_prompts: bool
+    executor: RequestExecutor,
+    request_format: RequestFormat,
+    log_prompts: bool,
+    endpoint: str = "",  # noqa: ARG001 - any name, as for the field "model"
 ) -> Response:
     # Without a preflight request, a web page may post text/plain to any host, but not JSON.
     if request.mimetype != JSON:
@@ -123,8 +131,44 @@ def _metrics(executor: RequestExecutor) -> Response:
 
 
 def _models(executor: RequestExecutor) -> Response:
-    model = {"id": executor.model_name, "object": "model", "created": 0, "owned_by": "driver"}
-    return jsonify(object="list", data=[model])
+    return jsonify(object="list", data=[_model_card(executor)])
+
+
+def _model(executor: RequestExecutor, model: str) -> Response:
+    _check_name(executor, model)
+    return jsonify(_model_card(executor))
+
+
+def _model_card(executor: RequestExecutor) -> dict[str, Any]:
+    return {"id": executor.model_name, "object": "model", "created": 0, "owned_by": "driver"}
+
+
+def _endpoints(executor: RequestExecutor) -> Response:
+    return jsonify(endpoints=[_endpoint_card(executor)])
+
+
+def _endpoint(executor: RequestExecutor, endpoint: str) -> Response:
+    _check_name(executor, endpoint)
+    return jsonify(_endpoint_card(executor))
+
+
+def _endpoint_card(executor: RequestExecutor) -> dict[str, Any]:
+    """Describe the engine as an endpoint of MLflow's gateway."""
+    name = executor.model_name
+    return {
+        "name": name,
+        "endpoint_type": f"llm/v1/{'chat' if executor.capabilities.generates else 'embeddings'}",
+        "model": {"name": name, "provider": "driver"},
+        "endpoint_url": f"/endpoints/{quote(name, safe='')}/invocations",
+        "limit": None,
+    }
+
+
+def _check_name(executor: RequestExecutor, name: str) -> None:
+    # A name that is a path has lost its leading slash.
+    if app_path(f"/{name}") != app_path(f"/{executor.model_name}"):
+        message = f"This server has the model {executor.model_name!r} only."
+        raise RequestError(404, "MODEL_NOT_FOUND", message)
 
 
 def _openapi(executor: RequestExecutor) -> Response:
@@ -134,12 +178,17 @@ def _openapi(executor: RequestExecutor) -> Response:
 ROUTES = (
     Route("POST", "/", "Complete a prompt, continue a conversation or embed texts", _invoke),
     Route("POST", "/invocations", "MLflow's scoring protocol", _invoke),
+    Route("POST", "/endpoints/{endpoint}/invocations", "MLflow's gateway: any name", _invoke),
     Route("POST", "/v1/chat/completions", "Continue a conversation", _invoke),
     Route("POST", "/v1/completions", "Complete prompts", _invoke),
     Route("POST", "/v1/embeddings", "Embed texts", _invoke),
+    Route("POST", "/v1/responses", "Continue a conversation, in OpenAI's newer form", _invoke),
     Route("GET", "/health", "Whether the engine can answer", _health, needs_key=False),
     Route("GET", "/ping", "The same as /health", _health, needs_key=False),
     Route("GET", "/metrics", "Prometheus metrics", _metrics, media_type="text/plain"),
     Route("GET", "/v1/models", "The name of the model", _models),
+    Route("GET", "/v1/models/{model}", "The model of this name", _model),
+    Route("GET", "/api/2.0/endpoints/", "The model as an endpoint of MLflow's gateway", _endpoints),
+    Route("GET", "/api/2.0/endpoints/{endpoint}", "The endpoint of this name", _endpoint),
     Route("GET", "/openapi.json", "This description", _openapi),
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.driver.errors import RequestError, error_body
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -101,7 +102,7 @@ class WaitressLoop:
 
 
 def _json_error_channel() -> type:
-    """Return waitress's channel class, with errors as ``{"error_code", "message"}``."""
+    """Return waitress's channel class, with errors as in `error_body`."""
     from waitress.channel import HTTPChannel
     from waitress.task import ErrorTask
 
@@ -113,7 +114,8 @@ def _json_error_channel() -> type:
             code = _ERROR_CODES.get(error.code, "INTERNAL_ERROR")
             # The body of a 500 is a traceback if waitress exposes those: it is not sent.
             detail = f": {error.body}" if error.code in _ERROR_CODES else ""
-            body = json.dumps({"error_code": code, "message": f"{error.reason}{detail}."}).encode()
+            rejection = RequestError(error.code, code, f"{error.reason}{detail}.")
+            body = json.dumps(error_body(rejection)).encode()
             self.status = f"{error.code} {error.reason}"
             self.response_headers.append(("Content-Type", "application/json"))
             self.set_close_on_finish()

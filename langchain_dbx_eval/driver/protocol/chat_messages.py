@@ -13,7 +13,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from langchain_dbx_eval.driver.engines.messages import TEXT_PARTS
 
-__all__ = ["MAX_MESSAGES", "ChatMessage"]
+__all__ = ["MAX_MESSAGES", "ChatMessage", "Role"]
 
 MAX_MESSAGES = 1_000
 

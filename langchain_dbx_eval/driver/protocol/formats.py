@@ -17,6 +17,7 @@ from langchain_dbx_eval.driver.protocol.openai import (
 )
 from langchain_dbx_eval.driver.protocol.prompt import PromptFormat
 from langchain_dbx_eval.driver.protocol.requests import Capabilities, ParsedRequest
+from langchain_dbx_eval.driver.protocol.responses_api import ResponsesFormat
 
 __all__ = ["RequestFormat", "request_formats"]
 
@@ -49,16 +50,19 @@ def request_formats(capabilities: Capabilities) -> Mapping[str, RequestFormat]:
     no_text, no_vectors = _Unsupported("text generation"), _Unsupported("embeddings")
     completion: RequestFormat = CompletionFormat(capabilities) if prompt else no_text
     chat: RequestFormat = ChatCompletionFormat(capabilities) if prompt else no_text
-    embeddings: RequestFormat = EmbeddingFormat() if capabilities.embeds else no_vectors
-    dataframe = DataframeFormat(capabilities, prompt)
+    embeddings: RequestFormat = EmbeddingFormat(capabilities) if capabilities.embeds else no_vectors
+    invocations = _Choice(
+        {"messages": chat, "prompt": completion, "input": embeddings},
+        DataframeFormat(capabilities, prompt),
+    )
     return {
         "/": _Choice({"messages": chat, "input": embeddings}, prompt or no_text),
-        "/invocations": _Choice(
-            {"messages": chat, "prompt": completion, "input": embeddings}, dataframe
-        ),
+        "/invocations": invocations,
+        "/endpoints/{endpoint}/invocations": invocations,
         "/v1/chat/completions": chat,
         "/v1/completions": completion,
         "/v1/embeddings": embeddings,
+        "/v1/responses": ResponsesFormat(capabilities) if prompt else no_text,
     }
 
 

@@ -18,6 +18,7 @@ from langchain_dbx_eval.driver.protocol.prompt import (
     ParameterizedFormat,
     PromptFormat,
     RowParameters,
+    without_logprobs,
 )
 from langchain_dbx_eval.driver.protocol.requests import (
     Capabilities,
@@ -63,7 +64,7 @@ class DataframeFormat:
 
     def __init__(self, capabilities: Capabilities, prompt: PromptFormat | None) -> None:
         self._prompt = prompt
-        self._params = ParameterizedFormat(RowParameters, capabilities.parameters).model
+        self._params = ParameterizedFormat(RowParameters, without_logprobs(capabilities)).model
         params = _unchecked(self._params) if prompt else _NoParams
         row = _unchecked(str | (prompt.models[0] if prompt else _TextColumn))
         rows = Annotated[list[row], Field(min_length=1, max_length=MAX_CHOICES)]  # type: ignore[valid-type]

@@ -43,10 +43,16 @@ MAX_CHOICES = 64
 _MAX_TEXTS = 2_048
 """Texts to embed in one request: OpenAI's limit."""
 
+_MAX_DIMENSIONS = 65_536
 _MAX_MODEL_NAME = 200
 
 _Flag = Annotated[bool | None, Expected("true, false or null")]
 _Ignored = Annotated[Any, Unlisted()]
+_Dimensions = Annotated[
+    int | None,
+    Field(ge=1, le=_MAX_DIMENSIONS),
+    Expected(f"a whole number from 1 to {_MAX_DIMENSIONS}"),
+]
 
 
 class TextResponseFormat(RequestModel):
@@ -126,18 +132,29 @@ class EmbeddingRequest(_OpenAIRequest):
 
     input: Annotated[
         str | Annotated[list[str], Field(min_length=1, max_length=_MAX_TEXTS)],
-        Expected(f"a string or a list of 1 to {_MAX_TEXTS} strings; token ids are not supported"),
+        Expected(
+            f"a string or a list of 1 to {_MAX_TEXTS} strings; token ids are not supported: set "
+            "check_embedding_ctx_length=False in langchain-openai's OpenAIEmbeddings"
+        ),
     ] = Field(description="the texts to embed")
+    # One class for all engines would make the OpenAPI description wrong for some of them.
+    dimensions: Annotated[None, Unsupported()] = None
     encoding_format: Annotated[
         Literal["float", "base64"] | None, Expected("'float', 'base64' or null")
     ] = None
+
+
+class ResizableEmbeddingRequest(EmbeddingRequest):
+    """``POST /v1/embeddings`` for an engine whose vectors can be shortened."""
+
+    dimensions: _Dimensions = None  # type: ignore[assignment]
 
 
 class ChatCompletionFormat(ParameterizedFormat[ChatCompletionRequest]):
     """Chat completions, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        super().__init__(ChatCompletionRequest, capabilities.parameters)
+        super().__init__(ChatCompletionRequest, capabilities)
         self._has_chat_format = capabilities.messages
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
@@ -160,7 +177,7 @@ class CompletionFormat(ParameterizedFormat[CompletionRequest]):
     """Completions, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        super().__init__(CompletionRequest, capabilities.parameters)
+        super().__init__(CompletionRequest, capabilities)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.
@@ -177,7 +194,9 @@ class CompletionFormat(ParameterizedFormat[CompletionRequest]):
 class EmbeddingFormat:
     """Embeddings, for an engine that computes them."""
 
-    models = (EmbeddingRequest,)
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._model = ResizableEmbeddingRequest if capabilities.dimensions else EmbeddingRequest
+        self.models = (self._model,)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedEmbedding:
         """Parse a body.
@@ -185,9 +204,14 @@ class EmbeddingFormat:
         Raises:
             RequestError: 400, for a body that violates the format.
         """
-        request = validate(EmbeddingRequest, body)
+        request = validate(self._model, body)
         texts = (request.input,) if isinstance(request.input, str) else tuple(request.input)
-        return ParsedEmbedding(texts, request.encoding_format == "base64", model=_model(request))
+        return ParsedEmbedding(
+            texts,
+            request.encoding_format == "base64",
+            model=_model(request),
+            dimensions=request.dimensions,
+        )
 
 
 def _parsed_generation(

@@ -6,18 +6,21 @@ Source: the schema for driver-proxy apps in the LangChain documentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
 
 from langchain_dbx_eval.driver.engines.base import GenerationRequest
-from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
+from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, NO_EFFECT, PARAMETERS
 from langchain_dbx_eval.driver.errors import invalid
+from langchain_dbx_eval.driver.protocol.chat_options import CHAT_OPTIONS
 from langchain_dbx_eval.driver.protocol.requests import Capabilities, ParsedGeneration
 from langchain_dbx_eval.driver.protocol.validation import (
     Expected,
     RequestModel,
     Unlisted,
+    Unsupported,
     is_unlisted,
     validate,
 )
@@ -30,6 +33,7 @@ __all__ = [
     "PromptRequest",
     "RowParameters",
     "StopList",
+    "without_logprobs",
 ]
 
 MAX_STOPS = 16
@@ -72,14 +76,16 @@ class ParameterizedFormat(Generic[Model]):
 
     A field of the request format takes precedence over a parameter of the same name, unless the
     field has no effect (`Unlisted`). Each of `LENGTH_NAMES` is accepted if the engine allows any
-    of them.
+    of them. A standard parameter that the engine does not allow is accepted with a value that has
+    no effect (`NO_EFFECT`), unless the capabilities are strict.
 
     Args:
         model: The request format.
-        allowed: The names of parameters that the engine allows.
+        capabilities: What the engine supports.
     """
 
-    def __init__(self, model: type[Model], allowed: frozenset[str]) -> None:
+    def __init__(self, model: type[Model], capabilities: Capabilities) -> None:
+        allowed = capabilities.parameters
         fields: dict[str, Any] = {}
         self._allowed = {
             name
@@ -87,9 +93,14 @@ class ParameterizedFormat(Generic[Model]):
             if name not in model.model_fields or is_unlisted(model.model_fields[name])
         }
         lengths = set() if allowed.isdisjoint(LENGTH_NAMES) else set(LENGTH_NAMES)
-        for number, name in enumerate(sorted(self._allowed | lengths)):
+        without_effect: set[str] = set()
+        if not capabilities.strict:
+            without_effect = {*PARAMETERS, *NO_EFFECT} - allowed - lengths - set(model.model_fields)
+        for number, name in enumerate(sorted(self._allowed | lengths | without_effect)):
             annotation = _annotation(name)
-            if name not in allowed:
+            if name in without_effect:
+                annotation = _only(NO_EFFECT.get(name, ()))
+            elif name not in allowed:
                 annotation = Annotated[annotation, Unlisted()]
             if name in model.model_fields:
                 fields[name] = (annotation, None)
@@ -126,11 +137,17 @@ class ParameterizedFormat(Generic[Model]):
         return request, params
 
 
+def without_logprobs(capabilities: Capabilities) -> Capabilities:
+    """Return the capabilities for a format whose response has only the text."""
+    names = capabilities.parameters - {"logprobs", "top_logprobs"}
+    return replace(capabilities, parameters=names)
+
+
 class PromptFormat(ParameterizedFormat[PromptRequest]):
     """The prompt form, for an engine that generates text."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        super().__init__(PromptRequest, capabilities.parameters)
+        super().__init__(PromptRequest, without_logprobs(capabilities))
 
     def parse(self, body: Mapping[str, Any]) -> ParsedGeneration:
         """Parse a body.
@@ -146,7 +163,22 @@ class PromptFormat(ParameterizedFormat[PromptRequest]):
         return GenerationRequest(request.prompt, tuple(request.stop or ()), params)
 
 
+def _only(values: tuple[float, ...]) -> Any:
+    """Return the type of a parameter that may only have these values, or null."""
+
+    def check(value: float) -> float:
+        if value not in values:
+            raise ValueError
+        return value
+
+    schema: Any = {"enum": list(values)}
+    value = Annotated[float, AfterValidator(check), Field(json_schema_extra=schema)]
+    return Annotated[value | None if values else None, Unsupported()]
+
+
 def _annotation(name: str) -> Any:
+    if name in CHAT_OPTIONS:
+        return CHAT_OPTIONS[name]
     if name not in PARAMETERS:
         return Any
     limits = PARAMETERS[name]

@@ -12,12 +12,29 @@ import struct
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from langchain_dbx_eval.driver.engines.base import Delta, EmbeddingResult, Generation
+from langchain_dbx_eval.driver.engines.base import (
+    Delta,
+    EmbeddingResult,
+    Generation,
+    GenerationRequest,
+)
+from langchain_dbx_eval.driver.engines.messages import content_texts
+from langchain_dbx_eval.driver.errors import RequestError, error_body
 from langchain_dbx_eval.driver.protocol.requests import ParsedEmbedding, ParsedGeneration
+from langchain_dbx_eval.driver.runtime.token_estimate import estimate_tokens
 
-__all__ = ["DONE", "KEEP_ALIVE", "StreamEncoder", "encode_embeddings", "encode_generations"]
+__all__ = [
+    "DONE",
+    "KEEP_ALIVE",
+    "StreamEncoder",
+    "encode_embeddings",
+    "encode_event",
+    "encode_generations",
+    "usage",
+]
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -49,14 +66,14 @@ def encode_generations(
             choice["message"] = _message(generation)
         else:
             choice |= {"text": generation.text, "logprobs": None}
+        if generation.logprobs is not None:
+            choice["logprobs"] = generation.logprobs
         choices.append(choice)
-    # A prompt counts once, whatever its number of choices.
-    prompt = _total([generation.prompt_tokens for generation in generations[:: request.n]])
-    completion = _total([generation.completion_tokens for generation in generations])
-    body = {**_head(request, model), "choices": choices}
-    if usage := _usage(prompt, completion):
-        body["usage"] = usage
-    return body
+    return {
+        **_head(request, model),
+        "choices": choices,
+        "usage": usage(request.requests, generations, request.n),
+    }
 
 
 def encode_embeddings(
@@ -104,7 +121,9 @@ class StreamEncoder:
 
     def __init__(self, request: ParsedGeneration, model: str) -> None:
         self._chat = request.response_format == "chat"
+        self._requests = request.requests
         self._with_usage = request.usage_in_stream
+        self._deltas: list[Delta] = []
         self._head = _head(request, model)
         if self._chat:
             self._head["object"] = "chat.completion.chunk"
@@ -112,30 +131,35 @@ class StreamEncoder:
 
     def encode(self, delta: Delta) -> bytes:
         """Return a delta as a server-sent event; an empty delta becomes a keep-alive comment."""
-        if not (delta.text or delta.tool_calls or delta.finish_reason):
+        if not (delta.text or delta.tool_calls or delta.finish_reason or delta.logprobs):
             return KEEP_ALIVE
+        if self._with_usage:
+            self._deltas.append(delta)
         choice: dict[str, Any] = {"index": 0, "finish_reason": delta.finish_reason}
         if self._chat:
             choice["delta"] = self._chat_delta(delta)
         else:
             choice |= {"text": delta.text, "logprobs": None}
+        if delta.logprobs is not None:
+            choice["logprobs"] = delta.logprobs
         self._started = True
-        return _event({**self._head, "choices": [choice]})
+        return encode_event({**self._head, "choices": [choice]})
 
     def finish(self, last: Delta) -> bytes:
         """Return the events after the last delta: the usage if requested, and ``[DONE]``."""
-        usage = _usage(last.prompt_tokens, last.completion_tokens)
-        if not (self._with_usage and usage):
+        if not self._with_usage:
             return DONE
-        return _event({**self._head, "choices": [], "usage": usage}) + DONE
+        whole = replace(
+            last,
+            text="".join(delta.text for delta in self._deltas),
+            tool_calls=tuple(call for delta in self._deltas for call in delta.tool_calls),
+        )
+        counts = usage(self._requests, [whole])
+        return encode_event({**self._head, "choices": [], "usage": counts}) + DONE
 
-    def error(self, error_code: str, message: str) -> bytes:
-        """Return the event that ends a failed stream.
-
-        It has the error format of this server, and the key ``error``, which OpenAI's SDK reads.
-        """
-        error = {"message": message, "type": error_code, "code": error_code}
-        return _event({"error_code": error_code, "message": message, "error": error})
+    def error(self, error: RequestError) -> bytes:
+        """Return the event that ends a failed stream."""
+        return encode_event(error_body(error))
 
     def _chat_delta(self, delta: Delta) -> dict[str, Any]:
         fields: dict[str, Any] = {} if self._started else {"role": "assistant", "content": ""}
@@ -164,22 +188,46 @@ def _message(generation: Generation) -> dict[str, Any]:
     return message
 
 
-def _total(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+def usage(
+    requests: Sequence[GenerationRequest], results: Sequence[Generation | Delta], n: int = 1
+) -> dict[str, Any]:
+    """Return OpenAI's usage; what the engine did not count is estimated, and marked as such.
 
-
-def _usage(prompt: int | None, completion: int | None) -> dict[str, int] | None:
-    if prompt is None or completion is None:
-        return None
-    return {
+    OpenAI's clients read these counts without checking that they exist.
+    """
+    prompt = completion = 0
+    estimated = False
+    for index, (request, result) in enumerate(zip(requests, results, strict=True)):
+        if index % n == 0:  # a prompt counts once, whatever its number of choices
+            count = result.prompt_tokens
+            estimated |= count is None
+            prompt += _estimate_prompt(request) if count is None else count
+        count = result.completion_tokens
+        estimated |= count is None
+        completion += _estimate_completion(result) if count is None else count
+    counts = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
     }
+    return {**counts, "estimated": True} if estimated else counts
 
 
-def _event(value: Mapping[str, Any]) -> bytes:
+def _estimate_prompt(request: GenerationRequest) -> int:
+    return estimate_tokens(request.prompt) + sum(
+        estimate_tokens(text) for message in request.messages for text in content_texts(message)
+    )
+
+
+def _estimate_completion(result: Generation | Delta) -> int:
+    return estimate_tokens(result.text) + sum(
+        estimate_tokens((call.get("function") or {}).get("arguments") or "")
+        for call in result.tool_calls
+    )
+
+
+def encode_event(value: Mapping[str, Any]) -> bytes:
+    """Return a server-sent event."""
     # ASCII: half of a surrogate pair, which a model may generate, cannot be encoded in UTF-8.
     return b"data: " + json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n\n"
 

@@ -5,5 +5,6 @@ Modules:
     admission: limits the number of requests in flight.
     request_context: the deadline of one request, the state of its client, and cancellation.
     stop_strings: where a completion ends.
+    token_estimate: token counts of models without a known tokenizer.
     metrics: counters for Prometheus.
 """

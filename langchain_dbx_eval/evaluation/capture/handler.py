@@ -18,6 +18,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
+from langchain_core.runnables.config import var_child_runnable_config
 from typing_extensions import override
 
 from langchain_dbx_eval.evaluation.capture.autolog import find_tracer
@@ -50,10 +51,14 @@ class _Call:
 class CaptureHandler(BaseCallbackHandler):
     """Records each call of a chain until the call ends.
 
-    A call is a step without a known parent, together with all steps below it.
+    A call is a step without a known parent, together with all steps below it. A step that is
+    reported without a parent belongs to the call in whose context it runs: `with_fallbacks` reports
+    its children so in `invoke` and `ainvoke` (langchain-core 1.7; in `ainvoke`, Python 3.11 or
+    later has the context).
 
     Args:
         on_complete: Called with each complete call, in the thread in which it ended.
+        is_for_one_call: Whether all steps belong to one call, whatever their context.
         is_selected: Whether the call with this run id is recorded; default: every call.
         max_open: The largest number of running calls; beyond it, the oldest one is dropped. A
             stream that is neither read to its end nor closed never ends.
@@ -71,10 +76,12 @@ class CaptureHandler(BaseCallbackHandler):
         self,
         on_complete: Callable[[Recording], object],
         *,
+        is_for_one_call: bool = False,
         is_selected: Callable[[UUID], bool] | None = None,
         max_open: int = 10_000,
     ) -> None:
         self.abandoned = 0
+        self._is_for_one_call = is_for_one_call
         self._on_complete = on_complete
         self._is_selected = is_selected
         self._max_open = max_open
@@ -108,6 +115,9 @@ class CaptureHandler(BaseCallbackHandler):
         self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: UUID, **event: Any
     ) -> None:
         inputs = {"messages": list(messages[0]) if messages else []}
+        # MLflow's judges of tool calls read the available tools from the inputs of the model.
+        if tools := (event.get("invocation_params") or {}).get("tools"):
+            inputs["tools"] = tools
         self._start("CHAT_MODEL", inputs, run_id, serialized, event)
 
     @override
@@ -170,6 +180,8 @@ class CaptureHandler(BaseCallbackHandler):
         if step in self._call_of:
             return  # LangChain calls a handler once for each time that it was passed.
         parent_id = event.get("parent_run_id")
+        if parent_id is None:
+            parent_id = event["parent_run_id"] = self._lost_parent()
         call = None if parent_id is None else self._call_of.get(parent_id.int)
         if call is None:
             call = self._open_call(run_id)
@@ -177,6 +189,7 @@ class CaptureHandler(BaseCallbackHandler):
         self._call_of[step] = call
         call.steps.append(step)
         if call.recording is not None:
+            call.recording.find_mlflow_span(run_id)
             call.recording.starts.append((kind, run_id, time.time_ns(), inputs, serialized, event))
 
     def _token(self, run_id: UUID) -> None:
@@ -211,9 +224,9 @@ class CaptureHandler(BaseCallbackHandler):
         recording = None if call is None else call.recording
         is_call = step in self._open
         if recording is not None:
+            recording.find_mlflow_span(run_id)
             if is_call:
                 outputs, inputs = _copy_containers(outputs), _copy_containers(inputs)
-                recording.find_mlflow_span(run_id)
             recording.ends[step] = (time.time_ns(), outputs, inputs, error, read)
         if is_call:
             with self._lock:
@@ -221,11 +234,20 @@ class CaptureHandler(BaseCallbackHandler):
             if closed and recording is not None:
                 self._on_complete(recording)
 
+    def _lost_parent(self) -> UUID | None:
+        """Return the step to which a step without a parent belongs; None for a call of its own."""
+        if self._is_for_one_call:
+            call = next(iter(self._open.values()), None)
+            return None if call is None else UUID(int=call.root)
+        config = var_child_runnable_config.get()
+        parent_id = getattr((config or {}).get("callbacks"), "parent_run_id", None)
+        call = None if parent_id is None else self._call_of.get(parent_id.int)
+        return None if call is None or call.root not in self._open else parent_id
+
     def _open_call(self, run_id: UUID) -> _Call:
         recording = None
         if self._is_selected is None or self._is_selected(run_id):
             recording = Recording(find_tracer(self))
-            recording.find_mlflow_span(run_id)
         call = _Call(run_id.int, recording)
         with self._lock:
             self._open[call.root] = call

@@ -29,7 +29,7 @@ class Span:
     Attributes:
         run_id: LangChain's id of the step.
         parent_id: The id of the enclosing step; None for the call itself.
-        kind: The kind of step.
+        kind: The kind of step: a `SpanKind`, or another span type of MLflow.
         name: The name of the component.
         inputs: The input of the step.
         outputs: The output of the step; None if it failed.
@@ -43,7 +43,7 @@ class Span:
 
     run_id: UUID
     parent_id: UUID | None
-    kind: SpanKind
+    kind: str
     name: str
     inputs: Any
     outputs: Any = None
@@ -81,8 +81,11 @@ class CapturedRun:
 
     @property
     def request(self) -> Any:
-        """The input of the call."""
-        return self.root.inputs
+        """The input of the call; of a chat model, without its tools."""
+        inputs = self.root.inputs
+        if self.root.kind == "CHAT_MODEL" and isinstance(inputs, dict):
+            return {name: value for name, value in inputs.items() if name != "tools"}
+        return inputs
 
     def outcome(self, doc_uri: DocUri | None = None) -> Outcome:
         """Return the call as scorers see it: response, documents, latency and tokens.
@@ -157,25 +160,29 @@ class Recording:
         starts: The start of each step.
         ends: The end of each step, by the integer of its id.
         first_tokens: The time of the first token of a streaming model, by the integer of the id.
+        mlflow_spans: The trace id and span id under which MLflow's tracer records a step, by the
+            integer of the step's id.
     """
 
-    __slots__ = ("_find_span", "_mlflow_span", "ends", "first_tokens", "starts")
+    __slots__ = ("_find_span", "ends", "first_tokens", "mlflow_spans", "starts")
 
     def __init__(self, find_span: SpanFinder | None) -> None:
         self.starts: list[StepStart] = []
         self.ends: dict[int, StepEnd] = {}
         self.first_tokens: dict[int, int] = {}
+        self.mlflow_spans: dict[int, tuple[str, str]] = {}
         self._find_span = find_span
-        self._mlflow_span: tuple[str, str] | None = None
 
     def find_mlflow_span(self, run_id: UUID) -> None:
-        """Find the span that MLflow's tracer opened for the call, unless it is already known.
+        """Find the span that MLflow's tracer opened for a step, unless it is already known.
 
-        A tracer that receives the events before us has opened its span when the call starts here;
-        one that receives them after us has not closed its span when the call ends here.
+        A tracer that receives the events before us has opened its span when the step starts here;
+        one that receives them after us has not closed its span when the step ends here.
         """
-        if self._find_span is not None and self._mlflow_span is None:
-            self._mlflow_span = self._find_span(run_id)
+        if self._find_span is not None and run_id.int not in self.mlflow_spans:
+            span = self._find_span(run_id)
+            if span is not None:
+                self.mlflow_spans[run_id.int] = span
 
     def to_run(self) -> CapturedRun:
         """Assemble the events."""
@@ -185,7 +192,7 @@ class Recording:
             tuple(self._span(start, end_ns) for start in self.starts),
             dict(event.get("metadata") or {}),
             tuple(event.get("tags") or ()),
-            *(self._mlflow_span or ()),
+            *self.mlflow_spans.get(root_id.int, ()),
         )
 
     def _span(self, start: StepStart, call_end_ns: int) -> Span:

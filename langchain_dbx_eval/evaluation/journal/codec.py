@@ -52,7 +52,7 @@ _FIELDS: dict[type[Any], str] = {
     Destination: "tracking_uri experiment_name experiment_id run_name run_id",
     Answer: "record outcome run matched",
     EvalRecord: """request request_id response expected_response expected_facts guidelines
-        expected_retrieved_context retrieved_context trace metadata""",
+        expected_retrieved_context custom_expected retrieved_context trace metadata""",
     Outcome: """response retrieved_context latency_seconds time_to_first_token_seconds input_tokens
         output_tokens error""",
     CapturedRun: "spans metadata tags trace_id trace_span_id",

@@ -3,6 +3,7 @@
 `codec` defines what the JSON texts contain. A change of either increments `VERSION` and adds a
 migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of each version.
 
+Version 3: records have `custom_expected`.
 Version 2: fields by their own names; version 1 stored the keyword arguments of private dataclasses.
 """
 
@@ -20,7 +21,7 @@ from langchain_dbx_eval.errors import JournalError
 
 __all__ = ["VERSION", "connect", "create", "locked", "version_of"]
 
-VERSION = 2
+VERSION = 3
 _TABLES = """
 CREATE TABLE manifest (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE answers (
@@ -177,4 +178,13 @@ def _split_output(output: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_MIGRATIONS = {1: _migrate_1_to_2}
+def _migrate_2_to_3(database: sqlite3.Connection) -> None:
+    def convert(text: str) -> str:
+        answer = json.loads(text)
+        return json.dumps({**answer, "record": {**answer["record"], "custom_expected": None}})
+
+    database.create_function("answer_3", 1, convert)
+    database.execute("UPDATE answers SET answer = answer_3(answer)")
+
+
+_MIGRATIONS = {1: _migrate_1_to_2, 2: _migrate_2_to_3}

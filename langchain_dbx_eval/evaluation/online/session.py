@@ -16,7 +16,7 @@ from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.online.matching import RecordIndex
 from langchain_dbx_eval.evaluation.result import EvaluationResult
-from langchain_dbx_eval.evaluation.run.pipeline import process_row
+from langchain_dbx_eval.evaluation.run.pipeline import process_row, score_sessions
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import Scorer
 
@@ -60,9 +60,9 @@ class EvaluationSession:
         Returns:
             A future that is done when the row is scored and saved.
         """
-        match = self._index.find(run)
         records = self._index.records
         with self._numbering:
+            match = self._index.find(run, self._repetitions)
             # Rows without a record are numbered behind all records of the dataset.
             number = len(records) + self.call_count if match is None else match
             self.call_count += 1
@@ -93,6 +93,7 @@ class EvaluationSession:
         for scored in scoring:
             scored.result()
         journal = self._open_journal()
+        score_sessions(journal, self._scorers)
         journal.update_manifest(complete=True)
         return MlflowWriter(journal, destination, self._dataset).finish()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -13,13 +15,20 @@ from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval._internal.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
-from langchain_dbx_eval.evaluation.capture.spans import Recording
+from langchain_dbx_eval.evaluation.capture.live_trace import (
+    LiveTrace,
+    split_agent_trace,
+    take_agent_traces,
+)
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Recording
 from langchain_dbx_eval.evaluation.journal.rows import Answer
+from langchain_dbx_eval.evaluation.run.model_input import ChatInput
 from langchain_dbx_eval.scoring import Outcome
-from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_record
+from langchain_dbx_eval.scoring.mlflow.traces import SESSION, outcome_of_record
 
 __all__ = ["ModelInvoker", "recorded_answer"]
 
+_logger = logging.getLogger(__name__)
 _CANCEL_TIMEOUT_S = 1.0
 
 _Result: TypeAlias = "tuple[Any, BaseException | None]"
@@ -33,6 +42,8 @@ class ModelInvoker:
         to_input: Returns the model's input for the request of a record.
         limiter: Limits concurrent rows. The caller holds a slot of it during an invocation.
         timeout: Seconds for one row; None: no timeout.
+        experiment_id: The MLflow experiment of the traces of models that record spans of their own;
+            None: their spans are not captured.
     """
 
     def __init__(
@@ -41,11 +52,13 @@ class ModelInvoker:
         to_input: Callable[[Any], Any],
         limiter: AdaptiveLimiter,
         timeout: float | None,
+        experiment_id: str | None = None,
     ) -> None:
         self._model = model
         self._to_input = to_input
         self._limiter = limiter
         self._timeout = timeout
+        self._experiment_id = experiment_id
 
     async def __call__(self, record: EvalRecord) -> Answer:
         """Invoke the model for one row. If the model fails, the outcome contains the error."""
@@ -53,11 +66,13 @@ class ModelInvoker:
         # A client inside the model that retries after a 429 slows down all rows. The row has a task
         # and so a context of its own; the client may call this in another thread.
         retry_listener.set(lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error))
+        trace = self._start_trace(record)
         while True:
             calls: list[Recording] = []
-            handler = CaptureHandler(calls.append)
+            handler = CaptureHandler(calls.append, is_for_one_call=True)
             config = {"callbacks": [handler], "metadata": {"request_id": record.request_id}}
-            response, error = await self._invoke_within_timeout(record.request, config)
+            with nullcontext() if trace is None else trace.active():
+                response, error = await self._invoke_within_timeout(record.request, config)
             if not self._limiter.on_error(error):
                 self._limiter.on_success()
                 break
@@ -65,13 +80,25 @@ class ModelInvoker:
                 break
             self._limiter.release()
             await self._limiter.acquire()
+        reason = None if error is None else f"{type(error).__name__}: {error}"
+        # Of several calls, the last one to end: a custom Runnable may report only its steps.
+        run = await _complete(trace, calls[-1] if calls else None, response, reason)
         # The model's return value, not that of the captured call: a custom Runnable may report
         # nothing to its callbacks, or only a step of it.
-        reason = None if error is None else f"{type(error).__name__}: {error}"
-        # Of several calls, the last one to end: a model may call chains that lose their parent.
-        run = calls[-1].to_run() if calls else None
+        response, _ = split_agent_trace(response)
         outcome = replace(run.outcome() if run else Outcome(), response=response, error=reason)
         return Answer(record=record, outcome=outcome, run=run)
+
+    def _start_trace(self, record: EvalRecord) -> LiveTrace | None:
+        if self._experiment_id is None:
+            return None
+        session = record.metadata.get(SESSION) or record.metadata.get("session_id")
+        return LiveTrace.start(
+            self._model.get_name(),
+            record.request,
+            experiment_id=self._experiment_id,
+            metadata={SESSION: str(session)} if session else {},
+        )
 
     async def _invoke_within_timeout(self, request: Any, config: Mapping[str, Any]) -> _Result:
         task = asyncio.ensure_future(self._invoke(request, config))
@@ -89,12 +116,34 @@ class ModelInvoker:
 
     async def _invoke(self, request: Any, config: Any) -> _Result:
         try:
-            return await self._model.ainvoke(self._to_input(request), config), None
+            value = self._to_input(request)
+            if isinstance(value, ChatInput):
+                return await self._model.ainvoke(value.value, config, **value.params), None
+            return await self._model.ainvoke(value, config), None
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             # `sys.exit()` in a model fails its row; if it were raised, it would end the event loop.
             return None, error
+
+
+async def _complete(
+    trace: LiveTrace | None, recording: Recording | None, response: Any, error: str | None
+) -> CapturedRun | None:
+    """Return the captured call, with the spans that the model recorded in MLflow."""
+    run, agent_traces = (None, []) if recording is None else take_agent_traces(recording.to_run())
+    if trace is None:
+        return run
+    known = {} if recording is None else recording.mlflow_spans
+    try:
+        if trace.has_spans() or agent_traces:
+            # In a thread: MLflow may write the trace before it returns.
+            return await asyncio.to_thread(trace.finish, run, known, agent_traces, response, error)
+        trace.drop()
+    except Exception:
+        # MLflow's internals may change: the answer does not depend on them.
+        _logger.exception("The MLflow trace of a row could not be completed.")
+    return run
 
 
 async def recorded_answer(record: EvalRecord) -> Answer:

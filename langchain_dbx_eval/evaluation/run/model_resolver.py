@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.chat_models import ChatDatabricks
-from langchain_dbx_eval.errors import ConfigurationError, NotFoundError
+from langchain_dbx_eval.client import flow
+from langchain_dbx_eval.errors import ConfigurationError, NotFoundError, PermissionDeniedError
+from langchain_dbx_eval.evaluation.run.model_input import (
+    ToInput,
+    call_with,
+    function_input,
+    pyfunc_input,
+    runnable_input,
+    schema_input,
+)
+from langchain_dbx_eval.wire.tasks import chat_codec
 
 __all__ = ["resolve_model", "single_prediction"]
 
 _ENDPOINT = "endpoints:/"
 _LOGGED = ("models:/", "runs:/")
+_AGENT_TASKS = "agent/"
+# Model serving then adds the agent's trace to the answer, as `databricks_output.trace`.
+_RETURN_TRACE = {"databricks_options": {"return_trace": True}}
 
 
-def resolve_model(model: Any) -> tuple[Runnable[Any, Any], Callable[[Any], Any]]:
+def resolve_model(model: Any) -> tuple[Runnable[Any, Any], ToInput]:
     """Resolve the argument `model` of `evaluate`.
 
     Args:
@@ -29,26 +40,24 @@ def resolve_model(model: Any) -> tuple[Runnable[Any, Any], Callable[[Any], Any]]
             ``"endpoints:/<name>"`` (a chat or agent endpoint).
 
     Returns:
-        The model as a Runnable, and the function that converts a request to its input. A Runnable
-        receives the request unchanged, or messages if its input schema has a field ``messages``. A
-        function receives the documented ``{"messages": [...]}`` for a string, and any other request
-        unchanged.
+        The model as a Runnable, and the function that converts a request to its input; see
+        `model_input`.
 
     Raises:
         ConfigurationError: It is none of these.
-        NotFoundError: MLflow has no such model.
+        NotFoundError: MLflow has no such model, or the workspace no such endpoint.
     """
     if isinstance(model, str):
-        model = _load(model)
+        return _resolve_uri(model)
     if isinstance(model, Runnable):
-        if _has_messages_input(model):
-            return model, _to_langchain_messages
-        return model, lambda request: request
+        return model, runnable_input(model)
     function: Callable[[Any], Any]
     if type(model).__module__.startswith("mlflow.pyfunc") and hasattr(model, "predict"):
-        name, function = "pyfunc", lambda request: single_prediction(model.predict(request))
+        name, function = "pyfunc", lambda value: single_prediction(model.predict(value))
+        to_input = pyfunc_input(model)
     elif callable(model):
-        name, function = getattr(model, "__name__", "model"), _with_one_argument(model)
+        name, function = getattr(model, "__name__", "model"), call_with(model)
+        to_input = function_input
     else:
         msg = (
             f"model={model!r} cannot be evaluated. Pass a LangChain Runnable (a chain, a model, a "
@@ -56,11 +65,15 @@ def resolve_model(model: Any) -> tuple[Runnable[Any, Any], Callable[[Any], Any]]
         )
         raise ConfigurationError(msg)
     # A RunnableLambda reports the call to the callbacks, and passes them to the Runnables inside.
-    return RunnableLambda(function, name=name), _to_message_dicts
+    return RunnableLambda(function, name=name), to_input
 
 
 def single_prediction(predictions: Any) -> Any:
-    """Return the prediction for one request: pyfunc models return a list of predictions."""
+    """Return the prediction for one request: pyfunc models return a list or a frame of them."""
+    if hasattr(predictions, "to_dict") and hasattr(predictions, "columns"):
+        predictions = predictions.to_dict("records")
+        if len(predictions) == 1 and len(predictions[0]) == 1:
+            return next(iter(predictions[0].values()))
     if hasattr(predictions, "tolist"):
         predictions = predictions.tolist()
     if isinstance(predictions, list) and len(predictions) == 1:
@@ -68,9 +81,9 @@ def single_prediction(predictions: Any) -> Any:
     return predictions
 
 
-def _load(uri: str) -> Any:
+def _resolve_uri(uri: str) -> tuple[Runnable[Any, Any], ToInput]:
     if uri.startswith(_ENDPOINT) and len(uri) > len(_ENDPOINT):
-        return ChatDatabricks(model=uri[len(_ENDPOINT) :])
+        return resolve_model(_endpoint(uri[len(_ENDPOINT) :]))
     if not uri.startswith(_LOGGED):
         msg = (
             f"model={uri!r} is not a model URI. Supported are 'models:/name/version', "
@@ -79,53 +92,30 @@ def _load(uri: str) -> Any:
         raise ConfigurationError(msg)
     mlflow = require("mlflow", extra="eval")
     try:
-        flavors = mlflow.models.get_model_info(uri).flavors
-        if "langchain" in flavors:
-            return mlflow.langchain.load_model(uri)
-        return mlflow.pyfunc.load_model(uri)
+        info = mlflow.models.get_model_info(uri)
+        if "langchain" not in info.flavors:
+            return resolve_model(mlflow.pyfunc.load_model(uri))
+        chain, to_input = resolve_model(mlflow.langchain.load_model(uri))
     except mlflow.exceptions.MlflowException as error:
         registry = mlflow.get_registry_uri() if uri.startswith("models:/") else None
         msg = f"MLflow at {registry or mlflow.get_tracking_uri()} cannot load {uri!r}: {error}"
         raise NotFoundError(msg) from error
+    schema = info.signature.inputs if info.signature else None
+    if schema is not None and schema.has_input_names():
+        to_input = schema_input(schema)
+    return chain, to_input
 
 
-def _to_langchain_messages(request: Any) -> Any:
-    return {"messages": [HumanMessage(request)]} if isinstance(request, str) else request
-
-
-def _to_message_dicts(request: Any) -> Any:
-    if not isinstance(request, str):
-        return request
-    return {"messages": [{"role": "user", "content": request}]}
-
-
-def _has_messages_input(model: Runnable[Any, Any]) -> bool:
+def _endpoint(name: str) -> ChatDatabricks:
+    """Return the chat model of an endpoint, whose task is read from its description."""
+    chat = ChatDatabricks(model=name)
     try:
-        schema = model.get_input_jsonschema()
-    except Exception:  # a custom type without a JSON schema
-        return False
-    # A named type is in the definitions, and the schema refers to it.
-    name = str(schema.get("$ref", "")).rpartition("/")[2]
-    return "messages" in schema.get("$defs", {}).get(name, schema).get("properties", {})
-
-
-def _with_one_argument(function: Callable[..., Any]) -> Callable[[Any], Any]:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # builtins have no signature
-        return function
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = {parameter.name for parameter in parameters if parameter.kind in kinds}
-
-    def call(request: Any) -> Any:
-        if isinstance(request, dict) and request and request.keys() == names:
-            return function(**request)
-        return function(request)
-
-    if not inspect.iscoroutinefunction(function):
-        return call
-
-    async def call_async(request: Any) -> Any:
-        return await call(request)
-
-    return call_async
+        task = flow.run(chat._describe()).get("task")
+    except PermissionDeniedError:
+        # Who may query an endpoint may not be allowed to read its description.
+        return chat
+    if task is None:
+        return chat
+    chat_codec(task)
+    params = _RETURN_TRACE if task.startswith(_AGENT_TASKS) else {}
+    return ChatDatabricks(model=name, task=task, extra_params=params)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 
 from langchain_dbx_eval.evaluation.journal.codec import round_trip
-from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
+from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
-from langchain_dbx_eval.scoring import Scorer, ScoringContext, ascore
+from langchain_dbx_eval.evaluation.tracking.traces import trace_of_row
+from langchain_dbx_eval.scoring import RowScores, Scorer, ScoringContext, ascore
+from langchain_dbx_eval.scoring.mlflow.scorers import MlflowScorer
+from langchain_dbx_eval.scoring.mlflow.traces import session_of, trace_of
 from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
-__all__ = ["process_row"]
+__all__ = ["process_row", "score_sessions"]
 
 
 async def process_row(
@@ -45,4 +50,50 @@ async def process_row(
     if answer.outcome.error is not None or not missing:
         journal.save_scores(key, {}, last=True)
         return
-    await ascore(ScoringContext(answer.record, answer.outcome), scorers, known=known, keep=save)
+    await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
+
+
+def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency: int = 32) -> None:
+    """Run the session-level scorers on each session, when all rows are scored.
+
+    The assessments of a session are saved with its first row, as in ``mlflow.genai.evaluate``. A
+    session is the rows with one session id, in each repetition.
+
+    Args:
+        journal: Contains the rows, and receives the assessments.
+        scorers: All scorers of the run.
+        max_concurrency: The largest number of sessions that are scored at once.
+
+    Raises:
+        JournalError: The journal cannot be written to.
+    """
+    of_sessions = [s for s in scorers if isinstance(s, MlflowScorer) and s.is_session_level]
+    sessions: dict[tuple[str, int], list[RowKey]] = {}
+    for row in journal.rows() if of_sessions else ():
+        if (session := session_of(_context(journal, row.key, row))) is not None:
+            sessions.setdefault((session, row.repetition), []).append(row.key)
+
+    def score(session: str, keys: list[RowKey]) -> None:
+        known = journal.scorer_outputs(keys[:1]).get(keys[0], {})
+        missing = [scorer for scorer in of_sessions if not known.get(scorer.column)]
+        if not missing:
+            return
+        turns = [_context(journal, row.key, row) for row in journal.read_rows(keys)]
+        turns.sort(key=lambda turn: trace_of(turn).info.request_time)
+        outputs = {scorer.column: scorer.score_session(session, turns) for scorer in missing}
+        journal.save_scores(keys[0], outputs)
+        # Its trace may be in MLflow without these assessments.
+        journal.mark_writing(keys[:1])
+
+    if sessions:
+        with ThreadPoolExecutor(max_concurrency) as pool:
+            list(pool.map(score, [session for session, _ in sessions], sessions.values()))
+
+
+def _context(journal: Journal, key: RowKey, answer: Answer) -> ScoringContext:
+    if answer.run is None:
+        return ScoringContext(answer.record, answer.outcome)
+    fields = {name: getattr(answer, name) for name in ("record", "outcome", "run", "matched")}
+    row = Row(key=key, scores=RowScores(), **fields)
+    make_trace = cache(lambda: trace_of_row(row, journal.evaluation_id))
+    return ScoringContext(answer.record, answer.outcome, make_trace)

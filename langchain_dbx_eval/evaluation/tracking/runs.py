@@ -8,7 +8,9 @@ and attributes are those of `mlflow.genai.evaluate`, so that MLflow's UI lists t
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +19,16 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.assessments import assessments_of, write_assessments
-from langchain_dbx_eval.evaluation.tracking.store_access import probe, with_retries
+from langchain_dbx_eval.evaluation.tracking.store_access import (
+    probe,
+    tracking_error,
+    with_retries,
+)
 from langchain_dbx_eval.evaluation.tracking.traces import write_traces
 
 if TYPE_CHECKING:
@@ -30,14 +37,29 @@ if TYPE_CHECKING:
     from mlflow.data.dataset import Dataset
     from mlflow.entities import Run
 
-__all__ = ["TABLE_FILE", "MlflowRun", "current_destination", "stored_destination"]
+__all__ = [
+    "TABLE_FILE",
+    "MlflowRun",
+    "current_destination",
+    "experiment_of",
+    "stored_destination",
+    "table_file",
+]
+
+_logger = logging.getLogger(__name__)
 
 TABLE_FILE = "eval_results.json"
-"""The artifact with ``tables["eval_results"]``, under Agent Evaluation's name."""
+"""The artifact with ``tables["eval_results"]``, under Agent Evaluation's name.
+
+The table of a further evaluation in the same run is ``eval_results_2.json``, and so on.
+"""
 
 _EVALUATION_TAG = "dbx_eval.evaluationId"
 _RUN_TYPE = {"mlflow.runType": "genai_evaluate"}
 _TABLES_TAG = "mlflow.loggedArtifacts"
+# Of a run of the user: the file of each evaluation's table, by evaluation id.
+_TABLE_FILES_TAG = "dbx_eval.tables"
+_EXPERIMENT_TIMEOUT_S = 10.0
 # MLflow's limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
 _MAX_LINKS = 100
 _MAX_METRICS = 1000
@@ -54,6 +76,8 @@ def current_destination(*, run_name: str | None, experiment_name: str | None) ->
     active = mlflow.active_run()
     # Set by `mlflow.set_experiment`. MLflow's own accessor sends a request.
     experiment_id = getattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+    if active is not None:
+        experiment_id, experiment_name = active.info.experiment_id, None
     return Destination(
         tracking_uri=mlflow.get_tracking_uri(),
         experiment_name=experiment_name,
@@ -61,6 +85,28 @@ def current_destination(*, run_name: str | None, experiment_name: str | None) ->
         run_name=run_name,
         run_id=active.info.run_id if active is not None else None,
     )
+
+
+def experiment_of(destination: Destination) -> str | None:
+    """Return the id of the experiment of a destination; a missing one is created.
+
+    Returns:
+        The id; None if the store does not answer within ten seconds.
+    """
+    if destination.experiment_id is not None:
+        return destination.experiment_id
+    mlflow = require("mlflow", extra="eval")
+    uri = destination.tracking_uri or mlflow.get_tracking_uri()
+
+    async def find() -> str:
+        await asyncio.to_thread(probe, uri)
+        return await asyncio.to_thread(_experiment_id, mlflow.MlflowClient(uri), destination)
+
+    try:
+        return event_loop.start(find()).result(timeout=_EXPERIMENT_TIMEOUT_S)
+    except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
+        _logger.info("The experiment of traces is not known: %s", tracking_error(uri, error))
+        return None
 
 
 def stored_destination(manifest: EvaluationManifest) -> Destination:
@@ -192,7 +238,7 @@ class MlflowRun:
         """
         probe(self.tracking_uri)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, TABLE_FILE)
+            path = Path(folder, with_retries(self.tracking_uri, self._reserve_table_file))
             _write_table(table, path)
 
             def write() -> None:
@@ -203,11 +249,24 @@ class MlflowRun:
 
             with_retries(self.tracking_uri, write)
 
+    def _reserve_table_file(self) -> str:
+        """Return the file of this evaluation's table, which no other one in the run has."""
+        if self.is_ours:
+            return TABLE_FILE
+        files = _table_files(self._client.get_run(self.run_id))
+        if self._evaluation_id not in files:
+            name, number = TABLE_FILE, len(files) + 1
+            if files:
+                name = TABLE_FILE.replace(".", f"_{number}.")
+            files[self._evaluation_id] = name
+            self._client.set_tag(self.run_id, _TABLE_FILES_TAG, json.dumps(files))
+        return files[self._evaluation_id]
+
     def _log_table(self, path: Path) -> None:
         self._client.log_artifact(self.run_id, str(path))
         tags = self._client.get_run(self.run_id).data.tags
         tables: list[Any] = json.loads(tags.get(_TABLES_TAG, "[]"))
-        entry = {"path": TABLE_FILE, "type": "table"}
+        entry = {"path": path.name, "type": "table"}
         if entry not in tables:
             self._client.set_tag(self.run_id, _TABLES_TAG, json.dumps([*tables, entry]))
 
@@ -223,6 +282,16 @@ class MlflowRun:
         ]
         for start in range(0, len(changed), _MAX_METRICS):
             self._client.log_batch(self.run_id, changed[start : start + _MAX_METRICS])
+
+
+def table_file(run: Run, evaluation_id: str) -> str:
+    """Return the name of the artifact with the table of an evaluation in a run."""
+    return _table_files(run).get(evaluation_id, TABLE_FILE)
+
+
+def _table_files(run: Run) -> dict[str, str]:
+    files: dict[str, str] = json.loads(run.data.tags.get(_TABLE_FILES_TAG, "{}"))
+    return files
 
 
 def _find_or_create_run(client: MlflowClient, destination: Destination, evaluation_id: str) -> Run:

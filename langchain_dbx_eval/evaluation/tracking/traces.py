@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, UUID, uuid5
-
-from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval.datasets import record_key
@@ -27,12 +25,15 @@ from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
 from langchain_dbx_eval.scoring import Outcome
+from langchain_dbx_eval.scoring.answer_text import to_plain_json
+from langchain_dbx_eval.scoring.mlflow.traces import SESSION
 
 if TYPE_CHECKING:
     from mlflow.entities import Span as MlflowSpan
+    from mlflow.entities import Trace
     from mlflow.tracing.client import TracingClient
 
-__all__ = ["REQUEST_ID_TAG", "to_plain_json", "trace_id_of", "write_traces"]
+__all__ = ["REQUEST_ID_TAG", "trace_id_of", "trace_of_row", "write_traces"]
 
 _logger = logging.getLogger(__name__)
 
@@ -46,13 +47,22 @@ REQUEST_ID_TAG = "mlflow.eval.requestId"
 # A root span's attribute with this prefix becomes a tag of its trace (MLflow 3.17, OTLP endpoint).
 _TAG_PREFIX = "mlflow.traceTag."
 
+TAGS_TAG = "langchain.tags"
+"""The tag of a trace with the `tags` of the call's config, as a JSON list."""
+
+_TAG_NAME = re.compile(r"[\w\-. :/]{1,250}")
+_MAX_TAG_VALUE = 8000
+# Metadata that LangChain and LangGraph add, and what is in a trace under another name.
+_HIDDEN_METADATA = ("ls_", "lc_", "langgraph_", "mlflow.", "request_id")
+
 
 def write_traces(
     client: TracingClient, rows: Sequence[Row], evaluation_id: str, experiment_id: str
 ) -> list[str]:
     """Write a trace for each row that has none.
 
-    Rows that `mlflow.langchain.autolog` traced keep these traces, which get the row's tag.
+    Rows that MLflow traced while the model ran keep these traces, and rows of an evaluation of
+    traces theirs; they get the row's tags.
 
     Args:
         client: The store.
@@ -63,12 +73,12 @@ def write_traces(
     Returns:
         The ids of the traces, in the order of the rows.
     """
-    autologged = _tag_autologged(client, rows)
+    existing = _tag_existing(client, rows)
     trace_ids: list[str] = []
     new: list[tuple[Row, list[MlflowSpan]]] = []
     for row in rows:
-        trace_id = row.run.trace_id if row.run else None
-        if trace_id is None or trace_id not in autologged:
+        trace_id = row.run.trace_id if row.run else row.record.trace_id
+        if trace_id is None or trace_id not in existing:
             trace_id = trace_id_of(row, evaluation_id)
             new.append((row, list(_spans(row, trace_id))))
         trace_ids.append(trace_id)
@@ -94,46 +104,56 @@ def trace_id_of(row: Row, evaluation_id: str) -> str:
     return f"tr-{uuid5(NAMESPACE_OID, name).hex}"
 
 
-def to_plain_json(value: Any) -> Any:
-    """Return the input or output of a step as plain JSON, in the forms that MLflow's UI renders."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, BaseMessage):
-        return convert_to_openai_messages(value)
-    if isinstance(value, Document):
-        return {"page_content": value.page_content, "metadata": to_plain_json(value.metadata)}
-    if isinstance(value, Mapping):
-        return {str(key): to_plain_json(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [to_plain_json(item) for item in value]
-    return str(value)
+def trace_of_row(row: Row, evaluation_id: str) -> Trace:
+    """Return the trace that `write_traces` would write for a row, without writing it."""
+    return _trace(row, list(_spans(row, trace_id_of(row, evaluation_id))), "0")
 
 
-def _tag_autologged(client: TracingClient, rows: Sequence[Row]) -> set[str]:
-    """Wait for the traces that autologging wrote, and tag them; return their ids."""
+def _session_of(row: Row) -> str | None:
+    """Return the session of a row: that of its call's config, else that of its record."""
+    sources = (row.run.metadata if row.run is not None else {}, row.record.metadata)
+    ids = (source.get(key) for source in sources for key in (SESSION, "session_id"))
+    return next((str(session) for session in ids if session), None)
+
+
+def _tag_existing(client: TracingClient, rows: Sequence[Row]) -> set[str]:
+    """Find the traces of rows that exist or that MLflow is writing, and tag them.
+
+    Returns:
+        The ids of those that are in the store.
+    """
+    expected = {row.run.trace_id: row for row in rows if row.run and row.run.trace_id}
+    # Those of the data exist already, or they are in another store.
+    recorded = {row.record.trace_id: row for row in rows if not row.run and row.record.trace_id}
+    found = recorded.keys() - _find_missing(client, recorded)
+    if expected:
+        found |= _wait_for(client, expected)
+    of_row = {**recorded, **expected}
+    call_for_each(
+        lambda tag: client.set_trace_tag(*tag),
+        [(id_, *tag) for id_ in found for tag in _tags_of(of_row[id_]).items()],
+    )
+    return found
+
+
+def _wait_for(client: TracingClient, trace_ids: Collection[str]) -> set[str]:
+    """Wait for traces that MLflow is writing; return the ids of those that are in the store."""
     import mlflow
 
-    request_ids = {
-        row.run.trace_id: _request_id_of(row) for row in rows if row.run and row.run.trace_id
-    }
-    if not request_ids:
-        return set()
     mlflow.flush_trace_async_logging()
     # Flushing does not wait for the last span of a call, which may end after our callback ran.
     deadline = Deadline(_AUTOLOG_TIMEOUT_S)
-    while (missing := _find_missing(client, request_ids)) and not deadline.passed:
+    while (missing := _find_missing(client, trace_ids)) and not deadline.passed:
         deadline.sleep(_POLL_INTERVAL_S)
     if missing:
         _logger.warning(
-            "%d of %d traces that mlflow.langchain.autolog started are not in the store, for "
-            "example %s (see MLflow's log). Their rows get traces of our own.",
+            "%d of %d traces that MLflow started are not in the store, for example %s (see "
+            "MLflow's log). Their rows get traces of our own.",
             len(missing),
-            len(request_ids),
+            len(trace_ids),
             min(missing),
         )
-    found = list(request_ids.keys() - missing)
-    call_for_each(lambda i: client.set_trace_tag(i, REQUEST_ID_TAG, request_ids[i]), found)
-    return set(found)
+    return {*trace_ids} - missing
 
 
 def _find_missing(client: TracingClient, trace_ids: Iterable[str]) -> set[str]:
@@ -170,7 +190,12 @@ def _write_one(
     client: TracingClient, row: Row, spans: list[MlflowSpan], experiment_id: str
 ) -> None:
     """Write a trace as MLflow 3.17's exporter does (`mlflow.tracing.export.mlflow_v3`)."""
-    from mlflow.entities import TraceData, TraceInfo, TraceLocation, TraceState
+    trace = _trace(row, spans, experiment_id)
+    client._upload_trace_data(client.start_trace(trace.info), trace.data)
+
+
+def _trace(row: Row, spans: list[MlflowSpan], experiment_id: str) -> Trace:
+    from mlflow.entities import Trace, TraceData, TraceInfo, TraceLocation, TraceState
 
     root = spans[0]
     start_ms, end_ms = root.start_time_ns // 1_000_000, (root.end_time_ns or 0) // 1_000_000
@@ -178,6 +203,8 @@ def _write_one(
     usage = _token_usage_of(row.outcome)
     if usage["total_tokens"]:
         metadata["mlflow.trace.tokenUsage"] = json.dumps(usage)
+    if session := _session_of(row):
+        metadata[SESSION] = session
     info = TraceInfo(
         trace_id=root.trace_id,
         trace_location=TraceLocation.from_experiment_id(experiment_id),
@@ -186,15 +213,33 @@ def _write_one(
         state=TraceState.OK if row.outcome.error is None else TraceState.ERROR,
         request_preview=_preview(root.inputs),
         response_preview=_preview(root.outputs),
-        tags={REQUEST_ID_TAG: _request_id_of(row), "mlflow.traceName": root.name},
+        tags={**_tags_of(row), "mlflow.traceName": root.name},
         trace_metadata=metadata,
     )
-    client._upload_trace_data(client.start_trace(info), TraceData(spans=spans))
+    return Trace(info=info, data=TraceData(spans=spans))
 
 
 def _preview(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text[:_MAX_PREVIEW]
+
+
+def _tags_of(row: Row) -> dict[str, str]:
+    """Return the tags of a row's trace: its request id, and the config of its call.
+
+    MLflow 3.17 has no call that writes many traces with metadata of their own, so the `metadata` of
+    the config is stored as tags too.
+    """
+    tags = {REQUEST_ID_TAG: _request_id_of(row)}
+    if row.run is None:
+        return tags
+    if row.run.tags:
+        tags[TAGS_TAG] = json.dumps(list(row.run.tags), ensure_ascii=False)
+    for name, value in row.run.metadata.items():
+        if _TAG_NAME.fullmatch(name) and not name.startswith(_HIDDEN_METADATA):
+            text = value if isinstance(value, str) else json.dumps(to_plain_json(value))
+            tags[name] = text[:_MAX_TAG_VALUE]
+    return tags
 
 
 def _request_id_of(row: Row) -> str:
@@ -247,8 +292,10 @@ def _spans(row: Row, trace_id: str) -> Iterator[MlflowSpan]:
     for span in run.spans:
         attributes = _attributes(span, trace_id)
         if span is run.root:
-            attributes[_TAG_PREFIX + REQUEST_ID_TAG] = _request_id_of(row)
+            attributes |= {_TAG_PREFIX + name: value for name, value in _tags_of(row).items()}
             attributes[_TAG_PREFIX + "mlflow.traceName"] = span.name
+            if session := _session_of(row):
+                attributes["session.id"] = session
         yield MlflowSpan(
             ReadableSpan(
                 name=span.name,

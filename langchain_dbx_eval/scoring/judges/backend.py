@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,15 @@ from langchain_dbx_eval.scoring.judges.chat_backend import ChatBackend
 from langchain_dbx_eval.scoring.judges.mlflow_backend import MlflowBackend
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
 
-__all__ = ["CachingBackend", "resolve_backend"]
+__all__ = ["CachingBackend", "default_judge", "resolve_backend"]
 
+_VARIABLE = "DBX_EVAL_JUDGE"
 _ENDPOINT_SCHEMES = ("endpoints", "databricks")
+
+
+def default_judge(judge: Any) -> Any:
+    """Return `judge`; if it is None, the environment variable DBX_EVAL_JUDGE, else None."""
+    return judge if judge is not None else os.environ.get(_VARIABLE, "").strip() or None
 
 
 def resolve_backend(
@@ -100,8 +107,9 @@ def _backend(judge: Any, max_concurrency: int) -> JudgeBackend:
             return ChatBackend(model, max_concurrency=max_concurrency)
         if (scheme and name) or judge == "databricks":
             return MlflowBackend(judge, max_concurrency=max_concurrency)
+    origin = f" ({_VARIABLE})" if judge == os.environ.get(_VARIABLE) else ""
     msg = (
-        f"judge={judge!r} is not a supported judge. Pass a LangChain chat model such as "
+        f"judge={judge!r}{origin} is not a supported judge. Pass a LangChain chat model such as "
         "ChatDatabricks(…), an endpoint such as 'endpoints:/my-chat', or an MLflow model URI such "
         "as 'openai:/gpt-4.1-mini'."
     )

@@ -11,16 +11,21 @@ from typing import Any
 
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import RETRIEVAL_JUDGE_FAMILY
-from langchain_dbx_eval.scoring.judges.inputs import EXPECTED, JudgeInputs, guideline_groups
+from langchain_dbx_eval.scoring.judges.inputs import (
+    EXPECTED,
+    JudgeInputs,
+    gather_inputs,
+    guideline_groups,
+)
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec, MlflowFunction
 
 __all__ = ["BUILT_IN_JUDGES"]
 
 
 # Which judges apply by default: Databricks, "How to run an evaluation and view the results",
-# "Which judges are run". Ground truth is an expected response or expected facts.
+# "Which judges are run". Ground truth is an expected response, expected facts or grading notes.
 def _has_ground_truth(context: ScoringContext) -> bool:
-    return context.record.expected_response is not None or bool(context.record.expected_facts)
+    return bool(gather_inputs(context, (EXPECTED,))[0])
 
 
 def _has_no_ground_truth(context: ScoringContext) -> bool:
@@ -37,7 +42,8 @@ def _expected(inputs: JudgeInputs) -> dict[str, Any]:
     facts = inputs.get("expected_facts")
     return {
         "expected_facts": None if facts is None else list(facts),
-        "expected_response": inputs.get("expected_response"),
+        # MLflow's judges have no input for grading notes.
+        "expected_response": inputs.get("expected_response", inputs.get("grading_notes")),
     }
 
 
@@ -52,7 +58,10 @@ helpful does not count unless a rule says so."""
 
 _MEETS_GUIDELINES = MlflowFunction(
     "meets_guidelines",
-    lambda i: {"guidelines": list(i["guidelines"]), "context": _pick(i, "request", "response")},
+    lambda i: {
+        "guidelines": list(i["guidelines"]),
+        "context": {name: text for name, text in i.items() if name != "guidelines"},
+    },
 )
 
 _SPECS = (
@@ -203,6 +212,7 @@ Whether the response is right or helpful does not count.""",
         prompt=_GUIDELINES_PROMPT,
         version="guideline_adherence-1",
         inputs=("guidelines", "request", "response"),
+        optional_inputs=("guidelines_context",),
         unit="guidelines",
         applies_by_default=lambda context: bool(guideline_groups(context.record.guidelines)),
         suggested_action=(
@@ -215,6 +225,7 @@ Whether the response is right or helpful does not count.""",
         prompt=_GUIDELINES_PROMPT,
         version="global_guideline_adherence-1",
         inputs=("request", "response"),
+        optional_inputs=("guidelines_context",),
         unit="global_guidelines",
         suggested_action=(
             "The response breaks a guideline for all responses. Add the guideline to the prompt."

@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from langchain_dbx_eval.scoring.conversation import Conversation
 from langchain_dbx_eval.scoring.judges.inputs import JudgeInputs
 from langchain_dbx_eval.scoring.judges.scales import Scale
 
@@ -34,6 +35,18 @@ _REPAIR = (
 )
 
 
+# What a judge is told about inputs that only some rows have.
+_NOTES = {
+    "conversation": (
+        "<request> is a conversation, a JSON list of messages: judge the answer to its last "
+        "message, in the light of the earlier ones."
+    ),
+    "grading_notes": "<grading_notes> says what a correct answer must be like: it is what is "
+    "expected.",
+    "guidelines_context": "<guidelines_context> holds further texts that the guidelines may name.",
+}
+
+
 def judge_messages(task: str, scale: Scale, inputs: JudgeInputs) -> list[BaseMessage]:
     """Return the conversation that requests a verdict.
 
@@ -44,7 +57,13 @@ def judge_messages(task: str, scale: Scale, inputs: JudgeInputs) -> list[BaseMes
     """
     answer_format = _FORMAT.format(ratings=scale.description)
     blocks = "\n\n".join(_block(name, value) for name, value in inputs.items())
-    return [SystemMessage(f"{_ROLE}\n\n{task}\n\n{answer_format}"), HumanMessage(blocks)]
+    present = {*inputs, *(("conversation",) if _has_conversation(inputs) else ())}
+    parts = [_ROLE, task, *(note for name, note in _NOTES.items() if name in present)]
+    return [SystemMessage("\n\n".join([*parts, answer_format])), HumanMessage(blocks)]
+
+
+def _has_conversation(inputs: JudgeInputs) -> bool:
+    return isinstance(inputs.get("request"), Conversation)
 
 
 def repair_messages(messages: list[BaseMessage], answer: str, scale: Scale) -> list[BaseMessage]:

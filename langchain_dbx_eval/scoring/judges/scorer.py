@@ -11,11 +11,19 @@ from typing import Any
 
 from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
+from langchain_dbx_eval.scoring.contract import RESPONSE_JUDGE_FAMILY
 from langchain_dbx_eval.scoring.judges.inputs import Guidelines, JudgeInputs, gather_inputs
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
 
-__all__ = ["JUDGE_SCORERS", "ChunkJudge", "GuidelineJudge", "JudgeScorer"]
+__all__ = [
+    "JUDGE_SCORERS",
+    "ChunkJudge",
+    "GuidelineJudge",
+    "JudgeScorer",
+    "SkippedJudges",
+    "chunk_assessment",
+]
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class JudgeScorer:
         """See `Scorer.score`."""
         if self.by_default and not self.spec.applies_by_default(context):
             return []
-        inputs, missing = gather_inputs(context, self.spec.inputs)
+        inputs, missing = gather_inputs(context, self.spec.inputs, self.spec.optional_inputs)
         if missing:
             return [Skip(self.name, missing, f"{self.column}/{self.leaf}")]
         return await self._assess(inputs)
@@ -89,22 +97,7 @@ class ChunkJudge(JudgeScorer):
         verdicts = await self._verdicts(
             [{**others, "chunk": chunk} for chunk in inputs["retrieved_context"]]
         )
-        passed = [verdict.value == "yes" for verdict in verdicts if verdict.value is not None]
-        failed = [verdict.error for verdict in verdicts if verdict.error is not None]
-        error = f"{len(failed)} of {len(verdicts)} chunks have no verdict; the first: {failed[:1]}"
-        assessment = replace(
-            self._assessment(verdicts[0]),
-            value=sum(passed) / len(passed) if passed else None,
-            rationale=f"{sum(passed)} of {len(passed)} judged chunks are relevant.",
-            error=error if failed else None,
-            extra_columns={
-                f"{self.column}/ratings": [verdict.value for verdict in verdicts],
-                f"{self.column}/rationales": [verdict.rationale for verdict in verdicts],
-                f"{self.column}/error_messages": [verdict.error for verdict in verdicts],
-            },
-            usage=reduce(add, (verdict.usage for verdict in verdicts), JudgeUsage()),
-        )
-        return [assessment]
+        return [chunk_assessment(self._assessment(verdicts[0]), verdicts)]
 
 
 @dataclass(frozen=True)
@@ -126,6 +119,46 @@ class GuidelineJudge(JudgeScorer):
         return [
             self._assessment(verdict, group)
             for group, verdict in zip(groups, verdicts, strict=True)
+        ]
+
+
+def chunk_assessment(assessment: Assessment, verdicts: Sequence[Verdict]) -> Assessment:
+    """Complete the assessment of a judge of chunks by the verdicts on all chunks of a row."""
+    passed = [verdict.value == "yes" for verdict in verdicts if verdict.value is not None]
+    failed = [verdict.error for verdict in verdicts if verdict.error is not None]
+    error = f"{len(failed)} of {len(verdicts)} chunks have no verdict; the first: {failed[:1]}"
+    return replace(
+        assessment,
+        value=sum(passed) / len(passed) if passed else None,
+        rationale=f"{sum(passed)} of {len(passed)} judged chunks are relevant.",
+        error=error if failed else None,
+        extra_columns={
+            f"{assessment.column}/ratings": [verdict.value for verdict in verdicts],
+            f"{assessment.column}/rationales": [verdict.rationale for verdict in verdicts],
+            f"{assessment.column}/error_messages": [verdict.error for verdict in verdicts],
+        },
+        usage=reduce(add, (verdict.usage for verdict in verdicts), JudgeUsage()),
+    )
+
+
+@dataclass(frozen=True)
+class SkippedJudges:
+    """The judges that would run on a row by default, if the run had a judge model.
+
+    Attributes:
+        specs: The judges.
+    """
+
+    specs: tuple[JudgeSpec, ...]
+    name: str = "judges"
+    column: str = RESPONSE_JUDGE_FAMILY
+
+    def score(self, context: ScoringContext) -> ScorerOutput:
+        """Return a `Skip` for each judge that applies to the row and has its inputs."""
+        return [
+            Skip(spec.name, "judge (or DBX_EVAL_JUDGE)", "")
+            for spec in self.specs
+            if spec.applies_by_default(context) and not gather_inputs(context, spec.inputs)[1]
         ]
 
 

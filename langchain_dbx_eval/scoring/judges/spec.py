@@ -38,6 +38,7 @@ class JudgeSpec:
         version: Version of `prompt`, stored with each assessment: change it with the text.
         inputs: Names of the inputs (see `judges.inputs`) in the order in which the prompt shows
             them. A row that lacks one is skipped.
+        optional_inputs: Names of further inputs that are shown if the row has them.
         family: Prefix of its columns, before its name.
         scale: The allowed ratings.
         unit: Subject of one request to the judge model:
@@ -59,6 +60,7 @@ class JudgeSpec:
     prompt: str
     version: str
     inputs: tuple[str, ...]
+    optional_inputs: tuple[str, ...] = ()
     family: str = RESPONSE_JUDGE_FAMILY
     scale: Scale = field(default_factory=YesNo)
     unit: Literal["row", "chunk", "guidelines", "global_guidelines"] = "row"

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import BaseMessage
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput
+from langchain_dbx_eval.scoring.answer_text import to_plain_json
+from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import Outcome, Scorer, ScoringContext
 from langchain_dbx_eval.scoring.custom import PromptJudge
-from langchain_dbx_eval.scoring.judges.backend import resolve_backend
-from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_trace, trace_of
-from langchain_dbx_eval.scoring.score_row import score
+from langchain_dbx_eval.scoring.judges.backend import default_judge, resolve_backend
+from langchain_dbx_eval.scoring.mlflow.metrics import as_metric_scorer
+from langchain_dbx_eval.scoring.mlflow.traces import (
+    SESSION,
+    outcome_of_trace,
+    session_of,
+    trace_of,
+)
+from langchain_dbx_eval.scoring.results import (
+    ResultReader,
+    aggregation_metadata,
+    reject_non_finite,
+)
+from langchain_dbx_eval.scoring.score_row import failure, score
 
 if TYPE_CHECKING:
     from mlflow.entities import Feedback
@@ -29,12 +45,16 @@ class MlflowScorer:
     """A scorer of ``mlflow.genai`` (built-in, `make_judge` or `@scorer`) as a `Scorer`.
 
     Its columns are ``<name>/value|rationale|error_message``, as in ``mlflow.genai``. It receives
-    the record's trace; if there is none, one that is created from the request, the response and the
-    retrieved documents.
+    the model's outputs unchanged, all expectations, and the trace of the row (see `trace_of`).
+
+    A session-level scorer scores no single row, but all rows of a session at once.
     """
 
     scorer: Any
     leaf: str = "value"
+
+    def __post_init__(self) -> None:
+        aggregation_metadata(self.name, self.scorer.aggregations)
 
     @property
     def name(self) -> str:
@@ -46,51 +66,75 @@ class MlflowScorer:
         """See `Scorer.column`."""
         return self.name
 
+    @property
+    def is_session_level(self) -> bool:
+        """Whether it scores sessions, by `score_session`."""
+        return bool(self.scorer.is_session_level_scorer)
+
     async def score(self, context: ScoringContext) -> ScorerOutput:
         """Score one row in a thread."""
-        result = await asyncio.to_thread(self._run, context)
-        feedbacks = result if isinstance(result, list) else [result]
-        return [self._assessment(feedback) for feedback in feedbacks if feedback is not None]
+        if self.is_session_level:
+            has_session = await asyncio.to_thread(session_of, context) is not None
+            return [] if has_session else [Skip(self.name, "session_id", f"{self.name}/value")]
+        return self._reader.read(await asyncio.to_thread(self._run, context))
+
+    def score_session(self, session: str, contexts: Sequence[ScoringContext]) -> ScorerOutput:
+        """Score the rows of a session, in their order.
+
+        Args:
+            session: The id of the session.
+            contexts: The rows.
+
+        Returns:
+            The assessments of the session; an exception of the scorer is an error in them.
+        """
+        try:
+            result = self.scorer.run(session=[trace_of(context) for context in contexts])
+            output = reject_non_finite(self._reader.read(result))
+        except Exception as error:
+            output = [failure(self, error)]
+        return [
+            replace(item, metadata={**item.metadata, SESSION: session})
+            for item in output
+            if isinstance(item, Assessment)
+        ]
+
+    @cached_property
+    def _reader(self) -> ResultReader:
+        metadata = aggregation_metadata(self.name, self.scorer.aggregations)
+        return ResultReader(name=self.name, leaf=self.leaf, metadata=metadata)
 
     def _run(self, context: ScoringContext) -> Any:
+        request, response = context.record.request, context.outcome.response
+        # MLflow's judges read the conversation under this key.
+        inputs = {"messages": request} if _is_messages(request) else context.record.inputs
         return self.scorer.run(
-            inputs=context.record.inputs,
-            outputs=context.response_text,
-            expectations=context.record.expectations,
+            inputs=to_plain_json(inputs),
+            # Of a bare message, MLflow's judges would see the JSON instead of the text.
+            outputs=response.text if isinstance(response, BaseMessage) else response,
+            expectations=context.expectations,
             trace=trace_of(context),
         )
 
-    def _assessment(self, feedback: Any) -> Assessment:
-        is_feedback = hasattr(feedback, "feedback") and hasattr(feedback, "rationale")
-        value = feedback.value if is_feedback else feedback
-        if isinstance(value, bool):
-            value = "yes" if value else "no"
-        # MLflow names a feedback without a name "feedback".
-        name = getattr(feedback, "name", None)
-        if not name or name == "feedback":
-            name = self.name
-        source = getattr(getattr(feedback, "source", None), "source_type", "CODE")
-        error = getattr(feedback, "error", None) if is_feedback else None
-        return Assessment(
-            name=name,
-            column=name,
-            leaf=self.leaf,
-            value=None if error is not None else getattr(value, "value", value),
-            rationale=feedback.rationale if is_feedback else None,
-            error=None if error is None else str(error.error_message or error.error_code),
-            source="LLM_JUDGE" if source == "LLM_JUDGE" else "CODE",
-        )
+
+def _is_messages(request: Any) -> bool:
+    return isinstance(request, list) and all(
+        isinstance(item, BaseMessage) or (isinstance(item, dict) and "content" in item)
+        for item in request
+    )
 
 
 def as_scorer(scorer: Any) -> Scorer:
-    """Return a `Scorer` unchanged, and a scorer of ``mlflow.genai`` as a `MlflowScorer`.
+    """Return a `Scorer` unchanged, and convert scorers and metrics of MLflow and databricks-agents.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: It is none of these, or its configuration is not supported.
     """
     base = sys.modules.get("mlflow.genai.scorers.base")
     if base is not None and isinstance(scorer, base.Scorer):
         return MlflowScorer(scorer)
+    if (metric := as_metric_scorer(scorer)) is not None:
+        return metric
     if all(hasattr(scorer, name) for name in ("score", "name")) and not isinstance(scorer, type):
         found: Scorer = scorer
         return found
@@ -107,7 +151,8 @@ def as_mlflow_scorer(scorer: Scorer, *, judge: Any = None) -> MlflowGenaiScorer:
 
     Args:
         scorer: The scorer.
-        judge: The judge model, as for ``evaluate``, of a `PromptJudge` that has none.
+        judge: The judge model, as for ``evaluate``, of a `PromptJudge` that has none; default:
+            DBX_EVAL_JUDGE.
 
     Returns:
         A scorer of ``mlflow.genai``. Rows that `scorer` skips have no feedback.
@@ -117,6 +162,7 @@ def as_mlflow_scorer(scorer: Scorer, *, judge: Any = None) -> MlflowGenaiScorer:
         ConfigurationError: A `PromptJudge` has no judge model.
     """
     genai = require("mlflow.genai", extra="eval")
+    judge = default_judge(judge)
     if isinstance(scorer, PromptJudge) and judge is not None:
         scorer = scorer.with_backend(resolve_backend(judge))
     if isinstance(scorer, PromptJudge) and scorer.backend is None:

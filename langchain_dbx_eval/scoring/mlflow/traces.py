@@ -12,12 +12,24 @@ from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.errors import SchemaError
+from langchain_dbx_eval.scoring.answer_text import to_plain_json
 from langchain_dbx_eval.scoring.context import Outcome, ScoringContext
+from langchain_dbx_eval.scoring.conversation import recorded_tool_calls
 
 if TYPE_CHECKING:
     from mlflow.entities import Trace
 
-__all__ = ["outcome_of_record", "outcome_of_trace", "trace_of"]
+__all__ = [
+    "SESSION",
+    "outcome_of_record",
+    "outcome_of_trace",
+    "session_of",
+    "tool_calls_of",
+    "trace_of",
+]
+
+SESSION = "mlflow.trace.session"
+"""MLflow's metadata key of a trace for the session to which it belongs."""
 
 _NO_RESPONSE = (
     "This row has no response (neither 'response' nor 'trace'), and no model was given to invoke."
@@ -74,27 +86,38 @@ def outcome_of_trace(trace: Any) -> Outcome:
 
 
 def trace_of(context: ScoringContext) -> Trace:
-    """Return the trace of a row: that of its record, or a created one, which no store contains.
+    """Return the trace of a row.
 
-    A created trace has a root span with request and response and, if documents were retrieved, a
-    retriever span.
+    Returns:
+        That of the captured call, with its inputs, outputs and steps; else that of the record; else
+        a created one, which no store contains: a root span with request and response, a retriever
+        span if documents were retrieved, and a tool span for each recorded tool call.
     """
-    if context.record.trace is not None:
-        return _parse_trace(context.record.trace)
-    mlflow_entities = require("mlflow.entities", extra="eval")
+    if context.make_trace is not None:
+        trace: Trace = context.make_trace()
+        return trace
+    record, outcome = context.record, context.outcome
+    if record.trace is not None:
+        return _parse_trace(record.trace)
     trace_id = "tr-" + hashlib.sha256(repr(context).encode("utf-8", "replace")).hexdigest()[:32]
-    root = _span(trace_id, "response", "CHAIN", context.record.inputs, context.response_text)
+    response = to_plain_json(outcome.response)
+    root = _span(trace_id, "response", "CHAIN", to_plain_json(record.inputs), response)
     spans = [root]
-    if context.outcome.retrieved_context is not None:
+    if outcome.retrieved_context is not None:
         documents = [
             {
                 "page_content": chunk.get("content") or "",
                 "metadata": {"doc_uri": chunk.get("doc_uri")},
             }
-            for chunk in context.outcome.retrieved_context
+            for chunk in outcome.retrieved_context
         ]
-        retriever = _span(trace_id, "retriever", "RETRIEVER", context.request_text, documents)
-        spans.append({**retriever, "parent_id": root["context"]["span_id"]})
+        spans.append(_span(trace_id, "retriever", "RETRIEVER", context.request_text, documents))
+    for call in recorded_tool_calls(record.metadata.get("tool_calls"), response):
+        name, arguments = call["name"], call["arguments"]
+        spans.append(_span(trace_id, name, "TOOL", arguments, call["result"], number=len(spans)))
+    for span in spans[1:]:
+        span["parent_id"] = root["context"]["span_id"]
+    session = record.metadata.get("session_id") or record.metadata.get(SESSION)
     info = {
         "trace_id": trace_id,
         "trace_location": {
@@ -103,9 +126,34 @@ def trace_of(context: ScoringContext) -> Trace:
         },
         "request_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "state": "OK",
+        "trace_metadata": {SESSION: str(session)} if session else {},
     }
-    trace: Trace = mlflow_entities.Trace.from_dict({"info": info, "data": {"spans": spans}})
-    return trace
+    created: Trace = require("mlflow.entities", extra="eval").Trace.from_dict(
+        {"info": info, "data": {"spans": spans}}
+    )
+    return created
+
+
+def session_of(context: ScoringContext) -> str | None:
+    """Return the session of a row.
+
+    It is the record's ``session_id`` or ``mlflow.trace.session``, else that of the row's trace.
+    """
+    metadata = context.record.metadata
+    session = metadata.get("session_id") or metadata.get(SESSION)
+    return str(session) if session else trace_of(context).info.trace_metadata.get(SESSION)
+
+
+def tool_calls_of(context: ScoringContext) -> list[dict[str, Any]]:
+    """Return the tool calls of a row in their order: ``{"name", "arguments", "result"}``.
+
+    They are the tool spans of its trace, or the record's ``tool_calls``.
+    """
+    spans = [span for span in trace_of(context).data.spans if span.span_type == "TOOL"]
+    return [
+        {"name": span.name, "arguments": span.inputs, "result": span.outputs}
+        for span in sorted(spans, key=lambda span: span.start_time_ns)
+    ]
 
 
 def _parse_trace(trace: Any) -> Trace:
@@ -132,9 +180,12 @@ def _chunk(document: Mapping[str, Any]) -> dict[str, Any]:
     return {"doc_uri": doc_uri_of(metadata), "content": content}
 
 
-def _span(trace_id: str, name: str, span_type: str, inputs: Any, outputs: Any) -> dict[str, Any]:
+def _span(
+    trace_id: str, name: str, span_type: str, inputs: Any, outputs: Any, *, number: int = 0
+) -> dict[str, Any]:
     """Return a finished span in the form of `mlflow.entities.Span.from_dict` (MLflow 3.17)."""
     now = time.time_ns()
+    identity = f"{name}/{number}" if number else name
     attributes = {
         "mlflow.traceRequestId": trace_id,
         "mlflow.spanType": span_type,
@@ -144,7 +195,7 @@ def _span(trace_id: str, name: str, span_type: str, inputs: Any, outputs: Any) -
     return {
         "name": name,
         "context": {
-            "span_id": "0x" + hashlib.sha256(name.encode()).hexdigest()[:16],
+            "span_id": "0x" + hashlib.sha256(identity.encode()).hexdigest()[:16],
             "trace_id": "0x" + trace_id.removeprefix("tr-"),
         },
         "parent_id": None,

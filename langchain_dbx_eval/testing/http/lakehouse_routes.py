@@ -153,6 +153,15 @@ def _add_managed_datasets(app: Flask, service: ManagedDatasets) -> None:
     def update_records(dataset_id: str) -> dict[str, Any]:
         return service.update(dataset_id, _batch())
 
+    @app.post(f"{base}/<dataset_id>/records:batchDelete")
+    def delete_records(dataset_id: str) -> dict[str, Any]:
+        requests = json_object(request).get("requests", ())
+        return service.delete_records(dataset_id, [one["dataset_record_id"] for one in requests])
+
+    @app.delete(f"{base}/<dataset_id>")
+    def delete_dataset(dataset_id: str) -> dict[str, Any]:
+        return service.delete(dataset_id)
+
 
 def _experiment(experiment_id: str, name: str | None = None) -> dict[str, Any]:
     """Describe an experiment; every id and name exists, without runs."""

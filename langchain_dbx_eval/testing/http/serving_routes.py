@@ -80,10 +80,17 @@ def _answer(state: WorkspaceState, endpoint: Endpoint, body: dict[str, Any]) -> 
     answer = endpoint.spec.answer(endpoint, body)
     if isinstance(answer, EventStream):
         return _event_response(answer, fault)
+    if not _requests_trace(body):
+        answer.pop("databricks_output", None)
     text = to_json(answer)
     if isinstance(fault, BrokenBody):
         text = _truncate(text)
     return Response(text, mimetype="application/json")
+
+
+def _requests_trace(body: dict[str, Any]) -> bool:
+    options = body.get("databricks_options")
+    return isinstance(options, dict) and options.get("return_trace") is True
 
 
 def _next_fault(state: WorkspaceState, name: str, *, streaming: bool) -> ResponseFault | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,24 @@ class ManagedDatasets:
             return {**row, **{k: new[k] for k in ("expectations", "tags", "last_update_time")}}
 
         return self._change(dataset_id, lambda rows: map(update, rows))
+
+    def delete_records(self, dataset_id: str, ids: Collection[str]) -> dict[str, Any]:
+        """Delete records by their ids."""
+
+        def delete(rows: list[Row]) -> list[Row]:
+            return [row for row in rows if row["dataset_record_id"] not in ids]
+
+        return self._change(dataset_id, delete)
+
+    def delete(self, dataset_id: str) -> dict[str, Any]:
+        """Delete a dataset and its table."""
+        name = self._find(dataset_id).name
+
+        def write() -> dict[str, Any]:
+            self._lakehouse.drop_table(name)
+            return {}
+
+        return self._with_faults(name, write)
 
     def _change(
         self, dataset_id: str, change: Callable[[list[Row]], Iterable[Row]]

@@ -63,6 +63,8 @@ def execute(lakehouse: Lakehouse, sql: str, parameters: Mapping[str, str | None]
             tree = sqlglot.parse_one(sql, read="databricks")
             if type(tree).__name__ == "Create":
                 return _create(lakehouse, tree)
+            if type(tree).__name__ == "Drop":
+                return _drop(lakehouse, tree)
             return _query(lakehouse, tree, parameters)
         except sqlglot.errors.SqlglotError as error:
             message = f"[PARSE_SYNTAX_ERROR] {str(error).splitlines()[0]}"
@@ -118,6 +120,16 @@ def _create(lakehouse: Lakehouse, tree: Any) -> pa.Table:
         connection.execute(tree.sql("duckdb"))
         empty = connection.sql("FROM created").to_arrow_table()
     lakehouse.add_table(name, _in_utc(empty))
+    return pa.table({})
+
+
+def _drop(lakehouse: Lakehouse, tree: Any) -> pa.Table:
+    import pyarrow as pa
+    from sqlglot import exp
+
+    target = tree.find(exp.Table)
+    if not tree.args.get("exists") or _name(target) in lakehouse.tables:
+        lakehouse.drop_table(_find(lakehouse, target).name)
     return pa.table({})
 
 

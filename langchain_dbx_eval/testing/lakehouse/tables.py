@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
 import threading
 import time
@@ -178,6 +179,11 @@ class Lakehouse:
             table.write(data, "error")
             self.tables[name] = table
             return table
+
+    def drop_table(self, name: str) -> None:
+        """Remove a table from the catalog; the files of one in a folder are deleted."""
+        with self.lock:
+            shutil.rmtree(self.tables.pop(name).location, ignore_errors=True)
 
     @functools.cached_property
     def volumes(self) -> Volumes:

@@ -1,4 +1,4 @@
-"""Chat endpoints, in OpenAI's format."""
+"""Chat endpoints, in OpenAI's format, and MLflow's ChatModel, which has the same one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,27 @@ from langchain_dbx_eval.testing.serving.openai import (
 )
 from langchain_dbx_eval.testing.serving.text import count_tokens, message_text, split_words, usage
 
-__all__ = ["answer"]
+__all__ = ["answer", "answer_chat_model"]
+
+# Fields of agents, which a ChatModel may leave unread.
+_AGENT_FIELDS = frozenset({"custom_inputs", "databricks_options"})
 
 
-def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventStream:
+def answer_chat_model(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventStream:
+    """Return the answer of an MLflow ChatModel; see `answer`."""
+    return answer(endpoint, body, _AGENT_FIELDS)
+
+
+def answer(
+    endpoint: Endpoint, body: dict[str, Any], ignorable: frozenset[str] = frozenset()
+) -> dict[str, Any] | EventStream:
     """Return a chat completion with `n` choices.
 
     Raises:
         ApiError: The request is invalid.
         TypeError: The backend returned neither a string nor a dictionary.
     """
-    request = CompletionRequest.parse(endpoint, body, "messages")
+    request = CompletionRequest.parse(endpoint, body, "messages", ignorable)
     validate_messages(request.inputs)
     _validate_content(request.inputs)
     completion = _complete(endpoint, request)

@@ -10,7 +10,9 @@ from langchain_dbx_eval.testing.serving.backends import Backend
 
 __all__ = ["Endpoint", "EndpointKind", "EventStream", "KindSpec"]
 
-EndpointKind = Literal["custom", "chat", "completions", "embeddings", "responses", "chat_agent"]
+EndpointKind = Literal[
+    "custom", "chat", "completions", "embeddings", "chat_model", "responses", "chat_agent"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,13 @@ ENDPOINT_KINDS: dict[str, KindSpec] = {
         ),
         KindSpec("embeddings", "llm/v1/embeddings", embeddings.answer, openai_path="embeddings"),
         KindSpec(
+            "chat_model",
+            "agent/v1/chat",
+            chat.answer_chat_model,
+            can_stream=True,
+            is_custom_model=True,
+        ),
+        KindSpec(
             "responses",
             "agent/v1/responses",
             responses.answer,

@@ -61,6 +61,7 @@ class CompletionRequest:
         stop: The stop strings, which end an answer.
         stream: Whether the answer is an event stream.
         include_usage: Whether `stream_options` requests usage.
+        ignorable: Names in `params` that are dropped if the model does not accept them.
     """
 
     inputs: Any
@@ -69,15 +70,23 @@ class CompletionRequest:
     stop: tuple[str, ...]
     stream: bool
     include_usage: bool
+    ignorable: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, endpoint: Endpoint, body: dict[str, Any], field: str) -> CompletionRequest:
+    def parse(
+        cls,
+        endpoint: Endpoint,
+        body: dict[str, Any],
+        field: str,
+        ignorable: frozenset[str] = frozenset(),
+    ) -> CompletionRequest:
         """Parse a request body.
 
         Args:
             endpoint: The endpoint that received it.
             body: The JSON object.
             field: The name of the field with the messages or prompts.
+            ignorable: Names of fields that are dropped if the model does not accept them.
 
         Raises:
             ApiError: That field is missing, or another one has a value that is not allowed.
@@ -99,6 +108,7 @@ class CompletionRequest:
             stop=parse_stop(body.get("stop")),
             stream=body.get("stream") is True,
             include_usage=stream_options.get("include_usage") is True,
+            ignorable=ignorable,
         )
 
     def invoke(self, endpoint: Endpoint, inputs: Any) -> Any:
@@ -107,7 +117,7 @@ class CompletionRequest:
         `stop` is ignorable, because the endpoint truncates the text itself.
         """
         params = {**self.params, "stop": list(self.stop)} if self.stop else self.params
-        return endpoint.backend.invoke(inputs, params, ignorable=("stop",))
+        return endpoint.backend.invoke(inputs, params, ignorable={"stop", *self.ignorable})
 
 
 def require_input(body: dict[str, Any], field: str) -> None:

@@ -25,6 +25,7 @@ pytestmark = [
     ),
     # The session starts in 40 s on an idle machine with two cores.
     pytest.mark.timeout(600),
+    pytest.mark.xdist_group("spark"),
 ]
 NAME = "main.default.questions"
 DERBY = {
@@ -97,6 +98,7 @@ def test_a_spark_frame_is_read(spark) -> None:
     frame = spark.sql("SELECT 'a' AS request, array('x', 'y') AS expected_facts, map('k', 1) AS m")
     [record] = EvalDataset.load(frame)
     assert (record.expected_facts, record.metadata) == (["x", "y"], {"m": {"k": 1}})
+    assert list(EvalDataset.create("other.default.merged", frame)) == [record]
 
 
 def test_reading_executes_no_statement_that_writes(spark, monkeypatch) -> None:

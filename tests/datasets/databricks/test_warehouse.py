@@ -66,6 +66,26 @@ def test_merging_twice_writes_once(workspace: LocalWorkspace, three) -> None:
     assert sum(sql.startswith("MERGE") for sql in statements(workspace)) == 1
 
 
+def test_records_are_deleted_in_batches_and_ids_are_parameters(workspace, monkeypatch) -> None:
+    monkeypatch.setattr("langchain_dbx_eval.datasets.databricks.sql_table._MAX_DELETED_ROWS", 1)
+    dataset = EvalDataset.create(NAME, [{"request": f"{n}?"} for n in range(5)])
+    ids = [*dataset.to_df()["dataset_record_id"], "x') OR true --"]
+    assert dataset.delete_records(ids[1:]) == 4
+    assert [record.request for record in dataset] == ["0?"]
+    deletions = [sql for sql in statements(workspace) if sql.startswith("DELETE")]
+    # The id that the table does not contain needs no statement.
+    assert (len(deletions), any("true" in sql for sql in deletions)) == (4, False)
+
+
+def test_deleting_a_table_succeeds_if_the_response_is_lost(workspace, three) -> None:
+    dataset = EvalDataset.create(NAME, three)
+    workspace.inject_fault("wh", LostAnswer())
+    dataset._opened.drop()
+    assert [sql.split()[0] for sql in statements(workspace)][-2:] == ["DROP", "DROP"]
+    with pytest.raises(errors.NotFoundError):
+        EvalDataset.load(NAME)
+
+
 def test_values_are_parameters_and_never_sql(workspace: LocalWorkspace) -> None:
     evil = "'; DROP TABLE x; --"
     dataset = EvalDataset.create(NAME, [{"request": evil}])

@@ -100,7 +100,7 @@ def test_a_value_that_is_not_json_is_rejected_by_column() -> None:
         dataset.merge_records([{"request": {"x": object()}}])
 
 
-@pytest.mark.parametrize("source", ["questions", 5, None, "x.docx", {"a": 1}])
+@pytest.mark.parametrize("source", ["questions", 5, "x.docx", {"a": 1}])
 def test_an_unsupported_source_raises(source: object) -> None:
     with pytest.raises(errors.ConfigurationError, match="No dataset can be read"):
         EvalDataset.load(source)

@@ -13,7 +13,7 @@ import requests
 pytest.importorskip("torch", reason="torch is not installed: see scripts/install")
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 
-from langchain_dbx_eval.driver import DriverServer, EmbeddingEngine, RequestContext
+from langchain_dbx_eval.driver import DriverServer, EmbeddingEngine, RequestContext, RequestError
 from langchain_dbx_eval.driver.runtime.request_context import DeadlineExceededError
 from langchain_dbx_eval.errors import ConfigurationError
 from tests.driver.engines.tiny_gpt2 import tiny_tokenizer
@@ -73,6 +73,15 @@ def test_concurrent_threads_do_not_change_each_others_truncation(engine: Embeddi
     with ThreadPoolExecutor(8) as pool:
         embedded = list(pool.map(lambda text: engine.embed([text], RequestContext()), texts))
     assert len({(len(v.truncated), v.prompt_tokens) for v in embedded}) == 3
+
+
+def test_a_vector_may_be_shortened(engine: EmbeddingEngine) -> None:
+    (whole,) = engine.embed(["hello"], RequestContext()).values
+    (short,) = engine.embed(["hello"], RequestContext(), dimensions=4).values
+    length = sum(number**2 for number in whole[:4]) ** 0.5
+    assert list(short) == pytest.approx([number / length for number in whole[:4]], abs=1e-5)
+    with pytest.raises(RequestError, match="'dimensions' must be at most 16"):
+        engine.embed(["hello"], RequestContext(), dimensions=17)
 
 
 def test_the_deadline_is_checked_between_batches(engine: EmbeddingEngine) -> None:

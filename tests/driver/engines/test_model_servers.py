@@ -34,7 +34,9 @@ from langchain_dbx_eval.driver import (
 from tests.driver.engines.tiny_gguf import write_gguf
 from tests.driver.engines.tiny_gpt2 import tiny_model, tiny_tokenizer
 
-READY_S = 100
+# One process starts each server once for all tests.
+pytestmark = [pytest.mark.xdist_group("model servers"), pytest.mark.timeout(600)]
+READY_S = 300
 CONTEXT = 4096
 
 
@@ -68,9 +70,9 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
-            if requests.get(url, timeout=5).ok:
+            if requests.get(url, timeout=30).ok:
                 return
-        except requests.ConnectionError:
+        except requests.RequestException:
             time.sleep(0.1)
     pytest.fail(f"{process.args!r} was not ready after {READY_S} s: {log.read_text()}")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+from openai import OpenAI
 
 from langchain_dbx_eval.driver import (
     DriverServer,
@@ -85,7 +86,14 @@ class Upstream(BaseHTTPRequestHandler):
             choice = {"delta": {"content": content}} if chat else {"text": content}
             return {"choices": [{**choice, "index": 0, "finish_reason": reason}]}
 
-        if text == "broken":
+        if text == "logprobs":
+            for letter in "hi":
+                chat_part = {"content": [{"token": letter, "logprob": -0.5, "top_logprobs": []}]}
+                part = {"tokens": [letter], "token_logprobs": [-0.5], "top_logprobs": None}
+                choice = event(letter)["choices"][0]
+                yield {"choices": [{**choice, "logprobs": chat_part if chat else part}]}
+            yield event("", "stop")
+        elif text == "broken":
             yield {"error": {"message": "out of memory at 0x7f"}}
         elif text == "endless":
             while True:
@@ -213,6 +221,44 @@ def test_fragments_of_tool_calls_are_merged(engine: UpstreamEngine) -> None:
     assert answer.tool_calls == (
         {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}},
     )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_are_returned(
+    engine: UpstreamEngine, upstream: Any, start_server: StartServer, stream: bool
+) -> None:
+    url = f"{start_server(engine).url}/v1"
+    with OpenAI(base_url=url, api_key="unused", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "logprobs"}]
+        options: Any = {"model": "m", "stream": stream, "stop": ["hx"]}
+        chat: Any = client.chat.completions.create(
+            messages=messages, logprobs=True, top_logprobs=2, **options
+        )
+        text: Any = client.completions.create(prompt="logprobs", logprobs=1, **options)
+        choices = [c.choices[0] for c in chat] if stream else [chat.choices[0]]
+        tokens = [item.token for c in choices if c.logprobs for item in c.logprobs.content]
+        assert tokens == ["h", "i"]
+        choices = [c.choices[0] for c in text] if stream else [text.choices[0]]
+        assert [t for c in choices if c.logprobs for t in c.logprobs.tokens] == ["h", "i"]
+    assert [body["logprobs"] for _, body, _ in upstream.received] == [True, 1]
+    assert upstream.received[0][1]["top_logprobs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/", {"prompt": "a", "logprobs": 1}),
+        ("/invocations", {"inputs": ["a"], "params": {"logprobs": 1}}),
+        ("/v1/responses", {"input": "a", "logprobs": 1}),
+    ],
+)
+def test_log_probabilities_are_refused_where_the_response_has_none(
+    engine: UpstreamEngine, start_server: StartServer, path: str, body: Any
+) -> None:
+    response = requests.post(start_server(engine).url + path, json=body)
+    assert response.status_code == 400
+    assert "Unknown" in response.json()["message"]
+    assert "'logprobs'" in response.json()["message"]
 
 
 def test_a_rejection_by_the_upstream_keeps_its_status_and_message(engine: UpstreamEngine) -> None:

@@ -77,6 +77,22 @@ WRONG_INVOCATIONS: list[Any] = [
     {"dataframe_split": {"columns": ["prompt"], "data": [["a"]], "more": 1}},
     {"dataframe_split": {"columns": ["text"], "data": [["a"]]}},
 ]  # fmt: skip
+WRONG_RESPONSES: list[dict[str, Any]] = [
+    *({"input": value} for value in (None, 5, {}, [], ["hi"], [{}], [{"role": "user"}])),
+    {"input": [{"role": "user", "content": 5}]}, {"input": [{"type": "reasoning"}]},
+    {"input": [{"type": {}, "role": "user", "content": "a"}]},
+    {"input": "a", "tools": [{"type": {}}]},
+    {"input": [{"role": "user", "content": [{"type": "input_file"}]}]},
+    {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+    {"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]},
+    {"input": [{"type": "function_call_output", "call_id": "1"}]},
+    {}, {"input": "a", "max_output_tokens": 0}, {"input": "a", "stream": "yes"},
+    {"input": "a", "background": True}, {"input": "a", "previous_response_id": "r"},
+    {"input": "a", "include": ["x"]}, {"input": "a", "text": {"format": {"type": "xml"}}},
+    {"input": "a", "tool_choice": {"type": "x"}}, {"input": "a", "tools": [{"type": "x"}]},
+    {"input": "a", "tools": [{"type": "function"}]}, {"input": "a", "temperature": 9},
+    {"input": "a", "nonsense": 1},
+]  # fmt: skip
 WRONG_BYTES = [
     b"", b" ", b"null", b"5", b'"text"', b"[]", b"[1]", b"{", b'{"prompt": ', b"{'prompt': 'a'}",
     b"\xff\xfe", b'{"prompt": "\xff"}', b"\x00", b'{"prompt": "\\ud800"}', b'{"\\udfff": 1}',
@@ -87,7 +103,15 @@ WRONG_BYTES = [
     b'{"a":' * 100 + b"1" + b"}" * 100, '{"prompt": "a"}'.encode("utf-16"), b"prompt=a",
     b'{"prompt": "a"} {"prompt": "b"}', b'{"prompt": "a",}', b'{"prompt": "\n"}',
 ]  # fmt: skip
-PATHS = ("/", "/invocations", "/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+ERROR_KEYS = {"error_code", "message", "error"}
+PATHS = (
+    "/",
+    "/invocations",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+)
 HI = [{"role": "user", "content": "hi"}]
 
 
@@ -114,11 +138,30 @@ def malformed_objects() -> list[tuple[str, dict[str, Any]]]:
         *(("/v1/chat/completions", {"messages": HI, **more}) for more in WRONG_OPENAI),
         *(("/v1/completions", {"prompt": "a", **more}) for more in WRONG_OPENAI),
         *(("/invocations", body) for body in WRONG_INVOCATIONS),
+        *(("/v1/responses", body) for body in WRONG_RESPONSES),
         ("/v1/embeddings", {"input": "a", "encoding_format": "int8"}),
         ("/v1/embeddings", {"input": "a", "dimensions": 5}),
         ("/v1/embeddings", {"input": ["a"] * 2049}),
     ]
 
+
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+WRONG_TOOLS: list[dict[str, Any]] = [
+    {"tools": 5}, {"tools": {}}, {"tools": [5]}, {"tools": [{}]}, {"tools": [FUNCTION] * 129},
+    {"tools": [{"type": 5}]}, {"tools": [{"type": "function", "function": {}}]},
+    {"tools": [{"type": "function", "function": {"name": ""}}]}, {"tool_choice": "maybe"},
+    {"tool_choice": 5}, {"parallel_tool_calls": "yes"}, {"response_format": "json"},
+    {"response_format": {}}, {"response_format": {"type": 5}},
+    {"response_format": {"type": "json_schema", "json_schema": []}},
+    {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+]  # fmt: skip
+VALID_TOOLS: list[dict[str, Any]] = [
+    {"tools": None}, {"tools": []}, {"tools": [FUNCTION], "tool_choice": "required"},
+    {"tools": [{"type": "custom", "custom": {"name": "f"}}]}, {"parallel_tool_calls": False},
+    {"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+    {"response_format": {"type": "json_object"}}, {"response_format": {"type": "structural_tag"}},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}},
+]  # fmt: skip
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
 TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -152,6 +195,18 @@ VALID_MESSAGES: list[Any] = [
 ]
 
 
+FUNCTION_CALL = {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"}
+VALID_RESPONSES: list[dict[str, Any]] = [
+    {"input": "a"}, {"input": HI, "instructions": "b", "model": "m"}, {"input": [FUNCTION_CALL]},
+    {"input": [{"type": "function_call_output", "call_id": "1", "output": "c"}]},
+    {"input": [{"type": "message", "role": "user", "content": [
+        {"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "data:,"}]}]},
+    {"input": "a", "max_output_tokens": 5, "temperature": 0.5, "stream": True},
+    {"input": "a", "tools": [], "tool_choice": "auto", "text": {"format": {"type": "text"}}},
+    {"input": "a", "store": False, "metadata": {}, "include": [], "truncation": "disabled"},
+]  # fmt: skip
+
+
 def valid_objects() -> list[tuple[str, dict[str, Any]]]:
     """Paths and JSON objects that a chat model with all standard parameters accepts."""
     chats = [
@@ -176,6 +231,7 @@ def valid_objects() -> list[tuple[str, dict[str, Any]]]:
         *((path, body) for path in ("/", "/invocations", "/v1/chat/completions") for body in chats),
         *((path, body) for path in ("/invocations", "/v1/completions") for body in completions),
         *((path, body) for path in ("/", "/invocations", "/v1/embeddings") for body in embeddings),
+        *(("/v1/responses", body) for body in VALID_RESPONSES),
         *(("/invocations", {form: rows}) for form in ("instances", "inputs", "dataframe_records")),
         ("/invocations", {"inputs": "a", "params": None}),
         ("/invocations", {"inputs": {"prompt": ["a", "b"]}, "params": {"stop": ["x"], "seed": 1}}),

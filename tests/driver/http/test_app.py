@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from langchain_dbx_eval.driver import DriverServer, Limits, create_app
+from tests.driver.http.bodies import ERROR_KEYS
 
 StartServer = Callable[..., DriverServer]
 JSON = {"Content-Type": "application/json"}
@@ -36,9 +37,13 @@ def raw(server: DriverServer, method: str, path: str, body: bytes = b"") -> tupl
 def assert_error(response: requests.Response, status: int, error_code: str) -> None:
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/json"
-    assert response.json().keys() == {"error_code", "message"}
+    assert response.json().keys() == ERROR_KEYS
     assert response.json()["error_code"] == error_code
     assert response.headers["X-Request-Id"]
+    error = response.json()["error"]
+    assert error["message"] == response.json()["message"]
+    assert error["code"] == error_code.lower()
+    assert error["type"] == ("server_error" if status >= 500 else "invalid_request_error")
 
 
 @pytest.fixture
@@ -100,7 +105,7 @@ def test_paths_of_the_driver_proxy_reach_the_app(start_server: StartServer, path
 def test_bad_input_is_a_400_and_the_server_continues(url: str, body: bytes) -> None:
     response = requests.post(url, data=body, headers=JSON)
     assert response.status_code == 400
-    assert response.json().keys() == {"error_code", "message"}
+    assert response.json().keys() == ERROR_KEYS
     assert requests.post(url, json={"prompt": "alive"}).json() == "alive"
 
 

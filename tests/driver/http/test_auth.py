@@ -10,6 +10,7 @@ import requests
 from langchain_dbx_eval.driver import DriverServer, create_app
 from langchain_dbx_eval.driver.http.auth import KEY_VARIABLE, resolve_key
 from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.testing import LocalWorkspace
 
 StartServer = Callable[..., DriverServer]
 
@@ -41,10 +42,32 @@ def test_a_missing_or_wrong_key_is_a_401(start_server: StartServer, key: str | b
     assert response.json()["error_code"] == "UNAUTHENTICATED"
 
 
-def test_a_key_in_authorization_is_not_accepted(start_server: StartServer) -> None:
+@pytest.mark.parametrize("value", ["Bearer secret", "bearer  secret"])
+def test_a_client_on_the_node_may_send_the_key_as_a_bearer_token(
+    start_server: StartServer, value: str
+) -> None:
     server = start_server(echo, api_key="secret")
-    headers = {"Authorization": "Bearer secret"}
+    headers = {"Authorization": value}
+    assert requests.post(server.url, json={"prompt": "hi"}, headers=headers).json() == "hi"
+
+
+@pytest.mark.parametrize("value", ["Bearer wrong", "Bearer", "secret", "Basic secret", "Bearer é"])
+def test_another_authorization_is_a_401(start_server: StartServer, value: str) -> None:
+    server = start_server(echo, api_key="secret")
+    headers = {"Authorization": value.encode("latin-1")}
     assert requests.post(server.url, json={"prompt": "hi"}, headers=headers).status_code == 401
+    headers["X-Api-Key"] = b"secret"
+    assert requests.post(server.url, json={"prompt": "hi"}, headers=headers).json() == "hi"
+
+
+def test_a_bearer_token_never_reaches_the_app_through_the_driver_proxy(
+    workspace: LocalWorkspace, start_server: StartServer
+) -> None:
+    server = start_server(echo, api_key=workspace.token)
+    url = f"{workspace.url}/driver-proxy-api/o/0/{workspace.cluster_id}/{server.port}/"
+    headers = {"Authorization": f"Bearer {workspace.token}"}
+    response = requests.post(url, json={"prompt": "hi"}, headers=headers)
+    assert (response.status_code, response.json()["error_code"]) == (401, "UNAUTHENTICATED")
 
 
 def test_a_401_does_not_reveal_which_paths_exist(start_server: StartServer) -> None:

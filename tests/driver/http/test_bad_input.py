@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from langchain_dbx_eval.driver import DriverServer
-from tests.driver.http.bodies import PATHS, Everything, malformed_bytes
+from tests.driver.http.bodies import ERROR_KEYS, PATHS, Everything, malformed_bytes
 
 StartServer = Callable[..., DriverServer]
 
@@ -26,7 +26,7 @@ def test_each_malformed_request_is_a_4xx_in_our_error_format(start_server: Start
             response = session.post(url + path, body, headers={"Content-Type": "application/json"})
             case = f"{path} {body[:200]!r} -> {response.status_code} {response.text[:200]}"
             assert 400 <= response.status_code < 500, case
-            assert response.json().keys() == {"error_code", "message"}, case
+            assert response.json().keys() == ERROR_KEYS, case
             assert len(response.text) < 2000, case
     assert requests.post(url, json={"prompt": "alive"}).json() == "alive"
 
@@ -57,7 +57,7 @@ def test_bytes_that_are_not_http_are_rejected_in_our_error_format(
         response.begin()
         body = json.loads(response.read())
     assert response.status == status
-    assert body.keys() == {"error_code", "message"}
+    assert body.keys() == ERROR_KEYS
     assert requests.post(server.url, json={"prompt": "alive"}).json() == "alive"
 
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import requests
+from openai import BadRequestError, NotFoundError, OpenAI
 
-from langchain_dbx_eval.driver import DriverServer, EmbeddingResult, RequestContext, RequestError
+from langchain_dbx_eval.driver import (
+    CallableEngine,
+    DriverServer,
+    EmbeddingResult,
+    Generation,
+    RequestContext,
+    RequestError,
+    UpstreamEngine,
+)
 
 StartServer = Callable[..., DriverServer]
 HI = [{"role": "user", "content": "hi"}]
@@ -143,6 +153,96 @@ def test_params_apply_to_rows_that_do_not_set_them(start_server: StartServer) ->
     assert post(f"{server.url}/invocations", body) == {"predictions": ["0.5", "1"]}
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_the_tokens_of_a_function_are_estimated_from_its_text(url: str, path: str) -> None:
+    question = {"messages": [{"role": "user", "content": "x" * 8}], "prompt": "x" * 8}
+    name = "messages" if path.endswith("chat/completions") else "prompt"
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5, "estimated": True}
+    body = {name: question[name]}
+    assert post(url + path, body)["usage"] == usage
+    chunks = events(url + path, {**body, "stream_options": {"include_usage": True}})
+    assert chunks[-1]["usage"] == usage
+    assert "usage" not in events(url + path, body)[-1]
+
+
+def test_a_function_may_count_its_tokens(start_server: StartServer) -> None:
+    def counting(prompt: str) -> Generation:
+        return Generation(prompt, "length", prompt_tokens=7, completion_tokens=9)
+
+    url = f"{start_server(counting).url}/v1/completions"
+    result = post(url, {"prompt": ["a", "b"], "n": 2})
+    assert result["usage"] == {"prompt_tokens": 14, "completion_tokens": 36, "total_tokens": 50}
+    assert result["choices"][0]["finish_reason"] == "length"
+
+
+DEFAULTS = {
+    "frequency_penalty": 0, "presence_penalty": 0.0, "top_p": 1, "temperature": 0.0, "n": 1,
+    "seed": None, "min_p": 0, "top_k": -1, "repetition_penalty": 1.0, "max_tokens": 256,
+}  # fmt: skip
+BODIES = [
+    ("", {"prompt": "hi"}), ("/v1/completions", {"prompt": "hi"}),
+    ("/v1/chat/completions", {"messages": HI}), ("/invocations", {"inputs": [{"prompt": "hi"}]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body"), BODIES)
+def test_parameters_without_effect_are_accepted_by_a_function_without_them(
+    start_server: StartServer, path: str, body: Any
+) -> None:
+    url = start_server(lambda prompt: prompt).url + path
+    if "inputs" in body:
+        post(url, {**body, "params": DEFAULTS})
+        body = {"inputs": [{"prompt": "hi", **DEFAULTS}]}
+    else:
+        body = {**body, **DEFAULTS}
+    assert "hi" in json.dumps(post(url, body))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("top_p", 0.9), ("temperature", 0.7), ("frequency_penalty", 1), ("seed", 5), ("top_k", 1),
+     ("temperature", True), ("top_p", "1")],
+)  # fmt: skip
+@pytest.mark.parametrize(("path", "body"), BODIES[:3])
+def test_a_parameter_with_an_effect_is_refused_by_name(
+    start_server: StartServer, path: str, body: Any, name: str, value: object
+) -> None:
+    server = start_server(lambda prompt: prompt)
+    response = requests.post(server.url + path, json={**body, name: value})
+    assert response.status_code == 400
+    assert f"'{name}'" in response.json()["message"]
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "top_p", "response_format"])
+def test_a_strict_server_refuses_each_parameter_that_the_function_does_not_take(name: str) -> None:
+    value = {"max_tokens": 256, "top_p": 1, "response_format": {"type": "json_object"}}[name]
+    with DriverServer(letters, "127.0.0.1", 0, False, strict=True) as server:
+        url = f"{server.url}/v1/chat/completions"
+        response = requests.post(url, json={"messages": HI, name: value})
+        assert response.status_code == 400
+        assert f"'{name}'" in response.json()["message"]
+        assert requests.post(url, json={"messages": HI}).status_code == 200
+
+
+@pytest.mark.parametrize("answer", ["abcdefghijk", "안녕하세요세계", "a\ud800bcdefgh"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_max_tokens_truncates_the_text_of_a_function_without_it(
+    start_server: StartServer, answer: str, stream: bool
+) -> None:
+    def streamed(prompt: str) -> Iterator[str]:
+        yield from answer
+
+    url = f"{start_server(streamed if stream else lambda prompt: answer).url}/v1/completions"
+    short = post(url, {"prompt": "hi", "max_tokens": 2})
+    (choice,) = short["choices"]
+    assert answer.startswith(choice["text"])
+    assert 2 <= len(choice["text"]) < len(answer)
+    assert choice["finish_reason"] == "length"
+    assert short["usage"]["completion_tokens"] <= 2
+    (choice,) = post(url, {"prompt": "hi", "max_tokens": 20})["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (answer, "stop")
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/"])
 def test_a_chat_stream_contains_the_completion_in_chunks(
     start_server: StartServer, path: str
@@ -175,7 +275,16 @@ def test_a_stream_that_fails_at_once_has_an_error_status(start_server: StartServ
         f"{start_server(rejecting).url}/v1/completions", json={"prompt": "a", "stream": True}
     )
     assert response.status_code == 422
-    assert response.json() == {"error_code": "UNPROCESSABLE", "message": "Not this prompt."}
+    assert response.json() == {
+        "error_code": "UNPROCESSABLE",
+        "message": "Not this prompt.",
+        "error": {
+            "message": "Not this prompt.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "unprocessable",
+        },
+    }
 
 
 def test_a_stream_that_fails_later_ends_with_an_error_and_without_done(
@@ -261,6 +370,84 @@ def test_unsupported_openai_fields_are_rejected(url: str, extra: Any) -> None:
 
 def test_the_model_is_listed(url: str) -> None:
     assert requests.get(f"{url}/v1/models").json()["data"][0]["id"] == "echo"
+
+
+@pytest.mark.parametrize("name", ["echo", "/Volumes/main/models/a model", "org/model"])
+def test_a_model_is_found_by_its_name(start_server: StartServer, name: str) -> None:
+    engine = CallableEngine(echo)
+    engine.name = name
+    with OpenAI(base_url=f"{start_server(engine).url}/v1", api_key="unused") as client:
+        assert client.models.retrieve(name).id == name
+        with pytest.raises(NotFoundError, match="has the model"):
+            client.models.retrieve("other")
+
+
+@pytest.mark.parametrize("name", ["echo", "/Volumes/main/models/a model"])
+def test_mlflows_deployment_client_predicts_and_lists(start_server: StartServer, name: str) -> None:
+    deployments = pytest.importorskip("mlflow.deployments")
+    engine = CallableEngine(echo)
+    engine.name = name
+    os.environ["MLFLOW_TRACKING_TOKEN"] = "key"
+    client = deployments.get_deploy_client(start_server(engine, "key").url)
+    answer = client.predict(endpoint="any", inputs={"messages": HI, "temperature": 0.5})
+    assert answer["choices"][0]["message"]["content"] == "hi!"
+    answer = client.predict(endpoint=name, inputs={"prompt": "hi"})
+    assert answer["choices"][0]["text"] == "hi!"
+    (endpoint,) = client.list_endpoints()
+    assert (endpoint.name, endpoint.endpoint_type) == (name, "llm/v1/chat")
+    assert requests.post(
+        endpoint.endpoint_url, json={"prompt": "hi"}, headers={"X-Api-Key": "key"}
+    ).ok
+    assert client.get_endpoint(name) == endpoint
+    with pytest.raises(requests.HTTPError, match="has the model"):
+        client.get_endpoint("other")
+
+
+def test_mlflows_deployment_client_embeds(start_server: StartServer) -> None:
+    deployments = pytest.importorskip("mlflow.deployments")
+    client = deployments.get_deploy_client(start_server(Lengths()).url)
+    answer = client.predict(endpoint="embeddings", inputs={"input": ["a", "abc"]})
+    assert [item["embedding"] for item in answer["data"]] == [[1.0, 0.5], [3.0, 0.5]]
+    assert client.list_endpoints()[0].endpoint_type == "llm/v1/embeddings"
+
+
+class Resizable:
+    """An embedder of vectors with any number of dimensions."""
+
+    takes_dimensions = True
+
+    def embed(
+        self, texts: Sequence[str], context: RequestContext, dimensions: int = 4
+    ) -> EmbeddingResult:
+        return EmbeddingResult([[0.5] * dimensions for _ in texts], 1)
+
+
+def test_dimensions_are_passed_to_an_engine_that_takes_them(start_server: StartServer) -> None:
+    upstream = start_server(Resizable())
+    for engine in (Resizable(), UpstreamEngine(f"{upstream.url}/v1", "m")):
+        with OpenAI(base_url=f"{start_server(engine).url}/v1", api_key="unused") as client:
+            whole = client.embeddings.create(model="m", input="a")
+            short = client.embeddings.create(model="m", input="a", dimensions=2)
+            assert [len(whole.data[0].embedding), len(short.data[0].embedding)] == [4, 2]
+            with pytest.raises(BadRequestError, match="'dimensions' must be a whole number from 1"):
+                client.embeddings.create(model="m", input="a", dimensions=0)
+
+
+def test_dimensions_are_refused_by_name_otherwise(start_server: StartServer) -> None:
+    url = f"{start_server(Lengths()).url}/v1/embeddings"
+    assert requests.post(url, json={"input": "a", "dimensions": None}).ok
+    response = requests.post(url, json={"input": "a", "dimensions": 1})
+    assert response.status_code == 400
+    assert "Unsupported value of 'dimensions'" in response.json()["message"]
+
+
+@pytest.mark.parametrize("tokens", [[15339], [[15339, 1917]]])
+def test_token_ids_are_refused_with_the_option_that_avoids_them(
+    start_server: StartServer, tokens: Any
+) -> None:
+    response = requests.post(f"{start_server(Lengths()).url}/v1/embeddings", json={"input": tokens})
+    assert response.status_code == 400
+    assert "check_embedding_ctx_length=False" in response.json()["message"]
 
 
 def test_metrics_count_requests_by_route_and_status(url: str) -> None:

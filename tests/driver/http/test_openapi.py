@@ -22,7 +22,14 @@ from langchain_dbx_eval.driver.http.openapi import description
 from langchain_dbx_eval.driver.http.routes import ROUTES
 from langchain_dbx_eval.driver.protocol.formats import request_formats
 from langchain_dbx_eval.driver.protocol.requests import Capabilities
-from tests.driver.http.bodies import Everything, malformed_objects, valid_objects
+from tests.driver.http.bodies import (
+    HI,
+    VALID_TOOLS,
+    WRONG_TOOLS,
+    Everything,
+    malformed_objects,
+    valid_objects,
+)
 
 FORMATS = request_formats(Capabilities(STANDARD_PARAMETERS, messages=True, embeds=True))
 DOCUMENT = description(ROUTES, FORMATS)
@@ -37,6 +44,7 @@ RELATED_FIELDS = (
     "rows, not",
     "'dataframe_split[",
     "'dataframe_split.data[",
+    "does not support '",
 )
 
 schema = schemathesis.openapi.from_wsgi("/openapi.json", create_app(Everything(), api_key=False))
@@ -54,17 +62,17 @@ def test_the_description_is_openapi_3_1() -> None:
     schema.validate()
 
 
-def is_described(path: str, body: Any) -> bool:
-    request_body = DOCUMENT["paths"][path]["post"]["requestBody"]
+def is_described(path: str, body: Any, document: Any = DOCUMENT) -> bool:
+    request_body = document["paths"][path]["post"]["requestBody"]
     body_schema = request_body["content"]["application/json"]["schema"]
-    whole = {**body_schema, "components": DOCUMENT["components"]}
+    whole = {**body_schema, "components": document["components"]}
     return Draft202012Validator(whole).is_valid(body)
 
 
-def rejection(path: str, body: Any) -> str | None:
+def rejection(path: str, body: Any, formats: Any = FORMATS) -> str | None:
     """Return the parser's message, or None for a body that it accepts."""
     try:
-        FORMATS[path].parse(body)
+        formats[path].parse(body)
     except RequestError as error:
         return error.message
     return None
@@ -87,6 +95,30 @@ def test_the_description_and_the_parser_agree_about_each_malformed_body() -> Non
             assert is_described(path, body) == (message is None), (path, body, message)
 
 
+@pytest.mark.parametrize("path", ["/", "/v1/chat/completions"])
+def test_the_description_and_the_parser_agree_about_tools(path: str) -> None:
+    names = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format"})
+    formats = request_formats(Capabilities(names, messages=True))
+    document = description(ROUTES, formats)
+    for options, valid in [(VALID_TOOLS, True), (WRONG_TOOLS, False)]:
+        for option in options:
+            body = {"messages": HI, **option}
+            assert (rejection(path, body, formats) is None) == valid, body
+            assert is_described(path, body, document) == valid, body
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_description_and_the_parser_agree_about_values_without_effect(strict: bool) -> None:
+    formats = request_formats(Capabilities(frozenset(), messages=True, strict=strict))
+    document = description(ROUTES, formats)
+    for name in ("top_p", "temperature", "top_k", "seed", "frequency_penalty"):
+        for value in (None, 0, 1, 1.0, -1, 0.5, True, "1", [], {}):
+            body = {"prompt": "hi", name: value}
+            accepted = rejection("/", body, formats) is None
+            assert is_described("/", body, document) == accepted, body
+            assert not (strict and accepted)
+
+
 def integral_floats_as_integers(value: Any) -> Any:
     """Convert 1.0 to 1, which are the same number in JSON Schema."""
     if isinstance(value, dict):
@@ -100,7 +132,7 @@ BODIES = {
     path: schemathesis.openapi.from_dict(DOCUMENT)[path]["POST"].as_strategy(
         generation_mode=GenerationMode.POSITIVE
     )
-    for path in ("/", "/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+    for path in ("/", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 }
 
 

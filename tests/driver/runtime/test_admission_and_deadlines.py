@@ -252,10 +252,8 @@ class Unhealthy:
 def test_health_returns_the_message_of_the_engine(limited: Any) -> None:
     response = requests.get(f"{limited(Unhealthy()).url}/health")
     assert response.status_code == 503
-    assert response.json() == {
-        "error_code": "TEMPORARILY_UNAVAILABLE",
-        "message": "The worker died.",
-    }
+    assert response.json()["error_code"] == "TEMPORARILY_UNAVAILABLE"
+    assert response.json()["message"] == "The worker died."
 
 
 def test_a_server_answers_beside_two_hundred_slow_connections(limited: Any) -> None:

@@ -227,7 +227,7 @@ class TestResume:
         captured = handler.result()
 
         for model, allow in ((None, False), (chain, False), (chain, True)):
-            with pytest.raises(errors.JournalError, match="calls that a callback captured"):
+            with pytest.raises(errors.JournalError, match="a callback captured its rows"):
                 evaluate(
                     model,
                     RECORDS,

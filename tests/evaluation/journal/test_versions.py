@@ -120,7 +120,7 @@ def test_an_evaluation_is_written_to_mlflow(journal):
 
 
 def test_a_callback_is_written_to_mlflow_and_not_resumed(callback_journal):
-    with pytest.raises(errors.JournalError, match="calls that a callback captured"):
+    with pytest.raises(errors.JournalError, match="a callback captured its rows"):
         evaluate(RunnableLambda(str.upper), RECORDS, resume=callback_journal)
 
     assert main(["sync", str(callback_journal)]) == 0

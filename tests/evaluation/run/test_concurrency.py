@@ -99,7 +99,7 @@ class TestRowsInFlight:
         assert request_ids == sorted(f"r{n}" for n in range(rows))
 
     def test_a_concurrency_of_0_is_an_error(self):
-        with pytest.raises(errors.ConfigurationError, match="max_concurrency=0"):
+        with pytest.raises(errors.ConfigurationError, match="max_concurrency must be at least 1"):
             evaluate(lambda request: "a", records(1), max_concurrency=0)
 
 
@@ -254,7 +254,7 @@ class TestRepeat:
         assert "repetition" not in table
 
     def test_a_repeat_of_0_is_an_error(self):
-        with pytest.raises(errors.ConfigurationError, match="repeat=0"):
+        with pytest.raises(errors.ConfigurationError, match="repeat must be at least 1"):
             evaluate(lambda request: "a", records(1), repeat=0)
 
 

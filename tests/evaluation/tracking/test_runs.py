@@ -121,7 +121,7 @@ def reject_spans(self: TracingClient, *args: Any) -> None:
 
 @pytest.mark.parametrize("method", ["threads", "server"])
 def test_every_method_of_writing_stores_the_same_content(
-    method: str, mlflow_store: str, server: str, monkeypatch: pytest.MonkeyPatch
+    method: str, mlflow_store: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [evaluated(n) for n in range(4)] + [evaluated(0, repetition=2, run=False)]
     fast = attach(mlflow_store, create_run(mlflow_store))
@@ -129,7 +129,7 @@ def test_every_method_of_writing_stores_the_same_content(
     expected = [content(trace) for trace in traces_of(fast)]
     if method == "threads":
         monkeypatch.setattr(sql_store, "insert", lambda store, assessments: False)
-    uri = server if method == "server" else mlflow_store
+    uri = request.getfixturevalue("server") if method == "server" else mlflow_store
     slow = attach(uri, create_run(uri))
     slow.write_rows(rows)
     once = [content(trace) for trace in traces_of(slow)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import EvalRecord, evaluate, scorer
 from langchain_dbx_eval.errors import ConfigurationError
@@ -86,3 +88,45 @@ def test_our_scorers_read_the_documents_of_a_trace() -> None:
     recall = as_mlflow_scorer(DocumentRecall())
     (feedback,) = recall.run(inputs={"q": 1}, outputs="a", expectations=known, trace=trace_of(row))
     assert feedback.value == 1.0
+
+
+def test_custom_expectations_reach_scorers_and_mlflow(mlflow_store: str) -> None:
+    from mlflow.genai import scorer as mlflow_scorer
+
+    received = []
+
+    @mlflow_scorer
+    def theirs(expectations: Any) -> bool:
+        received.append(expectations)
+        return True
+
+    @scorer
+    def ours(expectations: Any) -> bool:
+        received.append(expectations)
+        return True
+
+    expectations = {"expected_response": "a", "tone": "polite", "expected_tool_calls": []}
+    rows = [{"inputs": {"q": 1}, "outputs": {"answer": "a"}, "expectations": expectations}]
+    result = evaluate(data=rows, scorers=[theirs, ours])
+    assert received == [expectations, expectations]
+    (trace_id,) = result.trace_ids
+    logged = mlflow.get_trace(trace_id).search_assessments(type="expectation")
+    assert {one.name: one.value for one in logged} == expectations
+
+
+def test_scorers_of_mlflow_receive_outputs_unchanged(mlflow_store: str) -> None:
+    from mlflow.genai import scorer as mlflow_scorer
+
+    received = []
+
+    @mlflow_scorer
+    def seen(inputs: Any, outputs: Any) -> None:
+        received.append((inputs, outputs))
+
+    messages = [{"role": "user", "content": "q"}]
+    evaluate(data=[{"request": "q", "response": {"answer": "a", "sources": [1]}}], scorers=[seen])
+    evaluate(RunnableLambda(lambda _: AIMessage("a")), [{"request": messages}], scorers=[seen])
+    assert received == [
+        ({"request": "q"}, {"answer": "a", "sources": [1]}),
+        ({"messages": messages}, "a"),
+    ]

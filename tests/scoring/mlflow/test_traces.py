@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from langchain_dbx_eval import EvalRecord, evaluate
+from langchain_dbx_eval import EvalRecord, EvaluationCallbackHandler, evaluate, scorer
 from langchain_dbx_eval.scoring import Outcome, ScoringContext
 from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_record, trace_of
 from tests.scoring.documented_sets import COMPLETE_WITH_OUTPUTS
@@ -48,3 +48,25 @@ def test_the_uri_of_a_document_is_read_from_any_common_metadata_key(key: str) ->
     assert trace.count(f'{key}\\"') == len(CHUNKS)
     outcome = outcome_of_record(EvalRecord(request="q", trace=trace))
     assert outcome.retrieved_context == CHUNKS
+
+
+def test_a_chat_model_with_tools_is_matched_by_its_messages_and_its_trace_has_the_tools(
+    mlflow_store: str,
+) -> None:
+    agent = pytest.importorskip("tests.scoring.mlflow.agent")
+    tools = []
+
+    @scorer
+    def available(trace: Any) -> bool:
+        from mlflow.genai.utils.trace_utils import extract_available_tools_from_trace
+
+        tools.extend(extract_available_tools_from_trace(trace))
+        return True
+
+    question = "How many live in city-4?"
+    handler = EvaluationCallbackHandler([{"request": question}], scorers=[available])
+    model = agent.CityModel().bind_tools([agent.population])
+    model.invoke(question, {"callbacks": [handler]})
+    result = handler.result()
+    assert result.unmatched == []
+    assert [tool.function.name for tool in tools] == ["population"]
