@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ from langchain_dbx_eval import ChatDatabricks, errors, evaluate
 from langchain_dbx_eval.testing import LocalWorkspace
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
+
+
+@pytest.fixture(autouse=True)
+def _main_module_with_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevent pyspark 4.2, which `infer_signature` imports, from ending a worker of pytest-xdist.
+
+    It takes a main module without a file and a spec for a doctest of its own, and exits.
+    """
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("__main__", None))
+
 
 QUESTION = "What is MLflow?"
 HISTORY = [
