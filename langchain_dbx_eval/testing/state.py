@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langchain_dbx_eval.driver.engines.base import Engine
 from langchain_dbx_eval.testing.faults import FaultQueue
 from langchain_dbx_eval.testing.lakehouse.tables import Lakehouse
 from langchain_dbx_eval.testing.serving.endpoints import Endpoint
@@ -39,6 +40,8 @@ class WorkspaceState:
         token: The only bearer token that is accepted.
         org_id: The id of the workspace.
         endpoints: The serving endpoints by name.
+        external_models: The models of external providers by name, for endpoints that are created
+            over REST.
         stopped_clusters: The clusters for which the driver proxy returns an error.
         faults: The planned faults.
         requests: The requests so far, in order of arrival.
@@ -49,6 +52,7 @@ class WorkspaceState:
     token: str = field(repr=False)
     org_id: str
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    external_models: dict[str, Engine | Callable[..., Any]] = field(default_factory=dict)
     stopped_clusters: set[str] = field(default_factory=set)
     faults: FaultQueue = field(default_factory=FaultQueue)
     requests: list[RecordedRequest] = field(default_factory=list)

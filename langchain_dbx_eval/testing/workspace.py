@@ -55,7 +55,8 @@ class LocalWorkspace:
     - ``POST /serving-endpoints/{name}/invocations`` for six kinds of endpoint, and OpenAI's
       ``/serving-endpoints/chat/completions``, ``/completions``, ``/embeddings`` and
       ``/responses``, which name the endpoint in `model`;
-    - ``GET /api/2.0/serving-endpoints`` and ``…/{name}``;
+    - ``GET /api/2.0/serving-endpoints`` and ``…/{name}``, and ``POST`` to create an endpoint with
+      one external model;
     - ``/driver-proxy-api/o/{org}/{cluster}/{port}/{path}``, which forwards to that port of this
       machine, for all clusters that are not stopped;
     - ``/api/2.0/sql/warehouses`` and ``/api/2.0/sql/statements``, Unity Catalog's tables and
@@ -249,6 +250,19 @@ class LocalWorkspace:
         self._state.endpoints[name] = Endpoint(
             name, spec, as_backend(backend, function_only=function_only), external
         )
+
+    def add_external_model(self, name: str, backend: Engine | Callable[..., Any]) -> None:
+        """Add a model of an external provider, for endpoints that are created over REST.
+
+        ``mlflow.deployments.get_deploy_client("databricks").create_endpoint(…)`` and databricks-sdk
+        then create endpoints with this `external_model`. The task is that of the request, the
+        secrets and the provider's settings are not read. An existing model is replaced.
+
+        Args:
+            name: The name of the model, such as ``"gpt-4"``.
+            backend: An `Engine` or a function, as in `add_endpoint`.
+        """
+        self._state.external_models[name] = backend
 
     def fail(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from langchain_dbx_eval.testing.faults import (
     ResponseFault,
 )
 from langchain_dbx_eval.testing.http.json_body import json_object, to_json
+from langchain_dbx_eval.testing.serving.backends import as_backend
 from langchain_dbx_eval.testing.serving.endpoints import Endpoint, EventStream, KindSpec
 from langchain_dbx_eval.testing.serving.kinds import ENDPOINT_KINDS
 from langchain_dbx_eval.testing.state import WorkspaceState
@@ -43,6 +45,12 @@ def add_serving_routes(app: Flask, state: WorkspaceState) -> None:
     def describe(name: str) -> dict[str, object]:
         return _find_endpoint(state, name).describe()
 
+    # MLflow 3.17 appends a slash.
+    @app.post("/api/2.0/serving-endpoints", strict_slashes=False)
+    def create() -> dict[str, object]:
+        endpoint = _new_endpoint(state, json_object(request))
+        return state.endpoints.setdefault(endpoint.name, endpoint).describe()
+
     @app.get("/api/2.0/serving-endpoints")
     def list_endpoints() -> dict[str, object]:
         return {"endpoints": [endpoint.describe() for endpoint in list(state.endpoints.values())]}
@@ -63,6 +71,31 @@ def _add_openai_route(app: Flask, state: WorkspaceState, spec: KindSpec) -> None
 
     path = f"/serving-endpoints/{spec.openai_path}"
     app.add_url_rule(path, f"openai_{spec.name}", invoke_by_model, methods=["POST"])
+
+
+def _new_endpoint(state: WorkspaceState, body: dict[str, Any]) -> Endpoint:
+    name, config = body.get("name"), body.get("config")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise invalid_parameter(f"Invalid endpoint name: {name!r}")
+    if name in state.endpoints:
+        message = f"Endpoint with name '{name}' already exists."
+        raise ApiError(400, "RESOURCE_ALREADY_EXISTS", message)
+    entities = config.get("served_entities") if isinstance(config, dict) else None
+    model = entities[0].get("external_model") if entities and len(entities) == 1 else None
+    if not isinstance(model, dict):
+        raise invalid_parameter("LocalWorkspace creates endpoints with one external_model only.")
+    backend = state.external_models.get(model.get("name", ""))
+    if backend is None:
+        raise invalid_parameter(
+            f"The workspace has no external model {model.get('name')!r}: add it with "
+            "LocalWorkspace.add_external_model."
+        )
+    task = model.get("task")
+    spec = next((spec for spec in ENDPOINT_KINDS.values() if task and spec.task == task), None)
+    if spec is None or spec.is_custom_model:
+        raise invalid_parameter(f"Invalid task of an external model: {task!r}")
+    function_only = spec.name == "embeddings"
+    return Endpoint(name, spec, as_backend(backend, function_only=function_only), external=True)
 
 
 def _find_endpoint(state: WorkspaceState, name: str) -> Endpoint:
