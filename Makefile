@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # Arguments of `langchain-dbx-eval demo`, pytest or a benchmark: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo test check format bench-clients bench-driver bench-data bench-eval clean
+.PHONY: help demo test check format bench-clients bench-driver bench-data bench-eval bench-statistics \
+	clean
 
 help:
 	@echo "make demo           run an end-to-end demonstration (ARGS='--variant better' compares)"
@@ -16,6 +17,7 @@ help:
 	@echo "make bench-driver   compare the driver server with the documentation's (7 minutes)"
 	@echo "make bench-data     compare a million records with deltalake and MLflow"
 	@echo "make bench-eval     compare evaluate with mlflow.genai and pydantic_evals (ARGS=--quick)"
+	@echo "make bench-statistics  simulate the coverage of the intervals (2 minutes)"
 	@echo "make clean          delete all files that make created"
 
 demo: $(VENV)/installed-demo
@@ -47,6 +49,9 @@ bench-data: $(VENV)/installed-dev
 
 bench-eval: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
+
+bench-statistics: $(VENV)/installed-dev
+	@$(BIN)/python -m benchmarks.statistics $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-bench dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from langchain_dbx_eval.client import flow
+from langchain_dbx_eval.client.arguments import OTHER_NAMES, ModelArguments
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import DEFAULT_CONCURRENCY, Flow, OpenStream
+from langchain_dbx_eval.client.request_options import split_options
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
 from langchain_dbx_eval.wire.content import translator
 from langchain_dbx_eval.wire.metadata import PROVIDER
@@ -33,6 +36,27 @@ translator.register()
 _REQUEST_USAGE = {"stream_options": {"include_usage": True}}
 # The statuses with which servers reject an unknown field of the body.
 _UNKNOWN_FIELD_STATUS = (400, 422)
+
+
+class ChatArguments(ModelArguments, total=False):
+    """The arguments of `ChatDatabricks`; its fields describe them."""
+
+    model: str | None
+    endpoint: str | None
+    target_uri: str
+    temperature: float | None
+    max_tokens: int | None
+    n: int
+    stop: list[str] | None
+    extra_params: dict[str, Any]
+    stream_usage: bool
+    streaming: bool
+    use_responses_api: bool
+    task: str | None
+    model_profile: ModelProfile | None
+    rate_limiter: BaseRateLimiter | None
+    disable_streaming: bool | Literal["tool_calling"]
+    output_version: str | None
 
 
 class ChatDatabricks(DatabricksConnection, BaseChatModel):
@@ -54,14 +78,19 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         DatabricksError: A call failed; see `langchain_dbx_eval.errors`.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **arguments: Unpack[ChatArguments]) -> None: ...
+
+    OTHER_NAMES: ClassVar[dict[str, str]] = {**OTHER_NAMES, "endpoint": "model"}
     ENDPOINT_FIELD: ClassVar[str] = "model"
     LOGIN_URI_FIELD: ClassVar[str] = "target_uri"
     PARAMS_FIELDS: ClassVar[str] = "extra_params"
 
-    model: str | None = Field(default=None, alias="endpoint")
-    """The serving endpoint to call, or the name of the model behind a `base_url`."""
+    model: str | None = None
+    """The serving endpoint to call (also `endpoint=`), or the model behind a `base_url`."""
 
     profile_name: str | None = None
     """A profile of ``~/.databrickscfg`` to log in with; the constructor's `profile=` sets it."""
@@ -105,6 +134,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
     recognized without it."""
 
     _rejects_usage_option: bool = PrivateAttr(default=False)
+    _rejects_names: bool = PrivateAttr(default=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -141,7 +171,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {**self._identity(), "task": self._task, **self._params(None, {})}
+        named = {} if self.model is None else {"model": self.model}
+        return {**named, **self._identity(), "task": self._task, **self._params(None, {})}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -161,7 +192,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
         combined: dict[str, Any] = {}
         for output in llm_outputs:
-            combined.update({k: v for k, v in (output or {}).items() if k != "token_usage"})
+            kept = {k: v for k, v in (output or {}).items() if k not in ("token_usage", "usage")}
+            combined.update(kept)
         return combined
 
     @property
@@ -251,7 +283,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
                 schema.
             include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}`` instead of the
                 object, and never raise an error about the model's output.
-            strict: Whether the output must match the schema exactly.
+            strict: Whether the output must match the schema exactly; default: True for
+                ``"json_schema"``, else the endpoint's.
             **kwargs: Further parameters of each request.
 
         Returns:
@@ -310,8 +343,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         self, messages: Sequence[BaseMessage], stop: list[str] | None, call: dict[str, Any]
     ) -> Flow[ChatResult]:
         codec = self._codec
-        body = self._encode(codec, messages, stop, call)
-        payload = yield from self._send(body, model=call.get("model"))
+        payload = yield from self._send_messages(codec, messages, stop, call)
         return self._decode(payload, codec.decode, decode_output)
 
     def _open_stream(
@@ -322,11 +354,10 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         codec = self._codec
 
         def send(call: dict[str, Any]) -> Flow[Any]:
-            body = {**self._encode(codec, messages, stop, call), "stream": True}
-            return self._send(body, model=call.get("model"), streams=True)
+            return self._send_messages(codec, messages, stop, call, streams=True)
 
-        has_option = codec.has_usage_option and not self._rejects_usage_option
-        if has_option and call.get("stream_usage", self.stream_usage):
+        with_usage = call.get("stream_usage", self.stream_usage)
+        if with_usage and codec.has_usage_option and not self._rejects_usage_option:
             try:
                 opened = yield from send({**_REQUEST_USAGE, **call})
             except InvalidRequestError as error:
@@ -337,20 +368,50 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
                 self._rejects_usage_option = True
         else:
             opened = yield from send(call)
-        reader = StreamReader(
+        reader = (StreamReader if with_usage else _ReaderWithoutUsage)(
             codec.stream(), lambda payload: _as_chunk(codec.decode(payload)), codec.recognize
         )
         return OpenStream(opened, reader, self._called)
 
-    def _encode(
+    def _send_messages(
         self,
         codec: ChatCodec,
         messages: Sequence[BaseMessage],
         stop: list[str] | None,
         call: dict[str, Any],
-    ) -> dict[str, Any]:
+        *,
+        streams: bool = False,
+    ) -> Flow[Any]:
+        """Send messages: with their names, until the endpoint rejects a name."""
+        if not (codec.has_optional_names and any(message.name for message in messages)):
+            return (yield from self._send_encoded(codec, messages, stop, call, streams))
+        if not self._rejects_names:
+            try:
+                return (yield from self._send_encoded(codec, messages, stop, call, streams))
+            except InvalidRequestError as error:
+                if error.status_code not in _UNKNOWN_FIELD_STATUS:
+                    raise
+        unnamed = [message.model_copy(update={"name": None}) for message in messages]
+        answered = yield from self._send_encoded(codec, unnamed, stop, call, streams)
+        # Only this success shows that the names were the cause of the error.
+        self._rejects_names = True
+        return answered
+
+    def _send_encoded(
+        self,
+        codec: ChatCodec,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        call: dict[str, Any],
+        streams: bool,
+    ) -> Flow[Any]:
+        model = call.get("model")
         call = {k: v for k, v in call.items() if k not in {"stream_usage", "model"}}
-        return self._transform_input(codec.encode(messages, self._params(stop, call)))
+        params, options = split_options(self._params(stop, call))
+        body = self._transform_input(codec.encode(messages, params))
+        if streams:
+            body = {**body, "stream": True}
+        return self._send(body, model=model, streams=streams, options=options)
 
     def _params(self, stop: list[str] | None, call: dict[str, Any]) -> dict[str, Any]:
         own = {
@@ -367,6 +428,18 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         if not given.get("stop"):
             given.pop("stop", None)
         return given
+
+
+class _ReaderWithoutUsage(StreamReader[ChatGenerationChunk]):
+    """Reader that drops the token counts, which some endpoints send without being asked."""
+
+    @override
+    def finish(self) -> list[ChatGenerationChunk]:
+        chunks = super().finish()  # every codec's counts are in the last chunk
+        for chunk in chunks:
+            if isinstance(chunk.message, AIMessageChunk):
+                chunk.message.usage_metadata = None
+        return chunks
 
 
 def _with_max_concurrency(config: Any) -> Any:

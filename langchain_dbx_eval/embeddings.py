@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.embeddings import Embeddings
 from pydantic import ConfigDict, Field
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from langchain_dbx_eval.client import flow
+from langchain_dbx_eval.client.arguments import OTHER_NAMES, ConnectionArguments
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow
+from langchain_dbx_eval.client.request_options import split_options
 from langchain_dbx_eval.errors import DatabricksError
 from langchain_dbx_eval.wire.openai.embeddings import check_dimension, decode_vectors
 from langchain_dbx_eval.wire.tasks import EMBEDDINGS, EmbeddingsCodec, embeddings_codec
@@ -32,6 +34,18 @@ class _Batch:
     texts: list[str]
 
 
+class EmbeddingsArguments(ConnectionArguments, total=False):
+    """The arguments of `DatabricksEmbeddings`; its fields describe them."""
+
+    endpoint: str | None
+    model: str | None
+    target_uri: str
+    query_params: dict[str, Any]
+    documents_params: dict[str, Any]
+    chunk_size: int
+    max_concurrency: int
+
+
 class DatabricksEmbeddings(DatabricksConnection, Embeddings):
     """An embedding model on Databricks as LangChain embeddings.
 
@@ -49,14 +63,19 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
         DatabricksError: A call failed; see `langchain_dbx_eval.errors`.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **arguments: Unpack[EmbeddingsArguments]) -> None: ...
+
+    OTHER_NAMES: ClassVar[dict[str, str]] = {**OTHER_NAMES, "model": "endpoint"}
     ENDPOINT_FIELD: ClassVar[str] = "endpoint"
     LOGIN_URI_FIELD: ClassVar[str] = "target_uri"
     PARAMS_FIELDS: ClassVar[str] = "documents_params= and query_params"
 
-    endpoint: str | None = Field(default=None, alias="model")
-    """The serving endpoint to call."""
+    endpoint: str | None = None
+    """The serving endpoint to call (also `model=`)."""
 
     target_uri: str = "databricks"
     """``databricks``, or ``databricks://<profile>`` to log in with a profile."""
@@ -136,8 +155,9 @@ class DatabricksEmbeddings(DatabricksConnection, Embeddings):
             raise
 
     def _embed(self, texts: list[str], params: dict[str, Any]) -> Flow[list[list[float]]]:
+        params, options = split_options(params)
         body = self._transform_input(self._codec.encode(texts, params))
-        payload = yield from self._send(body)
+        payload = yield from self._send(body, options=options)
         return self._decode(
             payload,
             lambda payload: self._codec.decode(payload, len(texts)),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import yaml
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
-from typing_extensions import Self, override
+from typing_extensions import Self, Unpack, override
 
 from langchain_dbx_eval.client import flow
+from langchain_dbx_eval.client.arguments import ModelArguments
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow, OpenStream
+from langchain_dbx_eval.client.request_options import RequestOptions, split_options
 from langchain_dbx_eval.client.targets import ServingEndpoint
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
 from langchain_dbx_eval.wire.metadata import PROVIDER
@@ -25,6 +30,20 @@ from langchain_dbx_eval.wire.tasks import CHAT, COMPLETIONS, DRIVER_APP, TextCod
 from langchain_dbx_eval.wire.validate import wrong_shape
 
 __all__ = ["Databricks"]
+
+
+class TextArguments(ModelArguments, total=False):
+    """The arguments of `Databricks`; its fields describe them."""
+
+    endpoint_name: str | None
+    databricks_uri: str
+    task: str | None
+    temperature: float | None
+    max_tokens: int | None
+    n: int
+    stop: list[str] | None
+    model_kwargs: dict[str, Any]
+    extra_params: dict[str, Any]
 
 
 class Databricks(DatabricksConnection, BaseLLM):
@@ -48,7 +67,11 @@ class Databricks(DatabricksConnection, BaseLLM):
         DatabricksError: A call failed; see `langchain_dbx_eval.errors`.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **arguments: Unpack[TextArguments]) -> None: ...
 
     ENDPOINT_FIELD: ClassVar[str] = "endpoint_name"
     LOGIN_URI_FIELD: ClassVar[str] = "databricks_uri"
@@ -96,13 +119,54 @@ class Databricks(DatabricksConnection, BaseLLM):
         """Call `invoke`: the short form of the documentation, which LangChain has removed."""
         return self.invoke(prompt, stop=stop, **kwargs)
 
+    @override
+    def save(self, file_path: Path | str) -> None:
+        """Save the arguments to a YAML or JSON file, without secrets; `load` reads it.
+
+        Raises:
+            ConfigurationError: A hook is a function, which a file cannot hold, or the suffix is
+                neither ``.yaml``, ``.yml`` nor ``.json``.
+        """
+        path = _checked_suffix(file_path)
+        for name in ("transform_input_fn", "transform_output_fn"):
+            if callable(getattr(self, name)):
+                msg = f"{name}= is a function. Give its import string, 'package.module:function'."
+                raise ConfigurationError(msg)
+        left_out = {*self.lc_secrets, "workspace_client", "callbacks", "cache"}
+        given = self.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The type is that of LangChain's own format.
+        text = yaml.safe_dump({"_type": self._llm_type, **given}, allow_unicode=True)
+        if path.suffix == ".json":
+            text = json.dumps({"_type": self._llm_type, **given}, ensure_ascii=False, indent=4)
+        path.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, file_path: Path | str, **arguments: Unpack[TextArguments]) -> Self:
+        """Load a model that `save` has written.
+
+        Args:
+            file_path: The file.
+            **arguments: Further arguments, which replace those of the file, such as `api_token`.
+
+        Raises:
+            ConfigurationError: The file contains no such model.
+        """
+        # YAML includes JSON.
+        given = yaml.safe_load(_checked_suffix(file_path).read_text(encoding="utf-8"))
+        if not isinstance(given, dict) or given.pop("_type", None) != "databricks":
+            msg = f"{file_path} contains no Databricks model: its '_type' is not 'databricks'."
+            raise ConfigurationError(msg)
+        return cls(**{**given, **arguments})
+
     @property
     def _llm_type(self) -> str:
         return "databricks"
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {**self._identity(), "task": self.task, "n": self.n, **self._params({})}
+        named = {} if self.endpoint_name is None else {"model": self.endpoint_name}
+        return {**named, **self._identity(), "task": self.task, "n": self.n, **self._params({})}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -169,33 +233,36 @@ class Databricks(DatabricksConnection, BaseLLM):
     def _complete(
         self, prompts: Sequence[str], stop: list[str] | None, call: dict[str, Any]
     ) -> Flow[LLMResult]:
-        requests = [self._encode(prompt, stop, call) for prompt in prompts]
+        requests, options = self._encode(prompts, stop, call)
         codec = yield from self._codec()
         hooked = self.transform_input_fn is not None or self.transform_output_fn is not None
         separate = codec.shares_params and (hooked or self._rejects_arrays)
         batches = [[request] for request in requests] if separate else codec.batches(requests)
-        return (yield from self._complete_batches(codec, batches))
+        return (yield from self._complete_batches(codec, batches, options))
 
     def _complete_batches(
-        self, codec: TextCodec, batches: Iterable[Sequence[dict[str, Any]]]
+        self,
+        codec: TextCodec,
+        batches: Iterable[Sequence[dict[str, Any]]],
+        options: RequestOptions,
     ) -> Flow[LLMResult]:
-        flows = [self._complete_batch(codec, batch) for batch in batches]
+        flows = [self._complete_batch(codec, batch, options) for batch in batches]
         if len(flows) == 1:
             return (yield from flows[0])
         return _merge((yield Concurrent(flows)))
 
     def _complete_batch(
-        self, codec: TextCodec, requests: Sequence[dict[str, Any]]
+        self, codec: TextCodec, requests: Sequence[dict[str, Any]], options: RequestOptions
     ) -> Flow[LLMResult]:
         try:
-            payload = yield from self._send(codec.encode(requests))
+            payload = yield from self._send(codec.encode(requests), options=options)
         except InvalidRequestError:
             if not codec.shares_params or len(requests) == 1:
                 raise
             # Some completions endpoints do not support an array of prompts.
             self._rejects_arrays = True
             separate = [[request] for request in requests]
-            return (yield from self._complete_batches(codec, separate))
+            return (yield from self._complete_batches(codec, separate, options))
         with flow.naming_target(self._called):
             responses = codec.split(payload, len(requests))
         generations = [self._decode(one, codec.decode, _decode_output) for one in responses]
@@ -212,12 +279,13 @@ class Databricks(DatabricksConnection, BaseLLM):
         if codec.stream is None or self.transform_output_fn is not None or self.n != 1:
             [[first, *_]] = (yield from self._complete([prompt], stop, call)).generations
             return [GenerationChunk(text=first.text, generation_info=first.generation_info)]
-        body = codec.encode([self._encode(prompt, stop, call)])
+        requests, options = self._encode([prompt], stop, call)
+        body = codec.encode(requests)
         if self.cluster_driver_port is None or self.path.rstrip("/").endswith("completions"):
             # An app with parameters of its own would reject this one. It may stream because the
             # request's `Accept` header includes events.
             body = {**body, "stream": True}
-        opened = yield from self._send(body, streams=True)
+        opened = yield from self._send(body, streams=True, options=options)
         reader = StreamReader(
             codec.stream(), lambda payload: GenerationChunk(text=text_of(payload))
         )
@@ -230,11 +298,14 @@ class Databricks(DatabricksConnection, BaseLLM):
             return text_codec(self._gateway_task)
         return text_codec(self.task or (yield from self._describe()).get("task"))
 
-    def _encode(self, prompt: str, stop: list[str] | None, call: dict[str, Any]) -> dict[str, Any]:
-        params = self._params(call if stop is None else {**call, "stop": stop})
+    def _encode(
+        self, prompts: Sequence[str], stop: list[str] | None, call: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], RequestOptions]:
+        given = self._params(call if stop is None else {**call, "stop": stop})
+        params, options = split_options(given)
         if not params.get("stop"):
             params.pop("stop", None)
-        return self._transform_input({"prompt": prompt, **params})
+        return [self._transform_input({"prompt": one, **params}) for one in prompts], options
 
     def _params(self, call: dict[str, Any]) -> dict[str, Any]:
         own = {
@@ -245,6 +316,14 @@ class Databricks(DatabricksConnection, BaseLLM):
         }
         given = {name: value for name, value in own.items() if value is not None}
         return {**given, **self.extra_params, **self.model_kwargs, **call}
+
+
+def _checked_suffix(file_path: Path | str) -> Path:
+    path = Path(file_path)
+    if path.suffix not in (".json", ".yaml", ".yml"):
+        msg = f"file_path={str(file_path)!r} must end with .yaml, .yml or .json."
+        raise ConfigurationError(msg)
+    return path
 
 
 def _decode_output(output: Any) -> list[Generation]:

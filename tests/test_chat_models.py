@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from langchain_dbx_eval import ChatDatabricks, errors
 from langchain_dbx_eval.testing import LocalWorkspace
-from tests.loopback import Answer, LoopbackServer, Pieces, Received, call_model, chat_chunk, events
+from tests.loopback import (
+    CALLS,
+    Answer,
+    LoopbackServer,
+    Pieces,
+    Received,
+    call_model,
+    chat_chunk,
+    events,
+)
 
 
 @pytest.fixture
@@ -95,6 +105,46 @@ def test_a_message_type_without_a_role_is_rejected(my_chat: LocalWorkspace) -> N
 
     with pytest.raises(errors.InvalidRequestError, match="RemoveMessage"):
         ChatDatabricks(model="my-chat").invoke([RemoveMessage(id="1")])
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_names_are_sent_until_the_endpoint_rejects_them(
+    workspace: LocalWorkspace, call: str
+) -> None:
+    workspace.add_endpoint("internal", lambda messages, **p: "ok", kind="chat")
+    workspace.add_endpoint("external", lambda messages, **p: "ok", kind="chat", external=True)
+    prompt = [HumanMessage("hi", name="ada"), AIMessage("yes?", name="bob"), HumanMessage("go")]
+    named = ["ada", "bob", None]
+    for endpoint, expected in (
+        ("external", [named, named]),
+        ("internal", [named, [None] * 3, [None] * 3]),
+    ):
+        before = len(workspace.requests)
+        chat = ChatDatabricks(model=endpoint)
+        call_model(chat, call, prompt)
+        call_model(chat, call, prompt)
+        bodies = [request.body for request in workspace.requests[before:]]
+        assert [[m.get("name") for m in body["messages"]] for body in bodies] == expected
+    assert prompt[0].name == "ada"
+
+
+def test_a_named_agent_answers_a_second_turn(workspace: LocalWorkspace) -> None:
+    workspace.add_endpoint("m", lambda messages, **p: f"{len(messages)}", kind="chat")
+    agent = create_agent(ChatDatabricks(model="m"), [], name="researcher")
+    first = agent.invoke({"messages": [HumanMessage("hi")]})
+    assert first["messages"][-1].name == "researcher"
+    second = agent.invoke({"messages": [*first["messages"], HumanMessage("go on")]})
+    assert second["messages"][-1].text == "3"
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+def test_json_mode_needs_no_schema(workspace: LocalWorkspace, include_raw: bool) -> None:
+    workspace.add_endpoint("m", lambda messages, **p: '{"a": 1}', kind="chat")
+    chat = ChatDatabricks(model="m")
+    structured = chat.with_structured_output(None, method="json_mode", include_raw=include_raw)
+    answer = structured.invoke("hi")
+    assert (answer["parsed"] if include_raw else answer) == {"a": 1}
+    assert workspace.requests[-1].body["response_format"] == {"type": "json_object"}
 
 
 @pytest.mark.parametrize(

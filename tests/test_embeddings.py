@@ -64,7 +64,7 @@ def test_vectors_are_ordered_by_their_index() -> None:
     "data",
     [
         [{"index": 0, "embedding": [1.0]}],
-        [{"index": 0, "embedding": [1.0]}, {"index": 0, "embedding": [1.0]}],
+        [{"index": 1, "embedding": [1.0]}, {"index": 1, "embedding": [1.0]}],
         [{"index": 0, "embedding": [1.0]}, {"index": 2, "embedding": [1.0]}],
         [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [1.0, 2.0]}],
         [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": ["x"]}],

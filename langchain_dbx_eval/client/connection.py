@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
@@ -12,6 +11,11 @@ from typing_extensions import Self
 
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import current_cluster_id
+from langchain_dbx_eval.client.arguments import (
+    OTHER_NAMES,
+    ComponentSignature,
+    advice_for_unknown,
+)
 from langchain_dbx_eval.client.credentials import (
     Credentials,
     DataPlaneCredentials,
@@ -24,6 +28,7 @@ from langchain_dbx_eval.client.credentials import (
 from langchain_dbx_eval.client.flow import Flow, naming_target
 from langchain_dbx_eval.client.hooks import Hook, apply_input_hook, call_hook, display_name, hook_id
 from langchain_dbx_eval.client.request import Request
+from langchain_dbx_eval.client.request_options import NO_OPTIONS, RequestOptions
 from langchain_dbx_eval.client.targets import (
     LOCAL,
     DriverNodeApp,
@@ -58,12 +63,12 @@ class DatabricksConnection(BaseModel):
     """The workspace's host name or URL; default: ``DATABRICKS_HOST``, else databricks-sdk's.
     ``"local"`` calls a driver app on the node that runs this code, without the workspace."""
 
-    api_token: SecretStr | None = Field(default=None, alias="api_key")
-    """A personal access token (alias `api_key`, LangChain's usual name); default:
+    api_token: SecretStr | None = None
+    """A personal access token (also `api_key=`, LangChain's usual name); default:
     ``DATABRICKS_TOKEN``, else databricks-sdk's authentication."""
 
-    profile_name: str | None = Field(default=None, alias="profile")
-    """A profile of ``~/.databrickscfg`` to log in with."""
+    profile_name: str | None = None
+    """A profile of ``~/.databrickscfg`` to log in with (also `profile=`)."""
 
     workspace_client: Any = Field(default=None, exclude=True, repr=False)
     """A `databricks.sdk.WorkspaceClient` to log in with."""
@@ -114,6 +119,9 @@ class DatabricksConnection(BaseModel):
     _description: dict[str, Any] | None = PrivateAttr(default=None)
     _optimized: tuple[OptimizedEndpoint, Credentials] | None = PrivateAttr(default=None)
 
+    OTHER_NAMES: ClassVar[dict[str, str]] = OTHER_NAMES
+    """Other names of the component's arguments, and their fields."""
+
     ENDPOINT_FIELD: ClassVar[str]
     """The component's field for the name of the serving endpoint."""
 
@@ -128,19 +136,37 @@ class DatabricksConnection(BaseModel):
         """The route of OpenAI's API to call behind a `base_url`."""
         raise NotImplementedError
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.__signature__ = ComponentSignature()  # type: ignore[assignment]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_arguments(cls, values: Any) -> Any:
+        """Replace the other names of arguments by those of the fields."""
+        if not isinstance(values, dict) or cls.OTHER_NAMES.keys().isdisjoint(values):
+            return values
+        named = {name: value for name, value in values.items() if name not in cls.OTHER_NAMES}
+        for other in cls.OTHER_NAMES.keys() & values.keys():
+            name, value = cls.OTHER_NAMES[other], values[other]
+            if value is None:
+                continue
+            if named.get(name) not in (None, value):
+                msg = f"{name}= and {other}= are two names of one argument. Give one of them."
+                raise ConfigurationError(msg)
+            named[name] = value
+        return named
+
     @model_validator(mode="before")
     @classmethod
     def _reject_unknown_arguments(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        known = {*cls.model_fields, *(f.alias for f in cls.model_fields.values() if f.alias)}
+        known = {*cls.model_fields, *cls.OTHER_NAMES}
         for name in values.keys() - known:
-            near = get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            msg = (
-                f"{cls.__name__} has no argument {name!r}.{hint} Pass parameters of the model in "
-                f"{cls.PARAMS_FIELDS}=."
-            )
+            advice = advice_for_unknown(str(name), known, cls.PARAMS_FIELDS)
+            msg = f"{cls.__name__} has no argument {name!r}. {advice}"
             raise ConfigurationError(msg)
         return values
 
@@ -284,7 +310,12 @@ class DatabricksConnection(BaseModel):
         return self._credentials
 
     def _send(
-        self, body: dict[str, Any], *, model: str | None = None, streams: bool = False
+        self,
+        body: dict[str, Any],
+        *,
+        model: str | None = None,
+        streams: bool = False,
+        options: RequestOptions = NO_OPTIONS,
     ) -> Flow[Any]:
         """Send a body.
 
@@ -292,12 +323,15 @@ class DatabricksConnection(BaseModel):
             body: The body.
             model: The model that this call names instead of the component's.
             streams: Whether to return the open body of the response.
+            options: What this call adds to the request.
 
         Returns:
             The decoded JSON of the response, or its open body.
         """
         credentials = yield from self._login()
         target = self._called
+        if options.body:
+            body = {**body, **options.body}
         if isinstance(target, Gateway):
             body = {"model": model or target.model, **body}
         elif model is not None and isinstance(target, ServingEndpoint):
@@ -307,19 +341,28 @@ class DatabricksConnection(BaseModel):
         elif self.route_optimized and isinstance(target, ServingEndpoint):
             target, credentials = yield from self._optimized_route(target, credentials)
         url = target.url(credentials.host if credentials else "")
-        return (yield self._request(url, target, credentials, body, streams))
+        if options.query:
+            url += f"{'&' if '?' in url else '?'}{options.query}"
+        return (yield self._request(url, target, credentials, body, streams, options))
 
     def _request(
-        self, url: str, target: Target, credentials: Credentials | None, payload: Any, streams: bool
+        self,
+        url: str,
+        target: Target,
+        credentials: Credentials | None,
+        payload: Any,
+        streams: bool,
+        options: RequestOptions = NO_OPTIONS,
     ) -> Request:
-        headers = {}
+        headers = {**options.headers}
         if self.cluster_driver_port is not None:
             given = self.driver_api_key.get_secret_value() if self.driver_api_key else None
             if key := given or os.environ.get("DBX_EVAL_DRIVER_API_KEY"):
                 name = "The app's key (driver_api_key= or DBX_EVAL_DRIVER_API_KEY)"
-                headers["X-Api-Key"] = header_value(key, name)
-        policy = RetryPolicy(self.max_retries, self.timeout)
-        timeouts = (self.timeout, self.stream_chunk_timeout)
+                headers = {"X-Api-Key": header_value(key, name), **headers}
+        timeout = options.timeout or self.timeout
+        policy = RetryPolicy(self.max_retries, timeout)
+        timeouts = (timeout, self.stream_chunk_timeout)
         return Request(url, target, credentials, policy, payload, headers, streams, *timeouts)
 
     def _optimized_route(

@@ -53,7 +53,8 @@ class Request:
         credentials: The credentials to send; None: none.
         policy: The retry policy.
         payload: The JSON body; None makes the request a GET.
-        headers: Further headers. Excluded from `repr`, because they contain keys.
+        headers: Further headers, which replace those of the same name. Excluded from `repr`,
+            because they contain keys.
         streams: Whether the response may be server-sent events. An app whose body has no
             ``stream`` parameter reads this from the `Accept` header.
         timeout: Seconds for all attempts and waits together; for a stream, until it opens.
@@ -149,12 +150,13 @@ def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
     credentials = request.credentials
     types = "text/event-stream, application/json;q=0.5"
     headers = {**_HEADERS, "Accept": types if request.streams else "application/json"}
-    headers |= request.headers
     for may_refresh in (True, False):
         if credentials is not None:
             # Without a static token, this may call an identity provider or run a command line.
             own = credentials.headers() if credentials.is_static else (yield credentials.headers)
             headers |= own
+        if request.headers:
+            headers = _replace_headers(headers, request.headers)
         # Sockets treat 0 as "no timeout".
         remaining = max(deadline.remaining, 0.001)
         read_timeout = min(request.read_timeout, remaining) if request.streams else remaining
@@ -181,6 +183,13 @@ def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
         shown = excerpt(response.body) or "(nothing)"
         msg = f"The {request.target} answered something that is not JSON: {shown}"
         raise InvalidResponseError(msg, target=str(request.target), retryable=True) from error
+
+
+def _replace_headers(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with others, which replace those of the same name in any case."""
+    replaced = {name.lower() for name in others}
+    kept = {name: value for name, value in headers.items() if name.lower() not in replaced}
+    return {**kept, **others}
 
 
 @lru_cache(maxsize=256)

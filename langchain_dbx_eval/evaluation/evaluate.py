@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +32,6 @@ from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["EvaluationOptions", "evaluate"]
 
-_logger = logging.getLogger(__name__)
 _MODEL_TYPE = "databricks-agent"
 
 
@@ -107,7 +105,8 @@ def evaluate(
         options: Further options.
 
     Returns:
-        The result, with one row per record and repetition, including those that failed. If MLflow
+        The result, with one row per row of the data and repetition, including those that failed: a
+        row that is not a valid record fails with the reason. If MLflow
         cannot be reached, the result shows how to write the missing rows later.
 
     Raises:
@@ -181,8 +180,6 @@ def _load(data: Any) -> EvalDataset:
     dataset = EvalDataset.load(data)
     if not len(dataset) and dataset.errors:
         raise dataset.errors[0]
-    for error in dataset.errors:
-        _logger.warning("Not evaluated: %s", error)
     return dataset
 
 
@@ -194,7 +191,8 @@ def _run(
     repeat: int,
     after_rows: Callable[[], None],
 ) -> EvaluationResult:
-    total = len(dataset) * repeat
+    # An invalid row of the dataset is a failed row.
+    total = (len(dataset) + len(dataset.invalid_rows)) * repeat
     writer = MlflowWriter(journal, destination, dataset)
     # The evaluation id, known from the start: MLflow's run id may come late, or never.
     advice = f"Continue with resume={journal.evaluation_id!r}."

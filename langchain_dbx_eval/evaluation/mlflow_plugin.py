@@ -15,7 +15,7 @@ from mlflow.models.evaluation.base import ModelEvaluator
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
-from langchain_dbx_eval.evaluation.tracking.runs import TABLE_FILE
+from langchain_dbx_eval.evaluation.tracking.runs import table_file
 
 __all__ = ["DbxEvaluator"]
 
@@ -91,7 +91,7 @@ class DbxEvaluator(ModelEvaluator):
         )
         # MLflow's run is the active one, so the evaluation and its table are logged to it.
         table = JsonEvaluationArtifact(  # type: ignore[no-untyped-call]
-            uri=mlflow.get_artifact_uri(TABLE_FILE)
+            uri=mlflow.get_artifact_uri(table_file(mlflow.get_run(run_id), result.evaluation_id))
         )
         artifacts = {"eval_results": table}
         return MlflowResult(dict(result.metrics), artifacts, run_id)  # type: ignore[no-untyped-call]

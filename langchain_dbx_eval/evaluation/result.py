@@ -82,6 +82,11 @@ class EvaluationResult:
         return self._journal.path
 
     @property
+    def evaluation_id(self) -> str:
+        """The id of the evaluation, which it has before MLflow is reached."""
+        return self._journal.evaluation_id
+
+    @property
     def run_id(self) -> str | None:
         """The id of the MLflow run; None until MLflow was reached."""
         return self._journal.manifest.run_id

@@ -3,6 +3,8 @@
 Modules:
     report: the report in the terminal and as an HTML page (template: ``report.html.j2``).
     comparison: the comparison of an evaluation with a baseline.
+    differences: the differences between paired rows.
+    pairing: the rows of two evaluations, paired by record and repetition.
 """
 
 from langchain_dbx_eval.reporting.comparison import Comparison, compare

@@ -2,118 +2,258 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import EvaluationResult
-from langchain_dbx_eval.evaluation.journal.rows import Row
+from langchain_dbx_eval.reporting.differences import (
+    OPERATIONAL,
+    Flip,
+    MetricDifference,
+    QuantileDifference,
+    RowChanges,
+    Slice,
+    flips,
+    latency_differences,
+    metric_differences,
+    row_changes,
+    slice_differences,
+)
+from langchain_dbx_eval.reporting.pairing import (
+    PairedRows,
+    RecordKey,
+    RowId,
+    pair_rows,
+    read_rows,
+)
+from langchain_dbx_eval.scoring.aggregates import Metrics
 
-__all__ = ["Comparison", "MetricDifference", "RowChanges", "compare"]
+if TYPE_CHECKING:
+    from langchain_dbx_eval.scoring.statistics import PairedTest
 
-
-@dataclass(frozen=True)
-class MetricDifference:
-    """One metric of two evaluations.
-
-    Attributes:
-        name: The name of the metric.
-        baseline: The value in the baseline; None: it has no such metric.
-        candidate: The value in the candidate; None: it has no such metric.
-    """
-
-    name: str
-    baseline: float | None
-    candidate: float | None
-
-    @property
-    def difference(self) -> float | None:
-        """Candidate minus baseline; None: one of them has no value."""
-        if self.baseline is None or self.candidate is None:
-            return None
-        return self.candidate - self.baseline
-
-
-@dataclass(frozen=True)
-class RowChanges:
-    """The changes of one score between two evaluations, in numbers of rows.
-
-    Attributes:
-        column: The column of the score.
-        higher: Rows with a higher score in the candidate.
-        lower: Rows with a lower score in the candidate.
-        equal: Rows with equal scores.
-    """
-
-    column: str
-    higher: int
-    lower: int
-    equal: int
+__all__ = [
+    "Comparison",
+    "Flip",
+    "MetricDifference",
+    "QuantileDifference",
+    "RowChanges",
+    "Slice",
+    "compare",
+]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The differences between a baseline and a candidate.
 
+    ``comparison["<metric>"]`` returns the difference of one metric.
+
     Attributes:
         metrics: The metrics of both evaluations, sorted by name.
-        rows: The changes per score column; rows are paired by ``request_id`` and repetition.
+        rows: The changes per score column.
         paired: The number of rows that both evaluations have.
+        clusters: The number of clusters of these rows.
+        only_baseline: The rows that the candidate lacks.
+        only_candidate: The rows that the baseline lacks.
+        duplicates: The number of pairs of records that share their id with another record.
+        primary: The name of the primary metric.
+        latency: Quantiles of the latency.
+        flips: The rows whose pass or fail changed.
+        slices: The differences per slice.
+        others: The comparisons with further baselines.
     """
 
     metrics: tuple[MetricDifference, ...]
     rows: tuple[RowChanges, ...]
     paired: int
+    clusters: int = 0
+    only_baseline: tuple[RowId, ...] = ()
+    only_candidate: tuple[RowId, ...] = ()
+    duplicates: int = 0
+    primary: str | None = None
+    latency: tuple[QuantileDifference, ...] = ()
+    flips: tuple[Flip, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    others: tuple[Comparison, ...] = ()
+
+    def __getitem__(self, name: str) -> MetricDifference:
+        return self.metrics[_resolve(name, self.metrics)]
 
 
-def compare(result: EvaluationResult, baseline: EvaluationResult) -> Comparison:
-    """Compare an evaluation with an earlier one.
+def compare(
+    result: EvaluationResult,
+    baseline: EvaluationResult,
+    *more: EvaluationResult,
+    primary: str | None = None,
+    margin: float | Mapping[str, float] | None = None,
+    cluster: RecordKey | None = None,
+    by: RecordKey | None = None,
+    test: PairedTest = "auto",
+) -> Comparison:
+    """Compare an evaluation with an earlier one, row by row.
+
+    Rows are paired by the id of their record and their repetition, and every difference is that of
+    the pairs. ``docs/statistics.md`` explains the numbers.
 
     Args:
         result: The candidate.
         baseline: The earlier evaluation.
+        *more: Further evaluations to compare the candidate with; see ``others``.
+        primary: The metric that decides, chosen before the evaluation. Its p-value is not adjusted
+            for the number of the other metrics.
+        margin: The largest acceptable loss, in units of the metric: of the primary metric (without
+            one: of each score), or by the name of the metric. See ``non_inferior``.
+        cluster: Column of the records, or function of a record: rows with equal values depend on
+            each other, such as questions about one document. Default: the rows with one
+            ``request_id``.
+        by: Column of the records, or function of a record: its values are the slices.
+        test: The test; default: exact McNemar for scores of 0 and 1 of independent rows, else the
+            paired t test, with clustered standard errors if there are clusters.
 
     Returns:
         The differences per metric and per row.
 
     Raises:
-        ConfigurationError: The two evaluations have no row in common.
+        ConfigurationError: Two evaluations have no row in common, or there is no such metric or
+            column.
+        MissingDependencyError: The extra ``eval`` is not installed.
     """
-    before, after = _by_key(baseline), _by_key(result)
-    common = [key for key in after if key in before]
-    if not common:
-        msg = (
-            "The two results have no request_id in common. Compare evaluations of the same "
-            "dataset, or set request_id in your records."
+    after = read_rows(result.rows, cluster, by)
+    comparisons = []
+    for other in (baseline, *more):
+        paired = pair_rows(read_rows(other.rows), after)
+        if not paired.pairs:
+            msg = (
+                "The two results have no request_id in common. Compare evaluations of the same "
+                "dataset, or set request_id in your records."
+            )
+            raise ConfigurationError(msg)
+        comparisons.append(_compare(paired, result, other, test, has_slices=by is not None))
+    if primary is not None:
+        metrics = comparisons[0].metrics
+        name = metrics[_resolve(primary, metrics, argument="primary")].name
+        primary = _share_of(name, {metric.name for metric in metrics})
+    margins = _margins(margin, primary, comparisons[0].metrics)
+    metrics_of = iter(conclude_metrics([c.metrics for c in comparisons], primary, margins))
+    slices_of = iter(
+        conclude_metrics([s.metrics for c in comparisons for s in c.slices], primary, margins)
+    )
+    first, *others = (
+        replace(
+            comparison,
+            metrics=next(metrics_of),
+            slices=tuple(replace(one, metrics=next(slices_of)) for one in comparison.slices),
+            primary=primary,
         )
+        for comparison in comparisons
+    )
+    return replace(first, others=tuple(others))
+
+
+def _compare(
+    paired: PairedRows,
+    result: EvaluationResult,
+    baseline: EvaluationResult,
+    test: PairedTest,
+    *,
+    has_slices: bool,
+) -> Comparison:
+    differences = dict(metric_differences(paired.pairs, test))
+    for name in {*result.metrics, *baseline.metrics}:
+        known = differences.get(name, MetricDifference(name, None, None))
+        if known.paired is None:
+            values = {"baseline": baseline.metrics.get(name), "candidate": result.metrics.get(name)}
+            differences[name] = replace(known, **values)
+    metrics = tuple(difference for _, difference in sorted(differences.items()))
+    slices = slice_differences(paired.pairs, test) if has_slices else ()
+    return Comparison(
+        metrics=metrics,
+        rows=tuple(row_changes(metrics)),
+        paired=len(paired.pairs),
+        clusters=len({after.cluster for _, after in paired.pairs}),
+        only_baseline=tuple(paired.only_baseline),
+        only_candidate=tuple(paired.only_candidate),
+        duplicates=paired.duplicates,
+        latency=tuple(latency_differences(paired.pairs)),
+        flips=tuple(flips(paired.pairs)),
+        slices=tuple(slices),
+    )
+
+
+def _resolve(name: str, metrics: Sequence[MetricDifference], *, argument: str | None = None) -> int:
+    """Return the index of a metric by its name or alias."""
+    indexes = Metrics({metric.name: index for index, metric in enumerate(metrics)})
+    if name not in indexes:
+        known = ", ".join(indexes)
+        if argument is None:
+            raise KeyError(f"{name} (this comparison has: {known})")
+        msg = f"'{argument}' names the metric {name!r}, which the results lack. They have: {known}."
         raise ConfigurationError(msg)
-    names = sorted({*baseline.metrics, *result.metrics})
-    differences = (
-        MetricDifference(name, baseline.metrics.get(name), result.metrics.get(name))
-        for name in names
-    )
-    changes = _row_changes([(before[key], after[key]) for key in common])
-    return Comparison(tuple(differences), changes, len(common))
+    return int(indexes[name])
 
 
-def _by_key(result: EvaluationResult) -> dict[tuple[str, int], Row]:
-    return {(row.record.request_id, row.repetition): row for row in result.rows}
+def _margins(
+    margin: float | Mapping[str, float] | None,
+    primary: str | None,
+    metrics: Sequence[MetricDifference],
+) -> dict[str, float]:
+    if margin is None:
+        return {}
+    if isinstance(margin, Mapping):
+        return {
+            metrics[_resolve(name, metrics, argument="margin")].name: value
+            for name, value in margin.items()
+        }
+    if primary is not None:
+        return {primary: margin}
+    return {m.name: margin for m in metrics if not m.name.startswith(OPERATIONAL)}
 
 
-def _row_changes(pairs: list[tuple[Row, Row]]) -> tuple[RowChanges, ...]:
-    changes: dict[str, Counter[str]] = {}
-    for before, after in pairs:
-        old, new = _scores(before), _scores(after)
-        for column in old.keys() & new.keys():
-            higher, lower = new[column] > old[column], new[column] < old[column]
-            change = "higher" if higher else "lower" if lower else "equal"
-            changes.setdefault(column, Counter())[change] += 1
-    return tuple(
-        RowChanges(column, count["higher"], count["lower"], count["equal"])
-        for column, count in sorted(changes.items())
-    )
+def conclude_metrics(
+    groups: Sequence[tuple[MetricDifference, ...]],
+    primary: str | None,
+    margins: Mapping[str, float],
+) -> list[tuple[MetricDifference, ...]]:
+    """Add the adjusted p-values, and the conclusions about the margins.
+
+    Holm's correction counts the primary metric, the other scores, and the operational metrics
+    (latency, tokens, cost, failures) apart.
+    """
+    from langchain_dbx_eval.scoring.statistics import holm, is_non_inferior
+
+    families: dict[str, list[tuple[int, str, float]]] = {}
+    for number, metrics in enumerate(groups):
+        names = {metric.name for metric in metrics}
+        for metric in metrics:
+            if metric.p_value is not None and _share_of(metric.name, names) == metric.name:
+                is_operational = metric.name.startswith(OPERATIONAL)
+                family = "operational" if is_operational else "scores"
+                family = "primary" if metric.name == primary else family
+                families.setdefault(family, []).append((number, metric.name, metric.p_value))
+    adjusted = {}
+    for tests in families.values():
+        for (number, name, _), p in zip(tests, holm([p for *_, p in tests]), strict=True):
+            adjusted[number, name] = p
+
+    def conclude(number: int, metric: MetricDifference, names: set[str]) -> MetricDifference:
+        verdict = None
+        if metric.name in margins and metric.interval is not None:
+            lower_is_better = metric.name.startswith(OPERATIONAL)
+            verdict = is_non_inferior(
+                metric.interval, margins[metric.name], lower_is_better=lower_is_better
+            )
+        p_adjusted = adjusted.get((number, _share_of(metric.name, names)))
+        return replace(metric, p_adjusted=p_adjusted, non_inferior=verdict)
+
+    return [
+        tuple(conclude(number, metric, {one.name for one in metrics}) for metric in metrics)
+        for number, metrics in enumerate(groups)
+    ]
 
 
-def _scores(row: Row) -> dict[str, Any]:
-    return {a.value_column: a.number for a in row.assessments if a.number is not None}
+def _share_of(name: str, names: set[str]) -> str:
+    """Return the name of the share if a boolean also has an average, which is the same number."""
+    share = f"{name.removesuffix('/average')}/percentage"
+    return share if share in names else name

@@ -65,13 +65,22 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     require("rich", extra="eval")
     from rich.table import Table
 
-    metrics = Table("Metric", "Baseline", "This run", "Difference", title_justify="left")
+    titles = ("Metric", "Baseline", "This run", "Difference", "95 % interval", "p (Holm)", "Pairs")
+    metrics = Table(*titles, title_justify="left")
     metrics.title = f"Comparison with the baseline, {comparison.paired} rows in common"
+    if comparison.only_baseline or comparison.only_candidate:
+        metrics.title += (
+            f", {len(comparison.only_baseline)} only in the baseline, "
+            f"{len(comparison.only_candidate)} only in this run"
+        )
     for metric in comparison.metrics:
         numbers = (metric.baseline, metric.candidate)
         cells = ["-" if number is None else f"{number:.4g}" for number in numbers]
-        change = "-" if metric.difference is None else f"{metric.difference:+.4g}"
-        metrics.add_row(metric.name, *cells, change)
+        cells.append("-" if metric.difference is None else f"{metric.difference:+.4g}")
+        interval, p_value = metric.interval, metric.p_adjusted
+        cells.append("-" if interval is None else f"{interval.low:+.3g} … {interval.high:+.3g}")
+        cells.append("-" if p_value is None else _p_value_text(p_value))
+        metrics.add_row(metric.name, *cells, str(metric.pairs or "-"))
     rows = Table("Score, row by row", "Higher", "Lower", "Equal")
     for row in comparison.rows:
         rows.add_row(row.column, str(row.higher), str(row.lower), str(row.equal))
@@ -109,6 +118,7 @@ def write_report(
         comparison=comparison,
         skipped=_skipped_lines(result),
         text=lambda value: answer_text(value) or "",
+        p_value_text=_p_value_text,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -135,3 +145,7 @@ def worst_rows(result: EvaluationResult) -> list[Row]:
         return row.outcome.error is None, mean, row.number
 
     return sorted(result.rows, key=key)
+
+
+def _p_value_text(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

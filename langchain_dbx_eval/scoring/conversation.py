@@ -87,7 +87,9 @@ def _request_messages(request: Any) -> list[dict[str, Any]]:
     if isinstance(request, Mapping) and isinstance(request.get("history"), list):
         last = {"role": "user", "content": request_text(request)}
         return [*_messages(request["history"]), last]
-    return list(_messages(request.get("messages") if isinstance(request, Mapping) else request))
+    if isinstance(request, Mapping):
+        request = request.get("messages") or request.get("input")
+    return list(_messages(request))
 
 
 def _response_messages(response: Any) -> list[dict[str, Any]]:
@@ -96,6 +98,8 @@ def _response_messages(response: Any) -> list[dict[str, Any]]:
         plain = [choice.get("message") for choice in choices[:1] if isinstance(choice, Mapping)]
     elif isinstance(plain, Mapping) and isinstance(plain.get("messages"), list):
         plain = plain["messages"]
+    elif isinstance(plain, Mapping) and isinstance(plain.get("output"), list):
+        plain = [item for item in plain["output"] if isinstance(item, dict) and "role" in item]
     elif isinstance(plain, Mapping) and "content" in plain:
         plain = [{"role": "assistant", **plain}]
     elif isinstance(plain, str):

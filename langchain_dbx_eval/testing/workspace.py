@@ -213,18 +213,21 @@ class LocalWorkspace:
         The complete answer of an agent may contain its MLflow trace, ``"databricks_output":
         {"trace": …}``, which is sent if ``databricks_options`` requests ``return_trace``.
 
-        A parameter that the function does not accept is answered with 400, as by a real endpoint;
-        the optional fields of the agents' protocols are dropped instead. Chat and completions
-        endpoints implement `n`, `stream` and `stop` themselves (`stop` is also passed to a
-        function that accepts it). An exception of the function is logged, and answered with 500.
+        A field that the function does not accept is answered with 400, as by a real endpoint; the
+        optional fields of the agents' protocols are dropped instead. For chat, completions and
+        embeddings, ``**params`` accepts the documented fields of the task only. Chat and
+        completions endpoints implement `n`, `stream` and `stop` themselves (`stop` is also passed
+        to a function that accepts it). An exception of the function is logged, and answered with
+        500.
 
         Args:
             name: The name of the endpoint: letters, digits, ``-``, ``_`` and ``.``.
             backend: An `Engine` (not for embeddings) or a function. The prompt of an engine behind
                 a chat endpoint is the last message of the user.
             kind: The protocol of the endpoint.
-            external: Whether to emulate an external model: ``stop: null`` is rejected, and a
-                stream contains usage only if `stream_options` requests it.
+            external: Whether to emulate an external model: ``stop: null`` is rejected, a stream
+                contains usage only if `stream_options` requests it, and messages may have a
+                ``name``.
 
         Raises:
             AlreadyExistsError: The endpoint exists.

@@ -26,7 +26,7 @@ def decode(payload: Any) -> ChatResult:
         InvalidResponseError: The payload is none of these.
         ServerError: A ChatAgent reported an error.
     """
-    if isinstance(payload, dict) and "messages" in payload and "choices" not in payload:
+    if isinstance(payload, dict) and "messages" in payload and payload.get("choices") is None:
         # Imported by the first response of an agent: most processes need chat completions only.
         from langchain_dbx_eval.wire.mlflow import chat_agent
 
@@ -44,7 +44,8 @@ def recognize(event: str) -> EventReader[ChatGenerationChunk] | None:
     except InvalidResponseError:
         return None
     delta = payload.get("delta")
-    if "choices" in payload or not isinstance(delta, dict) or "role" not in delta:
+    is_agent = isinstance(delta, dict) and "role" in delta and payload.get("choices") is None
+    if not is_agent:
         return None
     from langchain_dbx_eval.wire.mlflow import chat_agent
 
@@ -57,4 +58,5 @@ CODEC = ChatCodec(
     stream=chat.Stream,
     recognize=recognize,
     has_usage_option=True,
+    has_optional_names=True,
 )

@@ -42,9 +42,19 @@ def response_metadata(payload: Mapping[str, Any], keys: Sequence[str]) -> dict[s
 
 
 def llm_output(metadata: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result's `llm_output`: the model, and the usage in the format of the response."""
-    names = ("model_name", "system_fingerprint")
-    fields = {**{name: metadata.get(name) for name in names}, "token_usage": payload.get("usage")}
+    """Return a result's `llm_output`: the model, and the usage in the format of the response.
+
+    Both have two names: tools read those of langchain-openai (``model_name``, ``token_usage``) or
+    of databricks-langchain (``model``, ``usage``). LangChain adds them to the `response_metadata`.
+    """
+    model, usage = metadata.get("model_name"), payload.get("usage")
+    fields = {
+        "model": model,
+        "model_name": model,
+        "system_fingerprint": metadata.get("system_fingerprint"),
+        "token_usage": usage,
+        "usage": usage,
+    }
     return {name: value for name, value in fields.items() if value}
 
 
@@ -69,29 +79,39 @@ def decode_usage(usage: Any) -> UsageMetadata | None:
     if prompt is None and completion is None:
         return None
     total = _count(usage, "total_tokens")
+    input_tokens, output_tokens = prompt or 0, completion or 0
+    # `prompt_tokens` are those of the whole prompt (Databricks, "Foundation model REST API
+    # reference"), cached ones included (databricks-ai-bridge#446: databricks-langchain counts them
+    # twice). Anthropic's own API excludes them; the total tells the two apart.
+    cached = sum(_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
+    if cached and total == input_tokens + output_tokens + cached:
+        input_tokens += cached
     counts = UsageMetadata(
-        input_tokens=prompt or 0,
-        output_tokens=completion or 0,
-        total_tokens=total if total is not None else (prompt or 0) + (completion or 0),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        total_tokens=total if total is not None else input_tokens + output_tokens,
     )
-    details: dict[str, Any] = {}
-    for name in ("prompt", "input", "completion", "output"):
-        if isinstance(nested := usage.get(f"{name}_tokens_details"), dict):
-            details |= nested
-    details |= usage
-    cache_read = _count(details, "cache_read_input_tokens", "cached_tokens")
-    cache_creation = _count(details, "cache_creation_input_tokens")
-    reasoning = _count(details, "reasoning_tokens")
-    input_details = InputTokenDetails()
-    if cache_read is not None:
-        input_details["cache_read"] = cache_read
-    if cache_creation is not None:
-        input_details["cache_creation"] = cache_creation
-    if input_details:
-        counts["input_token_details"] = input_details
-    if reasoning is not None:
-        counts["output_token_details"] = OutputTokenDetails(reasoning=reasoning)
+    of_input = _details(usage, "prompt_tokens_details", "input_tokens_details")
+    of_output = _details(usage, "completion_tokens_details", "output_tokens_details")
+    input_counts = {
+        "audio": _count(of_input, "audio_tokens"),
+        "cache_read": _count({**of_input, **usage}, "cache_read_input_tokens", "cached_tokens"),
+        "cache_creation": _count({**of_input, **usage}, "cache_creation_input_tokens"),
+    }
+    output_counts = {
+        "audio": _count(of_output, "audio_tokens"),
+        "reasoning": _count({**of_output, **usage}, "reasoning_tokens"),
+    }
+    if input_details := {name: n for name, n in input_counts.items() if n is not None}:
+        counts["input_token_details"] = InputTokenDetails(**input_details)  # type: ignore[typeddict-item]
+    if output_details := {name: n for name, n in output_counts.items() if n is not None}:
+        counts["output_token_details"] = OutputTokenDetails(**output_details)  # type: ignore[typeddict-item]
     return counts
+
+
+def _details(usage: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the first of these objects that is given, or an empty one."""
+    return next((usage[key] for key in keys if isinstance(usage.get(key), dict)), {})
 
 
 def _count(counts: dict[str, Any], *keys: str) -> int | None:

@@ -57,6 +57,7 @@ class ChatCodec:
         recognize: Returns the reader of another format if an event has that format.
         has_usage_option: Whether a stream reports its token usage only if requested by
             ``stream_options``.
+        has_optional_names: Whether the messages have a ``name``, which not all endpoints accept.
     """
 
     encode: Callable[[Sequence[BaseMessage], dict[str, Any]], dict[str, Any]]
@@ -65,6 +66,7 @@ class ChatCodec:
     route: str = "chat/completions"
     recognize: Callable[[str], EventReader[ChatGenerationChunk] | None] | None = None
     has_usage_option: bool = False
+    has_optional_names: bool = False
 
 
 def _one_per_request(requests: Sequence[dict[str, Any]]) -> Iterable[Sequence[dict[str, Any]]]:

@@ -6,13 +6,14 @@ import copy
 import multiprocessing
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumps, loads
 
-from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings
+from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
 from langchain_dbx_eval.testing import LocalWorkspace
 
 COMPONENTS = [
@@ -126,3 +127,37 @@ def test_the_cache_distinguishes_workspaces_and_hooks() -> None:
         loaded = ChatDatabricks(model="m", host=one.url, api_token=one.token, cache=cache)
         assert loaded.invoke("hi").text == "one"
         assert len(one.requests) == 2
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_a_saved_text_model_is_loaded_with_its_arguments_but_no_secret(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / "folder" / f"llm.{suffix}"
+    llm = Databricks(
+        cluster_driver_port=7777,
+        cluster_id="c",
+        host="w.example",
+        api_token="dapi-secret",
+        driver_api_key="my-key",
+        model_kwargs={"top_k": 5},
+        stop=["é"],
+        transform_input_fn=f"{__name__}:unchanged",
+    )
+    llm.save(path)
+    assert not any(secret in path.read_text() for secret in ("dapi-secret", "my-key"))
+    loaded = Databricks.load(path, api_token="dapi-secret", driver_api_key="my-key")
+    assert loaded == llm
+
+
+def test_a_text_model_with_a_function_as_its_hook_cannot_be_saved(tmp_path: Path) -> None:
+    llm = Databricks(endpoint_name="m", transform_output_fn=unchanged)
+    with pytest.raises(errors.ConfigurationError, match="transform_output_fn="):
+        llm.save(tmp_path / "llm.yaml")
+
+
+@pytest.mark.parametrize(("name", "text"), [("llm.txt", "{}"), ("llm.json", "{}"), ("a.yaml", "1")])
+def test_another_file_is_not_loaded_as_a_text_model(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(errors.ConfigurationError, match=name):
+        Databricks.load(tmp_path / name)

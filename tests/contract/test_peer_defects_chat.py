@@ -250,7 +250,8 @@ def test_d09_structured_output_passes_strict_and_informs_tracers(
             if method == "function_calling"
             else body["response_format"]["json_schema"]
         )
-        assert described.get("strict") is strict
+        default = True if method == "json_schema" else None
+        assert described.get("strict") is (strict or default)
 
 
 def chat_answer_with_call(call: dict[str, Any]) -> dict[str, Any]:
@@ -391,9 +392,22 @@ def test_d15_120_calls_run_concurrently() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "base_url"),
+    [
+        ("use_ai_gateway", "/ai-gateway/mlflow/v1"),
+        ("use_ai_gateway_native_api", "/ai-gateway/openai/v1"),
+    ],
+)
+def test_the_error_for_a_gateway_argument_has_the_base_url(name: str, base_url: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=f'Use base_url="{base_url}"'):
+        ChatDatabricks(model="m", **{name: True})
+
+
+@pytest.mark.parametrize(
     ("name", "near"),
     [
         ("top_p", None),
+        ("topp", "top_p"),
         ("seed", None),
         ("reasoning_effort", None),
         ("logprobs", None),
@@ -404,8 +418,9 @@ def test_d15_120_calls_run_concurrently() -> None:
 )
 def test_d16_an_unknown_argument_is_rejected(name: str, near: str | None) -> None:
     message = f"no argument '{name}'.*" + (f"Did you mean '{near}'" if near else "extra_params=")
-    with pytest.raises(errors.ConfigurationError, match=message):
+    with pytest.raises(errors.ConfigurationError, match=message) as raised:
         ChatDatabricks(model="m", **{name: 1})
+    assert ("Did you mean" in str(raised.value)) == (near is not None)
 
 
 def test_d16_extra_params_and_parameters_of_a_call_are_sent(server: LoopbackServer) -> None:

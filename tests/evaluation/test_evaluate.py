@@ -7,6 +7,7 @@ import contextlib
 import threading
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
@@ -216,13 +217,41 @@ def test_data_without_a_valid_record_is_an_error() -> None:
         evaluate(len, [{"question": "q"}])
 
 
-def test_an_invalid_row_is_logged_and_the_others_are_evaluated(
-    mlflow_store: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    rows = [{"request": "q", "response": "a"}, {"request": "q2", "expected_facts": "f"}]
-    result = evaluate(data=rows)
-    assert [row.record.request for row in result.rows] == ["q"]
-    assert "Row 1, column 'expected_facts'" in caplog.text
+INVALID = [
+    {"request": "q", "response": "a", "expected_response": "a"},
+    {"request": "q2", "request_id": "two", "expected_facts": "f"},
+    {"expected_response": "no request"},
+    {"request": "q4", "response": "a", "expected_response": "a"},
+]
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+@pytest.mark.parametrize("model", [None, lambda request: "a"])
+def test_an_invalid_row_is_a_failed_row_with_the_reason(model: Any, repeat: int) -> None:
+    result = evaluate(model, INVALID, repeat=repeat)
+    assert len(result.rows) == 4 * repeat
+    assert [row.number for row in result.failures] == [
+        number for number in (1, 2) for _ in range(repeat)
+    ]
+    table = result.tables["eval_results"]
+    errors_ = table["model_error_message"].dropna().unique()
+    assert list(table["request_id"][repeat : 2 * repeat]) == ["two"] * repeat
+    assert "Row 1, column 'expected_facts'" in errors_[0]
+    assert "Row 2, column 'request'" in errors_[1]
+    assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
+    trace = mlflow.get_trace(result.failures[0].trace_id)
+    assert trace.info.state.value == "ERROR"
+
+
+def test_an_evaluation_with_invalid_rows_is_resumed() -> None:
+    result = evaluate(returns_a, INVALID)
+    again = evaluate(returns_a, INVALID, resume=result.journal)
+    assert [row.key for row in again.rows] == [row.key for row in result.rows]
+    assert len(again.failures) == 2
+
+
+def returns_a(model_input: dict) -> str:
+    return "a"
 
 
 @pytest.mark.parametrize("data", [RECORDS, pd.DataFrame(RECORDS), EvalDataset.load(RECORDS)])

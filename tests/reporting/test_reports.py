@@ -40,8 +40,8 @@ def test_a_comparison_pairs_rows_and_counts_their_changes() -> None:
     baseline = result_of(a="right", b="wrong", c="wrong", only_before="right")
     comparison = compare(result_of(a="right", b="right", c="wrong"), baseline)
     [f1] = [m for m in comparison.metrics if m.name == f"{F1}/average"]
-    assert f1.baseline == 0.5
-    assert f1.difference == pytest.approx(2 / 3 - 1 / 2)
+    assert f1.baseline == pytest.approx(1 / 3)
+    assert f1.difference == pytest.approx(2 / 3 - 1 / 3)
     [changes] = [r for r in comparison.rows if r.column == F1]
     assert (changes.higher, changes.lower, changes.equal) == (1, 0, 2)
     assert comparison.paired == 3
@@ -72,6 +72,14 @@ def test_the_terminal_shows_metrics_and_rows_without_markup() -> None:
 def test_the_terminal_shows_a_comparison() -> None:
     text = printed(print_comparison, compare(result_of(a="right"), result_of(a="wrong")))
     assert "+1" in text
+    for title in ("95 % interval", "p (Holm)", "Pairs"):
+        assert title in text
+
+
+def test_rows_that_only_one_evaluation_has_are_shown() -> None:
+    comparison = compare(result_of(a="right", b="right"), result_of(a="wrong"))
+    text = " ".join(printed(print_comparison, comparison).split())
+    assert "1 rows in common, 0 only in the baseline, 1 only in this run" in text
 
 
 def test_the_page_escapes_questions_and_answers(tmp_path: Path) -> None:

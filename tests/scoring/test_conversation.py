@@ -38,7 +38,9 @@ def judged(row: dict[str, Any], *names: str, **options: Any) -> list[Any]:
     return judge.requests
 
 
-@pytest.mark.parametrize("request_", [{"messages": MESSAGES}, MESSAGES, HISTORY, OBJECTS])
+@pytest.mark.parametrize(
+    "request_", [{"messages": MESSAGES}, {"input": MESSAGES}, MESSAGES, HISTORY, OBJECTS]
+)
 def test_judges_see_all_messages_and_judge_the_last_turn(request_: Any, mlflow_store: str) -> None:
     row = {"request": request_, "response": "Matei."}
     (request,) = judged(row, "relevance_to_query")

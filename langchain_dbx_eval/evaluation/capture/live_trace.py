@@ -48,19 +48,26 @@ class LiveTrace:
         self._seen = {root.span_id}
 
     @classmethod
-    def start(cls, name: str, request: Any, experiment_id: str | None) -> LiveTrace | None:
+    def start(
+        cls, name: str, request: Any, *, experiment_id: str | None, metadata: dict[str, str]
+    ) -> LiveTrace | None:
         """Start a trace; None if MLflow's tracing is disabled or leaves this trace out.
 
         Args:
             name: The name of its root span.
             request: The input of its root span.
             experiment_id: The MLflow experiment; None: the current one.
+            metadata: The metadata of the trace.
         """
         import mlflow
         from mlflow.entities.span import NO_OP_SPAN_TRACE_ID
 
         root = mlflow.start_span_no_context(
-            name, span_type="CHAIN", inputs=to_plain_json(request), experiment_id=experiment_id
+            name,
+            span_type="CHAIN",
+            inputs=to_plain_json(request),
+            experiment_id=experiment_id,
+            metadata=metadata,
         )
         return None if root.trace_id == NO_OP_SPAN_TRACE_ID else cls(root)
 

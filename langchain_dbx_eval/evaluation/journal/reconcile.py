@@ -80,7 +80,7 @@ def reconcile(journal: Journal, manifest: EvaluationManifest, dataset: EvalDatas
 def _reassign(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
     unused = {key: input_key for key, (input_key, _) in journal.answered().items()}
     unanswered: dict[RowKey, str] = {}
-    for key, record in expected_rows(dataset, repeat):
+    for key, record, _ in expected_rows(dataset, repeat):
         input_key = record_key(record.request)
         if unused.get(key) == input_key:
             del unused[key]
@@ -100,7 +100,7 @@ def _reassign(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
 def _update_records(journal: Journal, dataset: EvalDataset, repeat: int) -> None:
     rows = journal.rows()
     row = next(rows, None)
-    for key, record in expected_rows(dataset, repeat):
+    for key, record, _ in expected_rows(dataset, repeat):
         if row is not None and row.key == key:
             if encode_record(row.record) != encode_record(record):
                 journal.replace_record(row, record)

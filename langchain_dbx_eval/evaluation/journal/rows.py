@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
+from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, InvalidRow
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun
 from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores
 from langchain_dbx_eval.scoring.aggregates import outcome_values
 from langchain_dbx_eval.scoring.answer_text import answer_text
 
-__all__ = ["Answer", "Row", "RowKey", "expected_rows"]
+__all__ = ["Answer", "ExpectedRow", "Row", "RowKey", "expected_rows"]
 
 
 class RowKey(NamedTuple):
@@ -28,11 +28,27 @@ class RowKey(NamedTuple):
     repetition: int = 1
 
 
-def expected_rows(dataset: EvalDataset, repeat: int) -> Iterator[tuple[RowKey, EvalRecord]]:
-    """Yield the key and the record of each row of an evaluation, in order."""
-    for number, record in enumerate(dataset):
+class ExpectedRow(NamedTuple):
+    """A row that an evaluation consists of.
+
+    Attributes:
+        key: The key of the row.
+        record: Its record.
+        error: Why the row of the dataset is not a valid record; None if it is one.
+    """
+
+    key: RowKey
+    record: EvalRecord
+    error: str | None = None
+
+
+def expected_rows(dataset: EvalDataset, repeat: int) -> Iterator[ExpectedRow]:
+    """Yield the rows of an evaluation in order: one per row of the dataset and repetition."""
+    for number, row in enumerate(dataset.iter_rows()):
+        error = f"SchemaError: {row.error}" if isinstance(row, InvalidRow) else None
+        record = row.to_record() if isinstance(row, InvalidRow) else row
         for repetition in range(1, repeat + 1):
-            yield RowKey(number, repetition), record
+            yield ExpectedRow(RowKey(number, repetition), record, error)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -18,13 +19,14 @@ MatchFn = Callable[[CapturedRun], str | None]
 """Returns the `request_id` of a call's record; None if the call has no record."""
 
 _logger = logging.getLogger(__name__)
+_NONE_MATCHED: Mapping[int, int] = MappingProxyType({})
 
 
 class RecordIndex:
     """The records of a dataset, indexed by id and by request.
 
     Args:
-        records: The records. Of several with the same id or the same request, the first is found.
+        records: The records. Several may have the same id or the same request.
         match_fn: Called if neither ``metadata["request_id"]`` nor the input matches a record.
 
     Attributes:
@@ -36,35 +38,43 @@ class RecordIndex:
         self.records = records
         self.match_failures = 0
         self._match_fn = match_fn
-        self._by_id: dict[str, int] = {}
-        self._by_key: dict[str, int] = {}
+        self._by_id: dict[str, list[int]] = {}
+        self._by_key: dict[str, list[int]] = {}
         for number, record in enumerate(records):
-            self._by_id.setdefault(record.request_id, number)
-            self._by_key.setdefault(record_key(record.request), number)
+            self._by_id.setdefault(record.request_id, []).append(number)
+            self._by_key.setdefault(record_key(record.request), []).append(number)
         # After all exact requests: these take precedence over equivalent ones.
+        exact = frozenset(self._by_key)
         for number, record in enumerate(records):
-            for form in _equivalent_requests(record.request):
-                self._by_key.setdefault(record_key(form), number)
+            for key in map(record_key, _equivalent_requests(record.request)):
+                if key not in exact:
+                    self._by_key.setdefault(key, []).append(number)
 
-    def find(self, run: CapturedRun) -> int | None:
+    def find(self, run: CapturedRun, matched: Mapping[int, int] = _NONE_MATCHED) -> int | None:
         """Return the index of the record of a call; None if there is none.
 
         In this order: ``metadata["request_id"]``, if it is the id of a record; the input, by the
         key that MLflow's datasets use; `match_fn`.
-        """
-        by_id = self._by_id.get(_id_text(run.metadata.get("request_id")))
-        if by_id is not None:
-            return by_id
-        by_input = self._find_input(run.request)
-        return by_input if by_input is not None else self._call_match_fn(run)
 
-    def _find_input(self, request: Any) -> int | None:
+        Args:
+            run: The call.
+            matched: How often each record was found before. Of several records with the same id or
+                the same request, the first of those that were found least often is returned.
+        """
+        found = (
+            self._by_id.get(_id_text(run.metadata.get("request_id")))
+            or self._find_input(run.request)
+            or self._call_match_fn(run)
+        )
+        return min(found, key=lambda number: matched.get(number, 0)) if found else None
+
+    def _find_input(self, request: Any) -> list[int] | None:
         if not self._by_key:
             return None
         keys = map(record_key, (request, *_equivalent_requests(request)))
         return next((self._by_key[key] for key in keys if key in self._by_key), None)
 
-    def _call_match_fn(self, run: CapturedRun) -> int | None:
+    def _call_match_fn(self, run: CapturedRun) -> list[int] | None:
         if self._match_fn is None:
             return None
         try:

@@ -60,9 +60,9 @@ class EvaluationSession:
         Returns:
             A future that is done when the row is scored and saved.
         """
-        match = self._index.find(run)
         records = self._index.records
         with self._numbering:
+            match = self._index.find(run, self._repetitions)
             # Rows without a record are numbered behind all records of the dataset.
             number = len(records) + self.call_count if match is None else match
             self.call_count += 1

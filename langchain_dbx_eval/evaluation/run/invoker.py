@@ -24,7 +24,7 @@ from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Recording
 from langchain_dbx_eval.evaluation.journal.rows import Answer
 from langchain_dbx_eval.evaluation.run.model_input import ChatInput
 from langchain_dbx_eval.scoring import Outcome
-from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_record
+from langchain_dbx_eval.scoring.mlflow.traces import SESSION, outcome_of_record
 
 __all__ = ["ModelInvoker", "recorded_answer"]
 
@@ -66,7 +66,7 @@ class ModelInvoker:
         # A client inside the model that retries after a 429 slows down all rows. The row has a task
         # and so a context of its own; the client may call this in another thread.
         retry_listener.set(lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error))
-        trace = self._start_trace(record.request)
+        trace = self._start_trace(record)
         while True:
             calls: list[Recording] = []
             handler = CaptureHandler(calls.append, is_for_one_call=True)
@@ -89,10 +89,16 @@ class ModelInvoker:
         outcome = replace(run.outcome() if run else Outcome(), response=response, error=reason)
         return Answer(record=record, outcome=outcome, run=run)
 
-    def _start_trace(self, request: Any) -> LiveTrace | None:
+    def _start_trace(self, record: EvalRecord) -> LiveTrace | None:
         if self._experiment_id is None:
             return None
-        return LiveTrace.start(self._model.get_name(), request, self._experiment_id)
+        session = record.metadata.get(SESSION) or record.metadata.get("session_id")
+        return LiveTrace.start(
+            self._model.get_name(),
+            record.request,
+            experiment_id=self._experiment_id,
+            metadata={SESSION: str(session)} if session else {},
+        )
 
     async def _invoke_within_timeout(self, request: Any, config: Mapping[str, Any]) -> _Result:
         task = asyncio.ensure_future(self._invoke(request, config))

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
-from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey, expected_rows
+from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.run.pipeline import process_row
 from langchain_dbx_eval.evaluation.run.progress import OnRow
@@ -70,14 +70,15 @@ class RowScheduler:
         """
         answered = self._journal.answered()
         try:
-            async for key, record in _rows(dataset, repeat):
+            async for expected in _rows(dataset, repeat):
+                key = expected.key
                 input_key, is_scored = answered.get(key, (None, False))
                 if not is_scored:
                     await self._limiter.acquire()
                     if self._stopping:
                         self._limiter.release()
                         break
-                    row = self._run_row(key, record if input_key is None else None, on_row)
+                    row = self._run_row(key, expected if input_key is None else None, on_row)
                     task = asyncio.create_task(row)
                     self._tasks.add(task)
                     task.add_done_callback(self._on_done)
@@ -94,12 +95,14 @@ class RowScheduler:
             self._error = self._error or error
             self.stop()
 
-    async def _run_row(self, key: RowKey, record: EvalRecord | None, on_row: OnRow) -> None:
-        """Run a row; without a record, the journal contains its answer."""
+    async def _run_row(self, key: RowKey, row: ExpectedRow | None, on_row: OnRow) -> None:
+        """Run a row; None: the journal contains its answer."""
         answer = None
         try:
-            if record is not None:
-                answer = await self._invoke(record)
+            if row is not None and row.error is not None:
+                answer = Answer(record=row.record, outcome=Outcome(error=row.error))
+            elif row is not None:
+                answer = await self._invoke(row.record)
             await self._scoring.acquire()
         finally:
             self._limiter.release()
@@ -111,7 +114,7 @@ class RowScheduler:
         on_row(outcome.error is not None, outcome.total_tokens)
 
 
-async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[tuple[RowKey, EvalRecord]]:
+async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[ExpectedRow]:
     """Yield the rows in order; the records are read in a thread, since a store may be slow."""
     rows = expected_rows(dataset, repeat)
     while page := await asyncio.to_thread(lambda: list(itertools.islice(rows, _PAGE))):

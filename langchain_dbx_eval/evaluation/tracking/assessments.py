@@ -39,7 +39,7 @@ def assessments_of(row: Row, trace_id: str, run_id: str) -> list[MlflowAssessmen
         trace_id: The trace of the row.
         run_id: The MLflow run of the evaluation.
     """
-    entities = list(_entities(row, run_id))
+    entities = list(_entities(row, trace_id, run_id))
     is_autologged = row.run is not None and trace_id == row.run.trace_id
     span_id = row.run.trace_span_id if row.run is not None and is_autologged else None
     seen: Counter[str] = Counter()
@@ -117,7 +117,7 @@ def _run_and_name(assessment: MlflowAssessment) -> tuple[str | None, bool, str]:
     return run, assessment.feedback is not None, assessment.name
 
 
-def _entities(row: Row, run_id: str) -> Iterator[MlflowAssessment]:
+def _entities(row: Row, trace_id: str, run_id: str) -> Iterator[MlflowAssessment]:
     from mlflow.entities import AssessmentError, AssessmentSource, Expectation, Feedback
 
     source_run = {_SOURCE_RUN: run_id}
@@ -134,8 +134,24 @@ def _entities(row: Row, run_id: str) -> Iterator[MlflowAssessment]:
             metadata={**source_run, **assessment.metadata, **_judge_usage(assessment)},
         )
     if row.matched:
+        logged = _logged_expectations(row.record.trace) if trace_id == row.record.trace_id else {}
         for name, value in row.record.expectations.items():
+            if name in logged and logged[name] == value:
+                continue  # The trace has it already: the row is one of `mlflow.search_traces`.
             yield Expectation(name=name, value=_json_value(value), metadata=dict(source_run))
+
+
+def _logged_expectations(trace: Any) -> dict[str, Any]:
+    """Return the expectations that were logged on an MLflow trace, or on its dict."""
+    from mlflow.entities import Trace
+
+    if not isinstance(trace, Trace):
+        try:
+            trace = Trace.from_json(trace) if isinstance(trace, str) else Trace.from_dict(trace)
+        except Exception:  # MLflow raises what the form of the JSON leads to
+            return {}
+    found = trace.search_assessments(type="expectation")
+    return {expectation.name: expectation.value for expectation in found}
 
 
 def _json_value(value: Any) -> Any:

@@ -43,16 +43,22 @@ __all__ = [
     "current_destination",
     "experiment_of",
     "stored_destination",
+    "table_file",
 ]
 
 _logger = logging.getLogger(__name__)
 
 TABLE_FILE = "eval_results.json"
-"""The artifact with ``tables["eval_results"]``, under Agent Evaluation's name."""
+"""The artifact with ``tables["eval_results"]``, under Agent Evaluation's name.
+
+The table of a further evaluation in the same run is ``eval_results_2.json``, and so on.
+"""
 
 _EVALUATION_TAG = "dbx_eval.evaluationId"
 _RUN_TYPE = {"mlflow.runType": "genai_evaluate"}
 _TABLES_TAG = "mlflow.loggedArtifacts"
+# Of a run of the user: the file of each evaluation's table, by evaluation id.
+_TABLE_FILES_TAG = "dbx_eval.tables"
 _EXPERIMENT_TIMEOUT_S = 10.0
 # MLflow's limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
 _MAX_LINKS = 100
@@ -232,7 +238,7 @@ class MlflowRun:
         """
         probe(self.tracking_uri)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, TABLE_FILE)
+            path = Path(folder, with_retries(self.tracking_uri, self._reserve_table_file))
             _write_table(table, path)
 
             def write() -> None:
@@ -243,11 +249,24 @@ class MlflowRun:
 
             with_retries(self.tracking_uri, write)
 
+    def _reserve_table_file(self) -> str:
+        """Return the file of this evaluation's table, which no other one in the run has."""
+        if self.is_ours:
+            return TABLE_FILE
+        files = _table_files(self._client.get_run(self.run_id))
+        if self._evaluation_id not in files:
+            name, number = TABLE_FILE, len(files) + 1
+            if files:
+                name = TABLE_FILE.replace(".", f"_{number}.")
+            files[self._evaluation_id] = name
+            self._client.set_tag(self.run_id, _TABLE_FILES_TAG, json.dumps(files))
+        return files[self._evaluation_id]
+
     def _log_table(self, path: Path) -> None:
         self._client.log_artifact(self.run_id, str(path))
         tags = self._client.get_run(self.run_id).data.tags
         tables: list[Any] = json.loads(tags.get(_TABLES_TAG, "[]"))
-        entry = {"path": TABLE_FILE, "type": "table"}
+        entry = {"path": path.name, "type": "table"}
         if entry not in tables:
             self._client.set_tag(self.run_id, _TABLES_TAG, json.dumps([*tables, entry]))
 
@@ -263,6 +282,16 @@ class MlflowRun:
         ]
         for start in range(0, len(changed), _MAX_METRICS):
             self._client.log_batch(self.run_id, changed[start : start + _MAX_METRICS])
+
+
+def table_file(run: Run, evaluation_id: str) -> str:
+    """Return the name of the artifact with the table of an evaluation in a run."""
+    return _table_files(run).get(evaluation_id, TABLE_FILE)
+
+
+def _table_files(run: Run) -> dict[str, str]:
+    files: dict[str, str] = json.loads(run.data.tags.get(_TABLE_FILES_TAG, "{}"))
+    return files
 
 
 def _find_or_create_run(client: MlflowClient, destination: Destination, evaluation_id: str) -> Run:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -46,13 +47,22 @@ REQUEST_ID_TAG = "mlflow.eval.requestId"
 # A root span's attribute with this prefix becomes a tag of its trace (MLflow 3.17, OTLP endpoint).
 _TAG_PREFIX = "mlflow.traceTag."
 
+TAGS_TAG = "langchain.tags"
+"""The tag of a trace with the `tags` of the call's config, as a JSON list."""
+
+_TAG_NAME = re.compile(r"[\w\-. :/]{1,250}")
+_MAX_TAG_VALUE = 8000
+# Metadata that LangChain and LangGraph add, and what is in a trace under another name.
+_HIDDEN_METADATA = ("ls_", "lc_", "langgraph_", "mlflow.", "request_id")
+
 
 def write_traces(
     client: TracingClient, rows: Sequence[Row], evaluation_id: str, experiment_id: str
 ) -> list[str]:
     """Write a trace for each row that has none.
 
-    Rows that `mlflow.langchain.autolog` traced keep these traces, which get the row's tag.
+    Rows that MLflow traced while the model ran keep these traces, and rows of an evaluation of
+    traces theirs; they get the row's tags.
 
     Args:
         client: The store.
@@ -63,12 +73,12 @@ def write_traces(
     Returns:
         The ids of the traces, in the order of the rows.
     """
-    autologged = _tag_autologged(client, rows)
+    existing = _tag_existing(client, rows)
     trace_ids: list[str] = []
     new: list[tuple[Row, list[MlflowSpan]]] = []
     for row in rows:
-        trace_id = row.run.trace_id if row.run else None
-        if trace_id is None or trace_id not in autologged:
+        trace_id = row.run.trace_id if row.run else row.record.trace_id
+        if trace_id is None or trace_id not in existing:
             trace_id = trace_id_of(row, evaluation_id)
             new.append((row, list(_spans(row, trace_id))))
         trace_ids.append(trace_id)
@@ -106,31 +116,44 @@ def _session_of(row: Row) -> str | None:
     return next((str(session) for session in ids if session), None)
 
 
-def _tag_autologged(client: TracingClient, rows: Sequence[Row]) -> set[str]:
-    """Wait for the traces that autologging wrote, and tag them; return their ids."""
+def _tag_existing(client: TracingClient, rows: Sequence[Row]) -> set[str]:
+    """Find the traces of rows that exist or that MLflow is writing, and tag them.
+
+    Returns:
+        The ids of those that are in the store.
+    """
+    expected = {row.run.trace_id: row for row in rows if row.run and row.run.trace_id}
+    # Those of the data exist already, or they are in another store.
+    recorded = {row.record.trace_id: row for row in rows if not row.run and row.record.trace_id}
+    found = recorded.keys() - _find_missing(client, recorded)
+    if expected:
+        found |= _wait_for(client, expected)
+    of_row = {**recorded, **expected}
+    call_for_each(
+        lambda tag: client.set_trace_tag(*tag),
+        [(id_, *tag) for id_ in found for tag in _tags_of(of_row[id_]).items()],
+    )
+    return found
+
+
+def _wait_for(client: TracingClient, trace_ids: Collection[str]) -> set[str]:
+    """Wait for traces that MLflow is writing; return the ids of those that are in the store."""
     import mlflow
 
-    request_ids = {
-        row.run.trace_id: _request_id_of(row) for row in rows if row.run and row.run.trace_id
-    }
-    if not request_ids:
-        return set()
     mlflow.flush_trace_async_logging()
     # Flushing does not wait for the last span of a call, which may end after our callback ran.
     deadline = Deadline(_AUTOLOG_TIMEOUT_S)
-    while (missing := _find_missing(client, request_ids)) and not deadline.passed:
+    while (missing := _find_missing(client, trace_ids)) and not deadline.passed:
         deadline.sleep(_POLL_INTERVAL_S)
     if missing:
         _logger.warning(
-            "%d of %d traces that mlflow.langchain.autolog started are not in the store, for "
-            "example %s (see MLflow's log). Their rows get traces of our own.",
+            "%d of %d traces that MLflow started are not in the store, for example %s (see "
+            "MLflow's log). Their rows get traces of our own.",
             len(missing),
-            len(request_ids),
+            len(trace_ids),
             min(missing),
         )
-    found = list(request_ids.keys() - missing)
-    call_for_each(lambda i: client.set_trace_tag(i, REQUEST_ID_TAG, request_ids[i]), found)
-    return set(found)
+    return {*trace_ids} - missing
 
 
 def _find_missing(client: TracingClient, trace_ids: Iterable[str]) -> set[str]:
@@ -190,7 +213,7 @@ def _trace(row: Row, spans: list[MlflowSpan], experiment_id: str) -> Trace:
         state=TraceState.OK if row.outcome.error is None else TraceState.ERROR,
         request_preview=_preview(root.inputs),
         response_preview=_preview(root.outputs),
-        tags={REQUEST_ID_TAG: _request_id_of(row), "mlflow.traceName": root.name},
+        tags={**_tags_of(row), "mlflow.traceName": root.name},
         trace_metadata=metadata,
     )
     return Trace(info=info, data=TraceData(spans=spans))
@@ -199,6 +222,24 @@ def _trace(row: Row, spans: list[MlflowSpan], experiment_id: str) -> Trace:
 def _preview(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text[:_MAX_PREVIEW]
+
+
+def _tags_of(row: Row) -> dict[str, str]:
+    """Return the tags of a row's trace: its request id, and the config of its call.
+
+    MLflow 3.17 has no call that writes many traces with metadata of their own, so the `metadata` of
+    the config is stored as tags too.
+    """
+    tags = {REQUEST_ID_TAG: _request_id_of(row)}
+    if row.run is None:
+        return tags
+    if row.run.tags:
+        tags[TAGS_TAG] = json.dumps(list(row.run.tags), ensure_ascii=False)
+    for name, value in row.run.metadata.items():
+        if _TAG_NAME.fullmatch(name) and not name.startswith(_HIDDEN_METADATA):
+            text = value if isinstance(value, str) else json.dumps(to_plain_json(value))
+            tags[name] = text[:_MAX_TAG_VALUE]
+    return tags
 
 
 def _request_id_of(row: Row) -> str:
@@ -251,7 +292,7 @@ def _spans(row: Row, trace_id: str) -> Iterator[MlflowSpan]:
     for span in run.spans:
         attributes = _attributes(span, trace_id)
         if span is run.root:
-            attributes[_TAG_PREFIX + REQUEST_ID_TAG] = _request_id_of(row)
+            attributes |= {_TAG_PREFIX + name: value for name, value in _tags_of(row).items()}
             attributes[_TAG_PREFIX + "mlflow.traceName"] = span.name
             if session := _session_of(row):
                 attributes["session.id"] = session

@@ -18,13 +18,20 @@ class Backend(Protocol):
     """The model behind an endpoint."""
 
     def invoke(
-        self, inputs: Any, params: Mapping[str, Any], *, ignorable: Container[str] = ()
+        self,
+        inputs: Any,
+        params: Mapping[str, Any],
+        *,
+        known: Container[str] | None = None,
+        ignorable: Container[str] = (),
     ) -> Any:
         """Invoke the model once.
 
         Args:
             inputs: A prompt, a list of messages or a list of texts.
             params: Further request fields by name.
+            known: The names that a function's ``**kwargs`` accept; None: all. A function also
+                accepts the names in its signature, an engine its own parameters.
             ignorable: Names in `params` that are dropped if the model does not accept them.
 
         Raises:
@@ -38,13 +45,21 @@ class _FunctionBackend:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._accepts = _keyword_check(function)
+        self._first, self._names, self._has_rest = _keywords(function)
 
     def invoke(
-        self, inputs: Any, params: Mapping[str, Any], *, ignorable: Container[str] = ()
+        self,
+        inputs: Any,
+        params: Mapping[str, Any],
+        *,
+        known: Container[str] | None = None,
+        ignorable: Container[str] = (),
     ) -> Any:
-        accepted = _select(params, self._accepts, ignorable)
-        return self._function(inputs, **accepted)
+        def accepts(name: str) -> bool:
+            is_rest = self._has_rest and name != self._first
+            return name in self._names or (is_rest and (known is None or name in known))
+
+        return self._function(inputs, **_select(params, accepts, ignorable))
 
 
 class _EngineBackend:
@@ -54,7 +69,12 @@ class _EngineBackend:
         self._engine = engine
 
     def invoke(
-        self, inputs: Any, params: Mapping[str, Any], *, ignorable: Container[str] = ()
+        self,
+        inputs: Any,
+        params: Mapping[str, Any],
+        *,
+        known: Container[str] | None = None,  # noqa: ARG002 - an engine has parameters of its own
+        ignorable: Container[str] = (),
     ) -> Any:
         rest = {name: value for name, value in params.items() if name != "stop"}
         request = GenerationRequest(
@@ -116,15 +136,14 @@ def _last_user_text(messages: list[dict[str, Any]]) -> str:
     raise invalid_parameter("The conversation has no message of the user.")
 
 
-def _keyword_check(function: Callable[..., Any]) -> Callable[[str], bool]:
-    """Return a function that tests whether a keyword is accepted beside the first argument."""
+def _keywords(function: Callable[..., Any]) -> tuple[str, frozenset[str], bool]:
+    """Return the first argument's name, those of the others, and whether it takes ``**kwargs``."""
     try:
         first, *rest = inspect.signature(function).parameters.values()
     except ValueError as error:
         msg = "An endpoint's function must accept at least one argument and have a signature."
         raise ConfigurationError(msg) from error
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in rest):
-        return lambda name: name != first.name
+    has_rest = any(parameter.kind is parameter.VAR_KEYWORD for parameter in rest)
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     names = frozenset(parameter.name for parameter in rest if parameter.kind in by_name)
-    return names.__contains__
+    return first.name, names, has_rest

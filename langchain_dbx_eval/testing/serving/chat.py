@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_dbx_eval.driver.engines.base import Generation
-from langchain_dbx_eval.testing.errors import invalid_parameter
+from langchain_dbx_eval.testing.errors import invalid_parameter, unknown_field
 from langchain_dbx_eval.testing.serving.endpoints import Endpoint, EventStream
 from langchain_dbx_eval.testing.serving.openai import (
     ChoiceDelta,
@@ -21,6 +21,11 @@ __all__ = ["answer", "answer_chat_model"]
 
 # Fields of agents, which a ChatModel may leave unread.
 _AGENT_FIELDS = frozenset({"custom_inputs", "databricks_options"})
+
+# `ChatMessage` in Databricks' "Foundation model REST API reference". It has no `name`, which
+# databricks-langchain 0.22 therefore never sends; OpenAI's and MLflow's messages have one.
+_MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+_OPENAI_MESSAGE_FIELDS = _MESSAGE_FIELDS | {"name", "refusal", "audio"}
 
 
 def answer_chat_model(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any] | EventStream:
@@ -40,6 +45,7 @@ def answer(
     request = CompletionRequest.parse(endpoint, body, "messages", ignorable)
     validate_messages(request.inputs)
     _validate_content(request.inputs)
+    _validate_fields(request.inputs, endpoint)
     completion = _complete(endpoint, request)
     if request.stream:
         chunk = {**completion, "object": "chat.completion.chunk"}
@@ -53,6 +59,14 @@ def _validate_content(messages: list[dict[str, Any]]) -> None:
         blocks = content if isinstance(content, list) else []
         if not isinstance(content, str | list) or not all(isinstance(b, dict) for b in blocks):
             raise invalid_parameter("A message's 'content' must be a string or a list of objects.")
+
+
+def _validate_fields(messages: list[dict[str, Any]], endpoint: Endpoint) -> None:
+    is_foundation_model = not endpoint.external and not endpoint.spec.is_custom_model
+    known = _MESSAGE_FIELDS if is_foundation_model else _OPENAI_MESSAGE_FIELDS
+    for message in messages:
+        for name in message.keys() - known:
+            raise unknown_field(name)
 
 
 def _complete(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from langchain_dbx_eval.testing.serving.text import count_tokens
 __all__ = ["answer"]
 
 _RESERVED_FIELDS = ("input", "model", "encoding_format")
+_KNOWN_FIELDS = frozenset(
+    {"client_request_id", "dimensions", "instruction", "usage_context", "user"}
+)
 
 
 def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def answer(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise invalid_parameter("'input' must be a string or a list of strings.")
     params = {name: value for name, value in body.items() if name not in _RESERVED_FIELDS}
-    vectors = list(endpoint.backend.invoke(texts, params))
+    vectors = list(endpoint.backend.invoke(texts, params, known=_KNOWN_FIELDS))
     if len(vectors) != len(texts):
         msg = f"The function returned {len(vectors)} vectors for {len(texts)} texts."
         raise TypeError(msg)

@@ -25,6 +25,66 @@ __all__ = [
     "validate_messages",
 ]
 
+# Other fields are refused (databricks-sdk-py issue 1263). Sources: Databricks, "Foundation model
+# REST API reference" and "Query reasoning models"; OpenAI's API reference, for external models.
+_CHAT_FIELDS = frozenset(
+    {
+        "audio",
+        "client_request_id",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "modalities",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "usage_context",
+        "user",
+        "verbosity",
+        "web_search_options",
+    }
+)
+_COMPLETION_FIELDS = frozenset(
+    {
+        "best_of",
+        "client_request_id",
+        "echo",
+        "error_behavior",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_tokens",
+        "presence_penalty",
+        "seed",
+        "stop",
+        "suffix",
+        "temperature",
+        "top_k",
+        "top_p",
+        "usage_context",
+        "use_raw_prompt",
+        "user",
+    }
+)
+_KNOWN_FIELDS = {"messages": _CHAT_FIELDS, "prompt": _COMPLETION_FIELDS}
 _RESERVED_FIELDS = ("model", "n", "stop", "stream", "stream_options")
 _INPUT_FIELDS = (
     "messages",
@@ -57,6 +117,7 @@ class CompletionRequest:
     Attributes:
         inputs: The messages or prompts.
         params: The parameters for the model.
+        known: The parameters that such an endpoint knows.
         n: The number of choices.
         stop: The stop strings, which end an answer.
         stream: Whether the answer is an event stream.
@@ -66,6 +127,7 @@ class CompletionRequest:
 
     inputs: Any
     params: dict[str, Any]
+    known: frozenset[str]
     n: int
     stop: tuple[str, ...]
     stream: bool
@@ -104,6 +166,7 @@ class CompletionRequest:
         return cls(
             inputs=body[field],
             params={k: v for k, v in body.items() if k != field and k not in _RESERVED_FIELDS},
+            known=_KNOWN_FIELDS[field],
             n=n,
             stop=parse_stop(body.get("stop")),
             stream=body.get("stream") is True,
@@ -117,7 +180,9 @@ class CompletionRequest:
         `stop` is ignorable, because the endpoint truncates the text itself.
         """
         params = {**self.params, "stop": list(self.stop)} if self.stop else self.params
-        return endpoint.backend.invoke(inputs, params, ignorable={"stop", *self.ignorable})
+        ignorable = {"stop", *self.ignorable}
+        known = self.known | ignorable
+        return endpoint.backend.invoke(inputs, params, known=known, ignorable=ignorable)
 
 
 def require_input(body: dict[str, Any], field: str) -> None:

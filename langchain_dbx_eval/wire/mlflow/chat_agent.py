@@ -135,7 +135,7 @@ def decode(payload: Any) -> ChatResult:
         InvalidResponseError: The payload is of another shape, or has no message of the assistant.
     """
     response = expect_dict(payload)
-    if "choices" in response:
+    if response.get("choices") is not None:
         return chat.decode(response)
     if response.get("error") or "error_code" in response:
         msg = f"The agent failed to answer: {error_text(response)}"
@@ -143,7 +143,9 @@ def decode(payload: Any) -> ChatResult:
     messages = [expect_dict(m, "objects in 'messages'") for m in expect_list(response, "messages")]
     message = _last_answer(messages)
     calls, invalid = split_calls(_pending_calls(messages))
-    metadata = {**response_metadata(response, AGENT_FIELDS), "messages": messages}
+    own = {"custom_outputs": message.get("custom_outputs")}  # some agents write them here
+    metadata = response_metadata({**own, **response}, AGENT_FIELDS)
+    metadata["messages"] = messages
     reason = _finish_reason(response.get("finish_reason"), has_calls=bool(calls or invalid))
     name, message_id, attachments = (message.get(key) for key in ("name", "id", "attachments"))
     generated = AIMessage(
@@ -180,7 +182,8 @@ class Stream(chat.Stream):
     @override
     def _decode(self, data: str) -> ChatGenerationChunk | None:
         event = parse_event(data)
-        if self._has_choices or ("choices" in event and not self._messages):
+        has_choices = event.get("choices") is not None
+        if self._has_choices or (has_choices and not self._messages):
             self._has_choices = True
             return super()._decode(data)
         if event.get("error") or "error_code" in event:
@@ -220,6 +223,8 @@ class Stream(chat.Stream):
             raise wrong_shape("text under 'content' in its deltas", event)
         reason = event.get("finish_reason")
         self._reason = reason or self._reason
+        if delta.get("custom_outputs") is not None:
+            self._metadata["custom_outputs"] = delta["custom_outputs"]
         # An agent may finish one message and start another.
         self.finished = bool(reason)
         message = self._add_delta(delta)

@@ -198,8 +198,9 @@ class Stream(EventReader[ChatGenerationChunk]):
             info["model_name"] = event["model"]
         if choice.get("logprobs"):
             info["logprobs"] = choice["logprobs"]
-        if event.get("custom_outputs") is not None:
-            info["custom_outputs"] = event["custom_outputs"]
+        for part in (event, choice.get("delta") or {}):
+            if part.get("custom_outputs") is not None:
+                info["custom_outputs"] = part["custom_outputs"]
         return info
 
 
@@ -228,6 +229,11 @@ def _decode_choice(
     info = {"finish_reason": choice.get("finish_reason")}
     if choice.get("logprobs"):
         info["logprobs"] = choice["logprobs"]
+    if message.get("custom_outputs") is not None:
+        info["custom_outputs"] = message["custom_outputs"]
+    if message.get("role") not in (None, "assistant"):
+        # LangChain's chat models return an AIMessage, whatever its role.
+        info["role"] = message["role"]
     with _checking_types(choice):
         decoded = AIMessage(
             content=from_openai_parts(message.get("content")),

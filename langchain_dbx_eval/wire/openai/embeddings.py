@@ -39,10 +39,12 @@ def decode(payload: Any, count: int) -> list[list[float]]:
         InvalidResponseError: The payload is of another shape, or has not `count` vectors.
     """
     items = expect_list(expect_dict(payload), "data")
+    decoded = [expect_dict(raw, "objects in 'data'") for raw in items]
+    # Some servers write 0 for each text: then the order is that of the texts.
+    has_order = any(item.get("index", 0) != 0 for item in decoded)
     vectors: dict[int, Any] = {}
-    for position, raw in enumerate(items):
-        item = expect_dict(raw, "objects in 'data'")
-        index = item.get("index", position)
+    for position, item in enumerate(decoded):
+        index = item.get("index", position) if has_order else position
         if not isinstance(index, int) or index in vectors:
             raise wrong_shape("a distinct number under each 'index'", payload)
         vectors[index] = item.get("embedding")

@@ -36,7 +36,7 @@ def structured_output(
         schema: A pydantic class, a TypedDict, a JSON schema, or None for any JSON.
         method: ``"function_calling"``, ``"json_mode"`` or ``"json_schema"``.
         include_raw: Whether to return the message and a parsing error too.
-        strict: Whether the output must match the schema exactly.
+        strict: Whether the output must match the schema exactly; default: for ``"json_schema"``.
         params: Further parameters of each request.
 
     Raises:
@@ -49,8 +49,8 @@ def structured_output(
         msg = f"method={method!r} needs a schema: a pydantic class, a TypedDict or a JSON schema."
         raise ConfigurationError(msg)
     tracing: dict[str, Any] = {"kwargs": {"method": method}}
-    if schema is not None:
-        tracing["schema"] = convert_to_openai_tool(schema)
+    # langchain-core 1.7 requires a schema here, also if there is none.
+    tracing["schema"] = None if schema is None else convert_to_openai_tool(schema)
     params = {**params, "ls_structured_output_format": tracing}
     bound: Runnable[LanguageModelInput, Any]
     if method == "function_calling":
@@ -72,13 +72,13 @@ def structured_output(
 def _response_format(schema: Any, method: str, strict: bool | None) -> dict[str, Any]:
     if method == "json_mode":
         return {"type": "json_object"}
+    # Strict by default, as in databricks-langchain 0.22: the model cannot omit or add a property.
+    strict = strict is not False
     function = convert_to_openai_tool(schema, strict=strict)["function"]
     json_schema: dict[str, Any] = {"name": function["name"], "schema": function["parameters"]}
     if function.get("description"):
         json_schema["description"] = function["description"]
-    if strict is not None:
-        json_schema["strict"] = strict
-    return {"type": "json_schema", "json_schema": json_schema}
+    return {"type": "json_schema", "json_schema": {**json_schema, "strict": strict}}
 
 
 def _parser(schema: Any, method: str) -> BaseOutputParser[Any]:

@@ -159,16 +159,15 @@ class _AssistantItems:
         self._items: list[Item] = []
         self._texts: list[str] = []  # of the message item that is not closed
         self._text_id: str | None = None
+        self._has_refusal = False
 
     def encode(self) -> list[Item]:
         """Return the items in the order of the blocks, then the calls without a block."""
         for block in blocks_of(self._message.content):
             self._add(block)
         self._close_text()
-        refusal = self._message.additional_kwargs.get("refusal")
-        if isinstance(refusal, str) and refusal:
-            # As plain text: an output message with a refusal part would need an id.
-            self._add_message(refusal)
+        if not self._has_refusal:
+            self._add_refusal(self._message.additional_kwargs.get("refusal"))
         sent = [item["call_id"] for item in self._items if "call_id" in item]
         for call in self._calls:
             if call["id"] not in sent:
@@ -194,7 +193,9 @@ class _AssistantItems:
             self._items += _server_tool_item(block)
         elif kind in _ITEM_TYPES:
             self._items.append(copy_of(block))
-        elif not is_not_content(block) and kind not in ("thinking", "refusal"):
+        elif kind == "refusal":
+            self._add_refusal(block.get("refusal"))
+        elif not is_not_content(block) and kind != "thinking":
             msg = (
                 f"An AI message with a content block of type {kind!r} cannot be sent to the "
                 "Responses API, where the model's own messages are text. Remove the block, or send "
@@ -209,6 +210,12 @@ class _AssistantItems:
         elif self._texts:
             self._add_message("".join(self._texts))
         self._texts, self._text_id = [], None
+
+    def _add_refusal(self, refusal: Any) -> None:
+        if isinstance(refusal, str) and refusal:
+            self._has_refusal = True
+            # As plain text: an output message with a refusal part would need an id.
+            self._add_message(refusal)
 
     def _add_message(self, content: Any, **fields: str) -> None:
         message = {"type": "message", "role": "assistant", "content": content}

@@ -74,6 +74,19 @@ def test_with_an_unknown_request_id_the_request_decides(unknown: Any) -> None:
     assert RecordIndex(RECORDS).find(call("alone", request_id=unknown)) == NUMBER["alone"]
 
 
+@pytest.mark.parametrize("same", ["request", "request_id"])
+def test_several_records_of_one_request_are_found_in_order(same: str) -> None:
+    rows = [{"request": "twice", "expected_response": text} for text in "ab"]
+    if same == "request_id":
+        rows = [{"request": text, "request_id": "same"} for text in "ab"]
+    index = RecordIndex([EvalRecord.from_row(row) for row in rows])
+    run = call("twice") if same == "request" else call("other", request_id="same")
+    assert index.find(run) == 0
+    assert index.find(run, {0: 1}) == 1
+    assert index.find(run, {0: 1, 1: 1}) == 0
+    assert index.find(run, {0: 2, 1: 1}) == 1
+
+
 def test_match_fn_is_called_if_neither_id_nor_request_matches() -> None:
     requests = []
 

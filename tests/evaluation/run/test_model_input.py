@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ from langchain_dbx_eval import ChatDatabricks, errors, evaluate
 from langchain_dbx_eval.testing import LocalWorkspace
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
+
+
+@pytest.fixture(autouse=True)
+def _main_module_with_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevent pyspark 4.2, which `infer_signature` imports, from ending a worker of pytest-xdist.
+
+    It takes a main module without a file and a spec for a doctest of its own, and exits.
+    """
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("__main__", None))
+
 
 QUESTION = "What is MLflow?"
 HISTORY = [
@@ -262,7 +274,7 @@ def log_model(folder: Path, code: str, **options: Any) -> str:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("loaded", [True, False])
-def test_a_logged_model_receives_what_its_signature_says(
+def test_a_logged_model_receives_what_its_signature_declares(
     tmp_path: Path, model: str, loaded: bool
 ) -> None:
     uri = log_model(tmp_path, MODELS[model])
@@ -303,7 +315,7 @@ def test_a_model_with_query_and_history_receives_both(tmp_path: Path) -> None:
     check(uri, "messages", "list", "history", "responses")
 
 
-def test_a_logged_chain_receives_what_its_signature_says(tmp_path: Path) -> None:
+def test_a_logged_chain_receives_what_its_signature_declares(tmp_path: Path) -> None:
     code = """
 import mlflow
 from langchain_core.runnables import RunnableLambda

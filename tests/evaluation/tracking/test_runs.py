@@ -300,7 +300,7 @@ def test_a_row_whose_autologged_trace_is_missing_gets_its_own(
     run = open_run(mlflow_store)
     row = evaluated(0, autolog_id="tr-" + "0" * 31 + "1")
     assert run.write_rows([row]) == [trace_id_of(row, EVALUATION)]
-    assert "1 of 1 traces that mlflow.langchain.autolog started are not in the store" in caplog.text
+    assert "1 of 1 traces that MLflow started are not in the store" in caplog.text
     assert len(traces_of(run)[0].info.assessments) == 8
 
 

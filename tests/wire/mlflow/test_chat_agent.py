@@ -157,7 +157,7 @@ class TestDecode:
             "messages": answer["messages"],
             "finish_reason": "length",
         }
-        assert result.llm_output == {"token_usage": USAGE}
+        assert result.llm_output == {"token_usage": USAGE, "usage": USAGE}
 
     def test_an_agent_that_answers_with_a_chat_completion_is_supported(self):
         choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}}

@@ -327,7 +327,12 @@ class TestDecode:
             "input_token_details": {"cache_read": 2},
             "output_token_details": {"reasoning": 1},
         }
-        assert result.llm_output == {"model_name": "gpt", "token_usage": USAGE}
+        assert result.llm_output == {
+            "model": "gpt",
+            "model_name": "gpt",
+            "token_usage": USAGE,
+            "usage": USAGE,
+        }
 
     def test_fields_that_mlflows_agents_omit_are_optional(self):
         (generation,) = decode({"object": "response", "output": [TEXT]}).generations
