@@ -51,7 +51,7 @@ bench-eval: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
 
 bench-statistics: $(VENV)/installed-dev
-	@$(BIN)/python -m benchmarks.statistics $(ARGS)
+	@$(BIN)/python -m benchmarks.interval_coverage $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-bench dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,9 +1,9 @@
 """Uncertainty of metrics: intervals, paired tests, power, agreement of judges.
 
 Pure functions of arrays of values and cluster ids; they neither read files nor know evaluations.
-``docs/statistics.md`` explains each number, and ``benchmarks/statistics.py`` measures how often the
-intervals cover the truth. Importing this package imports numpy and scipy: import it where it is
-used.
+``docs/statistics.md`` explains each number, and ``benchmarks/interval_coverage.py`` measures how
+often the intervals cover the truth. Importing this package imports numpy and scipy: import it where
+it is used.
 
 Modules:
     estimates: the mean of independent or clustered values, and its standard error.

@@ -63,7 +63,8 @@ def estimate_mean(values: ArrayLike, clusters: Clusters | None = None) -> MeanEs
     With clusters of unequal sizes, Student's t has ``(Σ n_c)² / Σ n_c² - 1`` degrees of freedom
     (Kish's effective number of clusters, less one): a few large clusters carry the information of
     few. With equal sizes this is the usual G - 1. Together with the jackknife, the intervals of ten
-    clusters of 1 to 40 values then cover 95 % instead of 85 % (``benchmarks/statistics.py``).
+    clusters of 1 to 40 values then cover 95 % instead of 85 %
+    (``benchmarks/interval_coverage.py``).
 
     Args:
         values: At least one number.

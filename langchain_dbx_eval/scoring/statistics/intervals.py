@@ -94,7 +94,7 @@ def interval_of(
     Skewed values: P. Hall, "On the removal of skewness by transformation", Journal of the Royal
     Statistical Society B 54 (1992). With the t statistic T of n values and their skewness g,
     ``T + gT²/3√n + g²T³/27n + g/6√n`` is compared with Student's t. It covers more than the BCa
-    bootstrap, and needs no resampling (``benchmarks/statistics.py``).
+    bootstrap, and needs no resampling (``benchmarks/interval_coverage.py``).
 
     Args:
         estimate: The mean.
@@ -181,7 +181,7 @@ def bootstrap_interval(
 
     B. Efron, "Better Bootstrap Confidence Intervals", Journal of the American Statistical
     Association 82 (1987), by `scipy.stats.bootstrap`. It needs some hundred values: with 20 it
-    covers 91 % instead of 95 % (``benchmarks/statistics.py``).
+    covers 91 % instead of 95 % (``benchmarks/interval_coverage.py``).
 
     Args:
         values: At least one number.

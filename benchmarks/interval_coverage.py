@@ -4,8 +4,8 @@ Each number is the share of simulated evaluations in percent, with a fixed seed.
 the intervals cover the true value, and at most 5 % of the comparisons of a chain with itself are
 significant. docs/statistics.md contains the tables.
 
-    python -m benchmarks.statistics
-    python -m benchmarks.statistics --simulations 200
+    python -m benchmarks.interval_coverage
+    python -m benchmarks.interval_coverage --simulations 200
 """
 
 from __future__ import annotations
