@@ -7,8 +7,10 @@ import os
 import resource
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from unittest import mock
 
@@ -22,6 +24,12 @@ from tests.polling import wait_until
 # The usual limit of open files, on every machine: leaked connections then fail here too.
 _, _HARD_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, _HARD_LIMIT), _HARD_LIMIT))
+
+# pyspark 4.2, which MLflow imports to infer a signature, takes a main module without a file and a
+# spec for a doctest of its own, and exits: such as that of a worker of pytest-xdist.
+_MAIN = sys.modules["__main__"]
+if _MAIN.__spec__ is None and not hasattr(_MAIN, "__file__"):
+    _MAIN.__spec__ = ModuleSpec("__main__", None)
 
 # Before MLflow is first imported, because its telemetry needs the network.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
