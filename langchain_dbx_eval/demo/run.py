@@ -80,7 +80,8 @@ def run_demo(variant: Variant = "baseline") -> EvaluationResult:
         comparison = compare(result, baseline)
         print_comparison(comparison, console)
     page = home() / "reports" / f"{result.run_id}.html"
-    write_report(result, page, comparison=comparison)
+    baselines = [] if result is baseline else [baseline]
+    write_report(result, page, comparison=comparison, baselines=baselines, log_artifact=True)
     ui = f"mlflow ui --backend-store-uri {shlex.quote(tracking_uri)}"
     run = f"http://127.0.0.1:5000/#/experiments/{result.experiment_id}/runs/{result.run_id}"
     for line in (f"Report: {page}", f"Open this run in MLflow: {ui}", f"  then open {run}"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalDataset
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.evaluation.journal.store import FAILED, REPEATED, UNWRITTEN, Journal
 from langchain_dbx_eval.scoring.aggregates import (
@@ -87,6 +88,11 @@ class EvaluationResult:
     def journal(self) -> Path:
         """The path of the journal, which contains all of this result."""
         return self._journal.path
+
+    @property
+    def manifest(self) -> EvaluationManifest:
+        """What the evaluation consists of, and how far it got."""
+        return self._journal.manifest
 
     @property
     def evaluation_id(self) -> str:

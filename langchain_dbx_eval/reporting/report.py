@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.evaluation.journal.rows import Row
-from langchain_dbx_eval.reporting.comparison import Comparison
+from langchain_dbx_eval.evaluation.tracking.runs import log_file
+from langchain_dbx_eval.reporting.comparison import Comparison, compare
+from langchain_dbx_eval.reporting.html import Redaction, render_report, skipped_lines
 from langchain_dbx_eval.scoring.answer_text import answer_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["print_comparison", "print_result", "worst_rows", "write_report"]
+
+_MAX_BASELINES = 3
 
 
 def print_result(result: EvaluationResult, console: Console, *, worst: int = 3) -> None:
@@ -38,7 +43,7 @@ def print_result(result: EvaluationResult, console: Console, *, worst: int = 3) 
     for name, value in sorted(result.metrics.items()):
         metrics.add_row(name, f"{value:.4g}")
     console.print(metrics)
-    for line in _skipped_lines(result):
+    for line in skipped_lines(result.summary):
         console.print(line)
 
     table = Table("", "Question", "Answer", "Expected", title_justify="left", show_lines=True)
@@ -93,44 +98,56 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def write_report(
-    result: EvaluationResult, path: Path, *, comparison: Comparison | None = None
+    result: EvaluationResult,
+    path: Path,
+    *,
+    comparison: Comparison | None = None,
+    baselines: Sequence[EvaluationResult] = (),
+    redact: Iterable[Redaction] = (),
+    log_artifact: bool = False,
 ) -> Path:
-    """Write an evaluation as an HTML page.
+    """Write an evaluation as an HTML page: one file that loads nothing from the network.
 
     Args:
         result: The evaluation.
         path: The file to write; its parent folders are created.
-        comparison: The comparison with a baseline to include; default: none.
+        comparison: The comparison with the baselines to show; default: that of `compare`. Without
+            `baselines`, the page shows the differences, and not the rows of the baseline.
+        baselines: Up to three other evaluations, whose rows are shown beside those of the result.
+        redact: Texts, and patterns of ``re.compile``, that the page must not contain.
+        log_artifact: Whether the page is also logged as an artifact of the result's MLflow run.
 
     Returns:
         `path`.
 
     Raises:
+        ConfigurationError: There are more than three baselines, one has no row in common with the
+            result, `redact` contains something else, or the result has no MLflow run to log to.
+        TrackingError: MLflow cannot be reached.
         MissingDependencyError: The extra ``eval`` is not installed.
     """
-    jinja2 = require("jinja2", extra="eval")
-    # Questions and answers are untrusted text: they must not become markup.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = (files(__package__) / "report.html.j2").read_text(encoding="utf-8")
-    page = environment.from_string(source).render(
-        result=result,
-        rows=worst_rows(result),
-        comparison=comparison,
-        skipped=_skipped_lines(result),
-        text=lambda value: answer_text(value) or "",
-        p_value_text=_p_value_text,
-    )
+    if len(baselines) > _MAX_BASELINES:
+        msg = f"'baselines' may contain {_MAX_BASELINES} evaluations, got {len(baselines)}."
+        raise ConfigurationError(msg)
+    if log_artifact and result.run_id is None:
+        msg = f"{result.evaluation_id} has no MLflow run: omit log_artifact, or run sync first."
+        raise ConfigurationError(msg)
+    if comparison is None and baselines:
+        comparison = compare(result, *baselines)
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    parts = render_report(result, baselines=baselines, comparison=comparison, redact=redact)
+    # The rows are read while the file is written: an error must not leave half a page.
+    unfinished = path.with_name(f"{path.name}.new")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.writelines(parts)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    if log_artifact:
+        log_file(result.manifest, path)
     return path
-
-
-def _skipped_lines(result: EvaluationResult) -> list[str]:
-    """Return one line for each input that scorers lacked, with the scorers and their rows."""
-    return [
-        f"Skipped without {reason}: " + ", ".join(f"{n} ({counts[n]} rows)" for n in sorted(counts))
-        for reason, counts in sorted(result.summary.skip_reasons.items())
-    ]
 
 
 def worst_rows(result: EvaluationResult) -> list[Row]:

@@ -1,15 +1,14 @@
-"""The comparison of evaluations, and their reports in the terminal and as HTML."""
+"""The comparison of evaluations, and their reports in the terminal."""
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from langchain_dbx_eval import EvaluationResult, compare, errors, evaluate
-from langchain_dbx_eval.reporting import print_comparison, print_result, write_report
+from langchain_dbx_eval.reporting import print_comparison, print_result
 from langchain_dbx_eval.reporting.report import worst_rows
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
@@ -80,20 +79,6 @@ def test_rows_that_only_one_evaluation_has_are_shown() -> None:
     comparison = compare(result_of(a="right", b="right"), result_of(a="wrong"))
     text = " ".join(printed(print_comparison, comparison).split())
     assert "1 rows in common, 0 only in the baseline, 1 only in this run" in text
-
-
-def test_the_page_escapes_questions_and_answers(tmp_path: Path) -> None:
-    result = result_of(a="<script>alert(1)</script>")
-    page = write_report(result, tmp_path / "deep" / "report.html").read_text(encoding="utf-8")
-    assert "<script>" not in page
-    assert "&lt;script&gt;alert(1)" in page
-    assert result.run_id in page
-
-
-def test_the_page_shows_a_comparison(tmp_path: Path) -> None:
-    result, baseline = result_of(a="right"), result_of(a="wrong")
-    path = write_report(result, tmp_path / "r.html", comparison=compare(result, baseline))
-    assert "+1" in path.read_text(encoding="utf-8")
 
 
 def test_a_notebook_shows_the_metrics_of_a_result() -> None:

@@ -26,7 +26,7 @@ from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.scoring.score_row import ScorerOutput, row_scores
 
-__all__ = ["FAILED", "MAYBE_WRITTEN", "REPEATED", "SCORED", "UNWRITTEN", "Journal"]
+__all__ = ["FAILED", "HUMAN_RATING", "MAYBE_WRITTEN", "REPEATED", "SCORED", "UNWRITTEN", "Journal"]
 
 _PAGE = 200
 _AT = "WHERE number = ? AND repetition = ?"
@@ -38,6 +38,9 @@ UNWRITTEN = "scored = 1 AND written < 2"
 MAYBE_WRITTEN = "written = 1"
 """Conditions for `Journal.rows`, `Journal.row_keys` and `Journal.count`."""
 
+
+HUMAN_RATING = "human/rating"
+"""The column of the ratings of a person: it is no scorer, so resuming does not miss it."""
 
 # Values of the column `written`: 0 until the row is sent to MLflow.
 _MAYBE = 1
@@ -166,6 +169,19 @@ class Journal:
             if last:
                 database.execute(f"UPDATE answers SET scored = 1 {_AT}", key)  # noqa: S608
 
+    def save_ratings(self, ratings: Mapping[RowKey, ScorerOutput]) -> None:
+        """Save the ratings of a person, and mark their rows to be written to MLflow again."""
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)",
+                [(*k, HUMAN_RATING, codec.encode_scorer_output(r)) for k, r in ratings.items()],
+            )
+            database.executemany(
+                f"UPDATE answers SET written = min(written, {_MAYBE}) {_AT}",  # noqa: S608
+                list(ratings),
+            )
+        self.update_manifest(logged=False)
+
     def mark_writing(self, keys: Iterable[RowKey]) -> None:
         """Mark rows as being written to MLflow: from now on they may be there."""
         with self._transaction() as database:
@@ -268,7 +284,7 @@ class Journal:
 
         One page of rows is in memory.
         """
-        columns = list(self.manifest.scorers)
+        columns = [*self.manifest.scorers, HUMAN_RATING]
         remaining = iter(keys)
         while page := list(itertools.islice(remaining, _PAGE)):
             outputs = self.scorer_outputs(page)

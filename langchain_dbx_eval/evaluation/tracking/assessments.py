@@ -122,7 +122,8 @@ def _entities(row: Row, trace_id: str, run_id: str) -> Iterator[MlflowAssessment
 
     source_run = {_SOURCE_RUN: run_id}
     for assessment in row.assessments:
-        source_id = assessment.metadata.get("judge_model", "langchain-dbx-eval")
+        source = "rater" if assessment.source == "HUMAN" else "judge_model"
+        source_id = assessment.metadata.get(source, "langchain-dbx-eval")
         yield Feedback(
             name=assessment.name,
             value=_json_value(assessment.value),

@@ -42,6 +42,7 @@ __all__ = [
     "MlflowRun",
     "current_destination",
     "experiment_of",
+    "log_file",
     "stored_destination",
     "table_file",
 ]
@@ -118,6 +119,19 @@ def stored_destination(manifest: EvaluationManifest) -> Destination:
     """
     stored = manifest.destination
     return replace(stored, run_id=manifest.run_id or stored.run_id)
+
+
+def log_file(manifest: EvaluationManifest, path: Path) -> None:
+    """Log a file as an artifact of the run of an earlier evaluation.
+
+    Raises:
+        TrackingError: The store cannot be reached, or rejects the call.
+    """
+    mlflow = require("mlflow", extra="eval")
+    uri = manifest.destination.tracking_uri or mlflow.get_tracking_uri()
+    probe(uri)
+    client = mlflow.MlflowClient(uri)
+    with_retries(uri, lambda: client.log_artifact(manifest.run_id, str(path)))
 
 
 class MlflowRun:

@@ -1,0 +1,196 @@
+"""The file of the HTML report: its data, what it leaves out, and how it is protected."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from langchain_core.runnables import RunnableLambda
+
+from langchain_dbx_eval import EvaluationResult, compare, errors, evaluate
+from langchain_dbx_eval.reporting import write_report
+from langchain_dbx_eval.reporting.html.redaction import REDACTED, Redactor
+from tests.reporting.report_file import read_elements, read_overview, read_rows
+from tests.reporting.report_samples import HOSTILE, hostile_rows, large_result
+
+pytestmark = pytest.mark.usefixtures("mlflow_store")
+NO_JUDGES: Any = {"databricks-agent": {"metrics": []}}
+
+
+def result_of(**answers: str) -> EvaluationResult:
+    """Evaluate answers by request id; the expected response is always "right"."""
+    rows = [
+        {"request_id": key, "request": f"{key}?", "response": answer, "expected_response": "right"}
+        for key, answer in answers.items()
+    ]
+    return evaluate(data=rows, evaluator_config=NO_JUDGES)
+
+
+def test_the_numbers_are_those_of_the_summary(tmp_path: Path) -> None:
+    result = result_of(a="right", b="wrong", c="right or wrong")
+    [run] = read_overview(write_report(result, tmp_path / "deep" / "report.html"))["runs"]
+    metrics = {metric["name"]: metric for metric in run["metrics"]}
+    assert metrics.keys() == {*result.metrics}
+    f1 = metrics["response/ground_truth/token_f1/average"]
+    detail = result.summary[f1["name"]]
+    assert (f1["value"], f1["n"], f1["total"]) == (pytest.approx(detail.value), 3, 3)
+    assert (f1["low"], f1["high"]) == pytest.approx((detail.interval.low, detail.interval.high))
+    assert run["rows"] == vars(result.summary.rows)
+    assert ["MLflow run", result.run_id] in run["facts"]
+
+
+def test_a_row_has_all_that_the_journal_has(tmp_path: Path) -> None:
+    def fail(question: str) -> str:
+        raise ValueError("first line\nsecond line")
+
+    record = {"request_id": "x", "request": "Why?", "expected_facts": ["because"], "team": "blue"}
+    result = evaluate(RunnableLambda(fail), [record], evaluator_config=NO_JUDGES)
+    [row] = read_rows(write_report(result, tmp_path / "r.html"))
+    assert (row["id"], row["verdict"], row["error_class"]) == ("x", "error", "ValueError")
+    assert row["error"].endswith("first line\nsecond line")
+    assert row["expectations"] == {"expected_facts": ["because"]}
+    assert row["metadata"] == {"team": "blue"}
+    assert row["spans"][0]["kind"] == "CHAIN"
+    assert row["trace_id"] == result.trace_ids[0]
+
+
+def test_slices_are_the_columns_with_a_few_values(tmp_path: Path) -> None:
+    rows = [
+        {
+            "request": f"{n}?",
+            "response": "a",
+            "expected_response": "a" if n % 2 else "b",
+            "team": "blue" if n % 2 else "red",
+            "unique": f"value {n}",
+            "constant": "same",
+        }
+        for n in range(8)
+    ]
+    result = evaluate(data=rows, evaluator_config=NO_JUDGES)
+    [run] = read_overview(write_report(result, tmp_path / "r.html"))["runs"]
+    found = {(one["column"], one["value"]): one for one in run["slices"]}
+    assert found.keys() == {("team", "blue"), ("team", "red")}
+    exact = "response/ground_truth/exact_match/average"
+    values = {
+        name: metric["value"]
+        for (_, name), one in found.items()
+        for metric in one["metrics"]
+        if metric["name"] == exact
+    }
+    assert values == {"blue": 1.0, "red": 0.0}
+    assert run["index"]["slices"]["team"] == [1, 0] * 4
+
+
+def test_a_comparison_has_the_partner_of_each_row(tmp_path: Path) -> None:
+    result, baseline = result_of(a="right", b="wrong", new="right"), result_of(b="right", a="wrong")
+    path = write_report(result, tmp_path / "r.html", baselines=[baseline])
+    overview = read_overview(path)
+    [comparison] = overview["comparisons"]
+    assert comparison["partners"] == [1, 0, None]
+    assert (comparison["paired"], comparison["only_run"]) == (2, 1)
+    flips = {(flip["row"], flip["passed"]) for flip in comparison["flips"]}
+    assert flips == {(0, True), (1, False)}
+    assert [row["id"] for row in read_rows(path, run=1)] == ["b", "a"]
+
+
+def test_a_comparison_alone_shows_its_differences(tmp_path: Path) -> None:
+    result, baseline = result_of(a="right"), result_of(a="wrong")
+    path = write_report(result, tmp_path / "r.html", comparison=compare(result, baseline))
+    [comparison] = read_overview(path)["comparisons"]
+    assert comparison["partners"] is None
+    exact = "response/ground_truth/exact_match/average"
+    assert {m["name"]: m["difference"] for m in comparison["metrics"]}[exact] == 1
+
+
+def test_four_baselines_are_an_error(tmp_path: Path) -> None:
+    result = result_of(a="right")
+    with pytest.raises(errors.ConfigurationError, match="'baselines' may contain 3"):
+        write_report(result, tmp_path / "r.html", baselines=[result] * 4)
+
+
+def test_pages_have_the_rows_in_order(tmp_path: Path) -> None:
+    path = write_report(large_result(230), tmp_path / "r.html")
+    [run] = read_overview(path)["runs"]
+    assert run["pages"] > 2
+    assert [row["id"] for row in read_rows(path)] == run["index"]["id"]
+    elements = read_elements(path)
+    for position, page in enumerate(run["index"]["page"]):
+        assert any(row["number"] == position for row in elements[f"page-0-{page}"])
+
+
+def test_any_text_comes_back_as_it_was_and_leaves_the_page_intact(tmp_path: Path) -> None:
+    path = write_report(evaluate(data=hostile_rows()), tmp_path / "r.html")
+    expected = [HOSTILE[name] for name in HOSTILE]
+    assert [row["question"] for row in read_rows(path)] == expected
+    markup = re.sub(r'(<script type="text/plain"[^>]*>)[^<]*', r"\1", path.read_text("utf-8"))
+    assert "owned" not in markup
+    assert markup.count("<script") == markup.count("</script>")
+
+
+def test_the_policy_of_the_page_permits_its_own_script_only(tmp_path: Path) -> None:
+    page = write_report(result_of(a="x"), tmp_path / "r.html").read_text(encoding="utf-8")
+    [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    assert "default-src &#x27;none&#x27;" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert not re.search(r'(?:src|href)="(?!data:,)', page)
+
+
+def test_nothing_of_the_environment_is_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-secret-of-the-environment")
+    result = result_of(a="right")
+    path = write_report(result, tmp_path / "r.html")
+    text = repr(read_elements(path))
+    for secret in ("dapi-secret", str(tmp_path), str(result.journal), mlflow.get_tracking_uri()):
+        assert secret not in text
+
+
+def test_redacted_texts_are_nowhere(tmp_path: Path) -> None:
+    secret = 'Jane "Q" Doe'
+    rows = [
+        {
+            "request_id": f"order of {secret}",
+            "request": {"messages": [{"role": "user", "content": f"I am {secret}."}]},
+            "response": f'{{"customer": "{secret}", "mail": "jane@example.com"}}',
+            "expected_response": f"Dear {secret}",
+            "retrieved_context": [{"doc_uri": "a", "content": f"{secret} +49 30 1234567"}],
+            "owner": secret,
+            secret: "a column",
+        }
+    ]
+    mails = re.compile(r"[\w.]+@[\w.]+")
+    path = write_report(
+        evaluate(data=rows, run_name=secret), tmp_path / "r.html", redact=[secret, mails]
+    )
+    text = repr(read_elements(path)) + path.read_text(encoding="utf-8")
+    assert "Jane" not in text
+    assert "example.com" not in text
+    assert "+49 30" in text
+    assert read_overview(path)["redacted"] is True
+    assert read_rows(path)[0]["expected"] == f"Dear {REDACTED}"
+
+
+@pytest.mark.parametrize("redact", [[""], [1], [re.compile(b"x")]])
+def test_something_else_to_redact_is_an_error(tmp_path: Path, redact: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match="'redact' takes texts and patterns"):
+        write_report(result_of(a="x"), tmp_path / "r.html", redact=redact)
+    assert list(tmp_path.glob("*.html*")) == []
+
+
+def test_a_text_inside_json_is_found_by_its_escaped_form() -> None:
+    redactor = Redactor(['a "b"\n', "é"])
+    assert (
+        redactor(r'{"x": "a \"b\"\n", "y": "\u00e9"}') == '{"x": "[redacted]", "y": "[redacted]"}'
+    )
+
+
+def test_the_report_is_an_artifact_of_the_run(tmp_path: Path) -> None:
+    result = result_of(a="right")
+    path = write_report(result, tmp_path / "report.html", log_artifact=True)
+    logged = mlflow.artifacts.download_artifacts(run_id=result.run_id, artifact_path="report.html")
+    assert Path(logged).read_bytes() == path.read_bytes()
