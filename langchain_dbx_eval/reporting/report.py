@@ -129,6 +129,12 @@ def write_report(
     if len(baselines) > _MAX_BASELINES:
         msg = f"'baselines' may contain {_MAX_BASELINES} evaluations, got {len(baselines)}."
         raise ConfigurationError(msg)
+    if comparison is not None and baselines and len(comparison.others) + 1 != len(baselines):
+        msg = (
+            f"'comparison' is with {len(comparison.others) + 1} evaluations, and 'baselines' "
+            f"contains {len(baselines)}. Omit 'comparison', or pass the same evaluations."
+        )
+        raise ConfigurationError(msg)
     if log_artifact and result.run_id is None:
         msg = f"{result.evaluation_id} has no MLflow run: omit log_artifact, or run sync first."
         raise ConfigurationError(msg)

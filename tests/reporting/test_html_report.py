@@ -15,6 +15,7 @@ from langchain_dbx_eval.reporting import write_report
 from langchain_dbx_eval.reporting.html.redaction import REDACTED, Redactor
 from tests.reporting.report_file import read_elements, read_overview, read_rows
 from tests.reporting.report_samples import HOSTILE, hostile_rows, large_result
+from tests.scoring.scripted_judge import ScriptedJudge, requested_judge, verdict
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 NO_JUDGES: Any = {"databricks-agent": {"metrics": []}}
@@ -109,6 +110,44 @@ def test_four_baselines_are_an_error(tmp_path: Path) -> None:
     result = result_of(a="right")
     with pytest.raises(errors.ConfigurationError, match="'baselines' may contain 3"):
         write_report(result, tmp_path / "r.html", baselines=[result] * 4)
+
+
+def test_a_comparison_with_other_baselines_is_an_error(tmp_path: Path) -> None:
+    result = result_of(a="right")
+    comparison = compare(result, result, result)
+    with pytest.raises(errors.ConfigurationError, match="is with 2 evaluations"):
+        write_report(result, tmp_path / "r.html", comparison=comparison, baselines=[result])
+
+
+def test_chunks_have_the_ratings_of_their_judge(tmp_path: Path) -> None:
+    def rate(messages: list[Any]) -> str:
+        is_chunk = requested_judge(messages) == "chunk_relevance"
+        return verdict("no" if is_chunk and "second" in str(messages[1].content) else "yes", "why")
+
+    chunks = [{"doc_uri": name, "content": name} for name in ("first", "second")]
+    chunks.insert(1, {"doc_uri": "without content"})
+    data = [{"request": "q", "response": "a", "retrieved_context": chunks}]
+    [row] = read_rows(
+        write_report(evaluate(data=data, judge=ScriptedJudge(script=rate)), tmp_path / "r.html")
+    )
+    assert [chunk["relevant"] for chunk in row["chunks"]] == ["yes", None, "no"]
+    assert [chunk["rationale"] for chunk in row["chunks"]] == ["why", None, "why"]
+
+
+def test_the_trace_of_a_record_is_shown_as_steps(tmp_path: Path) -> None:
+    with mlflow.start_span("agent") as span:
+        span.set_inputs({"question": "q"})
+        with mlflow.start_span("search", span_type="RETRIEVER") as inner:
+            inner.set_outputs([{"page_content": "text"}])
+        span.set_outputs("a")
+    trace = mlflow.get_trace(span.trace_id)
+    result = evaluate(data=[{"request": "q", "trace": trace}], evaluator_config=NO_JUDGES)
+    [row] = read_rows(write_report(result, tmp_path / "r.html"))
+    assert [(step["name"], step["parent"]) for step in row["spans"]] == [
+        ("agent", None),
+        ("search", 0),
+    ]
+    assert row["spans"][0]["duration"] >= row["spans"][1]["duration"] >= 0
 
 
 def test_pages_have_the_rows_in_order(tmp_path: Path) -> None:

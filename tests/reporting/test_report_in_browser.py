@@ -23,7 +23,7 @@ def lines(page: Page) -> list[str]:
     return page.texts(".rows .open")
 
 
-def shown(page: Page) -> str:
+def matched(page: Page) -> str:
     return page.text("#count")
 
 
@@ -35,7 +35,7 @@ def test_the_report_of_the_demo_opens_with_its_metrics_and_all_requests(
     assert "None of 48 calls failed" in page.text(".headline")
     assert "document recall" in page.texts(".tile .label")
     assert all(re.match(r"0\.\d+ . ", text) for text in page.texts(".tile .detail"))
-    assert shown(page) == "48"
+    assert matched(page) == "48"
     assert page.run("return document.querySelector('#table').getAttribute('aria-rowcount')") == "49"
 
 
@@ -43,15 +43,16 @@ def test_failures_come_first_and_a_filter_keeps_them_in_the_url(page: Page, repo
     page.open(report("comparison"), "#sort=worst")
     assert page.text(".headline").startswith("3 of 36 calls failed")
     assert page.run("return document.querySelector('.rows .dot').getAttribute('aria-label')") == (
-        "prompt-v2: Error"
+        "prompt-v1: Fail"
     )
+    assert page.text(".rows .answer").startswith("ConnectionError")
     page.choose("#filter-verdict", "fail")
-    assert shown(page) == "9 of 36"
+    assert matched(page) == "9 of 36"
     assert "verdict=fail" in page.driver.current_url
     page.choose("#filter-sort", "order")
     first = lines(page)[0]
     page.open(report("comparison"), "#" + page.driver.current_url.partition("#")[2])
-    assert shown(page) == "9 of 36"
+    assert matched(page) == "9 of 36"
     assert lines(page)[0] == first
 
 
@@ -64,18 +65,18 @@ def test_judges_causes_errors_and_slices_filter(page: Page, report: Report) -> N
         ("#filter-slice", "plan:team", "12 of 36"),
     ]:
         page.choose(selector, option)
-        assert shown(page) == expected, selector
+        assert matched(page) == expected, selector
         page.all("#clear")[0].click()
-        assert shown(page) == "36"
+        assert matched(page) == "36"
 
 
 def test_a_bar_of_a_chart_filters_the_table(page: Page, report: Report) -> None:
     page.open(report("demo"))
     page.all("[aria-label^='document recall, 0 ']")[0].click()
-    assert re.fullmatch(r"\d+ of 48", shown(page))
+    assert re.fullmatch(r"\d+ of 48", matched(page))
     assert "score=" in page.driver.current_url
     page.press("c")
-    assert shown(page) == "48"
+    assert matched(page) == "48"
 
 
 def test_a_text_and_a_regular_expression_find_requests(page: Page, report: Report) -> None:
@@ -134,13 +135,13 @@ def test_a_comparison_sorts_by_regression_and_shows_what_differs(
     page: Page, report: Report
 ) -> None:
     page.open(report("comparison"))
-    assert page.texts(".rows .change")[0] == "✓ → !"
+    assert page.texts(".rows .change")[0] == "✓ → ✕"
     page.choose("#filter-diff", "better")
-    assert shown(page) == "18 of 36"
+    assert matched(page) == "18 of 36"
     page.choose("#filter-diff", "worse")
-    assert shown(page) == "4 of 36"
+    assert matched(page) == "4 of 36"
     page.choose("#filter-diff", "any")
-    assert int(shown(page).split()[0]) > 22
+    assert int(matched(page).split()[0]) > 22
     page.all(".flips a, .card details summary")[0].click()
     assert page.texts(".flips .quiet")[0].startswith("now: ")
     page.open(report("comparison"), "#row=billing-2-team")
@@ -152,9 +153,9 @@ def test_a_comparison_sorts_by_regression_and_shows_what_differs(
 
 def test_repetitions_are_one_line_that_opens_with_all_of_them(page: Page, report: Report) -> None:
     page.open(report("repeated"))
-    assert shown(page) == "36"
+    assert matched(page) == "36"
     page.press("g")
-    assert shown(page) == "72"
+    assert matched(page) == "72"
     page.press("g")
     page.open(report("repeated"), "#row=billing-2-team&rep=2")
     repetitions = page.all("[aria-label=Repetition] button")
@@ -168,7 +169,7 @@ def test_ten_thousand_rows_open_within_seconds_and_draw_only_those_in_view(
 ) -> None:
     # 0.5 s on an idle machine; a page that decodes or draws all rows needs more than 10 s.
     assert page.open(report("large")) < 10
-    assert shown(page) == f"{LARGE:,}"
+    assert matched(page) == f"{LARGE:,}"
     assert len(page.all(".rows .row")) < 60
     page.run("window.scrollTo(0, document.body.scrollHeight / 2)")
     page.wait("return Number(document.querySelector('.rows .row').ariaRowIndex) > 4000")
@@ -181,7 +182,7 @@ def test_ten_thousand_rows_open_within_seconds_and_draw_only_those_in_view(
 
 def test_texts_of_the_data_are_never_code(page: Page, report: Report) -> None:
     page.open(report("hostile"))
-    assert shown(page) == str(len(HOSTILE))
+    assert matched(page) == str(len(HOSTILE))
     for row in hostile_rows():
         page.open(report("hostile"), "#row=" + quote(row["request_id"].encode("utf-8", "replace")))
         if page.all("#title"):

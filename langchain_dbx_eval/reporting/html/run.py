@@ -6,12 +6,13 @@ import json
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 from zlib import crc32
 
+from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.reporting.html.model import (
     MetricData,
@@ -43,7 +44,7 @@ _MAX_SLICES = 20
 _MAX_SLICE_COLUMNS = 8
 _MAX_SLICE_TEXT = 80
 _MODELS = ("LLM", "CHAT_MODEL")
-_PACKAGES = ("langchain-dbx-eval", "langchain-core", "mlflow")
+_PACKAGES = ("langchain-core", "mlflow", "mlflow-skinny")
 
 
 def describe_run(
@@ -287,9 +288,10 @@ def _facts(result: EvaluationResult, builder: _IndexBuilder) -> Iterator[tuple[s
         yield "Judge tokens", f"{judging.input_tokens + judging.output_tokens:,}"
     if judging.cost_usd is not None:
         yield "Judge cost", f"${judging.cost_usd:,.4f}"
-    versions = [
-        f"{name} {version(name)}" for name in _PACKAGES if find_spec(name.replace("-", "_"))
-    ]
+    versions = [f"langchain-dbx-eval {__version__}"]
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions.append(f"{name} {version(name)}")
     yield "Report by", ", ".join([*versions, f"Python {platform.python_version()}"])
 
 

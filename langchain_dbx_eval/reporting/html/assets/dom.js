@@ -98,6 +98,8 @@ function shortName(name) {
   return name
     .replace(/^(response|retrieval)\/(llm_judged|ground_truth|format)\//, "")
     .replace(/^agent\//, "")
+    .replace(/^rows\/(\w+).*/, "$1 rows")
+    .replace(/^judge\/(.*)\/error_count$/, "$1 errors")
     .replace(/^response\/overall_assessment\/rating/, "overall")
     .replace(/\/(rating|precision|value)(?=\/|$)/, "")
     .replace(/\/(average|percentage)$/, "")

@@ -97,17 +97,18 @@ function step(by) {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const typing = event.target.matches("input, textarea, select");
+  const target = event.target instanceof Element ? event.target : document.body;
+  const typing = target.matches("input, textarea, select");
   const { key } = event;
   if (key === "Escape") {
-    if (event.target.id === "search") { event.target.value = ""; setState({ q: null }); event.target.blur(); }
-    else if (typing) event.target.blur();
+    if (target.id === "search") { target.value = ""; setState({ q: null }); target.blur(); }
+    else if (typing) target.blur();
     else if (state.row) location.hash = hashOf({ row: null, rep: null, side: null });
     return;
   }
   if (typing) return;
   const press = (selector) => { document.querySelector(selector)?.click(); return true; };
-  const onLine = event.target.closest(".rows") || event.target === document.body;
+  const onLine = target.closest(".rows") || target === document.body;
   const actions = {
     j: () => step(1), k: () => step(-1),
     ArrowDown: onLine && !state.row ? () => step(1) : null,

@@ -75,8 +75,8 @@ function rowFilter(run) {
   if (state.error) checks.push((row) => index.error[row] === state.error);
   if (state.cause) checks.push((row) => index.cause[row] === state.cause);
   if (state.slice) {
-    const [column, value] = [state.slice.split(":", 1)[0], state.slice.slice(state.slice.indexOf(":") + 1)];
-    const wanted = (index.slice_values[column] || []).indexOf(value);
+    const column = Object.keys(index.slice_values).find((name) => state.slice.startsWith(`${name}:`));
+    const wanted = column === undefined ? -1 : index.slice_values[column].indexOf(state.slice.slice(column.length + 1));
     checks.push((row) => index.slices[column]?.[row] === wanted && wanted >= 0);
   }
   return (row) => checks.every((check) => check(row));

@@ -184,7 +184,8 @@ function rowLine(item, position) {
 }
 
 function cellOf(item, column, index, row) {
-  if (column.css === "verdict") return item.sides.map((side, r) => side ? verdictOf(side, r) : r === item.home || h("span.dot.absent", { role: "img", "aria-label": "not in this run" }, "–"));
+  // The baselines before the run, as time goes.
+  if (column.css === "verdict") return item.sides.map((side, r) => side ? verdictOf(side, r) : h("span.dot.absent", { role: "img", "aria-label": `${report.runs[r].label}: none` }, "–")).reverse();
   if (column.css === "request") {
     return [
       h("a.open", { href: hashOf({ row: keyOf(item), rep: state.flat && item.units.length === 1 && report.repeated ? String(index.repetition[row]) : null }), dir: "auto" },
