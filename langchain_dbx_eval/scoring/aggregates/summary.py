@@ -66,13 +66,15 @@ class RowCounts:
         total: Number of rows.
         answered: Rows with an answer.
         failed: Rows whose invocation failed.
-        empty: Rows whose answer is None, or contains no text.
+        empty: Rows whose answer is None, or contains nothing.
+        unknown: Rows whose overall assessment is unknown because a judge had an error.
     """
 
     total: int = 0
     answered: int = 0
     failed: int = 0
     empty: int = 0
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,25 @@ class Summary:
     failures: Mapping[str, int] = field(default_factory=dict)
     judged: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, MetricSummary] = field(default_factory=dict, repr=False)
+
+    @property
+    def warning(self) -> str:
+        """What the metrics do not cover, such as ``4 of 100 rows failed (TimeoutError 4)``.
+
+        Empty if all rows are answered, and no overall assessment is unknown.
+        """
+        rows, parts = self.rows, []
+        if rows.failed:
+            classes = [f"{name} {n}" for name, n in self.failures.items()]
+            if len(classes) > _SHOWN_CLASSES:
+                others = sum([*self.failures.values()][_SHOWN_CLASSES:])
+                classes[_SHOWN_CLASSES:] = [f"others {others}"]
+            parts.append(f"{rows.failed} of {rows.total} rows failed ({', '.join(classes)})")
+        if rows.empty:
+            parts.append(f"{rows.empty} of {rows.total} answers empty")
+        if rows.unknown:
+            parts.append(f"{rows.unknown} of {rows.total} overall assessments unknown")
+        return ", ".join(parts)
 
     def __getitem__(self, name: str) -> MetricSummary:
         return self.details[self.metrics.canonical_name(name)]
