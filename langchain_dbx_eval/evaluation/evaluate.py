@@ -41,12 +41,15 @@ class EvaluationOptions:
 
     Attributes:
         judge_cache: A file that stores verdicts, so that the same answer is not judged twice.
+        judge_repeats: Number of times that each judge of this package rates a row; the majority
+            decides, and ``result.summary.instability`` shows how often the repeats disagree.
         allow_changes: Resume although dataset, model, repeat or scorers changed: answers to
             requests that are still in the dataset are kept, a scorer that changed scores all rows
             again.
     """
 
     judge_cache: str | Path | None = None
+    judge_repeats: int = 1
     allow_changes: bool = False
 
 
@@ -136,6 +139,7 @@ def evaluate(
         judge=judge,
         evaluator_config=evaluator_config,
         judge_cache=options.judge_cache,
+        judge_repeats=options.judge_repeats,
         max_concurrency=max_concurrency,
     )
     limiter = AdaptiveLimiter(max_concurrency)

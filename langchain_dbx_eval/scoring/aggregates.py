@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_dbx_eval._internal.import_string import load_object
-from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, RowScores
+from langchain_dbx_eval.scoring.assessments import (
+    JUDGE_DISAGREEMENT,
+    Assessment,
+    JudgeInstability,
+    JudgeUsage,
+    RowScores,
+)
 from langchain_dbx_eval.scoring.context import Outcome
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 from langchain_dbx_eval.scoring.results import AGGREGATIONS
@@ -98,6 +104,7 @@ class Summary:
         skip_reasons: The same by the missing input, then by scorer. Judges that did not run for
             want of a judge model are below ``judge (or DBX_EVAL_JUDGE)``.
         judging: Cost of all judges.
+        instability: How often each judge that was asked several times contradicted itself.
     """
 
     metrics: Metrics
@@ -107,6 +114,7 @@ class Summary:
     skipped: Mapping[str, int] = field(default_factory=dict)
     skip_reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     judging: JudgeUsage = field(default_factory=JudgeUsage)
+    instability: Mapping[str, JudgeInstability] = field(default_factory=dict)
 
 
 def outcome_values(outcome: Outcome) -> dict[str, float | int | None]:
@@ -132,11 +140,14 @@ def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
         The summary. Its metrics are ``<column>/average`` over the rows with a number or a boolean,
         ``<column>/percentage`` over those with "yes", "no" or a boolean, ``<name>/<aggregation>``
         for the aggregations of a scorer, and ``judge/<name>/error_count`` for each judge that ran
-        (0 if it never failed) and each other scorer that failed.
+        (0 if it never failed) and each other scorer that failed. A judge that is asked several
+        times has ``judge/<name>/unstable/percentage`` and ``judge/<name>/disagreement/average`` too
+        (see `JudgeInstability`).
     """
     numbers: defaultdict[str, list[float]] = defaultdict(list)
     ratings: defaultdict[str, list[bool]] = defaultdict(list)
     aggregated: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    disagreements: defaultdict[str, list[float]] = defaultdict(list)
     errors: Counter[str] = Counter()
     skipped: defaultdict[str, Counter[str]] = defaultdict(Counter)
     judging = JudgeUsage()
@@ -149,6 +160,9 @@ def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
         for assessment in scores.assessments:
             _count_error(assessment, errors)
             judging += assessment.usage or JudgeUsage()
+            if JUDGE_DISAGREEMENT in assessment.metadata:
+                disagreement = float(assessment.metadata[JUDGE_DISAGREEMENT])
+                disagreements[assessment.name].append(disagreement)
             number = assessment.number
             if number is None:
                 continue
@@ -163,6 +177,10 @@ def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
     metrics |= {share.name: share.value for share in percentages}
     metrics |= _aggregate(aggregated)
     metrics |= {f"judge/{name}/error_count": float(n) for name, n in errors.items()}
+    instability = {name: _instability(values) for name, values in disagreements.items()}
+    for name, judge in instability.items():
+        metrics[f"judge/{name}/unstable/percentage"] = judge.share
+        metrics[f"judge/{name}/disagreement/average"] = judge.disagreement
     counts = {f"{column}/average": len(values) for column, values in numbers.items()}
     return Summary(
         metrics=Metrics(metrics),
@@ -172,6 +190,7 @@ def summarize(rows: Iterable[tuple[Outcome, RowScores]]) -> Summary:
         skipped=dict(sum(skipped.values(), Counter())),
         skip_reasons={reason: dict(of_reason) for reason, of_reason in skipped.items()},
         judging=judging,
+        instability=instability,
     )
 
 
@@ -222,6 +241,14 @@ def _aggregate(values: Mapping[tuple[str, str], list[float]]) -> dict[str, float
         except Exception as error:  # the user's function, or one of another process
             _logger.warning("The aggregation %s of %s failed: %s", aggregation, name, error)
     return metrics
+
+
+def _instability(disagreements: list[float]) -> JudgeInstability:
+    return JudgeInstability(
+        rows=len(disagreements),
+        unstable_rows=sum(value > 0 for value in disagreements),
+        disagreement=statistics.fmean(disagreements),
+    )
 
 
 def _count_error(assessment: Assessment, errors: Counter[str]) -> None:

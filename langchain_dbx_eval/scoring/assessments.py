@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Assessment", "JudgeUsage", "RowScores", "ScorerOutput", "Skip"]
+__all__ = [
+    "JUDGE_DISAGREEMENT",
+    "Assessment",
+    "JudgeInstability",
+    "JudgeUsage",
+    "RowScores",
+    "ScorerOutput",
+    "Skip",
+]
+
+JUDGE_DISAGREEMENT = "judge_disagreement"
+"""The metadata key of an assessment for the share of pairs of repeats with different ratings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +50,26 @@ class JudgeUsage:
             cost_usd=sum(costs) if costs else None,
             seconds=self.seconds + other.seconds,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeInstability:
+    """How often a judge that is asked several times (``judge_repeats``) contradicts itself.
+
+    Attributes:
+        rows: Number of rows with two ratings or more.
+        unstable_rows: Number of these whose ratings are not all equal.
+        disagreement: Mean share of the pairs of ratings of a row that differ, from 0 to 1.
+    """
+
+    rows: int
+    unstable_rows: int
+    disagreement: float
+
+    @property
+    def share(self) -> float:
+        """Share of the rows whose ratings are not all equal."""
+        return self.unstable_rows / self.rows
 
 
 @dataclass(frozen=True, kw_only=True)
