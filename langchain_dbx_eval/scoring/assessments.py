@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 __all__ = [
+    "EMPTY_RESPONSE",
     "JUDGE_DISAGREEMENT",
+    "NO_VERDICT",
     "Assessment",
     "JudgeInstability",
     "JudgeUsage",
@@ -18,6 +20,12 @@ __all__ = [
 
 JUDGE_DISAGREEMENT = "judge_disagreement"
 """The metadata key of an assessment for the share of pairs of repeats with different ratings."""
+
+EMPTY_RESPONSE = "response (it is empty)"
+"""The `Skip.reason` of a judge that has nothing to rate."""
+
+NO_VERDICT = "dbx_eval.no_verdict"
+"""The metadata key of an error of a judge that rates neither "yes" nor "no"."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,8 @@ from langchain_dbx_eval.reporting.agreement.rows import (
     read_data,
     rows_of_result,
 )
-from langchain_dbx_eval.reporting.pairing import RecordKey
 from langchain_dbx_eval.scoring import Categorical, Numeric, PromptJudge, Scorer, select_scorers
+from langchain_dbx_eval.scoring.aggregates import RecordKey
 from langchain_dbx_eval.scoring.judges.backend import default_judge, repeat_backend
 from langchain_dbx_eval.scoring.judges.builtin import BUILT_IN_JUDGES
 from langchain_dbx_eval.scoring.judges.scales import Scale

@@ -20,7 +20,7 @@ from langchain_dbx_eval.reporting.agreement.text import (
     agreement_text,
     estimate_text,
 )
-from langchain_dbx_eval.reporting.pairing import RecordKey
+from langchain_dbx_eval.scoring.aggregates import RecordKey
 from langchain_dbx_eval.scoring.judges.scales import Scale
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from langchain_dbx_eval.reporting.agreement.labels import (
     majority,
     parse_rating,
 )
-from langchain_dbx_eval.reporting.pairing import RecordKey
 from langchain_dbx_eval.scoring import RowScores, Scorer, ScoringContext, ascore
+from langchain_dbx_eval.scoring.aggregates import RecordKey, record_value
 from langchain_dbx_eval.scoring.answer_text import answer_text, request_text
 from langchain_dbx_eval.scoring.judges.scales import Scale
 from langchain_dbx_eval.scoring.mlflow.traces import outcome_of_record
@@ -161,7 +161,7 @@ class _ClusterReader:
     def read(self, record: EvalRecord) -> Hashable:
         if self._key is None:
             return record.request_id
-        value = self._key(record) if callable(self._key) else record.to_row().get(self._key)
+        value = record_value(record, self._key)
         self._is_found = self._is_found or value is not None
         return record.request_id if value is None else value
 
