@@ -144,7 +144,8 @@ def rows_of_result(
         else:
             rows.append(_with_scores(read, row.scores, name))
     clusters.check()
-    if rows and not {name, name.split("/")[0]} & judges:
+    is_known = {name, name.split("/")[0]} & judges or any(j.startswith(f"{name}/") for j in judges)
+    if rows and not is_known:
         known = ", ".join(sorted(judges - {"overall_assessment"})) or "none"
         msg = f"No row of the evaluation was rated by a judge {name!r}. It has: {known}."
         raise ConfigurationError(msg)

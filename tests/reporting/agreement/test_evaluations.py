@@ -168,6 +168,14 @@ def test_different_answers_to_one_question_are_identified_by_the_response() -> N
     assert statuses(report) == ["unlabeled", "compared"]
 
 
+def test_a_group_of_guidelines_of_an_evaluation() -> None:
+    data = [{"request": "?", "response": "no", "guidelines": {"tone": ["Be polite."]}, "ok": "no"}]
+    config = {"databricks-agent": {"metrics": ["guideline_adherence"]}}
+    result = evaluate(data=data, judge=rated_as_written(), evaluator_config=config)
+    for judge in ("guideline_adherence", "guideline_adherence/tone"):
+        assert judge_agreement(judge, result, label="ok").agreement.value == 1
+
+
 def test_failed_rows_of_the_chain_are_counted() -> None:
     def model(model_input: Any) -> str:
         raise ValueError("out of memory")
