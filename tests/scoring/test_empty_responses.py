@@ -71,6 +71,18 @@ def test_a_function_receives_the_empty_text() -> None:
     assert score(empty(None), [length]).assessments[0].value == 0
 
 
+def test_a_function_without_outputs_to_rate_fails_the_row_if_it_affects_the_verdict() -> None:
+    def is_dict(outputs: Any) -> bool:
+        return isinstance(outputs, dict)
+
+    passing = scorer(name="fine", affects_verdict=True)(lambda record: True)
+    row = empty(None)
+    *_, overall = score(row, [passing, scorer(affects_verdict=True)(is_dict)]).assessments
+    assert overall.value == "no"
+    *_, overall = score(row, [passing, scorer(is_dict)]).assessments
+    assert overall.value == "yes"
+
+
 @pytest.mark.parametrize("response", EMPTY)
 def test_judges_of_the_response_are_not_asked_about_an_empty_one(response: Any) -> None:
     judge = ScriptedJudge()
