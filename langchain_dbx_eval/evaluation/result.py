@@ -18,6 +18,8 @@ from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from langchain_dbx_eval.reporting.gate import CheckReport
+
 __all__ = ["EvaluationResult", "Rows"]
 
 _FIRST_COLUMNS = ("request_id", "repetition", "request", "response", "expected_response")
@@ -113,6 +115,17 @@ class EvaluationResult:
         return self._dataset
 
     @property
+    def dataset_name(self) -> str | None:
+        """The name of the dataset; None if it has none."""
+        return (self._journal.manifest.dataset or {}).get("name")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row is scored; always true for calls that a callback captured."""
+        manifest = self._journal.manifest
+        return manifest.complete or manifest.from_callback
+
+    @property
     def metrics(self) -> Metrics:
         """The run's metrics by name, such as ``retrieval/ground_truth/document_recall/average``.
 
@@ -125,6 +138,31 @@ class EvaluationResult:
     def summary(self) -> Summary:
         """The metrics with numbers of rows, confidence intervals, and errors."""
         return summarize((row.outcome, row.scores) for row in self.rows)
+
+    def check(
+        self,
+        *conditions: str,
+        cluster: RecordKey | None = None,
+        failures: Failures = "exclude",
+    ) -> CheckReport:
+        """Check conditions on the metrics, such as ``"correctness >= 0.9"``.
+
+        ``docs/gate.md`` describes the conditions. `compare(…).check` also compares with a baseline.
+
+        Args:
+            *conditions: The conditions. All must pass.
+            cluster: See `summarize`.
+            failures: See `summarize`.
+
+        Returns:
+            The report: its ``verdict`` is "pass", "fail", "inconclusive" or "could not run".
+
+        Raises:
+            ConfigurationError: A condition is invalid, or there is none.
+        """
+        from langchain_dbx_eval.reporting.gate.check import check_result
+
+        return check_result(self, conditions, cluster=cluster, failures=failures)
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -172,8 +210,7 @@ class EvaluationResult:
 
     def __repr__(self) -> str:
         manifest = self._journal.manifest
-        name = (manifest.dataset or {}).get("name")
-        data = f" on {name}" if name else ""
+        data = f" on {self.dataset_name}" if self.dataset_name else ""
         text = (
             f"EvaluationResult({len(self.rows)} rows{data}, {self._journal.count(FAILED)} failed, "
             f"run_id={manifest.run_id!r})"
