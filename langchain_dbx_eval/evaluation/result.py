@@ -12,7 +12,14 @@ from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.evaluation.journal.store import FAILED, REPEATED, UNWRITTEN, Journal
-from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, summarize
+from langchain_dbx_eval.scoring.aggregates import (
+    Failures,
+    Metrics,
+    RecordKey,
+    RowResult,
+    Summary,
+    summarize,
+)
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 
 if TYPE_CHECKING:
@@ -136,8 +143,30 @@ class EvaluationResult:
 
     @cached_property
     def summary(self) -> Summary:
-        """The metrics with numbers of rows, confidence intervals, and errors."""
-        return summarize((row.outcome, row.scores) for row in self.rows)
+        """The metrics with their coverage and intervals, the rows by outcome, and the failures.
+
+        ``summary["<metric>"]`` returns one metric. Rows with one ``request_id``, such as those of
+        one record with ``repeat=``, are a cluster.
+        """
+        return self.summarize()
+
+    def summarize(
+        self, *, cluster: RecordKey | None = None, failures: Failures = "exclude"
+    ) -> Summary:
+        """Summarize the rows with other clusters, or with failures as zeros.
+
+        Args:
+            cluster: Column of the records, or function of a record: rows with equal values depend
+                on each other, such as questions about one document. Default: the rows with one
+                ``request_id``.
+            failures: ``"exclude"``: a score is the mean of the rows that have one; ``"zero"``:
+                failed rows, and empty answers without a score, count as 0.
+
+        Raises:
+            ConfigurationError: An argument is invalid, or no record has the column `cluster`.
+        """
+        rows = (RowResult(row.outcome, row.scores, row.record) for row in self.rows)
+        return summarize(rows, cluster=cluster, failures=failures)
 
     def check(
         self,
