@@ -6,8 +6,8 @@
     def test_answers(dbx_eval):
         dbx_eval(answer)
 
-Each failing record is a failed subtest. pytest imports this module in each of its runs, so it imports
-nothing but pytest.
+Each failing record is a failed subtest. pytest imports this module in each of its runs, so this
+module imports nothing but pytest.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ def dbx_eval(request: pytest.FixtureRequest) -> Callable[..., EvaluationResult]:
     returns the result. The test fails unless all conditions pass; each failing record then is a
     failed subtest (an xfailed one if the conditions tolerate it).
     """
-    settings: dict[str, Any] = {}
-    for marker in reversed(list(request.node.iter_markers("dbx_eval"))):
-        if marker.args:
-            pytest.fail("the marker dbx_eval has keyword arguments only", pytrace=False)
-        settings |= marker.kwargs
 
     def run(model: Any = None, **options: Any) -> EvaluationResult:
         __tracebackhide__ = True
+        settings: dict[str, Any] = {}
+        for marker in reversed(list(request.node.iter_markers("dbx_eval"))):
+            if marker.args:
+                pytest.fail("the marker dbx_eval has keyword arguments only", pytrace=False)
+            settings |= marker.kwargs
         result, report = _evaluate(model, {**settings, **options}, request.path.parent)
         request.node.user_properties.append((_REPORT, str(report)))
         _report_records(request, report)
@@ -96,6 +96,7 @@ def _evaluate(
 ) -> tuple[EvaluationResult, CheckReport]:
     from langchain_dbx_eval import EvaluationResult, compare, evaluate
     from langchain_dbx_eval.errors import DatabricksError
+    from langchain_dbx_eval.reporting.gate import parse_conditions
 
     __tracebackhide__ = True
     options = dict(settings)
@@ -103,17 +104,20 @@ def _evaluate(
     baseline, margin = options.pop("baseline", None), options.pop("margin", None)
     if isinstance(data, str | Path) and (folder / data).exists():
         data = folder / data
-    if isinstance(conditions, str):
-        conditions = [conditions]
     try:
+        # An invalid condition must not cost an evaluation.
+        texts = [conditions] if isinstance(conditions, str) else conditions
+        if texts or margin is None:
+            parse_conditions(texts)
         if baseline is not None and not isinstance(baseline, EvaluationResult):
             baseline = EvaluationResult.load(baseline)
         result = evaluate(model, data, **options)
         if baseline is None:
-            return result, result.check(*conditions)
-        return result, compare(result, baseline, margin=margin).check(*conditions)
+            return result, result.check(*texts)
+        return result, compare(result, baseline, margin=margin).check(*texts)
     except DatabricksError as error:
-        pytest.fail(f"could not run: {error}", pytrace=False)
+        reason = str(error)
+    pytest.fail(f"could not run: {reason}", pytrace=False)
 
 
 def _report_records(request: pytest.FixtureRequest, report: CheckReport) -> None:

@@ -291,4 +291,4 @@ def conclude_metrics(
 def _share_of(name: str, names: set[str]) -> str:
     """Return the name of the share if a boolean also has an average, which is the same number."""
     share = f"{name.removesuffix('/average')}/percentage"
-    return share if share in names else name
+    return share if name.endswith("/average") and share in names else name

@@ -95,11 +95,13 @@ def _table(titles: list[str], rows: Iterable[list[str]], width: int) -> list[str
     """Align rows in columns; the first one has lines of its own if the lines exceed the width."""
     table = [titles, *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    numbers = ["".join(f"  {c:>{w}}" for c, w in zip(r[1:], widths[1:], strict=True)) for r in table]
-    if widths[0] + len(numbers[0]) <= width:
-        return [f"{r[0]:<{widths[0]}}{line}" for r, line in zip(table, numbers, strict=True)]
-    lines = (text for r, line in zip(table, numbers, strict=True) for text in (r[0], line))
-    return list(lines)
+    lines = []
+    for name, *cells in table:
+        aligned = zip(cells, widths[1:], strict=True)
+        numbers = "".join(f"  {cell:>{cell_width}}" for cell, cell_width in aligned)
+        is_narrow = widths[0] + len(numbers) > width
+        lines += [name, numbers] if is_narrow else [f"{name:<{widths[0]}}{numbers}"]
+    return lines
 
 
 def write_report(

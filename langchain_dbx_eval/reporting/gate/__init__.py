@@ -10,7 +10,7 @@ Modules:
     markdown: a report as GitHub Markdown.
 """
 
-from langchain_dbx_eval.reporting.gate.conditions import Condition
+from langchain_dbx_eval.reporting.gate.conditions import Condition, parse_conditions
 from langchain_dbx_eval.reporting.gate.report import CheckReport, FailingRecord
 from langchain_dbx_eval.reporting.gate.verdicts import CheckedCondition, Measurement, Verdict
 
@@ -21,4 +21,5 @@ __all__ = [
     "FailingRecord",
     "Measurement",
     "Verdict",
+    "parse_conditions",
 ]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.reporting.differences import OPERATIONAL
-from langchain_dbx_eval.reporting.gate.conditions import Condition, parse_condition
+from langchain_dbx_eval.reporting.gate.conditions import Condition, parse_conditions
 from langchain_dbx_eval.reporting.gate.measure import Measurements, MetricUnavailableError
 from langchain_dbx_eval.reporting.gate.report import CheckReport, FailingRecord
 from langchain_dbx_eval.reporting.gate.verdicts import CheckedCondition, Verdict, decide
@@ -43,10 +42,7 @@ def check_result(
     Raises:
         ConfigurationError: There is no condition, or one is invalid.
     """
-    parsed = [c if isinstance(c, Condition) else parse_condition(c) for c in conditions]
-    if not parsed:
-        msg = "check() needs at least one condition, such as 'correctness >= 0.9'."
-        raise ConfigurationError(msg)
+    parsed = parse_conditions(conditions)
     summary = result.summarize(cluster=cluster, failures=failures)
     numbers = Measurements(result.rows, summary, cluster=cluster, comparison=comparison)
     checked = [_check(condition, numbers, _obstacle(result)) for condition in parsed]

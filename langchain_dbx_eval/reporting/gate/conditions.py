@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["Bound", "Condition", "parse_condition"]
+__all__ = ["Bound", "Condition", "parse_condition", "parse_conditions"]
 
 Bound = Literal["lower", "upper"]
 Operator = Literal[">=", ">", "<=", "<"]
@@ -109,6 +110,19 @@ def parse_condition(text: str) -> Condition:
         to_baseline=to_baseline,
         bound=bound.strip() if bound else None,  # type: ignore[arg-type]  # checked above
     )
+
+
+def parse_conditions(texts: Iterable[str | Condition]) -> list[Condition]:
+    """Parse the conditions of a check, of which there is at least one.
+
+    Raises:
+        ConfigurationError: There is no condition, or one is invalid.
+    """
+    conditions = [c if isinstance(c, Condition) else parse_condition(c) for c in texts]
+    if not conditions:
+        msg = "A check needs at least one condition, such as 'correctness >= 0.9'."
+        raise ConfigurationError(msg)
+    return conditions
 
 
 def _parse_metric(text: str, left: str) -> tuple[str, float | None, bool]:

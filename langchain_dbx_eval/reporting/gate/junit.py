@@ -54,7 +54,9 @@ def to_junit(report: CheckReport) -> str:
     for name in ("tests", "failures", "errors", "skipped"):
         suites.set(name, str(sum(int(suite.get(name, "0")) for suite in (conditions, records))))
     ET.indent(suites)
-    return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+    # With `xml_declaration=True`, Python names the encoding of the locale.
+    declaration = '<?xml version="1.0" encoding="utf-8"?>'
+    return f"{declaration}\n{ET.tostring(suites, encoding='unicode')}\n"
 
 
 def _case(suite: ET.Element, report: CheckReport, kind: str, name: str) -> ET.Element:

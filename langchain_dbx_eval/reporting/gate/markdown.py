@@ -27,7 +27,7 @@ def to_markdown(report: CheckReport) -> str:
     lines = [
         f"### Evaluation: {report.verdict}",
         "",
-        f"{_code(report.name)}: {_code(report.headline)}",
+        f"{_code(report.name)}, run {_code(report.run_id or '-')}: {_code(report.headline)}",
         "",
         "| verdict | condition | measured |",
         "|---|---|---|",
@@ -36,9 +36,7 @@ def to_markdown(report: CheckReport) -> str:
         cells = (_code(text, in_table=True) for text in (checked.condition.text, checked.message))
         lines.append(f"| {checked.verdict} | {' | '.join(cells)} |")
     if report.records:
-        tolerated = ", which the conditions tolerate" if report.passed else ""
-        summary = f"{len(report.records)} records fail{tolerated}"
-        lines += ["", f"<details><summary>{summary}</summary>", ""]
+        lines += ["", f"<details><summary>{report.records_headline}</summary>", ""]
         for record in report.records[:_MAX_RECORDS]:
             lines.append(f"- {_code(record.name)}")
             lines += [f"  - {_code(line)}" for line in str(record).splitlines() if line.strip()]

@@ -107,13 +107,19 @@ class Measurements:
                 return f"the scorer {scorer!r} failed on all {failed} rows that it was called for"
             for reason, skipped in self.summary.skip_reasons.items():
                 if scorer in skipped:
-                    return f"the scorer {scorer!r} did not run on {skipped[scorer]} rows: no {reason}"
+                    return (
+                        f"the scorer {scorer!r} did not run on {skipped[scorer]} rows: no {reason}"
+                    )
         rows = self.summary.rows
         if rows.failed == rows.total:
             return f"all {rows.total} rows failed"
-        # Short names are compared too: 'correctnes' resembles 'correctness', not the full name.
+        if metric in _SHORT_NAMES:
+            return f"no row has {_SHORT_NAMES[metric].rpartition('/')[0]}"
+        # Parts of names are compared too: 'correctnes' resembles 'correctness', not the full name.
         by_part = {part: name for name in known for part in (name, *name.split("/"))}
-        by_part |= {short: short for short in _SHORT_NAMES}
+        by_part |= {short: short for short, name in _SHORT_NAMES.items() if name in known}
+        scorers = [*self.summary.errors, *self.summary.skipped]
+        by_part |= {scorer: by_part.get(scorer, scorer) for scorer in scorers}
         close = get_close_matches(metric, by_part, n=5, cutoff=0.6)
         names = dict.fromkeys(by_part[part] for part in close)
         hint = f"similar: {', '.join(names)}" if names else f"it has: {', '.join(sorted(known))}"
@@ -145,8 +151,7 @@ class Measurements:
     def _coverage(self, name: str) -> Measurement:
         detail = self.summary[name]
         share = detail.n / detail.total if detail.total else 0.0
-        label = f"{detail.n} of {detail.total} rows have a value:"
-        return Measurement(name, share, label=label)
+        return Measurement(name, share, None, detail.n, detail.total, label="coverage")
 
     def _quantile(self, name: str, condition: Condition, quantile: float) -> Measurement:
         from langchain_dbx_eval.scoring.statistics import quantile_differences
@@ -159,14 +164,13 @@ class Measurements:
         zeros = [0.0] * len(values)
         clusters = [row.cluster for row in rows]
         [(_, value, interval)] = quantile_differences(zeros, values, [quantile], clusters)
-        beyond = 1 if condition.bound is None else _BEYOND
         return Measurement(
             name,
             value,
             interval,
             len(rows),
             self.summary[name].total if name in self.summary.metrics else self.summary.rows.total,
-            least_rows=ceil(round(beyond / min(quantile, 1 - quantile), 9)),
+            least_rows=_least_rows(quantile, condition),
             label=f"p{100 * quantile:g}",
         )
 
@@ -177,7 +181,7 @@ class Measurements:
         count = self.summary.metrics[name]
         if condition.unit != "%":
             if condition.bound is None:
-                return Measurement(name, count, label=f"of {self.summary.rows.total} rows:")
+                return Measurement(name, count, total=self.summary.rows.total)
             msg = (
                 f"The condition {condition.text!r} is invalid: the number of rows has no interval. "
                 "Write a share of the rows in %, or remove the bound."
@@ -199,8 +203,10 @@ class Measurements:
             raise ConfigurationError(msg)
         name = self.resolve(condition)
         unmatched = len(comparison.only_baseline) + len(comparison.only_candidate)
-        metric = comparison[name]
+        metric, least_rows, label = comparison[name], 1, "difference"
         if condition.quantile is not None:
+            least_rows = _least_rows(condition.quantile, condition)
+            label = f"difference of p{100 * condition.quantile:g}"
             column = name.rpartition("/")[0]
             for one in comparison.latency:
                 if (one.column, one.quantile) == (column, condition.quantile):
@@ -216,7 +222,9 @@ class Measurements:
         else:
             difference, interval = metric.paired.difference, metric.interval
         total = metric.pairs + metric.only_baseline + metric.only_candidate + unmatched
-        return Measurement(name, difference, interval, metric.pairs, total, label="difference")
+        return Measurement(
+            name, difference, interval, metric.pairs, total, least_rows=least_rows, label=label
+        )
 
 
 def _find(condition: Condition, known: Sequence[str]) -> str | None:
@@ -263,6 +271,12 @@ def _check_unit(condition: Condition, name: str) -> None:
             f"{condition.unit}."
         )
         raise ConfigurationError(msg)
+
+
+def _least_rows(quantile: float, condition: Condition) -> int:
+    """Return how many rows a quantile needs: one beyond it, or enough for an interval."""
+    beyond = 1 if condition.bound is None else _BEYOND
+    return ceil(round(beyond / min(quantile, 1 - quantile), 9))
 
 
 def _is_mean(name: str) -> bool:

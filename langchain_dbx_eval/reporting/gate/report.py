@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any
 
 from langchain_dbx_eval.reporting.gate.verdicts import CheckedCondition, Verdict, combine
@@ -15,6 +16,13 @@ __all__ = ["CheckReport", "FailingRecord", "printable"]
 # Everything that XML 1.0 forbids (control characters, surrogates, U+FFFE, U+FFFF), and C1 controls.
 _UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SHOWN_RECORDS = 3
+_INDENT: dict[str, Any] = {
+    "initial_indent": " " * 16,
+    "subsequent_indent": " " * 16,
+    # Names of metrics stay whole.
+    "break_long_words": False,
+    "break_on_hyphens": False,
+}
 
 
 def printable(text: str) -> str:
@@ -48,9 +56,9 @@ class FailingRecord:
 
     @property
     def name(self) -> str:
-        """The id, and which repetition it is if it is not the first one."""
+        """The id on one line, and which repetition it is if it is not the first one."""
         suffix = f" (repetition {self.repetition})" if self.repetition > 1 else ""
-        return printable(f"{self.request_id}{suffix}")
+        return printable(f"{' '.join(self.request_id.split())}{suffix}")
 
     def __str__(self) -> str:
         lines = [*self.reasons, f"request:  {self.request}"]
@@ -106,16 +114,24 @@ class CheckReport:
             text = f"{failed} of {self.rows} rows failed ({causes}). {text}"
         return printable(text)
 
+    @property
+    def records_headline(self) -> str:
+        """The number of failing records; empty if there are none."""
+        count = len(self.records)
+        if not count:
+            return ""
+        tolerated = ", which the conditions tolerate" if self.passed else ""
+        return f"{count} {'record fails' if count == 1 else 'records fail'}{tolerated}"
+
     def __str__(self) -> str:
         lines = [self.headline]
         for checked in self.conditions:
             lines.append(f"  {checked.verdict!s:<14}{checked.condition}")
-            lines.append(f"  {'':<14}{checked.message}")
+            lines.append(fill(checked.message, 80, **_INDENT))
         if self.records:
-            tolerated = ", which the conditions tolerate" if self.passed else ""
-            lines.append(f"{len(self.records)} records fail{tolerated}:")
-        for record in self.records[:_SHOWN_RECORDS]:
-            lines.append(f"  {record.name}: {' '.join('; '.join(record.reasons).split())}")
+            lines.append(f"{self.records_headline}:")
+        shown = self.records[:_SHOWN_RECORDS]
+        lines += [f"  {one.name}: {' '.join('; '.join(one.reasons).split())}" for one in shown]
         if (more := len(self.records) - _SHOWN_RECORDS) > 0:
             lines.append(f"  and {more} more")
         return printable("\n".join(lines))

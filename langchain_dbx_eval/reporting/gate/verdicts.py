@@ -22,19 +22,19 @@ _Z = 1.959964
 class Verdict(str, Enum):
     """The verdict of a condition, or of a whole check.
 
-    Attributes:
-        exit_code: The exit status of ``langchain-dbx-eval check``. It is 1 for "could not run",
-            as after any other error, so that a crash is not mistaken for a regression. 2 is that
-            of invalid command-line arguments.
+    `exit_code` is the exit status of ``langchain-dbx-eval check``. It is 1 for "could not run", as
+    after any other error, so that a crash is not mistaken for a regression. 2 is that of invalid
+    command-line arguments.
     """
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
     COULD_NOT_RUN = "could not run"
 
     @property
     def exit_code(self) -> int:
+        """The exit status; see above."""
         return {"pass": 0, "could not run": 1, "fail": 3, "inconclusive": 4}[self.value]
 
     def __str__(self) -> str:
@@ -49,8 +49,8 @@ class Measurement:
         name: The full name of the metric.
         value: Its value, or the difference from the baseline.
         interval: The 95 % interval of `value`; None: there is none.
-        n: The number of rows, or pairs, that it covers; None for a count.
-        total: The number of rows, or pairs, that it should cover.
+        n: The number of rows, or pairs, that it covers; None if `value` is a number of rows.
+        total: The number of rows, or pairs, that it should cover; None: unknown.
         least_rows: The number of rows below which the value is a matter of chance.
         label: What `value` is, if not the metric itself, such as ``"p95"``.
         failures_as_zero: The value if failed rows and empty answers count as 0; None: unknown.
@@ -70,8 +70,10 @@ class Measurement:
         text = f"{self.label} {_number_text(self.value, condition)}".strip()
         if self.interval is not None:
             text += f" [{', '.join(_number_text(bound, condition) for bound in self.interval)}]"
-        if self.n is not None and self.total is not None:
-            text += f", {self.n} of {self.total} rows"
+        if self.total is not None:
+            text += (
+                f" of {self.total} rows" if self.n is None else f", {self.n} of {self.total} rows"
+            )
         return text
 
 
