@@ -116,6 +116,16 @@ def test_a_check_that_passes_shows_its_numbers_and_tolerates_records(
     )
 
 
+def test_before_pytest_9_the_failing_records_are_sections_of_the_test(
+    project: pytest.Pytester,
+) -> None:
+    result = run(project, TEST_FILE.format(threshold=0.95), "--dbx-eval", "-p", "no:subtests")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["fail: 0 of 1 conditions pass", "*q7 call*", "exact_match: 0, *", "request:  7 + 7[?]"]
+    )
+
+
 def test_workers_of_xdist_report_the_records_too(project: pytest.Pytester) -> None:
     result = run(project, TEST_FILE.format(threshold=0.95), "--dbx-eval", "-n", "1")
     assert result.ret == 1

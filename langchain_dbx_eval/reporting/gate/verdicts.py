@@ -22,9 +22,8 @@ _Z = 1.959964
 class Verdict(str, Enum):
     """The verdict of a condition, or of a whole check.
 
-    `exit_code` is the exit status of ``langchain-dbx-eval check``. It is 1 for "could not run", as
-    after any other error, so that a crash is not mistaken for a regression. 2 is that of invalid
-    command-line arguments.
+    `exit_code` is 1 for "could not run", as after any other error, so that a crash is not mistaken
+    for a regression. 2 is the exit status of invalid command-line arguments.
     """
 
     PASS = "pass"  # noqa: S105 - not a password
@@ -34,7 +33,7 @@ class Verdict(str, Enum):
 
     @property
     def exit_code(self) -> int:
-        """The exit status; see above."""
+        """The exit status of ``langchain-dbx-eval check``."""
         return {"pass": 0, "could not run": 1, "fail": 3, "inconclusive": 4}[self.value]
 
     def __str__(self) -> str:
