@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -240,10 +241,10 @@ class EvaluationResult:
     def __repr__(self) -> str:
         manifest = self._journal.manifest
         data = f" on {self.dataset_name}" if self.dataset_name else ""
-        text = (
-            f"EvaluationResult({len(self.rows)} rows{data}, {self._journal.count(FAILED)} failed, "
-            f"run_id={manifest.run_id!r})"
-        )
+        rows = f"{len(self.rows)} rows{data}, 0 failed"
+        if warning := self.summary.warning:
+            rows = f"{warning}{data}"
+        text = f"EvaluationResult({rows}, run_id={manifest.run_id!r})"
         if manifest.logged:
             return text
         run = manifest.run_id or self._journal.evaluation_id
@@ -253,8 +254,13 @@ class EvaluationResult:
 
     def _repr_html_(self) -> str:
         pandas = require("pandas", extra="eval")
-        metrics = pandas.DataFrame(sorted(self.metrics.items()), columns=["metric", "value"])
-        return f"<p>{self!r}</p>{metrics.to_html(index=False)}"
+        columns = ["metric", "value [95 % interval], rows", "failures as 0"]
+        metrics = pandas.DataFrame(self.summary.lines(), columns=columns)
+        if not metrics["failures as 0"].any():
+            metrics = metrics.drop(columns="failures as 0")
+        # The full text of each cell, whatever the display options are.
+        with pandas.option_context("display.max_colwidth", None):
+            return f"<p>{escape(repr(self))}</p>{metrics.to_html(index=False)}"
 
 
 def _line(row: Row) -> dict[str, Any]:

@@ -34,19 +34,26 @@ def print_result(result: EvaluationResult, console: Console, *, worst: int = 3) 
     from rich.markup import escape
     from rich.table import Table
 
-    metrics = Table("Metric", "Value", title=str(result), title_justify="left")
-    metrics.columns[1].justify = "right"
-    for name, value in sorted(result.metrics.items()):
-        metrics.add_row(name, f"{value:.4g}")
+    summary = result.summary
+    style = "bold red" if summary.warning else "bold"
+    console.print(escape(str(result)), style=style, highlight=False, soft_wrap=True)
+    metrics = Table("Metric", "Value [95 % interval], rows", "Failures as 0")
+    # A truncated metric name is ambiguous.
+    metrics.columns[0].overflow = "fold"
+    lines = summary.lines()
+    if not any(zero for *_, zero in lines):
+        metrics.columns.pop()
+    for line in lines:
+        metrics.add_row(*map(escape, line[: len(metrics.columns)]))
     console.print(metrics)
-    for line in _skipped_lines(result):
-        console.print(line)
+    for note in summary.notes():
+        console.print(escape(note), highlight=False)
 
     table = Table("", "Question", "Answer", "Expected", title_justify="left", show_lines=True)
     rows = worst_rows(result)[:worst]
     table.title = f"The {len(rows)} worst rows"
     for row in rows:
-        answer = row.outcome.error or answer_text(row.outcome.response) or "(empty)"
+        answer = row.outcome.error or _answer_text(row)
         expected = row.record.expected_response or "(none)"
         question = answer_text(row.record.request) or ""
         table.add_row(row.record.request_id[:8], *map(escape, (question, answer, expected)))
@@ -128,8 +135,8 @@ def write_report(
         result=result,
         rows=worst_rows(result),
         comparison=comparison,
-        skipped=_skipped_lines(result),
         text=lambda value: answer_text(value) or "",
+        answer=_answer_text,
         p_value_text=_p_value_text,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,24 +144,20 @@ def write_report(
     return path
 
 
-def _skipped_lines(result: EvaluationResult) -> list[str]:
-    """Return one line for each input that scorers lacked, with the scorers and their rows."""
-    return [
-        f"Skipped without {reason}: " + ", ".join(f"{n} ({counts[n]} rows)" for n in sorted(counts))
-        for reason, counts in sorted(result.summary.skip_reasons.items())
-    ]
+def _answer_text(row: Row) -> str:
+    return "(empty)" if row.outcome.is_empty else answer_text(row.outcome.response) or ""
 
 
 def worst_rows(result: EvaluationResult) -> list[Row]:
-    """Sort the rows of an evaluation: failed rows first, then by ascending mean score.
+    """Sort the rows: failed ones first, then empty answers, then by ascending mean score.
 
     A row without a score counts as one with a mean score of 1.
     """
 
-    def key(row: Row) -> tuple[bool, float, int]:
+    def key(row: Row) -> tuple[bool, bool, float, int]:
         scores = [a.number for a in row.assessments if a.number is not None]
         mean = sum(scores) / len(scores) if scores else 1.0
-        return row.outcome.error is None, mean, row.number
+        return row.outcome.error is None, not row.outcome.is_empty, mean, row.number
 
     return sorted(result.rows, key=key)
 

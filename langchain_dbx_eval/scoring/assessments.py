@@ -6,7 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Assessment", "JudgeUsage", "RowScores", "ScorerOutput", "Skip"]
+__all__ = [
+    "EMPTY_RESPONSE",
+    "NO_VERDICT",
+    "Assessment",
+    "JudgeUsage",
+    "RowScores",
+    "ScorerOutput",
+    "Skip",
+]
+
+EMPTY_RESPONSE = "response (it is empty)"
+"""The `Skip.reason` of a judge that has nothing to rate."""
+
+NO_VERDICT = "dbx_eval.no_verdict"
+"""The metadata key of an error of a judge that rates neither "yes" nor "no"."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,8 +94,8 @@ class ScoringContext:
 
     @property
     def response_text(self) -> str | None:
-        """Text of the response; None if there is no response."""
-        return answer_text(self.outcome.response)
+        """Text of the response, empty if the response is None; None if the invocation failed."""
+        return None if self.outcome.error is not None else answer_text(self.outcome.response) or ""
 
     @property
     def retrieved_texts(self) -> list[str]:

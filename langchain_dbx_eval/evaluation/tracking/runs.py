@@ -30,6 +30,7 @@ from langchain_dbx_eval.evaluation.tracking.store_access import (
     with_retries,
 )
 from langchain_dbx_eval.evaluation.tracking.traces import write_traces
+from langchain_dbx_eval.scoring.aggregates import Summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 __all__ = [
+    "SUMMARY_FILE",
     "TABLE_FILE",
     "MlflowRun",
     "current_destination",
@@ -54,11 +56,19 @@ TABLE_FILE = "eval_results.json"
 The table of a further evaluation in the same run is ``eval_results_2.json``, and so on.
 """
 
+SUMMARY_FILE = "eval_summary.json"
+"""The artifact with the metrics, their intervals and their coverage; numbered as `TABLE_FILE`."""
+
 _EVALUATION_TAG = "dbx_eval.evaluationId"
 _RUN_TYPE = {"mlflow.runType": "genai_evaluate"}
 _TABLES_TAG = "mlflow.loggedArtifacts"
 # Of a run of the user: the file of each evaluation's table, by evaluation id.
 _TABLE_FILES_TAG = "dbx_eval.tables"
+# The description of a run, which MLflow's UI shows above its metrics.
+_NOTE_TAG = "mlflow.note.content"
+_NOTE_END = "*Written by langchain-dbx-eval; docs/statistics.md explains the numbers.*"
+# A tag of Databricks has 8,000 bytes.
+_MAX_NOTE = 5000
 _EXPERIMENT_TIMEOUT_S = 10.0
 # MLflow's limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
 _MAX_LINKS = 100
@@ -225,6 +235,7 @@ class MlflowRun:
         table: Iterable[pd.DataFrame],
         *,
         status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED",
+        summary: Summary | None = None,
     ) -> None:
         """Write metrics and table, which replace those of an earlier call, and end the run.
 
@@ -232,6 +243,8 @@ class MlflowRun:
             metrics: The run's metrics, by name.
             table: The pages of the table that `mlflow.load_table` returns for `TABLE_FILE`.
             status: The status of the run; a run of the user's stays active.
+            summary: The intervals and coverage of the metrics, which MLflow's metrics cannot
+                contain: written as `SUMMARY_FILE`, and as the description of a run of ours.
 
         Raises:
             TrackingError: The store cannot be reached, or rejects the call.
@@ -240,10 +253,19 @@ class MlflowRun:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, with_retries(self.tracking_uri, self._reserve_table_file))
             _write_table(table, path)
+            paths = [path]
+            if summary is not None:
+                pandas = require("pandas", extra="eval")
+                lines = [metric.to_dict() for _, metric in sorted(summary.details.items())]
+                paths.append(path.with_name(path.name.replace("results", "summary")))
+                _write_table([pandas.DataFrame(lines)], paths[-1])
 
             def write() -> None:
-                self._log_table(path)
+                for file in paths:
+                    self._log_table(file)
                 self._log_metrics(metrics)
+                if summary is not None and self.is_ours:
+                    self._log_note(_note(summary))
                 if self.is_ours:
                     self._client.set_terminated(self.run_id, status)
 
@@ -270,6 +292,12 @@ class MlflowRun:
         if entry not in tables:
             self._client.set_tag(self.run_id, _TABLES_TAG, json.dumps([*tables, entry]))
 
+    def _log_note(self, note: str) -> None:
+        written = self._client.get_run(self.run_id).data.tags.get(_NOTE_TAG, _NOTE_END)
+        # The user may have replaced it.
+        if written != note and written.endswith(_NOTE_END):
+            self._client.set_tag(self.run_id, _NOTE_TAG, note)
+
     def _log_metrics(self, metrics: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
 
@@ -287,6 +315,20 @@ class MlflowRun:
 def table_file(run: Run, evaluation_id: str) -> str:
     """Return the name of the artifact with the table of an evaluation in a run."""
     return _table_files(run).get(evaluation_id, TABLE_FILE)
+
+
+def _note(summary: Summary) -> str:
+    """Return what the metrics of a run cover, as Markdown."""
+    lines = [f"**{summary.warning}**", ""] if summary.warning else []
+    lines += ["| metric | value [95 % interval], rows | failures as 0 |", "|---|---|---|"]
+    size = len(_NOTE_END) + sum(map(len, lines))
+    for line in summary.lines():
+        cells = f"| {' | '.join(text.replace('|', '/') for text in line)} |"
+        size += len(cells) + 1
+        if size > _MAX_NOTE:
+            break
+        lines.append(cells)
+    return "\n".join([*lines, "", _NOTE_END])
 
 
 def _table_files(run: Run) -> dict[str, str]:

@@ -103,7 +103,9 @@ class MlflowWriter:
             self._write_pending()
             result = EvaluationResult(self._journal)
             status: Literal["FINISHED", "KILLED"] = "FINISHED" if complete else "KILLED"
-            self._run.finish(result.metrics, result.table_pages(), status=status)
+            self._run.finish(
+                result.metrics, result.table_pages(), status=status, summary=result.summary
+            )
             self._journal.update_manifest(logged=complete)
 
         policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)

@@ -9,11 +9,19 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, ScorerOutput, Skip
+from langchain_dbx_eval.scoring.assessments import (
+    EMPTY_RESPONSE,
+    NO_VERDICT,
+    Assessment,
+    JudgeUsage,
+    ScorerOutput,
+    Skip,
+)
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import RESPONSE_JUDGE_FAMILY
 from langchain_dbx_eval.scoring.judges.inputs import Guidelines, JudgeInputs, gather_inputs
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
+from langchain_dbx_eval.scoring.judges.scales import YesNo
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
 
 __all__ = [
@@ -62,6 +70,16 @@ class JudgeScorer:
         inputs, missing = gather_inputs(context, self.spec.inputs, self.spec.optional_inputs)
         if missing:
             return [Skip(self.name, missing, f"{self.column}/{self.leaf}")]
+        if "response" in self.spec.inputs and context.outcome.is_empty:
+            if not self.spec.fails_empty_response:
+                return [Skip(self.name, EMPTY_RESPONSE, f"{self.column}/{self.leaf}")]
+            verdict = Verdict(
+                value="no",
+                rationale="The response is empty.",
+                judge_model="langchain-dbx-eval",
+                prompt_version=self.spec.version,
+            )
+            return [self._assessment(verdict)]
         return await self._assess(inputs)
 
     async def _assess(self, inputs: dict[str, Any]) -> list[Assessment]:
@@ -75,6 +93,9 @@ class JudgeScorer:
 
     def _assessment(self, verdict: Verdict, group: str = "") -> Assessment:
         suffix = f"/{group}" if group else ""
+        metadata = {"judge_model": verdict.judge_model, "prompt_version": verdict.prompt_version}
+        if verdict.error is not None and not isinstance(self.spec.scale, YesNo):
+            metadata[NO_VERDICT] = "true"
         return Assessment(
             name=self.name + suffix,
             column=self.column + suffix,
@@ -83,7 +104,7 @@ class JudgeScorer:
             rationale=verdict.rationale,
             error=verdict.error,
             source="LLM_JUDGE",
-            metadata={"judge_model": verdict.judge_model, "prompt_version": verdict.prompt_version},
+            metadata=metadata,
             usage=verdict.usage,
         )
 
