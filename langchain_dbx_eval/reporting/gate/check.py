@@ -52,6 +52,7 @@ def check_result(
         records=tuple(_failing_records(result.rows, checked, comparison)),
         rows=summary.rows.total,
         failures=summary.failures,
+        warning=summary.warning,
         run_id=result.run_id or result.evaluation_id,
     )
 

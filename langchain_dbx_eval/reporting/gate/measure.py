@@ -14,6 +14,7 @@ from langchain_dbx_eval.reporting.gate.conditions import Condition
 from langchain_dbx_eval.reporting.gate.verdicts import Measurement
 from langchain_dbx_eval.reporting.pairing import FAILED, JUDGE_COST, ScoredRow, read_rows
 from langchain_dbx_eval.scoring.aggregates import Metrics, RecordKey, Summary
+from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.reporting.comparison import Comparison
@@ -187,8 +188,8 @@ class Measurements:
                 "Write a share of the rows in %, or remove the bound."
             )
             raise ConfigurationError(msg)
-        outcome = name.removeprefix("rows/")
-        indicators = [outcome in ("total", _outcome(row)) for row in self._rows]
+        kind = name.removeprefix("rows/")
+        indicators = [kind in _kinds(row) for row in self._rows]
         estimate = estimate_mean(indicators, [row.cluster for row in self._scored])
         interval = interval_of(estimate)
         return Measurement(name, estimate.value, interval, estimate.n, estimate.n)
@@ -283,7 +284,12 @@ def _is_mean(name: str) -> bool:
     return name.endswith(("/average", "/percentage"))
 
 
-def _outcome(row: Row) -> str:
+def _kinds(row: Row) -> set[str]:
+    """Return the names of the counts of `RowCounts` that contain a row."""
+    kinds = {"total"}
     if row.outcome.error is not None:
-        return "failed"
-    return "empty" if row.outcome.is_empty else "answered"
+        kinds.add("failed")
+    else:
+        kinds.add("empty" if row.outcome.is_empty else "answered")
+    overall = [a.value for a in row.assessments if a.column == OVERALL_ASSESSMENT]
+    return kinds | {"unknown"} if "unknown" in overall else kinds

@@ -78,6 +78,7 @@ class CheckReport:
         records: The failing records. If `passed`, the conditions tolerate them.
         rows: The number of rows of the evaluation.
         failures: The number of rows whose invocation failed, by the class of the error.
+        warning: What the metrics do not cover; empty: nothing.
         run_id: The MLflow run; None: it has none yet.
     """
 
@@ -86,6 +87,7 @@ class CheckReport:
     records: tuple[FailingRecord, ...] = ()
     rows: int = 0
     failures: Mapping[str, int] = field(default_factory=dict)
+    warning: str = ""
     run_id: str | None = None
 
     @property
@@ -105,13 +107,10 @@ class CheckReport:
 
     @property
     def headline(self) -> str:
-        """The verdict and the number of conditions that pass, after the failures of the model."""
+        """The verdict and the number of conditions that pass, after what they do not cover."""
         passed = sum(checked.verdict is Verdict.PASS for checked in self.conditions)
         text = f"{self.verdict}: {passed} of {len(self.conditions)} conditions pass"
-        if self.failures:
-            causes = ", ".join(f"{name} {count}" for name, count in self.failures.items())
-            failed = sum(self.failures.values())
-            text = f"{failed} of {self.rows} rows failed ({causes}). {text}"
+        text = f"{self.warning}. {text}" if self.warning else text
         return printable(text)
 
     @property
@@ -145,6 +144,7 @@ class CheckReport:
             "exit_code": self.exit_code,
             "rows": self.rows,
             "failures": dict(self.failures),
+            "warning": self.warning,
             "conditions": [_condition_values(checked) for checked in self.conditions],
             "records": [vars(record) for record in self.records],
         }

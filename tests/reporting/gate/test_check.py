@@ -108,6 +108,25 @@ def test_failed_and_empty_rows_are_counted_or_a_share() -> None:
         result.check("rows/failed <= 2 @ upper")
 
 
+def test_each_count_of_rows_is_also_a_share() -> None:
+    def judge_of_some_rows(messages: list[Any]) -> Any:
+        return RuntimeError("down") if "r1" in str(messages) else verdict("yes")
+
+    rows = [
+        {"request": f"r{n}", "response": answer, "expected_response": "right"}
+        for n, answer in enumerate(["right", "right", "", "right"])
+    ]
+    config = {"databricks-agent": {"metrics": ["correctness"]}}
+    judge = ScriptedJudge(script=judge_of_some_rows)
+    result = evaluate(data=[*rows, {"request": "q"}], judge=judge, evaluator_config=config)
+    counts = {name: n for name, n in result.metrics.items() if name.startswith("rows/")}
+    assert set(counts.values()) == {5, 3, 1}
+    for name, count in counts.items():
+        measured = only(result, f"{name} >= 0 %").measurement
+        assert measured is not None
+        assert measured.value == count / 5
+
+
 def test_quantiles_are_those_of_the_rows() -> None:
     @scorer
     def length(outputs: str) -> float:
