@@ -5,6 +5,7 @@ Modules:
     serve: ``serve``, the driver server.
     demo: ``demo``, the shipped demonstration.
     sync: ``sync``, which writes the rest of an evaluation to MLflow.
+    check: ``check``, which checks an evaluation against conditions.
 """
 
 from __future__ import annotations
