@@ -248,7 +248,7 @@ class Journal:
         with self._transaction() as database:
             database.execute("BEGIN IMMEDIATE")
             for table in ("answers", "scores"):
-                database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - ours
+                database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - no user input
             database.executemany(f"DELETE FROM scores {_AT} AND scorer = ?", outputs)  # noqa: S608
             database.executemany(
                 f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) {_AT}",  # noqa: S608
@@ -271,7 +271,7 @@ class Journal:
     def usage(self) -> list[ModelUsage]:
         """Return the tokens that each model used so far, those of retried rows included."""
         columns = ", ".join(ModelUsage._fields)
-        rows = self._read(f"SELECT {columns} FROM usage ORDER BY model")  # noqa: S608 - ours
+        rows = self._read(f"SELECT {columns} FROM usage ORDER BY model")  # noqa: S608 - no user input
         return [ModelUsage(*row) for row in rows]
 
     def answered(self) -> dict[RowKey, tuple[str, bool]]:

@@ -193,7 +193,7 @@ class Budget:
             total: Number of all rows.
         """
         usage = journal.usage()
-        progress = f"{finished} of {total} rows are finished, {total - finished} are missing"
+        progress = f"{finished} of {total} rows are finished ({total - finished} missing)"
         resume = f"resume={journal.evaluation_id!r}"
         if self.max_tokens is not None and _tokens(usage) >= self.max_tokens:
             limit = f"max_tokens={self.max_tokens} is reached, with {_tokens(usage)} tokens"

@@ -82,7 +82,7 @@ class TestLimit:
 
         error = raised.value
         assert (error.finished, error.missing) == (3, 3)
-        assert "3 of 6 rows are finished, 3 are missing: max_tokens=1401 is reached" in str(error)
+        assert "3 of 6 rows are finished (3 missing): max_tokens=1401 is reached" in str(error)
         assert f"resume={error.evaluation_id!r}, max_tokens=…" in str(error)
         result = EvaluationResult.load(error.evaluation_id)
         assert [row.number for row in result.rows] == [0, 1, 2]
