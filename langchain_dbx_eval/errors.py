@@ -21,6 +21,7 @@
     ├── WarehouseError                a SQL warehouse that did not start, or a failed statement
     ├── SchemaError                   a record that violates the evaluation schema
     ├── JournalError                  an evaluation's journal cannot be written, read or resumed
+    ├── BudgetExceededError           an evaluation that reached max_tokens or max_cost
     ├── TrackingError                 MLflow cannot be written to
     └── DriverServerError             the driver server cannot start or stop
 
@@ -45,6 +46,7 @@ from langchain_core.exceptions import (
 __all__ = [
     "AlreadyExistsError",
     "AuthenticationError",
+    "BudgetExceededError",
     "ConfigurationError",
     "ConnectionFailedError",
     "ContextOverflowError",
@@ -224,6 +226,22 @@ class SchemaError(DatabricksError, ValueError):
 
 class JournalError(DatabricksError):
     """An evaluation's journal cannot be written or read, or does not match the arguments."""
+
+
+class BudgetExceededError(DatabricksError):
+    """The budget of an evaluation is used up before all rows are finished; it can be resumed.
+
+    Attributes:
+        evaluation_id: The evaluation, for ``resume=`` and `EvaluationResult.load`.
+        finished: Number of rows that are finished.
+        missing: Number of rows that are not.
+    """
+
+    def __init__(self, message: str, *, evaluation_id: str, finished: int, missing: int) -> None:
+        super().__init__(message)
+        self.evaluation_id = evaluation_id
+        self.finished = finished
+        self.missing = missing
 
 
 class TrackingError(DatabricksError):
