@@ -127,9 +127,7 @@ class MlflowWriter:
             run = self._write_pending()
             result = EvaluationResult(self._journal)
             status: Literal["FINISHED", "KILLED"] = "FINISHED" if complete else "KILLED"
-            run.finish(
-                result.metrics, result.table_pages(), status=status, summary=result.summary
-            )
+            run.finish(result.metrics, result.table_pages(), status=status, summary=result.summary)
             self._journal.update_manifest(logged=complete)
 
         policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)
