@@ -218,7 +218,7 @@ def connection_errors(
     timeouts: tuple[type[BaseException], ...],
     failures: tuple[type[BaseException], ...],
 ) -> Iterator[None]:
-    """Convert an HTTP library's errors into ours.
+    """Convert an HTTP library's errors into `DatabricksError`s.
 
     Args:
         request: The request that is being sent or read.

@@ -48,7 +48,7 @@ def send(attempt: Attempt) -> Response:
     """
     request, headers = attempt.request, {**attempt.headers}
     # `Request.prepare` would check and look up what is known here, and takes longer than all the
-    # rest of our own work on a call.
+    # rest of the client's work on a call.
     prepared = requests.PreparedRequest()
     prepared.method = request.method
     prepared.url = request.url

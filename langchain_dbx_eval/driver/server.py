@@ -35,7 +35,7 @@ _LOOPBACK_FOR = {"": "127.0.0.1", ALL_INTERFACES: "127.0.0.1", "::": "::1"}
 _BACKLOG = 1024  # waitress's default
 _SPARE_THREADS = 8
 _SIGNAL_POLL_S = 0.2
-# The app answers a body above its limit with a 413 in our error format. waitress closes the
+# The app answers a body above its limit with a 413 in the server's format. waitress closes the
 # connection above its own limit, which a sending client sees as a reset: so that limit is higher.
 _HARD_LIMIT_FACTOR = 4
 _MAX_CONNECTIONS = 1000

@@ -86,7 +86,7 @@ def evaluate(
         judge: The judge model: a LangChain chat model, an endpoint (``"endpoints:/my-chat"``), or
             an MLflow model URI (``"openai:/gpt-4.1-mini"``). Default: the environment variable
             DBX_EVAL_JUDGE; without either, no built-in judge runs.
-        scorers: The scorers and judges, ours or those of ``mlflow.genai``.
+        scorers: The scorers and judges, of this package or of ``mlflow.genai``.
         extra_metrics: Further scorers, or metrics of ``make_genai_metric``,
             ``make_genai_metric_from_prompt`` and ``databricks.agents.evals.metric``.
         predict_fn: The same as `model`, under the name that `mlflow.genai.evaluate` uses.

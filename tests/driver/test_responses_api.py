@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from openai import APIError, BadRequestError, InternalServerError, OpenAI
 from pydantic import BaseModel
 
-from langchain_dbx_eval.driver import DriverServer, UpstreamEngine
+from langchain_dbx_eval.driver import DriverServer
 
 StartServer = Callable[..., DriverServer]
 TOOL: Any = {
@@ -38,23 +37,6 @@ def agent(messages: Any, tools: Sequence[Any] = ()) -> Any:
         return "no tools"
     call = {"name": tools[0]["function"]["name"], "args": {"city": "Seoul"}}
     return {"content": "Let me see.", "tool_calls": [call]}
-
-
-@pytest.fixture(params=["function", "upstream"])
-def client(
-    request: pytest.FixtureRequest, start_server: StartServer
-) -> Iterator[Callable[..., OpenAI]]:
-    """Create a client of a function, or of a server in front of that function's server."""
-    with ExitStack() as clients:
-
-        def create(function: Callable[..., Any]) -> OpenAI:
-            server = start_server(function)
-            if request.param == "upstream":
-                server = start_server(UpstreamEngine(f"{server.url}/v1", "m"))
-            new = OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
-            return clients.enter_context(new)
-
-        yield create
 
 
 def respond(client: OpenAI, **request: Any) -> Any:

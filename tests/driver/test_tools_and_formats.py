@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
@@ -13,7 +12,7 @@ import pytest
 from openai import BadRequestError, InternalServerError, OpenAI
 
 from langchain_dbx_eval import ChatDatabricks
-from langchain_dbx_eval.driver import Delta, DriverServer, Generation, UpstreamEngine
+from langchain_dbx_eval.driver import Delta, DriverServer, Generation
 from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
 
 StartServer = Callable[..., DriverServer]
@@ -33,23 +32,6 @@ def agent(messages: Any, tools: Sequence[Any] = ()) -> Any:
     if messages[-1]["role"] == "tool":
         return f"It is {messages[-1]['content']}."
     return {"content": None, "tool_calls": [CALL]} if tools else "no tools"
-
-
-@pytest.fixture(params=["function", "upstream"])
-def client(
-    request: pytest.FixtureRequest, start_server: StartServer
-) -> Iterator[Callable[..., OpenAI]]:
-    """Create a client of a function, or of a server in front of that function's server."""
-    with ExitStack() as clients:
-
-        def create(function: Callable[..., Any]) -> OpenAI:
-            server = start_server(function)
-            if request.param == "upstream":
-                server = start_server(UpstreamEngine(f"{server.url}/v1", "m"))
-            new = OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
-            return clients.enter_context(new)
-
-        yield create
 
 
 def chat(client: OpenAI, **options: Any) -> Any:

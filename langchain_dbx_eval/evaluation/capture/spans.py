@@ -176,8 +176,8 @@ class Recording:
     def find_mlflow_span(self, run_id: UUID) -> None:
         """Find the span that MLflow's tracer opened for a step, unless it is already known.
 
-        A tracer that receives the events before us has opened its span when the step starts here;
-        one that receives them after us has not closed its span when the step ends here.
+        A tracer that receives the events first has opened its span when the step starts here;
+        one that receives them later has not closed its span when the step ends here.
         """
         if self._find_span is not None and run_id.int not in self.mlflow_spans:
             span = self._find_span(run_id)

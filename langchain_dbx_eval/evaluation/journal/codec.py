@@ -45,7 +45,7 @@ _KIND = "$dbx_eval"
 _MAX_DEPTH = 64
 _T = TypeVar("_T")
 
-# The stored fields of our dataclasses.
+# The stored fields of this package's dataclasses.
 _FIELDS: dict[type[Any], str] = {
     EvaluationManifest: """created_at dataset model repeat from_callback scorers destination run_id
         experiment_id complete logged""",
@@ -154,7 +154,7 @@ def _default(value: Any) -> Any:
         return {_KIND: "message", "value": messages_to_dict([value])[0]}
     if isinstance(value, Document):
         return {_KIND: "document", "value": value.model_dump(exclude_none=True)}
-    # By the class itself: a user may have a dataclass with the name of one of ours.
+    # By the class itself: a user may have a dataclass with the same name.
     if type(value) in _NAMES:
         return _fields(type(value), value)
     if isinstance(value, UUID):

@@ -165,7 +165,7 @@ _V1_CLASSES = ("EvalRecord", "Outcome", "CapturedRun", "Span", "Assessment", "Sk
 
 
 def _without_class_name(value: dict[str, Any]) -> Any:
-    """Return an object of version 1 without the name of our class around it."""
+    """Return an object of version 1 without the name of its class around it."""
     is_ours = value.keys() == {"$dbx_eval", "value"} and value["$dbx_eval"] in _V1_CLASSES
     return value["value"] if is_ours else value
 

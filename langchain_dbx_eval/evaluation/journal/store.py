@@ -170,7 +170,7 @@ class Journal:
         """Mark rows as being written to MLflow: from now on they may be there."""
         with self._transaction() as database:
             database.executemany(
-                f"UPDATE answers SET written = ? {_AT}",  # noqa: S608 - ours
+                f"UPDATE answers SET written = ? {_AT}",  # noqa: S608 - no user input
                 [(_MAYBE, *key) for key in keys],
             )
 
@@ -178,7 +178,7 @@ class Journal:
         """Mark rows as written to MLflow, with the ids of their traces."""
         with self._transaction() as database:
             database.executemany(
-                f"UPDATE answers SET written = ?, trace_id = ? {_AT}",  # noqa: S608 - ours
+                f"UPDATE answers SET written = ?, trace_id = ? {_AT}",  # noqa: S608 - no user input
                 [(_YES, trace_id, *key) for key, trace_id in trace_ids.items()],
             )
 
@@ -194,13 +194,13 @@ class Journal:
         deletions = list(removed)
         with self._transaction() as database:
             for table in ("answers", "scores"):
-                database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - ours
+                database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - no user input
                 database.executemany(
-                    f"UPDATE {table} SET number = ?, repetition = ? {_AT}",  # noqa: S608 - ours
+                    f"UPDATE {table} SET number = ?, repetition = ? {_AT}",  # noqa: S608 - no user input
                     moves,
                 )
                 database.execute(
-                    f"UPDATE {table} SET number = -1 - number WHERE number < 0"  # noqa: S608 - ours
+                    f"UPDATE {table} SET number = -1 - number WHERE number < 0"  # noqa: S608 - no user input
                 )
 
     def replace_record(self, row: Row, record: EvalRecord) -> None:
@@ -208,11 +208,11 @@ class Journal:
         answer = codec.encode_answer(replace(row, record=record))
         with self._transaction() as database:
             database.execute(
-                "UPDATE answers SET answer = ?, scored = failed, "  # noqa: S608 - ours
+                "UPDATE answers SET answer = ?, scored = failed, "  # noqa: S608 - no user input
                 f"written = min(written, {_MAYBE}) {_AT}",
                 (answer, *row.key),
             )
-            database.execute(f"DELETE FROM scores {_AT}", row.key)  # noqa: S608 - ours
+            database.execute(f"DELETE FROM scores {_AT}", row.key)  # noqa: S608 - no user input
 
     def delete_scores(self, columns: Iterable[str]) -> None:
         """Delete the outputs of some scorers, and mark all rows as not completely scored."""
@@ -239,7 +239,7 @@ class Journal:
     def row_keys(self, condition: str = "1") -> list[RowKey]:
         """Return the keys of the answered rows that meet a condition, in order."""
         rows = self._read(
-            f"SELECT number, repetition FROM answers WHERE {condition} "  # noqa: S608 - ours
+            f"SELECT number, repetition FROM answers WHERE {condition} "  # noqa: S608 - no user input
             "ORDER BY number, repetition"
         )
         return [RowKey(*row) for row in rows]
@@ -319,7 +319,7 @@ class Journal:
         columns = {"answers": "answer, trace_id", "scores": "scorer, output"}[table]
         wanted = ", ".join(["(?, ?)"] * len(keys))
         return self._read(
-            f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - ours
+            f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - no user input
             # A cross join in this order, and not `IN`: SQLite then uses the index of the table.
             f"SELECT number, repetition, {columns} "
             f"FROM wanted CROSS JOIN {table} USING (number, repetition)",

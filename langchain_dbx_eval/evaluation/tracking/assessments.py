@@ -95,7 +95,7 @@ def _missing(
 ) -> list[MlflowAssessment]:
     """Return the assessments that a trace does not have.
 
-    A server may assign ids of its own (Databricks): a stored assessment of our run with an unknown
+    A server may assign ids of its own (Databricks): a stored assessment of this run with an unknown
     id is identified by its name.
     """
     ids = {assessment.assessment_id for assessment in wanted}

@@ -141,14 +141,15 @@ def _wait_for(client: TracingClient, trace_ids: Collection[str]) -> set[str]:
     import mlflow
 
     mlflow.flush_trace_async_logging()
-    # Flushing does not wait for the last span of a call, which may end after our callback ran.
+    # Flushing does not wait for the last span of a call, which may end after the evaluation's
+    # callback ran.
     deadline = Deadline(_AUTOLOG_TIMEOUT_S)
     while (missing := _find_missing(client, trace_ids)) and not deadline.passed:
         deadline.sleep(_POLL_INTERVAL_S)
     if missing:
         _logger.warning(
             "%d of %d traces that MLflow started are not in the store, for example %s (see "
-            "MLflow's log). Their rows get traces of our own.",
+            "MLflow's log). The evaluation writes traces for their rows.",
             len(missing),
             len(trace_ids),
             min(missing),
