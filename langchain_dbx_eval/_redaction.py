@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["REDACTED", "contains_secret", "redact", "remember"]
+__all__ = ["contains_secret", "redact", "remember", "shorten"]
 
-REDACTED = "[redacted]"
+_REDACTED = "[redacted]"
 _MIN_CHARS = 8
 """Shorter values are not searched for: they would be found in ordinary words."""
+_MAX_CHARS = 20_000
+"""The longest secret that is recognized at the end of a shortened text."""
 _MAX_SECRETS = 1024
 """The most recent secrets are kept: the tokens of a long-lived process expire and are replaced."""
 
@@ -34,10 +36,24 @@ def remember(secret: str) -> None:
 
 def redact(text: str) -> str:
     """Replace the secrets in a text, and the user names and passwords in its URLs."""
-    for secret in list(_secrets):
+    # The longest first: one secret may be the beginning of another.
+    for secret in sorted(_secrets, key=len, reverse=True):
         if secret in text:
-            text = text.replace(secret, REDACTED)
-    return _USERINFO.sub(f"{REDACTED}@", text) if "://" in text else text
+            text = text.replace(secret, _REDACTED)
+    return _USERINFO.sub(f"{_REDACTED}@", text) if "://" in text else text
+
+
+def shorten(text: str, length: int) -> str:
+    """Return the beginning of a text without secrets.
+
+    Cut first, a secret at the end would lose its last characters only, and not be recognized.
+
+    Args:
+        text: The text, of any length.
+        length: The number of characters to keep.
+    """
+    text = redact(text[: length + _MAX_CHARS])
+    return text if len(text) <= length else text[:length] + "…"
 
 
 def contains_secret(error: BaseException | None) -> bool:

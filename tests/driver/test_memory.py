@@ -112,19 +112,17 @@ def test_clients_that_do_not_read_their_streams_take_bounded_memory(servers: Ser
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/", {"prompt": "error body"}, {422}),
-        ("/v1/embeddings", {"input": "good body"}, {502}),
-        ("/", {"prompt": "one event"}, {502}),
-        # A slow machine may reach the deadline before the limit.
-        ("/", {"prompt": "events"}, {502, 504}),
+        ("/", {"prompt": "error body"}, 422),
+        ("/v1/embeddings", {"input": "good body"}, 502),
+        ("/", {"prompt": "one event"}, 502),
     ],
 )
 def test_an_endless_response_of_an_upstream_takes_bounded_memory(
-    servers: Servers, path: str, body: Any, status: set[int]
+    servers: Servers, path: str, body: Any, status: int
 ) -> None:
     before = servers.peak()
     response = requests.post(servers.upstream + path, json=body, timeout=60)
-    assert response.status_code in status
+    assert response.status_code == status
     assert servers.peak() - before < MAX_GROWTH
 
 

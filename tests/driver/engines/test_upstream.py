@@ -275,6 +275,16 @@ def test_a_rejection_by_the_upstream_keeps_its_status_and_message(engine: Upstre
     assert caught.value.status == 422
 
 
+def test_an_endless_stream_that_is_collected_has_a_maximum_size(
+    engine: UpstreamEngine, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langchain_dbx_eval.driver.engines.upstream._MAX_ANSWER_BYTES", 1 << 11)
+    with pytest.raises(RequestError, match="sent more than") as caught:
+        engine.generate(GenerationRequest("endless", context=RequestContext(60)))
+    assert caught.value.status == 502
+    assert upstream.disconnected.wait(30)
+
+
 def test_a_rejection_that_repeats_the_key_is_passed_on_without_it(
     engine: UpstreamEngine, start_server: StartServer
 ) -> None:

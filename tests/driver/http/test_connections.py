@@ -68,7 +68,7 @@ def _many_files() -> Iterator[None]:
 
 
 def post_prompt(server: DriverServer) -> Any:
-    return requests.post(server.url, json={"prompt": "hi"}, headers=KEY, timeout=60).json()
+    return requests.post(server.url, json={"prompt": "hi"}, headers=KEY, timeout=20).json()
 
 
 def is_closed(client: socket.socket) -> bool:
