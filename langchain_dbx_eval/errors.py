@@ -43,6 +43,8 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
+from langchain_dbx_eval._redaction import redact
+
 __all__ = [
     "AlreadyExistsError",
     "AuthenticationError",
@@ -72,6 +74,9 @@ __all__ = [
 class DatabricksError(Exception):
     """The base class of all errors of this package.
 
+    The tokens and keys that this process has sent are removed from its text, and so are the user
+    names and passwords in URLs: a server may repeat a request's headers in its answer.
+
     Args:
         message: What happened, where, and what to do next.
         status_code: The HTTP status of the response, if there was one.
@@ -95,10 +100,10 @@ class DatabricksError(Exception):
         retryable: bool | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(redact(message))
         self.status_code = status_code
-        self.error_code = error_code
-        self.request_id = request_id
+        self.error_code = error_code and redact(error_code)
+        self.request_id = request_id and redact(request_id)
         self.target = target
         self.retry_after = retry_after
         if retryable is not None:
@@ -108,7 +113,7 @@ class DatabricksError(Exception):
 
     def add_advice(self, advice: str) -> None:
         """Append advice to the message, where more is known than at the place that raised it."""
-        self.args = (f"{self.args[0]} {advice}", *self.args[1:])
+        self.args = (f"{self.args[0]} {redact(advice)}", *self.args[1:])
 
 
 class ConfigurationError(DatabricksError):
@@ -186,7 +191,7 @@ class StreamInterruptedError(DatabricksError, ModelConnectionError):
 
     def __init__(self, message: str, *, partial_text: str = "", target: str | None = None) -> None:
         super().__init__(message, target=target)
-        self.partial_text = partial_text
+        self.partial_text = redact(partial_text)
 
 
 class TransformError(DatabricksError):
