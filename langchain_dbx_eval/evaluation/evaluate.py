@@ -129,10 +129,14 @@ def evaluate(
         if number < 1:
             msg = f"{name} must be at least 1, got {number}."
             raise ConfigurationError(msg)
+    if timeout is not None and timeout <= 0:
+        msg = f"timeout must be a positive number of seconds, or None, got {timeout}."
+        raise ConfigurationError(msg)
     options = options or EvaluationOptions()
     dataset = _load(data)
     selected = select_scorers(
-        [*scorers, *(extra_metrics or ())],
+        scorers,
+        extra_metrics=extra_metrics,
         judge=judge,
         evaluator_config=evaluator_config,
         judge_cache=options.judge_cache,
