@@ -153,10 +153,14 @@ def evaluate(
         msg = "retry_failures=True needs resume=: the evaluation whose failed rows run again."
         raise ConfigurationError(msg)
     budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
+    if timeout is not None and timeout <= 0:
+        msg = f"timeout must be a positive number of seconds, or None, got {timeout}."
+        raise ConfigurationError(msg)
     options = options or EvaluationOptions()
     dataset = _load(data)
     selected = select_scorers(
-        [*scorers, *(extra_metrics or ())],
+        scorers,
+        extra_metrics=extra_metrics,
         judge=judge,
         evaluator_config=evaluator_config,
         judge_cache=options.judge_cache,
