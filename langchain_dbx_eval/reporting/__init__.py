@@ -1,21 +1,30 @@
-"""Reports of evaluations, and the comparison of evaluations.
+"""Reports of evaluations, the comparison of evaluations, and the agreement with people.
 
 Modules:
+    agreement: the agreement of a judge with people.
     report: the report in the terminal, and the file of the HTML report.
     html: the HTML report.
     comparison: the comparison of an evaluation with a baseline.
     differences: the differences between paired rows.
     pairing: the rows of two evaluations, paired by record and repetition.
+    gate: conditions on an evaluation or a comparison, with a verdict.
 """
 
+from langchain_dbx_eval.reporting.agreement import CorrectedMean, JudgeAgreement, judge_agreement
 from langchain_dbx_eval.reporting.comparison import Comparison, compare
+from langchain_dbx_eval.reporting.gate import CheckReport, Verdict
 from langchain_dbx_eval.reporting.html import import_ratings
 from langchain_dbx_eval.reporting.report import print_comparison, print_result, write_report
 
 __all__ = [
+    "CheckReport",
     "Comparison",
+    "CorrectedMean",
+    "JudgeAgreement",
+    "Verdict",
     "compare",
     "import_ratings",
+    "judge_agreement",
     "print_comparison",
     "print_result",
     "write_report",

@@ -140,7 +140,7 @@ def test_the_trace_of_a_record_is_shown_as_steps(tmp_path: Path) -> None:
         with mlflow.start_span("search", span_type="RETRIEVER") as inner:
             inner.set_outputs([{"page_content": "text"}])
         span.set_outputs("a")
-    trace = mlflow.get_trace(span.trace_id)
+    trace = mlflow.get_trace(span.trace_id, flush=True)
     result = evaluate(data=[{"request": "q", "trace": trace}], evaluator_config=NO_JUDGES)
     [row] = read_rows(write_report(result, tmp_path / "r.html"))
     assert [(step["name"], step["parent"]) for step in row["spans"]] == [

@@ -32,7 +32,7 @@ def test_the_report_of_the_demo_opens_with_its_metrics_and_all_requests(
 ) -> None:
     page.open(report("demo"))
     assert page.text("h1") == "Evaluation"
-    assert "None of 48 calls failed" in page.text(".headline")
+    assert "None of 48 rows failed" in page.text(".headline")
     assert "document recall" in page.texts(".tile .label")
     assert all(re.match(r"0\.\d+ . ", text) for text in page.texts(".tile .detail"))
     assert matched(page) == "48"
@@ -41,7 +41,7 @@ def test_the_report_of_the_demo_opens_with_its_metrics_and_all_requests(
 
 def test_failures_come_first_and_a_filter_keeps_them_in_the_url(page: Page, report: Report) -> None:
     page.open(report("comparison"), "#sort=worst")
-    assert page.text(".headline").startswith("3 of 36 calls failed")
+    assert page.text(".headline").startswith("3 of 36 rows failed (ConnectionError 3)")
     assert page.run("return document.querySelector('.rows .dot').getAttribute('aria-label')") == (
         "prompt-v1: Fail"
     )
@@ -137,9 +137,9 @@ def test_a_comparison_sorts_by_regression_and_shows_what_differs(
     page.open(report("comparison"))
     assert page.texts(".rows .change")[0] == "✓ → ✕"
     page.choose("#filter-diff", "better")
-    assert matched(page) == "18 of 36"
+    assert matched(page) == "20 of 36"
     page.choose("#filter-diff", "worse")
-    assert matched(page) == "4 of 36"
+    assert matched(page) == "7 of 36"
     page.choose("#filter-diff", "any")
     assert int(matched(page).split()[0]) > 22
     page.all(".flips a, .card details summary")[0].click()

@@ -163,7 +163,8 @@ def test_repetitions_have_means_per_record_and_pass_rates() -> None:
         assert at.value == pytest.approx(sum(pass_at_k(3, c, k) for c in passed) / 4)
         assert hat.value == pytest.approx(sum(pass_hat_k(3, c, k) for c in passed) / 4)
         assert at.interval is not None
-        assert at.interval.low < at.value <= at.interval.high
+        assert hat.interval is not None
+        assert 0 <= hat.interval.low < hat.value <= at.value <= at.interval.high <= 1
         assert at.records == 4
     assert repeats.variance is not None
     assert repeats.variance.between > 0 < repeats.variance.within

@@ -15,6 +15,5 @@ The folder ``assets`` contains the page: HTML, style and scripts, without a libr
 from langchain_dbx_eval.reporting.html.page import render_report
 from langchain_dbx_eval.reporting.html.ratings import import_ratings
 from langchain_dbx_eval.reporting.html.redaction import Redaction
-from langchain_dbx_eval.reporting.html.run import skipped_lines
 
-__all__ = ["Redaction", "import_ratings", "render_report", "skipped_lines"]
+__all__ = ["Redaction", "import_ratings", "render_report"]

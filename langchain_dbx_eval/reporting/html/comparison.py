@@ -81,7 +81,9 @@ def _difference(metric: MetricDifference, redact: Redactor) -> MetricDifferenceD
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         p=metric.p_adjusted,
+        significant=metric.is_significant,
         pairs=metric.pairs,
+        lacking=metric.only_baseline + metric.only_candidate,
     )
 
 

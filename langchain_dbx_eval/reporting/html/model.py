@@ -26,15 +26,16 @@ __all__ = [
     "Verdict",
 ]
 
-Verdict = Literal["error", "fail", "empty", "pass", "none"]
-"""``error``: the invocation failed; ``empty``: an empty answer that no judge rated; ``none``: an
-answer that no judge rated."""
+Verdict = Literal["error", "fail", "empty", "unknown", "none", "pass"]
+"""``error``: the invocation failed; ``empty``: an empty answer that no judge rated; ``unknown``: a
+judge had an error; ``none``: an answer that no judge rated."""
 
 
 class MetricData(TypedDict):
     """One metric of a run: `MetricSummary` as JSON; ``zeros`` is its `failures_as_zero`."""
 
     name: str
+    text: str
     kind: Literal["score", "operational", "count"]
     value: float | None
     low: float | None
@@ -97,7 +98,7 @@ class RunData(TypedDict):
     evaluation_id: str
     run_id: str | None
     rows: dict[str, int]
-    failures: dict[str, int]
+    warning: str
     notes: list[str]
     metrics: list[MetricData]
     columns: list[ScoreColumn]
@@ -107,7 +108,10 @@ class RunData(TypedDict):
 
 
 class MetricDifferenceData(TypedDict):
-    """One metric of the run and of a baseline, on the rows that both have."""
+    """One metric of the run and of a baseline, on the rows that both have.
+
+    ``lacking`` is the number of pairs with a value on one side only.
+    """
 
     name: str
     kind: Literal["score", "operational", "count"]
@@ -117,7 +121,9 @@ class MetricDifferenceData(TypedDict):
     low: float | None
     high: float | None
     p: float | None
+    significant: bool
     pairs: int
+    lacking: int
 
 
 class FlipData(TypedDict):

@@ -49,7 +49,7 @@ def describe_row(row: Row) -> RowDetail:
             _message(message) for message in conversation_messages(record.request, outcome.response)
         ],
         response=to_plain_json(outcome.response),
-        answer=answer_text(outcome.response),
+        answer=None if outcome.is_empty else answer_text(outcome.response),
         error=outcome.error,
         error_class=outcome.error_class,
         expected=record.expected_response,
@@ -70,8 +70,8 @@ def describe_row(row: Row) -> RowDetail:
 def _verdict(row: Row, overall: Assessment | None) -> Verdict:
     if row.outcome.error is not None:
         return "error"
-    if overall is not None and overall.number is not None:
-        return "pass" if overall.number else "fail"
+    if overall is not None:
+        return "unknown" if overall.number is None else "pass" if overall.number else "fail"
     return "empty" if row.outcome.is_empty else "none"
 
 

@@ -34,7 +34,7 @@ from langchain_dbx_eval.scoring.aggregates import (
 )
 from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
-__all__ = ["column_order", "describe_run", "metric_kind", "skipped_lines"]
+__all__ = ["column_order", "describe_run", "metric_kind"]
 
 _PAGE_ROWS = 100
 _PAGE_CHARACTERS = 300_000
@@ -97,7 +97,7 @@ def describe_run(
         evaluation_id=result.evaluation_id,
         run_id=result.run_id,
         rows=vars(summary.rows).copy(),
-        failures={redact.text(name): n for name, n in summary.failures.items()},
+        warning=redact.text(summary.warning),
         notes=[redact.text(line) for line in _notes(result, builder.unmatched)],
         metrics=_metrics(summary, redact),
         columns=[builder.columns[name] for name in sorted(builder.columns, key=column_order)],
@@ -114,14 +114,6 @@ def metric_kind(name: str) -> Literal["score", "operational", "count"]:
     ):
         return "count"
     return "operational" if name.startswith(OPERATIONAL) else "score"
-
-
-def skipped_lines(summary: Summary) -> list[str]:
-    """Return one line for each input that scorers lacked, with the scorers and their rows."""
-    return [
-        f"Skipped without {reason}: " + ", ".join(f"{n} ({counts[n]} rows)" for n in sorted(counts))
-        for reason, counts in sorted(summary.skip_reasons.items())
-    ]
 
 
 class _IndexBuilder:
@@ -242,6 +234,7 @@ def _metric(detail: MetricSummary, name: str) -> MetricData:
     interval = detail.interval
     return MetricData(
         name=name,
+        text=str(detail),
         kind=metric_kind(detail.name),
         value=_rounded(detail.value),
         low=_rounded(interval.low) if interval else None,
@@ -296,16 +289,11 @@ def _facts(result: EvaluationResult, builder: _IndexBuilder) -> Iterator[tuple[s
 
 
 def _notes(result: EvaluationResult, unmatched: int) -> Iterator[str]:
-    manifest, summary = result.manifest, result.summary
-    if not manifest.complete and not manifest.from_callback:
+    if not result.is_complete:
         yield "This evaluation is incomplete: not all rows were invoked and scored."
     if unmatched:
         yield f"{unmatched} rows belong to no record of the dataset."
-    errors = {name: count for name, count in summary.errors.items() if count}
-    if errors:
-        counts = ", ".join(f"{name} ({errors[name]} rows)" for name in sorted(errors))
-        yield f"Scorers with errors: {counts}"
-    yield from skipped_lines(summary)
+    yield from result.summary.notes()
 
 
 def column_order(name: str) -> tuple[int, str]:

@@ -23,9 +23,15 @@ from langchain_dbx_eval.scoring.aggregates.summary import (
     RowCounts,
     Summary,
 )
-from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, RowScores
+from langchain_dbx_eval.scoring.assessments import (
+    JUDGE_DISAGREEMENT,
+    Assessment,
+    JudgeInstability,
+    JudgeUsage,
+    RowScores,
+)
 from langchain_dbx_eval.scoring.context import Outcome
-from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
+from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS, OVERALL_ASSESSMENT
 from langchain_dbx_eval.scoring.results import AGGREGATIONS
 
 if TYPE_CHECKING:
@@ -100,8 +106,11 @@ def summarize(
         The summary. Its metrics are ``<column>/average`` over the rows with a number or a boolean,
         ``<column>/percentage`` over those with "yes", "no" or a boolean, ``<name>/<aggregation>``
         for the aggregations of a scorer, ``judge/<name>/error_count`` for each judge that ran
-        (0 if it never failed) and each other scorer that failed, and ``rows/<outcome>``, the number
-        of rows by outcome.
+        (0 if it never failed) and each other scorer that failed, and ``rows/total``,
+        ``rows/answered``, ``rows/failed`` and ``rows/empty``, and with an overall assessment
+        ``rows/unknown``. A judge that is asked several times has
+        ``judge/<name>/unstable/percentage`` and ``judge/<name>/disagreement/average`` too (see
+        `JudgeInstability`).
 
     Raises:
         ConfigurationError: An argument is invalid, or no record has the column `cluster`.
@@ -123,7 +132,9 @@ def summarize(
     )
     counted = {f"judge/{name}/error_count": n for name, n in found.errors.items()}
     outcomes = found.row_counts()
-    counted |= {f"rows/{name}": n for name, n in vars(outcomes).items()}
+    counted |= {f"rows/{name}": n for name, n in vars(outcomes).items() if name != "unknown"}
+    if found.unknown is not None:
+        counted["rows/unknown"] = found.unknown
     for name, number in counted.items():
         total = outcomes.total
         details[name] = MetricSummary(name, float(number), None, total, total, total)
@@ -142,6 +153,7 @@ def summarize(
         rows=outcomes,
         failures=dict(found.failures.most_common()),
         judged=dict(found.judged),
+        instability={name: _instability(of) for name, of in found.disagreements.items()},
         details=details,
     )
 
@@ -171,8 +183,11 @@ class _Rows:
         self.errors: Counter[str] = Counter()
         self.skipped: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.judged: Counter[str] = Counter()
+        self.disagreements: defaultdict[str, list[float]] = defaultdict(list)
         self.failures: Counter[str] = Counter()
         self.judging = JudgeUsage()
+        # None: no row has an overall assessment.
+        self.unknown: int | None = None
         self.named_clusters: list[Hashable] = []
         self._records: list[Hashable] = []
         # The ground truth of each row: it decides to which rows a scorer applies.
@@ -189,7 +204,8 @@ class _Rows:
 
     def row_counts(self) -> RowCounts:
         failed, empty = len(self._failed), len(self._empty)
-        return RowCounts(self.total, self.total - failed - empty, failed, empty)
+        answered = self.total - failed - empty
+        return RowCounts(self.total, answered, failed, empty, self.unknown or 0)
 
     def add(self, result: RowResult, cluster: RecordKey | None) -> None:
         row, (outcome, scores, record) = self.total, result
@@ -218,6 +234,8 @@ class _Rows:
         is_judge = assessment.source == "LLM_JUDGE"
         self.judging += assessment.usage or JudgeUsage()
         self._scored[column].add(row)
+        if assessment.column == OVERALL_ASSESSMENT:
+            self.unknown = (self.unknown or 0) + (assessment.value == "unknown")
         if assessment.error is not None:
             self.errors[name] += 1
             self._erroneous[assessment.column].add(row)
@@ -225,6 +243,12 @@ class _Rows:
             self.errors[name] += 0
         if is_judge and assessment.value is not None:
             self.judged[name] += 1
+        if JUDGE_DISAGREEMENT in assessment.metadata:
+            disagreement = float(assessment.metadata[JUDGE_DISAGREEMENT])
+            self.disagreements[name].append(disagreement)
+            metric, unstable = f"judge/{name}", float(disagreement > 0)
+            self._add_value(f"{metric}/unstable/percentage", column, "percentage", unstable, row)
+            self._add_value(f"{metric}/disagreement/average", column, "average", disagreement, row)
         if number is None or not math.isfinite(number):
             return
         if isinstance(assessment.value, bool | str):
@@ -314,6 +338,14 @@ class _Rows:
         return MetricSummary(
             name, value, interval, covered, total, estimate.clusters, with_zeros, repeats
         )
+
+
+def _instability(disagreements: list[float]) -> JudgeInstability:
+    return JudgeInstability(
+        rows=len(disagreements),
+        unstable_rows=sum(value > 0 for value in disagreements),
+        disagreement=statistics.fmean(disagreements),
+    )
 
 
 def _ground_truth(record: EvalRecord) -> Hashable:

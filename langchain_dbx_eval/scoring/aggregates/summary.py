@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval.scoring.aggregates.names import Metrics
-from langchain_dbx_eval.scoring.aggregates.repeats import RepeatSummary
-from langchain_dbx_eval.scoring.assessments import JudgeUsage
+from langchain_dbx_eval.scoring.aggregates.repeats import (
+    RepeatSummary,
+    number_text,
+    text_with_interval,
+)
+from langchain_dbx_eval.scoring.assessments import JudgeInstability, JudgeUsage
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.scoring.statistics import Interval
@@ -51,11 +55,29 @@ class MetricSummary:
         """``96 of 100 rows``."""
         return f"{self.n} of {self.total} rows"
 
+    @property
+    def is_count(self) -> bool:
+        """Whether it is a number of rows, such as ``rows/failed``."""
+        return self.name.startswith("rows/") or self.name.endswith("/error_count")
+
     def __str__(self) -> str:
-        bounds = ""
-        if self.interval is not None:
-            bounds = f" [{_text_of(self.interval.low)}, {_text_of(self.interval.high)}]"
-        return f"{_text_of(self.value)}{bounds}, {self.coverage}"
+        if self.is_count:
+            return f"{self.value:.0f} of {self.total} rows"
+        return f"{text_with_interval(self.value, self.interval)}, {self.coverage}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metric as one line of a table: numbers, and None for what it does not have."""
+        low, high = self.interval or (None, None)
+        return {
+            "metric": self.name,
+            "value": self.value,
+            "low": low,
+            "high": high,
+            "rows": self.n,
+            "of_rows": self.total,
+            "clusters": self.clusters,
+            "failures_as_zero": self.failures_as_zero,
+        }
 
 
 @dataclass(frozen=True)
@@ -66,13 +88,15 @@ class RowCounts:
         total: Number of rows.
         answered: Rows with an answer.
         failed: Rows whose invocation failed.
-        empty: Rows whose answer is None, or contains no text.
+        empty: Rows whose answer is None, or contains nothing.
+        unknown: Rows whose overall assessment is unknown because a judge had an error.
     """
 
     total: int = 0
     answered: int = 0
     failed: int = 0
     empty: int = 0
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,6 +136,7 @@ class Summary:
         rows: Number of rows by outcome.
         failures: Number of failed rows by the class of the error, most frequent first.
         judged: Number of rows with a verdict, by judge.
+        instability: How often each judge that was asked several times contradicted itself.
         details: Each metric with its interval and coverage, by canonical name.
     """
 
@@ -125,18 +150,62 @@ class Summary:
     rows: RowCounts = field(default_factory=RowCounts)
     failures: Mapping[str, int] = field(default_factory=dict)
     judged: Mapping[str, int] = field(default_factory=dict)
+    instability: Mapping[str, JudgeInstability] = field(default_factory=dict)
     details: Mapping[str, MetricSummary] = field(default_factory=dict, repr=False)
+
+    @property
+    def warning(self) -> str:
+        """What the metrics do not cover, such as ``4 of 100 rows failed (TimeoutError 4)``.
+
+        Empty if all rows are answered, and no overall assessment is unknown.
+        """
+        rows, parts = self.rows, []
+        if rows.failed:
+            classes = [f"{name} {n}" for name, n in self.failures.items()]
+            if len(classes) > _SHOWN_CLASSES:
+                others = sum([*self.failures.values()][_SHOWN_CLASSES:])
+                classes[_SHOWN_CLASSES:] = [f"others {others}"]
+            parts.append(f"{rows.failed} of {rows.total} rows failed ({', '.join(classes)})")
+        if rows.empty:
+            parts.append(f"{rows.empty} of {rows.total} answers empty")
+        if rows.unknown:
+            parts.append(f"{rows.unknown} of {rows.total} overall assessments unknown")
+        return ", ".join(parts)
 
     def __getitem__(self, name: str) -> MetricSummary:
         return self.details[self.metrics.canonical_name(name)]
 
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Return name, value with coverage, and value with failures as 0, of each metric by name.
 
-def _text_of(number: float) -> str:
-    """Return a number with two decimals; with more if it would look like 0 or 1 otherwise."""
-    if abs(number) >= 100:
-        return f"{number:.0f}"
-    for digits in range(2, 6):
-        text = f"{number:.{digits}f}"
-        if float(text) not in (0.0, 1.0) or float(text) == number:
-            return text
-    return f"{number:.3g}"
+        The third text is empty if no failed row or empty answer is missing in the metric.
+        """
+        return [
+            (
+                name,
+                str(metric),
+                ""
+                if metric.failures_as_zero in (None, metric.value)
+                else number_text(metric.failures_as_zero),
+            )
+            for name, metric in sorted(self.details.items())
+        ]
+
+    def notes(self) -> list[str]:
+        """Return what else a reader must know, one sentence each.
+
+        That is errors of scorers, inputs that scorers lacked, and the scores of repeated records.
+        """
+        found = []
+        if self.errors:
+            errors = (f"{name} ({self.errors[name]} rows)" for name in sorted(self.errors))
+            found.append(f"Errors of scorers: {', '.join(errors)}")
+        for reason, counts in sorted(self.skip_reasons.items()):
+            skipped = (f"{name} ({counts[name]} rows)" for name in sorted(counts))
+            found.append(f"Skipped without {reason}: {', '.join(skipped)}")
+        for name, metric in sorted(self.details.items()):
+            if metric.repeats is not None:
+                found.append(
+                    f"{name} of {len(metric.repeats.record_means)} records: {metric.repeats}"
+                )
+        return found

@@ -126,7 +126,7 @@ function makeItems(units) {
   return [...groups.values()].map(makeItem);
 }
 
-const VERDICTS = ["error", "fail", "empty", "none", "pass"];
+const VERDICTS = ["error", "fail", "empty", "unknown", "none", "pass"];
 
 /** Return a line of the table: one record, or one of its repetitions. */
 function makeItem(units) {
@@ -158,7 +158,7 @@ function mean(values) {
 
 /** Return the share of the rows of a side that pass; null if none has a verdict. */
 function passShare(side) {
-  const graded = side.verdicts.filter((v) => v !== "none" && v !== "empty");
+  const graded = side.verdicts.filter((v) => v === "pass" || v === "fail" || v === "error");
   return graded.length ? graded.filter((v) => v === "pass").length / graded.length : null;
 }
 

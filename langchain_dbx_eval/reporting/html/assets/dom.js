@@ -107,8 +107,8 @@ function shortName(name) {
     .replace(/_/g, " ");
 }
 
-const LABELS = { error: "Error", fail: "Fail", empty: "Empty", none: "Not judged", pass: "Pass" };
-const MARKS = { error: "!", fail: "✕", empty: "∅", none: "·", pass: "✓" };
+const LABELS = { error: "Error", fail: "Fail", empty: "Empty", unknown: "Unknown", none: "Not judged", pass: "Pass" };
+const MARKS = { error: "!", fail: "✕", empty: "∅", unknown: "?", none: "·", pass: "✓" };
 
 function badge(verdict, text = LABELS[verdict]) {
   return h(`span.badge.${verdict}`, null, h("span", { "aria-hidden": "true" }, MARKS[verdict]), " ", text);

@@ -15,16 +15,15 @@ function header() {
 
 function headline() {
   const [run] = report.runs;
-  const { total, failed, empty } = run.rows;
+  const { total, failed } = run.rows;
   const of = (verdict) => run.index.verdict.filter((v) => v === verdict).length;
-  const [fails, passes] = [of("fail"), of("pass")];
+  const [fails, passes, unknown] = [of("fail"), of("pass"), of("unknown")];
   const judged = fails + passes;
   const parts = [
-    failed ? h("b.bad", null, `${count(failed)} of ${plural(total, "call")} failed`) : `None of ${plural(total, "call")} failed`,
-    empty > 0 && [", ", h("b.bad", null, `${plural(empty, "answer")} ${empty === 1 ? "is" : "are"} empty`)],
+    run.warning ? h("b.bad", null, run.warning) : `None of ${plural(total, "row")} failed`,
     judged > 0 && [", ", fails ? h("b.bad", null, `${count(fails)} of ${plural(judged, "judged answer")} ${fails === 1 ? "fails" : "fail"}`)
       : `all ${plural(judged, "judged answer")} pass`],
-    judged === 0 && total > failed && ", no judge gave a verdict",
+    judged + unknown === 0 && total > failed && ", no judge gave a verdict",
     ".",
   ];
   const changed = report.comparisons.length > 0 && report.comparisons[0].partners && [
@@ -55,7 +54,7 @@ function tiles() {
     const share = metric.low === null ? metric.value >= 0 && metric.value <= 1 : metric.low >= 0 && metric.high <= 1;
     const difference = report.comparisons[0]?.metrics.find((m) => m.name === metric.name);
     const partial = metric.n < metric.total;
-    return h("div.tile", { title: metric.name },
+    return h("div.tile", { title: `${metric.name}: ${metric.text}` },
       h("div.label", { dir: "auto" }, shortName(metric.name)),
       h("div.value", null, number(metric.value), difference && difference.difference !== null && delta(difference.difference)),
       share ? intervalLine(metric.value, metric.low, metric.high) : h("span.interval.none"),
@@ -94,8 +93,8 @@ function differences() {
           h("td.num", null, m.difference === null ? "–" : delta(m.difference, lower(m), text(m))),
           h("td.num", null, m.low === null ? "–" : `${signed(m.low, text(m))} … ${signed(m.high, text(m))}`),
           h("td.line", null, m.low !== null && m.kind === "score" && intervalLine(m.difference, m.low, m.high, -scale.score, scale.score)),
-          h("td.num", null, m.p === null ? "–" : m.p < 0.001 ? "< 0.001" : m.p.toFixed(3)),
-          h("td.num", null, m.pairs ? count(m.pairs) : "–")))))),
+          h(m.significant ? "td.num.significant" : "td.num", null, m.p === null ? "–" : m.p < 0.001 ? "< 0.001" : m.p.toFixed(3)),
+          h("td.num", null, m.pairs ? count(m.pairs) + (m.lacking ? ` of ${count(m.pairs + m.lacking)}` : "") : "–")))))),
       flipsList(comparison, i),
     ];
   }));

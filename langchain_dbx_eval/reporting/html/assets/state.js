@@ -114,7 +114,7 @@ function ascending(a, b) {
 }
 
 function worst(a, b) {
-  const rank = (item) => Math.min(VERDICTS.indexOf(item.main.verdict), 3);
+  const rank = (item) => Math.min(VERDICTS.indexOf(item.main.verdict), 4);
   return rank(a) - rank(b) || ascending(a.main.quality, b.main.quality);
 }
 
