@@ -107,6 +107,11 @@ class EvaluationResult:
         return self._journal.manifest.experiment_id
 
     @property
+    def tracking_uri(self) -> str | None:
+        """The MLflow store of the run; None until MLflow was reached."""
+        return self._journal.manifest.destination.tracking_uri
+
+    @property
     def pending_rows(self) -> int:
         """Number of rows that are not in MLflow yet: ``langchain-dbx-eval sync`` writes them."""
         return self._journal.count(UNWRITTEN)

@@ -14,7 +14,7 @@ from langchain_dbx_eval.scoring.assessments import ScorerOutput
 
 __all__ = ["Outcome", "Scorer", "ScoringContext"]
 
-# The form of `model_error_message`: "TimeoutError: no answer within 5 s", or without a message.
+# As all errors of an invocation: "TimeoutError: no answer within 5 s", or without a message.
 _ERROR_CLASS = re.compile(r"([A-Za-z_][\w.]*)(?::|\(|$)")
 # Columns of the input schema that are expectations.
 _EXPECTATION_COLUMNS = ("expected_tool_calls", "grading_notes")
@@ -34,6 +34,10 @@ class Outcome:
         input_tokens: Prompt tokens of all models; None if not reported.
         output_tokens: Completion tokens of all models; None if not reported.
         error: Why there is no response.
+        cached_input_tokens: Those of `input_tokens` that providers read from a prompt cache; None
+            if not reported.
+        cost_usd: Cost of all models in US dollars, by the prices that the user gave; None without
+            prices, or if a model has none.
     """
 
     response: Any = None
@@ -43,6 +47,8 @@ class Outcome:
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
+    cached_input_tokens: int | None = None
+    cost_usd: float | None = None
 
     @property
     def total_tokens(self) -> int | None:

@@ -16,7 +16,7 @@ from langchain_dbx_eval.scoring.assessments import EMPTY_RESPONSE, ScorerOutput,
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import METRIC_FAMILY, RESPONSE_JUDGE_FAMILY
 from langchain_dbx_eval.scoring.conversation import conversation_messages
-from langchain_dbx_eval.scoring.judges.backend import resolve_backend
+from langchain_dbx_eval.scoring.judges.backend import repeat_backend, resolve_backend
 from langchain_dbx_eval.scoring.judges.inputs import PROMPT_VARIABLES
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend
 from langchain_dbx_eval.scoring.judges.scales import Scale, YesNo
@@ -251,6 +251,12 @@ class PromptJudge:
     def with_backend(self, backend: JudgeBackend) -> PromptJudge:
         """Return this judge with a judge model; itself if it has one."""
         return self if self.backend is not None else replace(self, backend=backend)
+
+    def repeated(self, repeats: int) -> PromptJudge:
+        """Return this judge with a model that repeats each request; itself if it has no model."""
+        if self.backend is None:
+            return self
+        return replace(self, backend=repeat_backend(self.backend, repeats))
 
     async def score(self, context: ScoringContext) -> ScorerOutput:
         """See `Scorer.score`."""

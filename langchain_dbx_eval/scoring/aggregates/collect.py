@@ -23,7 +23,13 @@ from langchain_dbx_eval.scoring.aggregates.summary import (
     RowCounts,
     Summary,
 )
-from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, RowScores
+from langchain_dbx_eval.scoring.assessments import (
+    JUDGE_DISAGREEMENT,
+    Assessment,
+    JudgeInstability,
+    JudgeUsage,
+    RowScores,
+)
 from langchain_dbx_eval.scoring.context import Outcome
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS, OVERALL_ASSESSMENT
 from langchain_dbx_eval.scoring.results import AGGREGATIONS
@@ -102,7 +108,9 @@ def summarize(
         for the aggregations of a scorer, ``judge/<name>/error_count`` for each judge that ran
         (0 if it never failed) and each other scorer that failed, and ``rows/total``,
         ``rows/answered``, ``rows/failed`` and ``rows/empty``, and with an overall assessment
-        ``rows/unknown``.
+        ``rows/unknown``. A judge that is asked several times has
+        ``judge/<name>/unstable/percentage`` and ``judge/<name>/disagreement/average`` too (see
+        `JudgeInstability`).
 
     Raises:
         ConfigurationError: An argument is invalid, or no record has the column `cluster`.
@@ -145,6 +153,7 @@ def summarize(
         rows=outcomes,
         failures=dict(found.failures.most_common()),
         judged=dict(found.judged),
+        instability={name: _instability(of) for name, of in found.disagreements.items()},
         details=details,
     )
 
@@ -174,6 +183,7 @@ class _Rows:
         self.errors: Counter[str] = Counter()
         self.skipped: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.judged: Counter[str] = Counter()
+        self.disagreements: defaultdict[str, list[float]] = defaultdict(list)
         self.failures: Counter[str] = Counter()
         self.judging = JudgeUsage()
         # None: no row has an overall assessment.
@@ -233,6 +243,12 @@ class _Rows:
             self.errors[name] += 0
         if is_judge and assessment.value is not None:
             self.judged[name] += 1
+        if JUDGE_DISAGREEMENT in assessment.metadata:
+            disagreement = float(assessment.metadata[JUDGE_DISAGREEMENT])
+            self.disagreements[name].append(disagreement)
+            metric, unstable = f"judge/{name}", float(disagreement > 0)
+            self._add_value(f"{metric}/unstable/percentage", column, "percentage", unstable, row)
+            self._add_value(f"{metric}/disagreement/average", column, "average", disagreement, row)
         if number is None or not math.isfinite(number):
             return
         if isinstance(assessment.value, bool | str):
@@ -322,6 +338,14 @@ class _Rows:
         return MetricSummary(
             name, value, interval, covered, total, estimate.clusters, with_zeros, repeats
         )
+
+
+def _instability(disagreements: list[float]) -> JudgeInstability:
+    return JudgeInstability(
+        rows=len(disagreements),
+        unstable_rows=sum(value > 0 for value in disagreements),
+        disagreement=statistics.fmean(disagreements),
+    )
 
 
 def _ground_truth(record: EvalRecord) -> Hashable:

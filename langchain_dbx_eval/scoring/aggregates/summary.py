@@ -12,7 +12,7 @@ from langchain_dbx_eval.scoring.aggregates.repeats import (
     number_text,
     text_with_interval,
 )
-from langchain_dbx_eval.scoring.assessments import JudgeUsage
+from langchain_dbx_eval.scoring.assessments import JudgeInstability, JudgeUsage
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.scoring.statistics import Interval
@@ -136,6 +136,7 @@ class Summary:
         rows: Number of rows by outcome.
         failures: Number of failed rows by the class of the error, most frequent first.
         judged: Number of rows with a verdict, by judge.
+        instability: How often each judge that was asked several times contradicted itself.
         details: Each metric with its interval and coverage, by canonical name.
     """
 
@@ -149,6 +150,7 @@ class Summary:
     rows: RowCounts = field(default_factory=RowCounts)
     failures: Mapping[str, int] = field(default_factory=dict)
     judged: Mapping[str, int] = field(default_factory=dict)
+    instability: Mapping[str, JudgeInstability] = field(default_factory=dict)
     details: Mapping[str, MetricSummary] = field(default_factory=dict, repr=False)
 
     @property

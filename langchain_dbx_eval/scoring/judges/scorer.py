@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import combinations
 from operator import add
 from typing import Any
 
 from langchain_dbx_eval.scoring.assessments import (
     EMPTY_RESPONSE,
+    JUDGE_DISAGREEMENT,
     NO_VERDICT,
     Assessment,
     JudgeUsage,
@@ -94,6 +97,7 @@ class JudgeScorer:
     def _assessment(self, verdict: Verdict, group: str = "") -> Assessment:
         suffix = f"/{group}" if group else ""
         metadata = {"judge_model": verdict.judge_model, "prompt_version": verdict.prompt_version}
+        metadata |= _repeat_metadata([verdict])
         if verdict.error is not None and not isinstance(self.spec.scale, YesNo):
             metadata[NO_VERDICT] = "true"
         return Assessment(
@@ -158,8 +162,28 @@ def chunk_assessment(assessment: Assessment, verdicts: Sequence[Verdict]) -> Ass
             f"{assessment.column}/rationales": [verdict.rationale for verdict in verdicts],
             f"{assessment.column}/error_messages": [verdict.error for verdict in verdicts],
         },
+        metadata={**assessment.metadata, **_repeat_metadata(verdicts)},
         usage=reduce(add, (verdict.usage for verdict in verdicts), JudgeUsage()),
     )
+
+
+def _repeat_metadata(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """Return the ratings of repeated verdicts of one row, and how much they disagree."""
+    repeated = [verdict.ratings for verdict in verdicts if verdict.ratings]
+    if not repeated:
+        return {}
+    metadata = {
+        "judge_repeats": str(len(repeated[0])),
+        "judge_ratings": json.dumps(repeated if len(verdicts) > 1 else repeated[0]),
+    }
+    pairs = [
+        list(combinations([rating for rating in ratings if rating is not None], 2))
+        for ratings in repeated
+    ]
+    disagreements = [sum(a != b for a, b in pair) / len(pair) for pair in pairs if pair]
+    if disagreements:
+        metadata[JUDGE_DISAGREEMENT] = str(sum(disagreements) / len(disagreements))
+    return metadata
 
 
 @dataclass(frozen=True)
