@@ -16,6 +16,7 @@ Modules:
     testing: `LocalWorkspace`, a local Databricks workspace for tests.
     demo: the shipped demonstration.
     cli: the command line.
+    pytest_plugin: evaluations as tests of pytest.
 """
 
 from __future__ import annotations

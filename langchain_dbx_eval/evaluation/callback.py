@@ -116,7 +116,8 @@ class EvaluationCallbackHandler(CaptureHandler):
         super().__init__(self._queue.put, is_selected=self._selector)
         self._dataset = None if dataset is None else EvalDataset.load(dataset)
         self._scorers = select_scorers(
-            [*scorers, *(extra_metrics or ())],
+            scorers,
+            extra_metrics=extra_metrics,
             judge=judge,
             evaluator_config=evaluator_config,
             judge_cache=self._options.judge_cache,

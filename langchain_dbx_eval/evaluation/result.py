@@ -26,6 +26,8 @@ from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from langchain_dbx_eval.reporting.gate import CheckReport
+
 __all__ = ["EvaluationResult", "Rows"]
 
 _FIRST_COLUMNS = ("request_id", "repetition", "request", "response", "expected_response")
@@ -126,6 +128,17 @@ class EvaluationResult:
         return self._dataset
 
     @property
+    def dataset_name(self) -> str | None:
+        """The name of the dataset; None if it has none."""
+        return (self._journal.manifest.dataset or {}).get("name")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row is scored; always true for calls that a callback captured."""
+        manifest = self._journal.manifest
+        return manifest.complete or manifest.from_callback
+
+    @property
     def metrics(self) -> Metrics:
         """The run's metrics by name, such as ``retrieval/ground_truth/document_recall/average``.
 
@@ -160,6 +173,31 @@ class EvaluationResult:
         """
         rows = (RowResult(row.outcome, row.scores, row.record) for row in self.rows)
         return summarize(rows, cluster=cluster, failures=failures)
+
+    def check(
+        self,
+        *conditions: str,
+        cluster: RecordKey | None = None,
+        failures: Failures = "exclude",
+    ) -> CheckReport:
+        """Check conditions on the metrics, such as ``"correctness >= 0.9"``.
+
+        ``docs/gate.md`` describes the conditions. `compare(…).check` also compares with a baseline.
+
+        Args:
+            *conditions: The conditions. All must pass.
+            cluster: See `summarize`.
+            failures: See `summarize`.
+
+        Returns:
+            The report: its ``verdict`` is "pass", "fail", "inconclusive" or "could not run".
+
+        Raises:
+            ConfigurationError: A condition is invalid, or there is none.
+        """
+        from langchain_dbx_eval.reporting.gate.check import check_result
+
+        return check_result(self, conditions, cluster=cluster, failures=failures)
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -207,8 +245,7 @@ class EvaluationResult:
 
     def __repr__(self) -> str:
         manifest = self._journal.manifest
-        name = (manifest.dataset or {}).get("name")
-        data = f" on {name}" if name else ""
+        data = f" on {self.dataset_name}" if self.dataset_name else ""
         rows = f"{len(self.rows)} rows{data}, 0 failed"
         if warning := self.summary.warning:
             rows = f"{warning}{data}"

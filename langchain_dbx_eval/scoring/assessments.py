@@ -36,6 +36,7 @@ class JudgeUsage:
         calls: Completed calls of the judge model.
         cached: Verdicts that needed no call: from the cache, or repeated within a run.
         input_tokens: Prompt tokens, of the calls that reported them.
+        cached_input_tokens: Those of them that providers read from a prompt cache.
         output_tokens: Completion tokens, of the calls that reported them.
         cost_usd: Cost in US dollars, of the calls that reported it; None if none did.
         seconds: Sum of the durations of the calls, which may overlap.
@@ -47,6 +48,7 @@ class JudgeUsage:
     output_tokens: int = 0
     cost_usd: float | None = None
     seconds: float = 0.0
+    cached_input_tokens: int = 0
 
     def __add__(self, other: JudgeUsage) -> JudgeUsage:
         costs = [c for c in (self.cost_usd, other.cost_usd) if c is not None]
@@ -57,6 +59,7 @@ class JudgeUsage:
             output_tokens=self.output_tokens + other.output_tokens,
             cost_usd=sum(costs) if costs else None,
             seconds=self.seconds + other.seconds,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
         )
 
 

@@ -34,6 +34,10 @@ class Outcome:
         input_tokens: Prompt tokens of all models; None if not reported.
         output_tokens: Completion tokens of all models; None if not reported.
         error: Why there is no response.
+        cached_input_tokens: Those of `input_tokens` that providers read from a prompt cache; None
+            if not reported.
+        cost_usd: Cost of all models in US dollars, by the prices that the user gave; None without
+            prices, or if a model has none.
     """
 
     response: Any = None
@@ -43,6 +47,8 @@ class Outcome:
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
+    cached_input_tokens: int | None = None
+    cost_usd: float | None = None
 
     @property
     def total_tokens(self) -> int | None:

@@ -68,6 +68,7 @@ class EvaluatorConfig:
 def select_scorers(
     scorers: Iterable[Any],
     *,
+    extra_metrics: Iterable[Any] | None = None,
     judge: Any = None,
     evaluator_config: Mapping[str, Any] | None = None,
     judge_cache: str | Path | None = None,
@@ -77,9 +78,10 @@ def select_scorers(
     """Return the scorers of a run.
 
     Args:
-        scorers: Scorers and judges of this package, scorers of ``mlflow.genai``, and the
-            ``extra_metrics`` of Agent Evaluation (see `mlflow.metrics`).
+        scorers: Scorers and judges of this package, and scorers of ``mlflow.genai``.
             `DocumentRecall` is always added: according to the documentation it cannot be disabled.
+        extra_metrics: Further ones, and the ``extra_metrics`` of Agent Evaluation (see
+            `mlflow.metrics`).
         judge: The judge model, as for `resolve_backend`; None: that of DBX_EVAL_JUDGE. Without
             either, no built-in judge runs; a warning and the summary name those that would.
         evaluator_config: The documented dict.
@@ -93,7 +95,8 @@ def select_scorers(
     """
     config = EvaluatorConfig.parse(evaluator_config)
     judge = default_judge(judge)
-    selected = [as_scorer(scorer) for scorer in scorers]
+    given = {"scorers": scorers, "extra_metrics": () if extra_metrics is None else extra_metrics}
+    selected = [as_scorer(scorer) for name in given for scorer in _listed(name, given[name])]
     if not any(scorer.name == DocumentRecall.name for scorer in selected):
         selected.insert(0, DocumentRecall())
     # First those with a model of their own: the backend of the run repeats by itself.
@@ -109,6 +112,13 @@ def select_scorers(
         selected += _built_in(config, backend)
     _check_unique_columns(selected)
     return tuple(selected)
+
+
+def _listed(name: str, scorers: Iterable[Any]) -> Iterable[Any]:
+    if isinstance(scorers, str) or not isinstance(scorers, Iterable):
+        msg = f"{name}={scorers!r:.100} is not a list of scorers. Pass {name}=[…]."
+        raise ConfigurationError(msg)
+    return scorers
 
 
 def built_in_judges(

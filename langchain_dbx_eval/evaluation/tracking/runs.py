@@ -8,9 +8,8 @@ and attributes are those of `mlflow.genai.evaluate`, so that MLflow's UI lists t
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
+import re
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,16 +18,15 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row
-from langchain_dbx_eval.evaluation.tracking.assessments import assessments_of, write_assessments
-from langchain_dbx_eval.evaluation.tracking.store_access import (
-    probe,
-    tracking_error,
-    with_retries,
+from langchain_dbx_eval.evaluation.tracking.assessments import (
+    assessments_of,
+    delete_feedback,
+    write_assessments,
 )
+from langchain_dbx_eval.evaluation.tracking.store_access import probe, with_retries
 from langchain_dbx_eval.evaluation.tracking.traces import write_traces
 from langchain_dbx_eval.scoring.aggregates import Summary
 
@@ -43,12 +41,9 @@ __all__ = [
     "TABLE_FILE",
     "MlflowRun",
     "current_destination",
-    "experiment_of",
     "stored_destination",
     "table_file",
 ]
-
-_logger = logging.getLogger(__name__)
 
 TABLE_FILE = "eval_results.json"
 """The artifact with ``tables["eval_results"]``, under Agent Evaluation's name.
@@ -69,7 +64,7 @@ _NOTE_TAG = "mlflow.note.content"
 _NOTE_END = "*Written by langchain-dbx-eval; docs/statistics.md explains the numbers.*"
 # A tag of Databricks has 8,000 bytes.
 _MAX_NOTE = 5000
-_EXPERIMENT_TIMEOUT_S = 10.0
+_ERROR_COUNT = re.compile("judge/.+/error_count")
 # MLflow's limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
 _MAX_LINKS = 100
 _MAX_METRICS = 1000
@@ -95,28 +90,6 @@ def current_destination(*, run_name: str | None, experiment_name: str | None) ->
         run_name=run_name,
         run_id=active.info.run_id if active is not None else None,
     )
-
-
-def experiment_of(destination: Destination) -> str | None:
-    """Return the id of the experiment of a destination; a missing one is created.
-
-    Returns:
-        The id; None if the store does not answer within ten seconds.
-    """
-    if destination.experiment_id is not None:
-        return destination.experiment_id
-    mlflow = require("mlflow", extra="eval")
-    uri = destination.tracking_uri or mlflow.get_tracking_uri()
-
-    async def find() -> str:
-        await asyncio.to_thread(probe, uri)
-        return await asyncio.to_thread(_experiment_id, mlflow.MlflowClient(uri), destination)
-
-    try:
-        return event_loop.start(find()).result(timeout=_EXPERIMENT_TIMEOUT_S)
-    except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
-        _logger.info("The experiment of traces is not known: %s", tracking_error(uri, error))
-        return None
 
 
 def stored_destination(manifest: EvaluationManifest) -> Destination:
@@ -229,6 +202,31 @@ class MlflowRun:
         probe(self.tracking_uri)
         return with_retries(self.tracking_uri, write)
 
+    def delete_replaced(self, traces: Mapping[str, Sequence[str] | None]) -> None:
+        """Delete what retried rows replace, so that their new traces and scores can be written.
+
+        Args:
+            traces: See `EvaluationManifest.replaced_traces`. Ids that are not in the store are
+                ignored.
+
+        Raises:
+            TrackingError: The store cannot be reached, or rejects the call.
+        """
+        deleted = [trace_id for trace_id, names in traces.items() if names is None]
+
+        def delete() -> None:
+            for start in range(0, len(deleted), _MAX_LINKS):
+                batch = deleted[start : start + _MAX_LINKS]
+                self._tracing.delete_traces(self.experiment_id, trace_ids=batch)
+            delete_feedback(
+                self._tracing,
+                {trace_id: names for trace_id, names in traces.items() if names is not None},
+                self.run_id,
+            )
+
+        probe(self.tracking_uri)
+        with_retries(self.tracking_uri, delete)
+
     def finish(
         self,
         metrics: Mapping[str, float],
@@ -303,6 +301,10 @@ class MlflowRun:
         from mlflow.entities import Metric
 
         logged = self._client.get_run(self.run_id).data.metrics
+        if self.is_ours:
+            # MLflow deletes no metric: those of scorers that no longer fail are 0.
+            solved = {name: 0.0 for name in logged if _ERROR_COUNT.fullmatch(name)}
+            metrics = {**solved, **metrics}
         now = time.time_ns() // 1_000_000
         changed = [
             Metric(name, float(value), now, 0)

@@ -135,6 +135,10 @@ class GenaiMetric:
         result = self.metric(**arguments)
         score = (result.scores or [None])[0]
         rationale = (result.justifications or [None])[0]
+        if result.scores is None and result.aggregate_results:
+            # MLflow's metrics without a judge, such as `exact_match`.
+            error = "The metric returned no score of a row, only aggregates. Use a scorer instead."
+            return Verdict(error=error), None
         if not isinstance(score, int | float):
             return Verdict(error=str(rationale or f"The metric returned {score!r}.")), None
         if self._type is None:
