@@ -242,7 +242,8 @@ class MlflowRun:
             table: The pages of the table that `mlflow.load_table` returns for `TABLE_FILE`.
             status: The status of the run; a run of the user's stays active.
             summary: The intervals and coverage of the metrics, which MLflow's metrics cannot
-                contain: written as `SUMMARY_FILE`, and as the description of a run of ours.
+                contain: written as `SUMMARY_FILE`, and as the description of a run that was created
+                for an evaluation.
 
         Raises:
             TrackingError: The store cannot be reached, or rejects the call.
