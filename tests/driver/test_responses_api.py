@@ -48,6 +48,7 @@ def test_a_response_has_text_and_usage(client: Callable[..., OpenAI]) -> None:
     assert (response.output_text, response.status, response.model) == ("hi", "completed", "m")
     assert (response.usage.input_tokens, response.usage.output_tokens) == (1, 1)
     assert response.metadata == {"a": "b"}
+    assert response.usage.estimated
 
 
 def test_instructions_and_messages_become_a_conversation(client: Callable[..., OpenAI]) -> None:

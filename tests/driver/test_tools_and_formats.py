@@ -165,6 +165,13 @@ def test_a_function_that_does_not_follow_tool_choice_is_an_error(
          "not a schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {
             "$ref": "http://127.0.0.1:1/x"}}}}, r"has a \$ref that cannot be resolved"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {
+            "anyOf": [{"pattern": "(?=a)b"}]}}}}, r"'pattern': '\(\?=a\)b' is not supported: "),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {
+            "patternProperties": {"^a": {}}}}}}, "'patternProperties', which is not supported"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {
+            "items": {"$schema": "http://json-schema.org/draft-07/schema#"}}}}},
+         r"'\$schema' in a subschema, which is not supported"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_a_400_that_names_it(
@@ -215,6 +222,30 @@ def test_text_that_violates_the_response_format_is_an_error(
     ):
         chat(model, response_format=response_format, stream=stream)
     assert caught.value.code == "invalid_model_output"
+
+
+@pytest.mark.parametrize("dialect", [{}, {"$schema": "http://json-schema.org/draft-07/schema#"}])
+@pytest.mark.timeout(30)  # Python's re needs years for this pattern
+def test_a_pattern_is_checked_in_linear_time(start_server: StartServer, dialect: Any) -> None:
+    schema = {"pattern": "^(a+)+$", "items": {"$ref": "#"}, **dialect}
+    response_format = {"type": "json_schema", "json_schema": {"name": "W", "schema": schema}}
+    url = f"{start_server(lambda prompt: prompt).url}/v1"
+    with OpenAI(base_url=url, api_key="unused", max_retries=0) as model:
+
+        def answer(*words: str) -> Any:
+            return (
+                chat(
+                    model,
+                    messages=[{"role": "user", "content": json.dumps(words)}],
+                    response_format=response_format,
+                )
+                .choices[0]
+                .message.content
+            )
+
+        assert answer("a" * 60) == json.dumps(["a" * 60])
+        with pytest.raises(InternalServerError, match=r"\$\[0\]: .* does not match"):
+            answer("a" * 60 + "b")
 
 
 def test_json_that_is_too_long_is_cut_off(client: Callable[..., OpenAI]) -> None:

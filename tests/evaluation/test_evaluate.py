@@ -205,6 +205,8 @@ def test_it_runs_inside_a_running_event_loop() -> None:
         ({"data": "nowhere", "model": len}, "No dataset can be read"),
         ({"data": RECORDS, "model": len, "model_type": "text"}, "databricks-agent"),
         ({"data": RECORDS, "model": len, "max_concurrency": 0}, "max_concurrency"),
+        ({"data": RECORDS, "model": len, "timeout": 0}, "timeout"),
+        ({"data": RECORDS, "model": len, "scorers": None}, r"scorers=None is not a list"),
     ],
 )
 def test_an_invalid_argument_is_an_error(arguments: dict, message: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
 
-from langchain_dbx_eval import EvalRecord, evaluate, scorer
+from langchain_dbx_eval import EvalRecord, EvaluationCallbackHandler, evaluate, scorer
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring import (
     Categorical,
@@ -88,7 +89,8 @@ def test_a_function_that_raises_or_returns_another_type_is_an_error_of_its_score
         scorer(name="a", affects_verdict=True)(fail),
         scorer(name="b", affects_verdict=True)(lambda response: object()),
     ]
-    a, b = score(row(), bad).assessments
+    a, b, overall = score(row(), bad).assessments
+    assert overall.value == "unknown"
     assert a.columns() == {
         "response/llm_judged/a/rating": None,
         "response/llm_judged/a/error_message": "KeyError: 'text'",
@@ -192,3 +194,13 @@ def test_two_scorers_of_the_same_column_are_rejected(mlflow_store: str) -> None:
 def test_an_object_that_is_not_a_scorer_is_rejected_before_the_run(thing: Any) -> None:
     with pytest.raises(ConfigurationError, match="is not a scorer"):
         evaluate(data=[{"request": "q", "response": "a"}], scorers=[thing])
+
+
+@pytest.mark.parametrize("name", ["scorers", "extra_metrics"])
+@pytest.mark.parametrize("thing", [scorer(name="n")(len), "safety", 5])
+def test_a_scorer_that_is_not_in_a_list_is_an_error_that_names_the_argument(
+    name: str, thing: Any
+) -> None:
+    for run in (partial(evaluate, data=[{"request": "q"}]), EvaluationCallbackHandler):
+        with pytest.raises(ConfigurationError, match=rf"is not a list.*Pass {name}=\["):
+            run(**{name: thing})

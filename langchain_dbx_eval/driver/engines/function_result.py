@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.driver.engines.base import Delta, Generation
@@ -160,11 +163,58 @@ def _validator(response_format: Mapping[str, Any]) -> Any:
     kind = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
+        if isinstance(schema, dict):
+            schema = {key: value for key, value in schema.items() if key != "$schema"}
+        _check_patterns(schema)
     except (jsonschema.exceptions.SchemaError, RecursionError) as error:
         reason = getattr(error, "message", "it is nested too deeply")[:300]
         raise invalid(f"'response_format.json_schema.schema' is not a schema: {reason}") from None
+    kind = jsonschema.validators.extend(kind, {"pattern": _check_pattern})
     # An empty registry: by default a "$ref" to another host would be fetched.
     return kind(schema, registry=referencing.Registry())
+
+
+def _check_patterns(schema: Any) -> None:
+    """Reject what would be matched by Python's `re`, which may take years for a short text.
+
+    jsonschema (4.26) uses it for ``patternProperties``, and below a ``$schema``, for which it
+    changes the class of the validator.
+
+    Raises:
+        RequestError: 400; the message names the keyword.
+    """
+    name = "'response_format.json_schema.schema' has"
+    if isinstance(schema, list):
+        for item in schema:
+            _check_patterns(item)
+    if not isinstance(schema, dict):
+        return
+    if isinstance(schema.get("$schema"), str):
+        raise invalid(f"{name} '$schema' in a subschema, which is not supported.")
+    if "patternProperties" in schema:
+        raise invalid(f"{name} 'patternProperties', which is not supported.")
+    if isinstance(pattern := schema.get("pattern"), str):
+        try:
+            _matcher(pattern)
+        except SchemaError as error:
+            reason = str(error).rpartition("rror: ")[2].rstrip(".")
+            text = f"{name} the 'pattern': {pattern[:100]!r} is not supported: {reason}."
+            raise invalid(text) from None
+    for value in schema.values():
+        _check_patterns(value)
+
+
+def _check_pattern(_: Any, pattern: str, text: Any, __: Any) -> Iterator[Exception]:
+    """Check a text as jsonschema's ``pattern`` does, in linear time."""
+    jsonschema = require("jsonschema", extra="scorers")
+    if isinstance(text, str) and not _matcher(pattern).isinstance_python(text):
+        yield jsonschema.ValidationError(f"{text!r} does not match {pattern!r}")
+
+
+@lru_cache(maxsize=8)  # up to 10 MB each
+def _matcher(pattern: str) -> SchemaValidator:
+    """Return pydantic's matcher, whose regular expressions (of Rust) take linear time."""
+    return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
 
 
 def _violation(what: str) -> RequestError:

@@ -332,11 +332,13 @@ class _DeltaDecoder:
         finish_reason = "stop" if self.stops.stopped else self._finish_reason
         if finish_reason is None:
             raise _failure("ended the stream without a finish reason")
+        # What a driver server estimated is no count: this server estimates it too, and says so.
+        counts = {} if self._usage.get("estimated") else self._usage
         return Delta(
             self.stops.finish(),
             finish_reason,
-            self._usage.get("prompt_tokens"),
-            self._usage.get("completion_tokens"),
+            counts.get("prompt_tokens"),
+            counts.get("completion_tokens"),
         )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput, Skip
+from langchain_dbx_eval.scoring.assessments import NO_VERDICT, Assessment, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import (
     METRIC_FAMILY,
@@ -135,6 +135,10 @@ class GenaiMetric:
         result = self.metric(**arguments)
         score = (result.scores or [None])[0]
         rationale = (result.justifications or [None])[0]
+        if result.scores is None and result.aggregate_results:
+            # MLflow's metrics without a judge, such as `exact_match`.
+            error = "The metric returned no score of a row, only aggregates. Use a scorer instead."
+            return Verdict(error=error), None
         if not isinstance(score, int | float):
             return Verdict(error=str(rationale or f"The metric returned {score!r}.")), None
         if self._type is None:
@@ -144,6 +148,7 @@ class GenaiMetric:
         return Verdict(value="yes" if passed else "no", rationale=rationale), score
 
     def _assessment(self, verdict: Verdict) -> Assessment:
+        no_verdict = {} if self._type == "ANSWER" or verdict.error is None else {NO_VERDICT: "true"}
         return Assessment(
             name=self.name,
             column=self.column,
@@ -152,7 +157,7 @@ class GenaiMetric:
             rationale=verdict.rationale,
             error=verdict.error,
             source="LLM_JUDGE",
-            metadata=aggregation_metadata(self.name, self._aggregations),
+            metadata=aggregation_metadata(self.name, self._aggregations) | no_verdict,
         )
 
     @property
