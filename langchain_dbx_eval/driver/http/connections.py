@@ -135,6 +135,7 @@ class LimitedChannel(HTTPChannel):
     """A connection with deadlines, and errors as in `error_body`."""
 
     request: Any
+    requests: list[Any]
     has_key = False
     """Whether a request of this connection had the API key."""
 
