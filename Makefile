@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 # Arguments of `langchain-dbx-eval demo`, pytest or a benchmark: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo test check format bench-clients bench-driver bench-data bench-eval bench-statistics \
+.PHONY: help demo test check faults format bench-clients bench-driver bench-data bench-eval bench-statistics \
 	clean
 
 help:
 	@echo "make demo           run an end-to-end demonstration (ARGS='--variant better' compares)"
 	@echo "make test           run the tests (ARGS=tests/wire runs some of them)"
 	@echo "make check          check format, lint, types and architecture, and run the tests"
+	@echo "make faults         run the clients against each fault of a server (4 minutes)"
 	@echo "make format         format the code and fix lint errors"
 	@echo "make bench-clients  compare the clients with other packages (ARGS=--quick: small)"
 	@echo "make bench-driver   compare the driver server with the documentation's (7 minutes)"
@@ -32,6 +33,10 @@ check: $(VENV)/installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -n 2 --dist loadgroup
+
+# ARGS=drip runs the faults of that name or kind, ARGS="drip -v" shows their errors.
+faults: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .

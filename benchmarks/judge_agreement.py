@@ -23,10 +23,10 @@ from typing import Any
 
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.errors import DatabricksError
-from langchain_dbx_eval.scoring.aggregates import wilson_interval
 from langchain_dbx_eval.scoring.judges.backend import resolve_backend
 from langchain_dbx_eval.scoring.judges.builtin import BUILT_IN_JUDGES
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
+from langchain_dbx_eval.scoring.statistics import wilson_interval
 
 CASES = Path(__file__).parents[1] / "tests" / "scoring" / "judge_cases"
 _HEADER = f"{{:28}} {'agrees':>14} {'95 %':>13} {'wrong yes':>9} {'wrong no':>8} {'no verdict':>10}"

@@ -12,10 +12,11 @@ Modules:
     datasets: evaluation datasets and where they are stored.
     scoring: judges, metrics and the assessments that they produce.
     evaluation: `evaluate`, the callback handler, the journal and MLflow tracking.
-    reporting: reports and comparisons of evaluations.
+    reporting: reports and comparisons of evaluations, and the agreement of judges with people.
     testing: `LocalWorkspace`, a local Databricks workspace for tests.
     demo: the shipped demonstration.
     cli: the command line.
+    pytest_plugin: evaluations as tests of pytest.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_dbx_eval.embeddings import DatabricksEmbeddings
     from langchain_dbx_eval.evaluation import EvaluationCallbackHandler, EvaluationResult, evaluate
     from langchain_dbx_eval.llms import Databricks
-    from langchain_dbx_eval.reporting import compare
+    from langchain_dbx_eval.reporting import compare, judge_agreement
     from langchain_dbx_eval.scoring import PromptJudge, scorer
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "compare",
     "errors",
     "evaluate",
+    "judge_agreement",
     "scorer",
 ]
 
@@ -62,6 +64,7 @@ _MODULES = {
     "PromptJudge": "scoring",
     "compare": "reporting",
     "evaluate": "evaluation",
+    "judge_agreement": "reporting",
     "scorer": "scoring",
 }
 

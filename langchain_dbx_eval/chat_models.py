@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -12,10 +13,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import Unpack, override
 
+from langchain_dbx_eval._internal.daemon_threads import run_all
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.arguments import OTHER_NAMES, ModelArguments
 from langchain_dbx_eval.client.connection import DatabricksConnection
@@ -220,10 +223,23 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
     ) -> list[AIMessage]:
         """Call `invoke` for many inputs, up to `max_concurrency` of the config at once.
 
-        The default of `max_concurrency` is 32; LangChain's depends on the number of CPUs.
+        The default of `max_concurrency` is 32; LangChain's depends on the number of CPUs. Ctrl-C
+        ends the call at once, where LangChain's waits for the calls in flight.
         """
-        config = _with_max_concurrency(config)
-        return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        if not inputs:
+            return []
+        configs = get_config_list(_with_max_concurrency(config), len(inputs))
+
+        def call(one: LanguageModelInput, config: RunnableConfig) -> Any:
+            try:
+                return self.invoke(one, config, **kwargs)
+            except Exception as error:
+                if not return_exceptions:
+                    raise
+                return error
+
+        calls = [partial(call, *each) for each in zip(inputs, configs, strict=True)]
+        return run_all(calls, configs[0].get("max_concurrency") or DEFAULT_CONCURRENCY)
 
     @override
     async def abatch(
@@ -371,7 +387,7 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
         reader = (StreamReader if with_usage else _ReaderWithoutUsage)(
             codec.stream(), lambda payload: _as_chunk(codec.decode(payload)), codec.recognize
         )
-        return OpenStream(opened, reader, self._called)
+        return OpenStream(opened, reader, self._called, self.stream_chunk_timeout)
 
     def _send_messages(
         self,

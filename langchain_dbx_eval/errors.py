@@ -21,6 +21,7 @@
     ├── WarehouseError                a SQL warehouse that did not start, or a failed statement
     ├── SchemaError                   a record that violates the evaluation schema
     ├── JournalError                  an evaluation's journal cannot be written, read or resumed
+    ├── BudgetExceededError           an evaluation that reached max_tokens or max_cost
     ├── TrackingError                 MLflow cannot be written to
     └── DriverServerError             the driver server cannot start or stop
 
@@ -42,9 +43,12 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
+from langchain_dbx_eval._redaction import redact
+
 __all__ = [
     "AlreadyExistsError",
     "AuthenticationError",
+    "BudgetExceededError",
     "ConfigurationError",
     "ConnectionFailedError",
     "ContextOverflowError",
@@ -70,6 +74,9 @@ __all__ = [
 class DatabricksError(Exception):
     """The base class of all errors of this package.
 
+    The tokens and keys that this process has sent are removed from its text, and so are the user
+    names and passwords in URLs: a server may repeat a request's headers in its answer.
+
     Args:
         message: What happened, where, and what to do next.
         status_code: The HTTP status of the response, if there was one.
@@ -93,10 +100,10 @@ class DatabricksError(Exception):
         retryable: bool | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(redact(message))
         self.status_code = status_code
-        self.error_code = error_code
-        self.request_id = request_id
+        self.error_code = error_code and redact(error_code)
+        self.request_id = request_id and redact(request_id)
         self.target = target
         self.retry_after = retry_after
         if retryable is not None:
@@ -106,7 +113,7 @@ class DatabricksError(Exception):
 
     def add_advice(self, advice: str) -> None:
         """Append advice to the message, where more is known than at the place that raised it."""
-        self.args = (f"{self.args[0]} {advice}", *self.args[1:])
+        self.args = (f"{self.args[0]} {redact(advice)}", *self.args[1:])
 
 
 class ConfigurationError(DatabricksError):
@@ -184,7 +191,7 @@ class StreamInterruptedError(DatabricksError, ModelConnectionError):
 
     def __init__(self, message: str, *, partial_text: str = "", target: str | None = None) -> None:
         super().__init__(message, target=target)
-        self.partial_text = partial_text
+        self.partial_text = redact(partial_text)
 
 
 class TransformError(DatabricksError):
@@ -224,6 +231,22 @@ class SchemaError(DatabricksError, ValueError):
 
 class JournalError(DatabricksError):
     """An evaluation's journal cannot be written or read, or does not match the arguments."""
+
+
+class BudgetExceededError(DatabricksError):
+    """The budget of an evaluation is used up before all rows are finished; it can be resumed.
+
+    Attributes:
+        evaluation_id: The evaluation, for ``resume=`` and `EvaluationResult.load`.
+        finished: Number of rows that are finished.
+        missing: Number of rows that are not.
+    """
+
+    def __init__(self, message: str, *, evaluation_id: str, finished: int, missing: int) -> None:
+        super().__init__(message)
+        self.evaluation_id = evaluation_id
+        self.finished = finished
+        self.missing = missing
 
 
 class TrackingError(DatabricksError):

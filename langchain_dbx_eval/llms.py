@@ -31,6 +31,9 @@ from langchain_dbx_eval.wire.validate import wrong_shape
 
 __all__ = ["Databricks"]
 
+# LangChain raises a ValueError for a stream without a chunk, which is an empty answer.
+_EMPTY = GenerationChunk(text="")
+
 
 class TextArguments(ModelArguments, total=False):
     """The arguments of `Databricks`; its fields describe them."""
@@ -212,10 +215,13 @@ class Databricks(DatabricksConnection, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
+        chunk = None
         for chunk in flow.stream(self._open_stream(prompt, stop, kwargs)):
             if run_manager:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
+        if chunk is None:
+            yield _EMPTY
 
     @override
     async def _astream(
@@ -225,16 +231,19 @@ class Databricks(DatabricksConnection, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
+        chunk = None
         async for chunk in flow.stream_async(self._open_stream(prompt, stop, kwargs)):
             if run_manager:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
+        if chunk is None:
+            yield _EMPTY
 
     def _complete(
         self, prompts: Sequence[str], stop: list[str] | None, call: dict[str, Any]
     ) -> Flow[LLMResult]:
         requests, options = self._encode(prompts, stop, call)
-        codec = yield from self._codec()
+        codec = yield from self._codec(options)
         hooked = self.transform_input_fn is not None or self.transform_output_fn is not None
         separate = codec.shares_params and (hooked or self._rejects_arrays)
         batches = [[request] for request in requests] if separate else codec.batches(requests)
@@ -274,12 +283,12 @@ class Databricks(DatabricksConnection, BaseLLM):
     def _open_stream(
         self, prompt: str, stop: list[str] | None, call: dict[str, Any]
     ) -> Flow[OpenStream[GenerationChunk] | list[GenerationChunk]]:
-        codec = yield from self._codec()
+        requests, options = self._encode([prompt], stop, call)
+        codec = yield from self._codec(options)
         # A `transform_output_fn` needs the whole response.
         if codec.stream is None or self.transform_output_fn is not None or self.n != 1:
             [[first, *_]] = (yield from self._complete([prompt], stop, call)).generations
             return [GenerationChunk(text=first.text, generation_info=first.generation_info)]
-        requests, options = self._encode([prompt], stop, call)
         body = codec.encode(requests)
         if self.cluster_driver_port is None or self.path.rstrip("/").endswith("completions"):
             # An app with parameters of its own would reject this one. It may stream because the
@@ -289,14 +298,14 @@ class Databricks(DatabricksConnection, BaseLLM):
         reader = StreamReader(
             codec.stream(), lambda payload: GenerationChunk(text=text_of(payload))
         )
-        return OpenStream(opened, reader, self._called)
+        return OpenStream(opened, reader, self._called, self.stream_chunk_timeout)
 
-    def _codec(self) -> Flow[TextCodec]:
+    def _codec(self, options: RequestOptions) -> Flow[TextCodec]:
         if self.cluster_driver_port is not None:
             return text_codec(DRIVER_APP)
         if not isinstance(self._called, ServingEndpoint):
             return text_codec(self._gateway_task)
-        return text_codec(self.task or (yield from self._describe()).get("task"))
+        return text_codec(self.task or (yield from self._describe(options.timeout)).get("task"))
 
     def _encode(
         self, prompts: Sequence[str], stop: list[str] | None, call: dict[str, Any]

@@ -62,6 +62,14 @@ def test_every_link_between_pages_is_valid() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_test_that_the_security_page_names_exists() -> None:
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(tests/[^`]+)::(\w+)`", text)
+    assert len(names) > 10
+    for path, name in names:
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
+
+
 def test_every_path_in_contributing_exists() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     paths = re.findall(r"`((?:langchain_dbx_eval|tests|benchmarks|docs|scripts|\.ci)/[^`]*)`", text)

@@ -102,6 +102,9 @@ BRITISH = re.compile(
     re.IGNORECASE,
 )
 
+# The package names the thing. Tests and benchmarks have variables `ours` and `theirs`.
+FIRST_PERSON = re.compile(r"\b(?:ours?|ourselves)\b", re.IGNORECASE)
+
 GROUPS = {
     **{str(path.relative_to(ROOT)): path for path in PACKAGE.iterdir() if path.is_dir()},
     **{str(path.relative_to(ROOT)): path for path in (ROOT / "tests").iterdir() if path.is_dir()},
@@ -151,6 +154,9 @@ def findings(file: Path) -> Iterator[str]:
             yield found(match.start(), " ".join(match[0].split()), replacement)
     for match in BRITISH.finditer(text):
         yield found(match.start(), match[0], "American spelling")
+    if PACKAGE in file.parents:
+        for match in FIRST_PERSON.finditer(text):
+            yield found(match.start(), match[0], "the name of the thing")
     for line, name in identifiers(file):
         if name in REPLACED_IDENTIFIERS:
             replacement = REPLACED_IDENTIFIERS[name]

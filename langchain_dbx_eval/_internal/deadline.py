@@ -11,12 +11,13 @@ class Deadline:
     """The moment at which a piece of work must have ended, all its attempts included.
 
     Args:
-        seconds: Seconds from now; kept for messages.
+        seconds: Seconds from the start; kept for messages.
+        started: When the work started, by `time.monotonic`; default: now.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, started: float | None = None) -> None:
         self.seconds = seconds
-        self._at = time.monotonic() + seconds
+        self._at = (time.monotonic() if started is None else started) + seconds
 
     @property
     def remaining(self) -> float:

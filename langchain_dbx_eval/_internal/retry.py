@@ -6,6 +6,7 @@ fields.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -37,6 +38,7 @@ RETRYABLE_STATUS = frozenset({408, 429, 502, 503, 504})
 """HTTP statuses that may succeed later. 500 is not one: a model may fail on this very input."""
 
 _TOO_MANY_REQUESTS = 429
+_MAX_DATE_CHARS = 100
 
 retry_listener: ContextVar[Callable[[BaseException], object] | None] = ContextVar(
     "retry_listener", default=None
@@ -159,19 +161,21 @@ def parse_retry_after(header: str | None) -> float | None:
     """Parse ``Retry-After``: seconds or an HTTP date (RFC 9110, section 10.2.3).
 
     Returns:
-        Seconds from now, at least 0; None if there is no header or it cannot be parsed.
+        Seconds from now, at least 0; None if there is no header, or it is neither a finite number
+        nor a date.
     """
     if header is None:
         return None
     with suppress(ValueError):
-        return max(0.0, float(header))
-    try:
-        when = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=timezone.utc)
-    return max(0.0, (when - datetime.now(timezone.utc)).total_seconds())
+        seconds = float(header)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    # The parser of dates raises all of these, depending on what is wrong.
+    with suppress(ValueError, TypeError, IndexError, OverflowError):
+        when = parsedate_to_datetime(header[:_MAX_DATE_CHARS])
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=timezone.utc)
+        return max(0.0, (when - datetime.now(timezone.utc)).total_seconds())
+    return None
 
 
 def _raise_first(error: Exception, attempt: Callable[[], _Result]) -> Callable[[], _Result]:

@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Mapping
 
-__all__ = ["current_cluster_id", "is_loopback"]
+__all__ = ["current_cluster_id", "is_loopback", "is_notebook"]
+
+# Only Databricks' runtime has this module, and each notebook has loaded it.
+_NOTEBOOK_CONTEXT = "dbruntime.databricks_repl_context"
 
 
 def current_cluster_id(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -18,12 +21,16 @@ def current_cluster_id(environment: Mapping[str, str] = os.environ) -> str | Non
     """
     if cluster_id := environment.get("DATABRICKS_CLUSTER_ID"):
         return cluster_id
-    # Only Databricks' runtime has this module, and each notebook has loaded it.
-    context = sys.modules.get("dbruntime.databricks_repl_context")
+    context = sys.modules.get(_NOTEBOOK_CONTEXT)
     if context is None:
         return None
     cluster_id = getattr(context.get_context(), "clusterId", None)
     return str(cluster_id) if cluster_id else None
+
+
+def is_notebook() -> bool:
+    """Whether this code runs in a notebook or job of Databricks."""
+    return _NOTEBOOK_CONTEXT in sys.modules
 
 
 def is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ class EventDecoder:
 
     def __init__(self) -> None:
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
-        self._unfinished_line = ""
+        self._unfinished_line: list[str] = []
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[str]:
@@ -28,8 +28,13 @@ class EventDecoder:
         Returns:
             The ``data`` of each event that this chunk completes.
         """
-        lines = (self._unfinished_line + self._text.decode(chunk)).split("\n")
-        self._unfinished_line = lines.pop()
+        first, *others = self._text.decode(chunk).split("\n")
+        # Joined at the end of the line only: a long line may come in many chunks.
+        self._unfinished_line.append(first)
+        if not others:
+            return []
+        lines = ["".join(self._unfinished_line), *others]
+        self._unfinished_line = [lines.pop()]
         return self._events(lines)
 
     def finish(self) -> list[str]:
@@ -37,7 +42,7 @@ class EventDecoder:
 
         Some servers omit the blank line after the last event.
         """
-        return self._events([self._unfinished_line, ""])
+        return self._events(["".join(self._unfinished_line), ""])
 
     def _events(self, lines: list[str]) -> list[str]:
         events = []

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from langchain_dbx_eval._version import __version__
-from langchain_dbx_eval.cli import demo, serve, sync
+from langchain_dbx_eval.cli import check, demo, serve, sync
+from langchain_dbx_eval.cli import list as list_command
 from langchain_dbx_eval.errors import DatabricksError
 
 __all__ = ["build_parser", "main"]
@@ -20,15 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command-line arguments; default: those of this process.
 
     Returns:
-        The exit status: 0, or 1 after an error, which is printed to standard error.
+        The exit status: that of the command, or 1 after an error, which is printed to standard
+        error.
     """
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        return int(options.run(options) or 0)
     except DatabricksError as error:
         print(f"langchain-dbx-eval: {error}", file=sys.stderr)  # noqa: T201 - this is a terminal
         return 1
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,6 +40,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, demo, sync):
+    for command in (serve, demo, list_command, sync, check):
         command.add_command(commands)
     return parser

@@ -98,6 +98,7 @@ class ConnectionArguments(TypedDict, total=False):
     timeout: float
     stream_chunk_timeout: float
     max_retries: int
+    max_response_bytes: int
     transform_input_fn: Hook | None
     transform_output_fn: Hook | None
 

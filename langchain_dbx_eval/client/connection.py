@@ -9,8 +9,9 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
-from langchain_dbx_eval._internal.retry import RetryPolicy
+from langchain_dbx_eval._internal.daemon_threads import SharedCall
 from langchain_dbx_eval._internal.runtime import current_cluster_id
+from langchain_dbx_eval._redaction import remember
 from langchain_dbx_eval.client.arguments import (
     OTHER_NAMES,
     ComponentSignature,
@@ -25,7 +26,7 @@ from langchain_dbx_eval.client.credentials import (
     profile_from_uri,
     resolve_credentials,
 )
-from langchain_dbx_eval.client.flow import Flow, naming_target
+from langchain_dbx_eval.client.flow import Blocking, Flow, naming_target
 from langchain_dbx_eval.client.hooks import Hook, apply_input_hook, call_hook, display_name, hook_id
 from langchain_dbx_eval.client.request import Request
 from langchain_dbx_eval.client.request_options import NO_OPTIONS, RequestOptions
@@ -41,6 +42,7 @@ from langchain_dbx_eval.client.targets import (
 )
 from langchain_dbx_eval.errors import (
     ConfigurationError,
+    DatabricksError,
     InvalidResponseError,
     PermissionDeniedError,
     TransformError,
@@ -50,7 +52,8 @@ __all__ = ["DatabricksConnection"]
 
 _Result = TypeVar("_Result")
 # The private attributes that are resolved from the fields.
-_RESOLVED = ("_credentials", "_target", "_description", "_optimized")
+_RESOLVED = ("_credentials", "_target", "_description", "_optimized", "_resolving")
+_SECRETS = ("api_token", "driver_api_key")
 
 
 class DatabricksConnection(BaseModel):
@@ -101,10 +104,14 @@ class DatabricksConnection(BaseModel):
     """Seconds for one call, all retries and waits included; for a stream, until it opens."""
 
     stream_chunk_timeout: float = Field(default=120.0, gt=0)
-    """Seconds to wait for the next chunk of a stream."""
+    """Seconds to wait for the next chunk of a stream, whatever `timeout` is. Comments and other
+    bytes that are not a part of the answer do not extend it."""
 
     max_retries: int = Field(default=3, ge=0)
     """Retries of a call that failed with a transient error."""
+
+    max_response_bytes: int = Field(default=100_000_000, gt=0)
+    """The largest response to read, decompressed; a longer one is an `InvalidResponseError`."""
 
     transform_input_fn: Hook | None = None
     """``transform_input_fn(**request)`` returns the JSON body to send instead. A function, or
@@ -118,6 +125,8 @@ class DatabricksConnection(BaseModel):
     _target: Target | None = PrivateAttr(default=None)
     _description: dict[str, Any] | None = PrivateAttr(default=None)
     _optimized: tuple[OptimizedEndpoint, Credentials] | None = PrivateAttr(default=None)
+    _resolving: SharedCall[Credentials] | None = PrivateAttr(default=None)
+    _is_unpickled: bool = PrivateAttr(default=False)
 
     OTHER_NAMES: ClassVar[dict[str, str]] = OTHER_NAMES
     """Other names of the component's arguments, and their fields."""
@@ -170,6 +179,17 @@ class DatabricksConnection(BaseModel):
             raise ConfigurationError(msg)
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_secrets(cls, values: Any) -> Any:
+        # Pydantic's own error shows the value.
+        for name, value in values.items() if isinstance(values, dict) else ():
+            is_secret = cls.OTHER_NAMES.get(name, name) in _SECRETS
+            if is_secret and not isinstance(value, str | SecretStr | None):
+                msg = f"{name}= must be a string, not {type(value).__name__}."
+                raise ConfigurationError(msg)
+        return values
+
     @model_validator(mode="after")
     def _check_connection(self) -> Self:
         if self.host and self.host != LOCAL:
@@ -205,17 +225,22 @@ class DatabricksConnection(BaseModel):
         memo = {} if memo is None else memo
         # A workspace client has locks and connections, which cannot be copied.
         memo[id(self.workspace_client)] = self.workspace_client
-        memo[id(self._credentials)] = memo[id(self._optimized)] = None
+        for resolved in (self._credentials, self._optimized, self._resolving):
+            memo[id(resolved)] = None
         copied = super().__deepcopy__(memo)
         copied._reset()
         return copied
 
     def __getstate__(self) -> dict[Any, Any]:
-        # Credentials belong to their process; the process that unpickles this resolves its own.
+        # Credentials belong to their process; the process that unpickles this resolves its own. A
+        # pickle is a file like any other: it contains no secret.
         state = super().__getstate__()
-        state["__dict__"] = {**state["__dict__"], "workspace_client": None}
+        left_out = dict.fromkeys((*_SECRETS, "workspace_client"))
+        state["__dict__"] = {**state["__dict__"], **left_out}
         private = state.get("__pydantic_private__") or {}
-        state["__pydantic_private__"] = {**private, **dict.fromkeys(_RESOLVED)}
+        had_secret = self._is_unpickled or any(getattr(self, name) for name in _SECRETS)
+        changed = {**dict.fromkeys(_RESOLVED), "_is_unpickled": had_secret}
+        state["__pydantic_private__"] = {**private, **changed}
         return state
 
     def _reset(self) -> None:
@@ -302,11 +327,21 @@ class DatabricksConnection(BaseModel):
             raise ConfigurationError(msg)
         return credentials
 
-    def _login(self) -> Flow[Credentials | None]:
+    def _login(self, timeout: float | None = None) -> Flow[Credentials | None]:
         """Return the credentials, resolved once; None for an app on this node."""
         if self._credentials is None and self.host != LOCAL:
             # This may read files, send requests or run a command.
-            self._credentials = yield self._resolve_credentials
+            if self._resolving is None:
+                self._resolving = SharedCall(self._resolve_credentials)
+            try:
+                self._credentials = yield Blocking(self._resolving, timeout or self.timeout)
+            except DatabricksError as error:
+                if self._is_unpickled:
+                    error.add_advice(
+                        "A pickle does not contain the api_token= of the original: set "
+                        "DATABRICKS_TOKEN in this process."
+                    )
+                raise
         return self._credentials
 
     def _send(
@@ -328,7 +363,7 @@ class DatabricksConnection(BaseModel):
         Returns:
             The decoded JSON of the response, or its open body.
         """
-        credentials = yield from self._login()
+        credentials = yield from self._login(options.timeout)
         target = self._called
         if options.body:
             body = {**body, **options.body}
@@ -339,7 +374,8 @@ class DatabricksConnection(BaseModel):
         elif model is not None:
             body = {"model": model, **body}
         elif self.route_optimized and isinstance(target, ServingEndpoint):
-            target, credentials = yield from self._optimized_route(target, credentials)
+            route = self._optimized_route(target, credentials, options.timeout)
+            target, credentials = yield from route
         url = target.url(credentials.host if credentials else "")
         if options.query:
             url += f"{'&' if '?' in url else '?'}{options.query}"
@@ -359,14 +395,24 @@ class DatabricksConnection(BaseModel):
             given = self.driver_api_key.get_secret_value() if self.driver_api_key else None
             if key := given or os.environ.get("DBX_EVAL_DRIVER_API_KEY"):
                 name = "The app's key (driver_api_key= or DBX_EVAL_DRIVER_API_KEY)"
-                headers = {"X-Api-Key": header_value(key, name), **headers}
-        timeout = options.timeout or self.timeout
-        policy = RetryPolicy(self.max_retries, timeout)
-        timeouts = (timeout, self.stream_chunk_timeout)
-        return Request(url, target, credentials, policy, payload, headers, streams, *timeouts)
+                key = header_value(key, name)
+                remember(key)
+                headers = {"X-Api-Key": key, **headers}
+        return Request(
+            url,
+            target,
+            credentials,
+            payload,
+            headers,
+            streams,
+            timeout=options.timeout or self.timeout,
+            chunk_timeout=self.stream_chunk_timeout,
+            max_retries=self.max_retries,
+            max_response_bytes=self.max_response_bytes,
+        )
 
     def _optimized_route(
-        self, endpoint: ServingEndpoint, credentials: Credentials | None
+        self, endpoint: ServingEndpoint, credentials: Credentials | None, timeout: float | None
     ) -> Flow[tuple[OptimizedEndpoint, Credentials]]:
         if self._optimized is not None:
             return self._optimized
@@ -376,7 +422,7 @@ class DatabricksConnection(BaseModel):
                 "such as with the client id and secret of a service principal."
             )
             raise ConfigurationError(msg)
-        description = yield from self._describe()
+        description = yield from self._describe(timeout)
         query_info = (description.get("data_plane_info") or {}).get("query_info") or {}
         url = query_info.get("endpoint_url")
         if not isinstance(url, str) or not url:
@@ -391,14 +437,15 @@ class DatabricksConnection(BaseModel):
         self._optimized = route
         return route
 
-    def _describe(self) -> Flow[dict[str, Any]]:
+    def _describe(self, timeout: float | None = None) -> Flow[dict[str, Any]]:
         """Return the serving endpoint's description, requested once; empty for other targets."""
+        options = RequestOptions(timeout=timeout)
         target = self._called
         if self._description is None and isinstance(target, ServingEndpoint):
-            credentials = yield from self._login()
+            credentials = yield from self._login(timeout)
             url = target.description_url(credentials.host if credentials else "")
             try:
-                description = yield self._request(url, target, credentials, None, False)
+                description = yield self._request(url, target, credentials, None, False, options)
             except PermissionDeniedError as error:
                 error.add_advice("Or pass task=, which makes this request unnecessary.")
                 raise

@@ -11,12 +11,15 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from langchain_dbx_eval._internal.daemon_threads import SharedCall
 from langchain_dbx_eval._internal.runtime import is_loopback
+from langchain_dbx_eval._redaction import contains_secret, remember
 from langchain_dbx_eval.errors import AuthenticationError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -60,6 +63,11 @@ class Credentials(ABC):
         """Log in again after a 401; return False if that would change nothing."""
         return False
 
+    @cached_property
+    def shared_headers(self) -> SharedCall[dict[str, str]]:
+        """`headers`, which concurrent requests wait for together."""
+        return SharedCall(self.headers)
+
 
 @dataclass(frozen=True)
 class TokenCredentials(Credentials):
@@ -91,11 +99,14 @@ class SdkCredentials(Credentials):
     def headers(self) -> dict[str, str]:
         try:
             # All headers: an Azure service principal needs more than `Authorization`.
-            return dict(self.config.authenticate())
+            headers = dict(self.config.authenticate())
         except Exception as error:
             # The SDK, its identity providers and the command lines that it runs raise different
             # exceptions when a token cannot be refreshed.
-            raise _login_error(error) from error
+            raise _login_error(error) from (None if contains_secret(error) else error)
+        for value in headers.values():
+            remember(str(value).removeprefix("Bearer "))
+        return headers
 
     @override
     def refresh(self) -> bool:
@@ -127,7 +138,8 @@ class DataPlaneCredentials(Credentials):
                 self.host, self.authorization_details
             )
         except Exception as error:
-            raise _login_error(error) from error
+            raise _login_error(error) from (None if contains_secret(error) else error)
+        remember(token.access_token)
         return {"Authorization": f"Bearer {token.access_token}"}
 
 
@@ -167,6 +179,7 @@ def resolve_credentials(
         api_token = api_token or _environment_token(environment)
         if host and api_token:
             token = header_value(api_token, "The token (api_token= or DATABRICKS_TOKEN)")
+            remember(token)
             return TokenCredentials(normalize_host(host), token)
     from databricks.sdk.core import Config
 
@@ -174,7 +187,7 @@ def resolve_credentials(
     try:
         config = Config(host=host, token=api_token, profile=profile)
     except ValueError as error:
-        raise _login_error(error) from error
+        raise _login_error(error) from (None if contains_secret(error) else error)
     return SdkCredentials(normalize_host(config.host or ""), config)
 
 
@@ -191,6 +204,11 @@ def normalize_host(raw: str) -> str:
         ConfigurationError: The string contains no host, another scheme, or a user name.
     """
     text = raw.strip()
+    if "@" in text:
+        # The part after '@' is the real host: such a URL sends the token elsewhere. The part before
+        # it may be a token, so it is not shown.
+        msg = "The workspace host contains a user name or password ('…@host'). Give the host alone."
+        raise ConfigurationError(msg)
     try:
         parts = urlsplit(text if "://" in text else f"https://{text}")
         name, port = parts.hostname, parts.port
@@ -202,10 +220,6 @@ def normalize_host(raw: str) -> str:
             f"The workspace host {raw!r} is invalid. Give it as in your browser's address bar, "
             "such as 'https://my-workspace.cloud.databricks.com'."
         )
-        raise ConfigurationError(msg)
-    if parts.username is not None or parts.password is not None:
-        # The part after '@' is the real host: such a URL sends the token elsewhere.
-        msg = "The workspace host contains a user name or password ('…@host'). Give the host alone."
         raise ConfigurationError(msg)
     if parts.scheme == "http" and not is_loopback(name):
         msg = f"The workspace host {raw!r} is http, which would expose the token. Use https."

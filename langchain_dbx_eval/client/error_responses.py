@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_dbx_eval._internal.retry import RETRYABLE_STATUS, parse_retry_after
+from langchain_dbx_eval._redaction import shorten
 from langchain_dbx_eval.client.targets import Target
 from langchain_dbx_eval.errors import (
     AuthenticationError,
@@ -25,6 +26,8 @@ from langchain_dbx_eval.errors import (
 __all__ = ["error_from_response", "excerpt"]
 
 _EXCERPT_CHARS = 200
+# How much of a body is searched for its reason: a page may be endless, or consist of "<" only.
+_READ_CHARS = 100_000
 _CLASS_OF_STATUS: dict[int, type[DatabricksError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
@@ -78,9 +81,10 @@ def error_from_response(
 
 def excerpt(body: bytes | str) -> str:
     """Return the first 200 characters of a body on one line, for error messages."""
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    shown = body[:_READ_CHARS]
+    text = shown.decode("utf-8", "replace") if isinstance(shown, bytes) else shown
     text = " ".join(text.split())
-    return text if len(text) <= _EXCERPT_CHARS else text[:_EXCERPT_CHARS] + "…"
+    return shorten(text, _EXCERPT_CHARS)
 
 
 def _error_class(status: int, code: str | None, reason: str) -> type[DatabricksError]:
@@ -98,8 +102,8 @@ def _read_error(body: bytes) -> tuple[str | None, str]:
     text = body.decode("utf-8", "replace").strip()
     try:
         payload = json.loads(text)
-    except ValueError:
-        return None, excerpt(_strip_html(text))
+    except (ValueError, RecursionError):
+        return None, excerpt(_strip_html(text[:_READ_CHARS]))
     if not isinstance(payload, dict):
         return None, excerpt(text)
     # The error of an external model is nested, beside or instead of Databricks' own message.
@@ -108,14 +112,24 @@ def _read_error(body: bytes) -> tuple[str | None, str]:
     detail = inner if isinstance(inner, dict) else {"message": inner}
     code = payload.get("error_code") or detail.get("code")
     reason = payload.get("message") or detail.get("message") or payload.get("detail") or text
-    return (str(code) if code else None), excerpt(str(reason))
+    return (excerpt(str(code)) if code else None), excerpt(str(reason))
 
 
 def _strip_html(text: str) -> str:
-    """Return the text of an HTML error page; other text unchanged."""
+    """Return the text of an HTML error page; other text unchanged.
+
+    In linear time: a regular expression for tags is quadratic for a page of "<" only.
+    """
     if not text.lstrip().startswith("<"):
         return text
+    lower = text.lower()
     for tag in ("pre", "title", "body"):
-        if match := re.search(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.IGNORECASE | re.DOTALL):
-            return html.unescape(re.sub(r"<[^>]+>", " ", match.group(1)))
-    return html.unescape(re.sub(r"<[^>]+>", " ", text))
+        start = lower.find(f"<{tag}")
+        end = lower.find(f"</{tag}>", start) if start >= 0 else -1
+        if end >= 0:
+            text = text[start:end]
+            break
+    # The text after each tag. What follows an unclosed "<" is text, too.
+    first, *others = text.split("<")
+    between = [part.partition(">")[2] if ">" in part else part for part in others]
+    return html.unescape(" ".join([first, *between]))

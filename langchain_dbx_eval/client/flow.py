@@ -6,34 +6,40 @@ does. A step is one of:
 - a `Request`: its result is the decoded JSON, or the open body if the request streams;
 - an `Attempt` to send a request: its result is the `Response`;
 - `Concurrent` flows: its result is the list of their results;
-- a function without arguments that blocks: its result is the function's. Under asyncio, it runs in
-  a thread.
+- a `Blocking` call: its result is that of its function, which runs in a thread.
 
-An error of a step is raised at its ``yield``.
+An error of a step is raised at its ``yield``. The timeout of each step counts from the start of the
+flow: a call has one deadline, however many logins, requests and retries it consists of.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from langchain_core.runnables.config import ContextThreadPoolExecutor
-
+from langchain_dbx_eval._internal.daemon_threads import run_all
 from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.retry import RetryPolicy
+from langchain_dbx_eval._internal.runtime import is_notebook
 from langchain_dbx_eval.client import sync_transport
-from langchain_dbx_eval.client.request import Attempt, Request, attempt
+from langchain_dbx_eval.client.request import Attempt, Blocking, Request, attempt
 from langchain_dbx_eval.client.targets import Target
 from langchain_dbx_eval.errors import (
     ConnectionFailedError,
+    DatabricksError,
     InvalidResponseError,
     RequestTimeoutError,
 )
 
 __all__ = [
     "DEFAULT_CONCURRENCY",
+    "Blocking",
     "Concurrent",
     "Flow",
     "OpenStream",
@@ -58,8 +64,8 @@ Flow = Generator[Any, Any, _Result]
 class Concurrent(Generic[_Result]):
     """Flows to run concurrently.
 
-    The first error is raised at the step. Flows that have not started by then are not started;
-    under asyncio, running ones are canceled.
+    Each flow has a deadline of its own. The first error is raised at the step. Flows that have not
+    started by then are not started; under asyncio, running ones are canceled.
 
     Attributes:
         flows: The flows.
@@ -94,11 +100,13 @@ class OpenStream(Generic[_Chunk]):
         body: The open body.
         decoder: Its decoder.
         target: What was called, for messages.
+        chunk_timeout: Seconds to wait for the next chunk.
     """
 
     body: Any
     decoder: StreamDecoder[_Chunk]
     target: Target
+    chunk_timeout: float
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -115,8 +123,12 @@ class OpenStream(Generic[_Chunk]):
             self.body.close()
 
 
-def run(flow: Flow[_Result]) -> _Result:
+def run(flow: Flow[_Result], started: float | None = None) -> _Result:
     """Run a flow in this thread.
+
+    Args:
+        flow: The flow.
+        started: When the call started, by `time.monotonic`; default: now.
 
     Returns:
         The flow's result.
@@ -124,11 +136,12 @@ def run(flow: Flow[_Result]) -> _Result:
     Raises:
         Exception: What the flow raised.
     """
+    started = time.monotonic() if started is None else started
     try:
         step = next(flow)
         while True:
             try:
-                value = _perform(step)
+                value = _perform(step, started)
             except Exception as error:
                 step = flow.throw(error)
             else:
@@ -138,13 +151,14 @@ def run(flow: Flow[_Result]) -> _Result:
         return result
 
 
-async def run_async(flow: Flow[_Result]) -> _Result:
+async def run_async(flow: Flow[_Result], started: float | None = None) -> _Result:
     """Run a flow on the running event loop; see `run`."""
+    started = time.monotonic() if started is None else started
     try:
         step = next(flow)
         while True:
             try:
-                value = await _perform_async(step)
+                value = await _perform_async(step, started)
             except Exception as error:
                 step = flow.throw(error)
             else:
@@ -172,8 +186,11 @@ def stream(flow: Flow[OpenStream[_Chunk] | list[_Chunk]]) -> Iterator[_Chunk]:
         yield from opened
         return
     with opened.reading():
-        while piece := opened.body.read():
-            yield from opened.decoder.feed(piece)
+        deadline = Deadline(opened.chunk_timeout)
+        while piece := opened.body.read(deadline.remaining):
+            if chunks := opened.decoder.feed(piece):
+                yield from chunks
+                deadline = Deadline(opened.chunk_timeout)
         yield from opened.decoder.finish()
 
 
@@ -185,9 +202,12 @@ async def stream_async(flow: Flow[OpenStream[_Chunk] | list[_Chunk]]) -> AsyncIt
             yield chunk
         return
     with opened.reading():
-        while piece := await opened.body.read():
-            for chunk in opened.decoder.feed(piece):
-                yield chunk
+        deadline = Deadline(opened.chunk_timeout)
+        while piece := await opened.body.read(deadline.remaining):
+            if chunks := opened.decoder.feed(piece):
+                for chunk in chunks:
+                    yield chunk
+                deadline = Deadline(opened.chunk_timeout)
         for chunk in opened.decoder.finish():
             yield chunk
 
@@ -204,21 +224,47 @@ def naming_target(target: Target) -> Iterator[None]:
         raise InvalidResponseError(msg, target=str(target)) from None
 
 
-def _perform(step: Any) -> Any:
+@contextmanager
+def _reporting_wait(deadline: Deadline) -> Iterator[None]:
+    """Say so if a call is given up because the server asks to wait beyond its deadline."""
+    try:
+        yield
+    except DatabricksError as error:
+        if error.retry_after is not None and error.retry_after > deadline.remaining:
+            error.add_advice(
+                f"It asks to wait {error.retry_after:g} s, but the call may take "
+                f"timeout={deadline.seconds:g} s in all."
+            )
+        raise
+
+
+def _perform(step: Any, started: float) -> Any:
     if isinstance(step, Request):
-        deadline = Deadline(step.timeout)
-        return step.policy.run(lambda: run(attempt(step, deadline)))
+        deadline = Deadline(step.timeout, started)
+        policy = RetryPolicy(step.max_retries, deadline.remaining)
+        with _reporting_wait(deadline):
+            return policy.run(lambda: run(attempt(step, deadline), started))
     if isinstance(step, Attempt):
         return sync_transport.send(step)
     if isinstance(step, Concurrent):
-        return _run_in_threads(step.flows, step.limit)
-    return step()
+        return run_all([partial(run, flow) for flow in step.flows], step.limit)
+    blocking: Blocking = step
+    if is_notebook():
+        # The context of Databricks' notebooks, from which databricks-sdk logs in, belongs to the
+        # thread of the cell.
+        return blocking.call.call()
+    try:
+        return blocking.call.start().result(Deadline(blocking.timeout, started).remaining)
+    except (TimeoutError, FutureTimeoutError) as error:
+        raise _login_timeout(blocking) from error
 
 
-async def _perform_async(step: Any) -> Any:
+async def _perform_async(step: Any, started: float) -> Any:
     if isinstance(step, Request):
-        deadline = Deadline(step.timeout)
-        return await step.policy.run_async(lambda: run_async(attempt(step, deadline)))
+        deadline = Deadline(step.timeout, started)
+        policy = RetryPolicy(step.max_retries, deadline.remaining)
+        with _reporting_wait(deadline):
+            return await policy.run_async(lambda: run_async(attempt(step, deadline), started))
     if isinstance(step, Attempt):
         # aiohttp takes most of the package's import time.
         from langchain_dbx_eval.client import async_transport
@@ -226,15 +272,20 @@ async def _perform_async(step: Any) -> Any:
         return await async_transport.send(step)
     if isinstance(step, Concurrent):
         return await _gather(step.flows, step.limit)
-    return await asyncio.to_thread(step)
+    blocking: Blocking = step
+    # Other calls may wait for the same login: the end of this wait must not cancel it.
+    login = asyncio.shield(asyncio.wrap_future(blocking.call.start()))
+    try:
+        return await asyncio.wait_for(login, Deadline(blocking.timeout, started).remaining)
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        raise _login_timeout(blocking) from error
 
 
-def _run_in_threads(flows: Sequence[Flow[Any]], limit: int) -> list[Any]:
-    if len(flows) <= 1 or limit == 1:
-        return [run(flow) for flow in flows]
-    with ContextThreadPoolExecutor(min(limit, len(flows))) as pool:
-        # The iterator of `map` cancels what has not started when a result raises.
-        return list(pool.map(run, flows))
+def _login_timeout(step: Blocking) -> RequestTimeoutError:
+    return RequestTimeoutError(
+        f"The login to Databricks did not end within timeout={step.timeout:g} s. Check the host "
+        "name, the network and the login (run `databricks auth describe`), or raise timeout=."
+    )
 
 
 async def _gather(flows: Sequence[Flow[Any]], limit: int) -> list[Any]:

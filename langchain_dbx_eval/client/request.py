@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_dbx_eval._internal import json_text
+from langchain_dbx_eval._internal.daemon_threads import SharedCall
 from langchain_dbx_eval._internal.deadline import Deadline
-from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import is_loopback
+from langchain_dbx_eval._redaction import contains_secret
 from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.client.credentials import Credentials
 from langchain_dbx_eval.client.error_responses import error_from_response, excerpt
@@ -27,8 +28,12 @@ from langchain_dbx_eval.errors import (
 )
 
 __all__ = [
+    "CHUNK_TIMEOUT",
+    "CONNECT_TIMEOUT_S",
     "POOL_SIZE",
     "Attempt",
+    "Blocking",
+    "Body",
     "Request",
     "Response",
     "attempt",
@@ -36,9 +41,15 @@ __all__ = [
     "environment_of",
 ]
 
-_CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
+"""Seconds to wait for a connection, unless less is left of the call."""
 POOL_SIZE = 256
 """Connections per host; a call beyond them waits for one instead of opening another."""
+
+CHUNK_TIMEOUT = "stream_chunk_timeout= (seconds)"
+"""The argument to raise after a timeout of an open stream, for `connection_errors`."""
+_MAX_ERROR_BYTES = 1_000_000
+"""How much of an unsuccessful response is read: the message shows a few lines of it."""
 
 _HEADERS = {"User-Agent": f"langchain-dbx-eval/{__version__}", "Content-Type": "application/json"}
 
@@ -51,25 +62,27 @@ class Request:
         url: The URL.
         target: What is called, for messages.
         credentials: The credentials to send; None: none.
-        policy: The retry policy.
         payload: The JSON body; None makes the request a GET.
         headers: Further headers, which replace those of the same name. Excluded from `repr`,
             because they contain keys.
         streams: Whether the response may be server-sent events. An app whose body has no
             ``stream`` parameter reads this from the `Accept` header.
         timeout: Seconds for all attempts and waits together; for a stream, until it opens.
-        read_timeout: Seconds without a byte after which a stream has failed.
+        chunk_timeout: Seconds to wait for the next chunk of a stream.
+        max_retries: Attempts after the first one.
+        max_response_bytes: The largest body to read, decompressed.
     """
 
     url: str
     target: Target
     credentials: Credentials | None
-    policy: RetryPolicy
     payload: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     streams: bool = False
     timeout: float = 300.0
-    read_timeout: float = 120.0
+    chunk_timeout: float = 120.0
+    max_retries: int = 3
+    max_response_bytes: int = 100_000_000
 
     @property
     def method(self) -> str:
@@ -107,15 +120,11 @@ class Attempt:
         request: The request.
         headers: All headers to send.
         deadline: The deadline of all attempts together.
-        connect_timeout: Seconds to wait for the connection.
-        read_timeout: Seconds to wait for each read.
     """
 
     request: Request
     headers: Mapping[str, str] = field(repr=False)
     deadline: Deadline
-    connect_timeout: float
-    read_timeout: float
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,70 @@ class Response:
     headers: Mapping[str, str]
     body: bytes = b""
     stream: Any = None
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """A step that blocks, such as a login; it runs in a thread, so that its deadline holds.
+
+    Attributes:
+        call: What to call.
+        timeout: The seconds of the whole call, from its start.
+    """
+
+    call: SharedCall[Any]
+    timeout: float
+
+
+class Body:
+    """The body of a response, as far as it is needed.
+
+    Args:
+        request: The request.
+        status: The status of the response.
+    """
+
+    def __init__(self, request: Request, status: int) -> None:
+        self._request = request
+        self._is_error = status >= 300
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def count(self, piece: bytes) -> None:
+        """Count a piece that is not kept.
+
+        Raises:
+            InvalidResponseError: The body exceeds the request's `max_response_bytes`.
+        """
+        self._size += len(piece)
+        if self._size > self._request.max_response_bytes:
+            target = self._request.target
+            msg = (
+                f"The answer of {target} is larger than "
+                f"max_response_bytes={self._request.max_response_bytes}, so it was not read to its "
+                "end. If it may be that large, raise max_response_bytes=."
+            )
+            raise InvalidResponseError(msg, target=str(target))
+
+    def add(self, piece: bytes) -> bool:
+        """Add a piece; return whether more is needed.
+
+        Raises:
+            InvalidResponseError: The body exceeds the request's `max_response_bytes`.
+        """
+        if not piece:
+            return False
+        self._pieces.append(piece)
+        if self._is_error:
+            self._size += len(piece)
+            return self._size < _MAX_ERROR_BYTES
+        self.count(piece)
+        return True
+
+    @property
+    def content(self) -> bytes:
+        """The pieces together."""
+        return b"".join(self._pieces)
 
 
 def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
@@ -153,19 +226,18 @@ def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
     for may_refresh in (True, False):
         if credentials is not None:
             # Without a static token, this may call an identity provider or run a command line.
-            own = credentials.headers() if credentials.is_static else (yield credentials.headers)
-            headers |= own
+            if credentials.is_static:
+                headers |= credentials.headers()
+            elif may_refresh:
+                headers |= yield Blocking(credentials.shared_headers, request.timeout)
+            else:  # a call that began before the refresh may return the old token
+                headers |= yield Blocking(SharedCall(credentials.headers), request.timeout)
         if request.headers:
             headers = _replace_headers(headers, request.headers)
-        # Sockets treat 0 as "no timeout".
-        remaining = max(deadline.remaining, 0.001)
-        read_timeout = min(request.read_timeout, remaining) if request.streams else remaining
-        response = yield Attempt(
-            request, headers, deadline, min(_CONNECT_TIMEOUT_S, remaining), read_timeout
-        )
+        response = yield Attempt(request, headers, deadline)
         if credentials is None or response.status != 401 or not may_refresh:
             break
-        if not (yield credentials.refresh):
+        if not (yield Blocking(SharedCall(credentials.refresh), request.timeout)):
             break
     if response.status >= 300:
         raise error_from_response(
@@ -179,10 +251,11 @@ def attempt(request: Request, deadline: Deadline) -> Generator[Any, Any, Any]:
         return response.stream
     try:
         return json_text.loads(response.body)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError):
         shown = excerpt(response.body) or "(nothing)"
         msg = f"The {request.target} answered something that is not JSON: {shown}"
-        raise InvalidResponseError(msg, target=str(request.target), retryable=True) from error
+        # The parser's error has the whole body, which may repeat the request's headers.
+        raise InvalidResponseError(msg, target=str(request.target), retryable=True) from None
 
 
 def _replace_headers(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
@@ -217,13 +290,15 @@ def connection_errors(
     request: Request,
     timeouts: tuple[type[BaseException], ...],
     failures: tuple[type[BaseException], ...],
+    setting: str = "timeout= (seconds, over all retries)",
 ) -> Iterator[None]:
-    """Convert an HTTP library's errors into ours.
+    """Convert an HTTP library's errors into `DatabricksError`s.
 
     Args:
         request: The request that is being sent or read.
         timeouts: The library's timeouts.
         failures: Its other connection errors.
+        setting: The argument to raise after a timeout.
 
     Raises:
         RequestTimeoutError: A timeout was raised.
@@ -231,25 +306,30 @@ def connection_errors(
     """
     try:
         yield
-    except timeouts as error:
-        msg = (
-            f"No answer came in time from {request.target} at {request.host}. "
-            "Raise timeout= (seconds, over all retries)."
-        )
-        raise RequestTimeoutError(msg, target=str(request.target)) from error
-    except failures as error:
+    except (*timeouts, *failures) as error:
+        cause = None if contains_secret(error) else error
+        # urllib3 reports a timeout while it sends as an aborted connection.
+        if isinstance(error, timeouts) or isinstance(_innermost(error), TimeoutError):
+            msg = (
+                f"No answer came in time from {request.target} at {request.host}. Raise {setting}."
+            )
+            raise RequestTimeoutError(msg, target=str(request.target)) from cause
         msg = (
             f"The connection to {request.target} at {request.host} failed: {_reason(error)}. Check "
             "the host name, the network and the proxy settings (HTTPS_PROXY, NO_PROXY, "
             "REQUESTS_CA_BUNDLE)."
         )
-        raise ConnectionFailedError(msg, target=str(request.target)) from error
+        raise ConnectionFailedError(msg, target=str(request.target)) from cause
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost error as text: requests wraps urllib3, which wraps the socket's."""
-    inner = getattr(error, "reason", None) or getattr(error, "os_error", None)
-    inner = inner or (error.args[0] if error.args else None)
-    if isinstance(inner, BaseException) and inner is not error:
-        return _reason(inner)
-    return f"{type(error).__name__}: {excerpt(str(error))}"
+    inner = _innermost(error)
+    return f"{type(inner).__name__}: {excerpt(str(inner))}"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the error that another one wraps: requests wraps urllib3, which wraps the socket's."""
+    for inner in (getattr(error, "reason", None), getattr(error, "os_error", None), *error.args):
+        if isinstance(inner, BaseException) and inner is not error:
+            return _innermost(inner)
+    return error

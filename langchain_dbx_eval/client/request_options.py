@@ -6,17 +6,20 @@ and ``timeout``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from langchain_dbx_eval._redaction import remember
 from langchain_dbx_eval.client.credentials import header_value
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = ["NO_OPTIONS", "RequestOptions", "split_options"]
 
 _NAMES = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,10 @@ def _headers(given: Mapping[str, Any]) -> dict[str, str]:
             # Without the value, which may be a key.
             msg = f"extra_headers[{name!r}] must be a string, not {type(value).__name__}."
             raise ConfigurationError(msg)
-        headers[header_value(name, "A name in extra_headers=")] = header_value(
-            value, f"extra_headers[{name!r}]"
-        )
+        sent = header_value(value, f"extra_headers[{name!r}]")
+        if _SECRET_HEADER.search(name):
+            remember(sent.removeprefix("Bearer "))
+        headers[header_value(name, "A name in extra_headers=")] = sent
     return headers
 
 

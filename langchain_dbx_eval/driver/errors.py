@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
+
+from langchain_dbx_eval._internal.log import get_logger
 
 __all__ = ["RequestError", "error_body", "invalid", "malformed", "to_request_error"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class RequestError(Exception):

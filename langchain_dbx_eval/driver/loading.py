@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.driver.engines.base import Embedder, Engine
 from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
 from langchain_dbx_eval.driver.engines.function import CallableEngine
@@ -66,7 +67,8 @@ def load_engine(
         return UpstreamEngine(target, options.model, api_key=upstream_key())
     if kind == "embeddings":
         return EmbeddingEngine(target, device=options.device)
-    # needs torch
+    for module in ("torch", "transformers"):
+        require(module, extra="transformers")
     from langchain_dbx_eval.driver.engines.transformers.engine import TransformersEngine
 
     return TransformersEngine(target, device=options.device, dtype=options.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,15 +14,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.runtime import current_cluster_id, is_loopback
 from langchain_dbx_eval.driver.engines.base import Embedder, Engine
-from langchain_dbx_eval.driver.http.app import create_app, executor_of
-from langchain_dbx_eval.driver.http.auth import ApiKey
+from langchain_dbx_eval.driver.http.app import create_app, executor_of, key_of
+from langchain_dbx_eval.driver.http.auth import ApiKey, has_key
 from langchain_dbx_eval.driver.http.waitress import WaitressLoop
 from langchain_dbx_eval.driver.runtime.limits import Limits
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
+
+if TYPE_CHECKING:
+    from langchain_dbx_eval.driver.http.connections import ConnectionLimits
 
 __all__ = ["ALL_INTERFACES", "DriverServer", "tuned_for_serving"]
 
@@ -31,14 +35,16 @@ _LOOPBACK_FOR = {"": "127.0.0.1", ALL_INTERFACES: "127.0.0.1", "::": "::1"}
 _BACKLOG = 1024  # waitress's default
 _SPARE_THREADS = 8
 _SIGNAL_POLL_S = 0.2
-# The app answers a body above its limit with a 413 in our error format. waitress closes the
+# The app answers a body above its limit with a 413 in the server's format. waitress closes the
 # connection above its own limit, which a sending client sees as a reset: so that limit is higher.
 _HARD_LIMIT_FACTOR = 4
+_MAX_CONNECTIONS = 1000
+_LAST_EVENT_S = 5.0  # for a client to read the error that ends a stream at its deadline
 _WAITRESS = {
-    # 100 slow connections exhaust the default of 100; with these settings 700 of them left normal
-    # requests at 1-12 ms (waitress 3.0.2).
-    "connection_limit": 1000,
-    "channel_timeout": 30,
+    # 64 KiB of headers and 256 KiB of unread output per connection: the defaults, 256 KiB and
+    # 16 MiB, are gigabytes in all (waitress 3.0.2).
+    "max_request_header_size": 1 << 16,
+    "outbuf_high_watermark": 1 << 18,
     # Read while a request runs; otherwise a disconnected client is never detected.
     "channel_request_lookahead": 1,
 }
@@ -132,11 +138,23 @@ class DriverServer:
                 self._port = listener.getsockname()[1]
                 settings = {
                     **_WAITRESS,
+                    "connection_limit": _connection_limit(),
                     "max_request_body_size": _HARD_LIMIT_FACTOR * self._limits.max_request_bytes,
                     # More threads than slots: they send the 429s, and answer /health and /metrics.
                     "threads": self._limits.max_in_flight + _SPARE_THREADS,
                 }
-                self._loop = WaitressLoop(self._app, listener, "dbx-eval-driver-server", settings)
+                name = "dbx-eval-driver-server"
+                key = key_of(self._app)
+                self._loop = WaitressLoop(
+                    self._app,
+                    listener,
+                    name,
+                    settings,
+                    self._wire_limits(),
+                    lambda headers: has_key(
+                        key, headers.get("X_API_KEY", ""), headers.get("AUTHORIZATION", "")
+                    ),
+                )
                 self._print_address()
         return self
 
@@ -186,6 +204,18 @@ class DriverServer:
     def __repr__(self) -> str:
         return f"DriverServer({self.url}, {'stopped' if self._loop is None else 'serving'})"
 
+    def _wire_limits(self) -> ConnectionLimits:
+        from langchain_dbx_eval.driver.http.connections import ConnectionLimits  # imports waitress
+
+        limits = self._limits
+        return ConnectionLimits(
+            header_timeout=limits.header_timeout,
+            body_timeout=limits.body_timeout,
+            response_timeout=limits.request_timeout + _LAST_EVENT_S,
+            # As many as the threads can execute.
+            max_body_bytes=(limits.max_in_flight + _SPARE_THREADS) * limits.max_request_bytes,
+        )
+
     def _print_address(self) -> None:
         cluster = current_cluster_id()
         generates = self._executor.capabilities.generates
@@ -224,6 +254,12 @@ def tuned_for_serving() -> Iterator[None]:
     finally:
         gc.unfreeze()
         sys.setswitchinterval(interval)
+
+
+def _connection_limit() -> int:
+    # Half of the descriptors: each connection may also need one for its body on disk.
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_MAX_CONNECTIONS, soft // 2) if soft != resource.RLIM_INFINITY else _MAX_CONNECTIONS
 
 
 def _parse_port(port: int | str) -> int:

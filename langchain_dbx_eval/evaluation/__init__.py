@@ -17,12 +17,15 @@ Modules:
 
 from langchain_dbx_eval.evaluation.callback import CallbackOptions, EvaluationCallbackHandler
 from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
+from langchain_dbx_eval.evaluation.journal.listing import EvaluationInfo, list_evaluations
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 
 __all__ = [
     "CallbackOptions",
     "EvaluationCallbackHandler",
+    "EvaluationInfo",
     "EvaluationOptions",
     "EvaluationResult",
     "evaluate",
+    "list_evaluations",
 ]

@@ -35,12 +35,15 @@ class CallbackOptions:
             space, or ``"drop"`` the row, which `dropped` counts. Default: block with a dataset,
             where a lost row distorts the result; drop without one, where a blocked chain is worse.
         judge_cache: A file that stores verdicts, so that the same answer is not judged twice.
+        judge_repeats: Number of times that each judge of this package rates a row; the majority
+            decides, and ``result.summary.instability`` shows how often the repeats disagree.
     """
 
     doc_uri: DocUri | None = None
     max_pending: int = 1000
     on_full: OnFull | None = None
     judge_cache: str | Path | None = None
+    judge_repeats: int = 1
 
 
 class EvaluationCallbackHandler(CaptureHandler):
@@ -118,6 +121,7 @@ class EvaluationCallbackHandler(CaptureHandler):
             judge=judge,
             evaluator_config=evaluator_config,
             judge_cache=self._options.judge_cache,
+            judge_repeats=self._options.judge_repeats,
         )
         self._index = RecordIndex(list(self._dataset or ()), match_fn=match_fn)
         self._session = self._new_session()

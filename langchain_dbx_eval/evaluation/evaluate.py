@@ -12,21 +12,20 @@ from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError, JournalError
-from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.listing import find_last
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.reconcile import check_resumable, reconcile
 from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
+from langchain_dbx_eval.evaluation.run.budget import Budget
 from langchain_dbx_eval.evaluation.run.invoker import ModelInvoker, recorded_answer
 from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
 from langchain_dbx_eval.evaluation.run.pipeline import score_sessions
 from langchain_dbx_eval.evaluation.run.progress import show_progress
+from langchain_dbx_eval.evaluation.run.retry import reopen_failures
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
-from langchain_dbx_eval.evaluation.tracking.runs import (
-    current_destination,
-    experiment_of,
-    stored_destination,
-)
+from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
@@ -41,12 +40,15 @@ class EvaluationOptions:
 
     Attributes:
         judge_cache: A file that stores verdicts, so that the same answer is not judged twice.
+        judge_repeats: Number of times that each judge of this package rates a row; the majority
+            decides, and ``result.summary.instability`` shows how often the repeats disagree.
         allow_changes: Resume although dataset, model, repeat or scorers changed: answers to
             requests that are still in the dataset are kept, a scorer that changed scores all rows
             again.
     """
 
     judge_cache: str | Path | None = None
+    judge_repeats: int = 1
     allow_changes: bool = False
 
 
@@ -65,14 +67,19 @@ def evaluate(
     timeout: float | None = None,
     repeat: int = 1,
     resume: str | Path | None = None,
+    retry_failures: bool = False,
+    max_tokens: int | None = None,
+    max_cost: float | None = None,
+    prices: Any = None,
     run_name: str | None = None,
     experiment_name: str | None = None,
     options: EvaluationOptions | None = None,
 ) -> EvaluationResult:
     """Evaluate a model on a dataset, and log the evaluation to MLflow as one run.
 
-    Each answer and each verdict is saved at once in a journal on this machine. Ctrl-C finishes the
-    rows in flight and prints how to continue; after a crash, `resume` runs what is missing.
+    Each answer and each verdict is saved at once in a journal on this machine. The MLflow run
+    exists, and its id is logged, before the first row is invoked. Ctrl-C finishes the rows in
+    flight and prints how to continue; after a crash, `resume` runs what is missing.
 
     Args:
         model: A Runnable, a function, a loaded pyfunc model, or a URI: ``"models:/…"``,
@@ -86,7 +93,7 @@ def evaluate(
         judge: The judge model: a LangChain chat model, an endpoint (``"endpoints:/my-chat"``), or
             an MLflow model URI (``"openai:/gpt-4.1-mini"``). Default: the environment variable
             DBX_EVAL_JUDGE; without either, no built-in judge runs.
-        scorers: The scorers and judges, ours or those of ``mlflow.genai``.
+        scorers: The scorers and judges, of this package or of ``mlflow.genai``.
         extra_metrics: Further scorers, or metrics of ``make_genai_metric``,
             ``make_genai_metric_from_prompt`` and ``databricks.agents.evals.metric``.
         predict_fn: The same as `model`, under the name that `mlflow.genai.evaluate` uses.
@@ -98,7 +105,18 @@ def evaluate(
         timeout: Seconds for one row, after which the row fails; None: no timeout.
         repeat: Number of invocations per record, for models whose answers vary.
         resume: An evaluation that was not finished: the id of its MLflow run, its evaluation id, or
-            the path of its journal. Finished rows are not invoked again.
+            the path of its journal; ``"last"``: the newest one of the same dataset and model on
+            this machine. Finished rows are not invoked again.
+        retry_failures: With `resume`: invoke the rows that failed again, and run the scorers again
+            that have an error; what they replace is deleted in MLflow.
+        max_tokens: The largest number of tokens of the evaluation, those of judges and of earlier
+            calls that it resumes included. When it is reached, no further row is started, those in
+            flight are finished, and BudgetExceededError is raised.
+        max_cost: The same for the cost in US dollars, by `prices`.
+        prices: US dollars per million tokens by model: ``{"my-model": {"input": 2.5,
+            "cached_input": 1.25, "output": 10}}``, a frame or a list of dicts with the same
+            columns and ``model``, or the path of a JSON or CSV file; ``"*"`` is any other model.
+            The cost of each row is then in `Outcome.cost_usd`.
         run_name: The name of the MLflow run; ignored within an active run.
         experiment_name: The MLflow experiment; default: the current one. An evaluation that is
             resumed continues in its MLflow run.
@@ -114,6 +132,8 @@ def evaluate(
         NotFoundError: The dataset, the model or the evaluation to resume does not exist.
         SchemaError: No row of the data is a valid record.
         JournalError: The journal cannot be written, or cannot be resumed.
+        BudgetExceededError: `max_tokens` or `max_cost` was reached before all rows were finished;
+            the message contains how to continue.
         KeyboardInterrupt: Ctrl-C was pressed; the message contains how to continue.
     """
     if predict_fn is not None:
@@ -129,6 +149,10 @@ def evaluate(
         if number < 1:
             msg = f"{name} must be at least 1, got {number}."
             raise ConfigurationError(msg)
+    if retry_failures and resume is None:
+        msg = "retry_failures=True needs resume=: the evaluation whose failed rows run again."
+        raise ConfigurationError(msg)
+    budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
     if timeout is not None and timeout <= 0:
         msg = f"timeout must be a positive number of seconds, or None, got {timeout}."
         raise ConfigurationError(msg)
@@ -140,27 +164,41 @@ def evaluate(
         judge=judge,
         evaluator_config=evaluator_config,
         judge_cache=options.judge_cache,
+        judge_repeats=options.judge_repeats,
         max_concurrency=max_concurrency,
     )
     limiter = AdaptiveLimiter(max_concurrency)
     destination = current_destination(run_name=run_name, experiment_name=experiment_name)
-    invoke: Invoke = recorded_answer
-    if model is not None:
-        runnable, to_input = resolve_model(model)
-        experiment_id = experiment_of(destination)
-        invoke = ModelInvoker(runnable, input_fn or to_input, limiter, timeout, experiment_id)
+    resolved = None if model is None else resolve_model(model)
     identity = None if model is None else (model, input_fn)
     manifest = EvaluationManifest.describe(dataset, selected, model=identity, repeat=repeat)
-    journal = Journal.create(manifest) if resume is None else Journal.find(resume)
-    scheduler = RowScheduler(journal, invoke, selected, limiter)
+    if resume == "last":
+        journal = find_last(manifest, allow_complete=retry_failures)
+    else:
+        journal = Journal.create(manifest) if resume is None else Journal.find(resume)
     with journal.locked():
         if resume is not None:
             check_resumable(journal, manifest, allow_changes=options.allow_changes)
             reconcile(journal, manifest, dataset)
+            if retry_failures:
+                reopen_failures(journal)
             if journal.manifest.run_id is not None:
                 destination = stored_destination(journal.manifest)
+        writer = MlflowWriter(journal, destination, dataset)
+        invoke: Invoke = recorded_answer
+        if resolved is not None:
+            runnable, to_input = resolved
+            experiment_id = lambda: writer.experiment_id  # noqa: E731 - known when the run exists
+            invoke = ModelInvoker(runnable, input_fn or to_input, limiter, timeout, experiment_id)
+        scheduler = RowScheduler(
+            journal,
+            budget.with_cost(invoke),
+            selected,
+            limiter,
+            is_exhausted=partial(budget.is_exhausted, journal),
+        )
         after_rows = partial(score_sessions, journal, selected, max_concurrency)
-        return _run(scheduler, journal, destination, dataset, repeat, after_rows)
+        return _run(scheduler, journal, writer, budget, dataset, repeat, after_rows)
 
 
 def _check_arguments(model: Any, data: Any) -> None:
@@ -190,22 +228,20 @@ def _load(data: Any) -> EvalDataset:
 def _run(
     scheduler: RowScheduler,
     journal: Journal,
-    destination: Destination,
+    writer: MlflowWriter,
+    budget: Budget,
     dataset: EvalDataset,
     repeat: int,
     after_rows: Callable[[], None],
 ) -> EvaluationResult:
     # An invalid row of the dataset is a failed row.
     total = (len(dataset) + len(dataset.invalid_rows)) * repeat
-    writer = MlflowWriter(journal, destination, dataset)
     # The evaluation id, known from the start: MLflow's run id may come late, or never.
     advice = f"Continue with resume={journal.evaluation_id!r}."
-    with (
-        writer.in_background(),
-        GracefulShutdown(scheduler.stop, advice) as shutdown,
-        show_progress(total, journal.count(SCORED)) as on_row,
-    ):
-        event_loop.run(scheduler.run(dataset, repeat, on_row))
+    with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
+        writer.wait_for_run()
+        with show_progress(total, journal.count(SCORED)) as on_row:
+            event_loop.run(scheduler.run(dataset, repeat, on_row))
     done = journal.count(SCORED)
     if done < total and shutdown.signal is not None:
         try:
@@ -213,6 +249,9 @@ def _run(
         finally:
             # Also if a second Ctrl-C ends the wait for a slow MLflow server.
             shutdown.end(f"{done} of {total} rows are finished.")
+    if done < total and budget.is_exhausted(journal):
+        writer.finish(complete=False)
+        raise budget.error(journal, done, total)
     if done != total:
         msg = f"{done} of {total} rows are finished in {journal.path}, without an error."
         raise JournalError(msg)

@@ -21,7 +21,8 @@ __all__ = ["DbxEvaluator"]
 
 _MODEL_TYPE = "dbx-agent"
 _AGENT_CONFIG = ("metrics", "global_guidelines")
-_SUPPORTED = ("judge", "judge_cache", "scorers", "max_concurrency", *_AGENT_CONFIG)
+_OPTIONS = ("judge_cache", "judge_repeats")
+_SUPPORTED = ("judge", *_OPTIONS, "scorers", "max_concurrency", *_AGENT_CONFIG)
 
 
 class DbxEvaluator(ModelEvaluator):
@@ -51,9 +52,9 @@ class DbxEvaluator(ModelEvaluator):
             dataset: MLflow's dataset; its features are the evaluation dataset, its predictions the
                 responses, and its targets the expected responses.
             run_id: The run.
-            evaluator_config: ``judge``, ``judge_cache``, ``scorers`` and ``max_concurrency`` as for
-                `evaluate` and `EvaluationOptions`, and the ``metrics`` and ``global_guidelines`` of
-                the documented ``evaluator_config``.
+            evaluator_config: ``judge``, ``judge_cache``, ``judge_repeats``, ``scorers`` and
+                ``max_concurrency`` as for `evaluate` and `EvaluationOptions`, and the ``metrics``
+                and ``global_guidelines`` of the documented ``evaluator_config``.
             model: The pyfunc model that MLflow loaded; None scores the responses in the data.
             extra_metrics: Further metrics, as for `evaluate`.
             custom_artifacts: Not supported.
@@ -80,7 +81,7 @@ class DbxEvaluator(ModelEvaluator):
             )
             raise ConfigurationError(msg)
         agent_config = {key: config.pop(key) for key in _AGENT_CONFIG if key in config}
-        options = EvaluationOptions(judge_cache=config.pop("judge_cache", None))
+        options = EvaluationOptions(**{key: config.pop(key) for key in _OPTIONS if key in config})
         result = evaluate(
             model,
             _data(dataset),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,11 +13,20 @@ from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
 from langchain_dbx_eval.evaluation.journal.store import FAILED, REPEATED, UNWRITTEN, Journal
-from langchain_dbx_eval.scoring.aggregates import Metrics, Summary, summarize
+from langchain_dbx_eval.scoring.aggregates import (
+    Failures,
+    Metrics,
+    RecordKey,
+    RowResult,
+    Summary,
+    summarize,
+)
 from langchain_dbx_eval.scoring.contract import OUTCOME_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from langchain_dbx_eval.reporting.gate import CheckReport
 
 __all__ = ["EvaluationResult", "Rows"]
 
@@ -97,6 +107,11 @@ class EvaluationResult:
         return self._journal.manifest.experiment_id
 
     @property
+    def tracking_uri(self) -> str | None:
+        """The MLflow store of the run; None until MLflow was reached."""
+        return self._journal.manifest.destination.tracking_uri
+
+    @property
     def pending_rows(self) -> int:
         """Number of rows that are not in MLflow yet: ``langchain-dbx-eval sync`` writes them."""
         return self._journal.count(UNWRITTEN)
@@ -113,6 +128,17 @@ class EvaluationResult:
         return self._dataset
 
     @property
+    def dataset_name(self) -> str | None:
+        """The name of the dataset; None if it has none."""
+        return (self._journal.manifest.dataset or {}).get("name")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row is scored; always true for calls that a callback captured."""
+        manifest = self._journal.manifest
+        return manifest.complete or manifest.from_callback
+
+    @property
     def metrics(self) -> Metrics:
         """The run's metrics by name, such as ``retrieval/ground_truth/document_recall/average``.
 
@@ -123,8 +149,55 @@ class EvaluationResult:
 
     @cached_property
     def summary(self) -> Summary:
-        """The metrics with numbers of rows, confidence intervals, and errors."""
-        return summarize((row.outcome, row.scores) for row in self.rows)
+        """The metrics with their coverage and intervals, the rows by outcome, and the failures.
+
+        ``summary["<metric>"]`` returns one metric. Rows with one ``request_id``, such as those of
+        one record with ``repeat=``, are a cluster.
+        """
+        return self.summarize()
+
+    def summarize(
+        self, *, cluster: RecordKey | None = None, failures: Failures = "exclude"
+    ) -> Summary:
+        """Summarize the rows with other clusters, or with failures as zeros.
+
+        Args:
+            cluster: Column of the records, or function of a record: rows with equal values depend
+                on each other, such as questions about one document. Default: the rows with one
+                ``request_id``.
+            failures: ``"exclude"``: a score is the mean of the rows that have one; ``"zero"``:
+                failed rows, and empty answers without a score, count as 0.
+
+        Raises:
+            ConfigurationError: An argument is invalid, or no record has the column `cluster`.
+        """
+        rows = (RowResult(row.outcome, row.scores, row.record) for row in self.rows)
+        return summarize(rows, cluster=cluster, failures=failures)
+
+    def check(
+        self,
+        *conditions: str,
+        cluster: RecordKey | None = None,
+        failures: Failures = "exclude",
+    ) -> CheckReport:
+        """Check conditions on the metrics, such as ``"correctness >= 0.9"``.
+
+        ``docs/gate.md`` describes the conditions. `compare(…).check` also compares with a baseline.
+
+        Args:
+            *conditions: The conditions. All must pass.
+            cluster: See `summarize`.
+            failures: See `summarize`.
+
+        Returns:
+            The report: its ``verdict`` is "pass", "fail", "inconclusive" or "could not run".
+
+        Raises:
+            ConfigurationError: A condition is invalid, or there is none.
+        """
+        from langchain_dbx_eval.reporting.gate.check import check_result
+
+        return check_result(self, conditions, cluster=cluster, failures=failures)
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -172,12 +245,11 @@ class EvaluationResult:
 
     def __repr__(self) -> str:
         manifest = self._journal.manifest
-        name = (manifest.dataset or {}).get("name")
-        data = f" on {name}" if name else ""
-        text = (
-            f"EvaluationResult({len(self.rows)} rows{data}, {self._journal.count(FAILED)} failed, "
-            f"run_id={manifest.run_id!r})"
-        )
+        data = f" on {self.dataset_name}" if self.dataset_name else ""
+        rows = f"{len(self.rows)} rows{data}, 0 failed"
+        if warning := self.summary.warning:
+            rows = f"{warning}{data}"
+        text = f"EvaluationResult({rows}, run_id={manifest.run_id!r})"
         if manifest.logged:
             return text
         run = manifest.run_id or self._journal.evaluation_id
@@ -187,8 +259,13 @@ class EvaluationResult:
 
     def _repr_html_(self) -> str:
         pandas = require("pandas", extra="eval")
-        metrics = pandas.DataFrame(sorted(self.metrics.items()), columns=["metric", "value"])
-        return f"<p>{self!r}</p>{metrics.to_html(index=False)}"
+        columns = ["metric", "value [95 % interval], rows", "failures as 0"]
+        metrics = pandas.DataFrame(self.summary.lines(), columns=columns)
+        if not metrics["failures as 0"].any():
+            metrics = metrics.drop(columns="failures as 0")
+        # The full text of each cell, whatever the display options are.
+        with pandas.option_context("display.max_colwidth", None):
+            return f"<p>{escape(repr(self))}</p>{metrics.to_html(index=False)}"
 
 
 def _line(row: Row) -> dict[str, Any]:

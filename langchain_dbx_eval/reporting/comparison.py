@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval.errors import ConfigurationError
@@ -31,6 +31,7 @@ from langchain_dbx_eval.reporting.pairing import (
 from langchain_dbx_eval.scoring.aggregates import Metrics
 
 if TYPE_CHECKING:
+    from langchain_dbx_eval.reporting.gate import CheckReport
     from langchain_dbx_eval.scoring.statistics import PairedTest
 
 __all__ = [
@@ -63,6 +64,8 @@ class Comparison:
         flips: The rows whose pass or fail changed.
         slices: The differences per slice.
         others: The comparisons with further baselines.
+        margins: The largest acceptable losses by the name of the metric, from ``margin=``.
+        result: The candidate.
     """
 
     metrics: tuple[MetricDifference, ...]
@@ -77,9 +80,39 @@ class Comparison:
     flips: tuple[Flip, ...] = ()
     slices: tuple[Slice, ...] = ()
     others: tuple[Comparison, ...] = ()
+    margins: Mapping[str, float] = field(default_factory=dict)
+    result: EvaluationResult | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> MetricDifference:
         return self.metrics[_resolve(name, self.metrics)]
+
+    def check(
+        self, *conditions: str, margin: float | Mapping[str, float] | None = None
+    ) -> CheckReport:
+        """Check the candidate, and that it is not worse than the baseline.
+
+        Args:
+            *conditions: Conditions on the candidate (``"correctness >= 0.9"``), or on its
+                difference from the baseline (``"correctness >= baseline - 0.02 @ lower"``); see
+                ``docs/gate.md``.
+            margin: The largest acceptable loss, as in `compare`: each of these metrics must be
+                non-inferior. Default: the ``margin`` of the comparison.
+
+        Returns:
+            The report: its ``verdict`` is "pass", "fail", "inconclusive" or "could not run".
+
+        Raises:
+            ConfigurationError: A condition is invalid, or there is neither a condition nor a
+                margin.
+        """
+        from langchain_dbx_eval.reporting.gate.check import check_result, non_inferiority_condition
+
+        if self.result is None:
+            msg = "This comparison has no candidate to check. Create it with compare()."
+            raise ConfigurationError(msg)
+        margins = self.margins if margin is None else _margins(margin, self.primary, self.metrics)
+        non_inferior = [non_inferiority_condition(*one) for one in sorted(margins.items())]
+        return check_result(self.result, [*conditions, *non_inferior], comparison=self)
 
 
 def compare(
@@ -146,6 +179,7 @@ def compare(
             metrics=next(metrics_of),
             slices=tuple(replace(one, metrics=next(slices_of)) for one in comparison.slices),
             primary=primary,
+            margins=margins,
         )
         for comparison in comparisons
     )
@@ -179,6 +213,7 @@ def _compare(
         latency=tuple(latency_differences(paired.pairs)),
         flips=tuple(flips(paired.pairs)),
         slices=tuple(slices),
+        result=result,
     )
 
 
@@ -256,4 +291,4 @@ def conclude_metrics(
 def _share_of(name: str, names: set[str]) -> str:
     """Return the name of the share if a boolean also has an average, which is the same number."""
     share = f"{name.removesuffix('/average')}/percentage"
-    return share if share in names else name
+    return share if name.endswith("/average") and share in names else name

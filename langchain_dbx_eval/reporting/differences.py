@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_dbx_eval.reporting.pairing import FAILED, RowId, ScoredRow
+from langchain_dbx_eval.scoring.aggregates import OPERATIONAL
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.scoring.statistics import Interval, PairedDifference, PairedTest
@@ -28,9 +29,6 @@ __all__ = [
 
 _LATENCIES = ("agent/latency_seconds/average", "agent/time_to_first_token_seconds/average")
 _QUANTILES = (0.5, 0.9, 0.95, 0.99)
-OPERATIONAL = ("agent/", "judge/", "rows/")
-"""Prefixes of metrics that are not scores: latency, tokens, cost, failures. Lower is better."""
-
 Pairs: TypeAlias = Sequence[tuple[ScoredRow, ScoredRow]]
 """Row of the baseline and row of the candidate, of the same record and repetition."""
 

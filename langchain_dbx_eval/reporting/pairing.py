@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.journal.rows import Row
-from langchain_dbx_eval.scoring.aggregates import outcome_values
+from langchain_dbx_eval.scoring.aggregates import RecordKey, outcome_values, record_value
 from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
 __all__ = [
@@ -30,9 +29,6 @@ FAILED = "rows/failed/percentage"
 
 JUDGE_COST = "judge/cost_usd/average"
 """Cost of judging one row, in US dollars."""
-
-RecordKey: TypeAlias = str | Callable[[EvalRecord], Hashable]
-"""A column of the records, or a function of a record."""
 
 
 class RowId(NamedTuple):
@@ -106,7 +102,10 @@ def read_rows(
     found = {name: key is None or callable(key) for name, key in keys.items()}
     scored = []
     for row in rows:
-        values = {name: None if key is None else _key_of(row, key) for name, key in keys.items()}
+        values = {
+            name: None if key is None else record_value(row.record, key)
+            for name, key in keys.items()
+        }
         for name, value in values.items():
             found[name] = found[name] or value is not None
         group = row.record.request_id if values["cluster"] is None else values["cluster"]
@@ -170,11 +169,7 @@ def _match(
     return [*pairs, *zip(left, unmatched, strict=False)]
 
 
-def _key_of(row: Row, key: RecordKey) -> Any:
-    return key(row.record) if callable(key) else row.record.to_row().get(key)
-
-
-def _scored_row(row: Row, cluster: Any, slice_value: Any) -> ScoredRow:
+def _scored_row(row: Row, cluster: Hashable, slice_value: Hashable) -> ScoredRow:
     error = row.outcome.error
     values, reasons = {FAILED: float(error is not None)}, {}
     root_cause = error
@@ -205,10 +200,4 @@ def _scored_row(row: Row, cluster: Any, slice_value: Any) -> ScoredRow:
     record = row.record
     content = hash(repr((record.expectations, record.metadata)))
     row_id = RowId(record.request_id, row.repetition, row.number)
-    return ScoredRow(
-        row_id, content, values, reasons, root_cause, _hashable(cluster), _hashable(slice_value)
-    )
-
-
-def _hashable(value: Any) -> Hashable:
-    return value if isinstance(value, Hashable) else repr(value)
+    return ScoredRow(row_id, content, values, reasons, root_cause, cluster, slice_value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.evaluation.journal.rows import Row
-from langchain_dbx_eval.reporting.comparison import Comparison
+from langchain_dbx_eval.reporting.comparison import Comparison, MetricDifference
 from langchain_dbx_eval.scoring.answer_text import answer_text
 
 if TYPE_CHECKING:
@@ -33,19 +34,26 @@ def print_result(result: EvaluationResult, console: Console, *, worst: int = 3) 
     from rich.markup import escape
     from rich.table import Table
 
-    metrics = Table("Metric", "Value", title=str(result), title_justify="left")
-    metrics.columns[1].justify = "right"
-    for name, value in sorted(result.metrics.items()):
-        metrics.add_row(name, f"{value:.4g}")
+    summary = result.summary
+    style = "bold red" if summary.warning else "bold"
+    console.print(escape(str(result)), style=style, highlight=False, soft_wrap=True)
+    metrics = Table("Metric", "Value [95 % interval], rows", "Failures as 0")
+    # A truncated metric name is ambiguous.
+    metrics.columns[0].overflow = "fold"
+    lines = summary.lines()
+    if not any(zero for *_, zero in lines):
+        metrics.columns.pop()
+    for line in lines:
+        metrics.add_row(*map(escape, line[: len(metrics.columns)]))
     console.print(metrics)
-    for line in _skipped_lines(result):
-        console.print(line)
+    for note in summary.notes():
+        console.print(escape(note), highlight=False)
 
     table = Table("", "Question", "Answer", "Expected", title_justify="left", show_lines=True)
     rows = worst_rows(result)[:worst]
     table.title = f"The {len(rows)} worst rows"
     for row in rows:
-        answer = row.outcome.error or answer_text(row.outcome.response) or "(empty)"
+        answer = row.outcome.error or _answer_text(row)
         expected = row.record.expected_response or "(none)"
         question = answer_text(row.record.request) or ""
         table.add_row(row.record.request_id[:8], *map(escape, (question, answer, expected)))
@@ -55,41 +63,52 @@ def print_result(result: EvaluationResult, console: Console, *, worst: int = 3) 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the differences between two evaluations.
 
+    Each metric has its full name, on a line of its own where the terminal is too narrow for a line
+    with its numbers.
+
     Args:
         comparison: The result of `compare`.
         console: The console to print to.
-
-    Raises:
-        MissingDependencyError: The extra ``eval`` is not installed.
     """
-    require("rich", extra="eval")
-    from rich.table import Table
-
-    titles = ("Metric", "Baseline", "This run", "Difference", "95 % interval", "p (Holm)", "Pairs")
-    metrics = Table(*titles, title_justify="left")
-    metrics.title = f"Comparison with the baseline, {comparison.paired} rows in common"
+    title = f"Comparison with the baseline, {comparison.paired} rows in common"
     if comparison.only_baseline or comparison.only_candidate:
-        metrics.title += (
+        title += (
             f", {len(comparison.only_baseline)} only in the baseline, "
             f"{len(comparison.only_candidate)} only in this run"
         )
-    for metric in comparison.metrics:
-        numbers = (metric.baseline, metric.candidate)
-        cells = ["-" if number is None else f"{number:.4g}" for number in numbers]
-        cells.append("-" if metric.difference is None else f"{metric.difference:+.4g}")
-        interval, p_value = metric.interval, metric.p_adjusted
-        cells.append("-" if interval is None else f"{interval.low:+.3g} … {interval.high:+.3g}")
-        cells.append("-" if p_value is None else _p_value_text(p_value))
-        metrics.add_row(metric.name, *cells, str(metric.pairs or "-"))
-    rows = Table("Score, row by row", "Higher", "Lower", "Equal")
-    for row in comparison.rows:
-        rows.add_row(row.column, str(row.higher), str(row.lower), str(row.equal))
-    for table in (metrics, rows):
-        # A truncated metric name is ambiguous.
-        table.columns[0].overflow = "fold"
-        for column in table.columns[1:]:
-            column.justify = "right"
-        console.print(table)
+    titles = ["Metric", "Baseline", "This run", "Difference", "95 % interval", "p (Holm)", "Pairs"]
+    lines = [title, ""]
+    lines += _table(titles, map(_metric_cells, comparison.metrics), console.width)
+    if any(metric.is_significant for metric in comparison.metrics):
+        lines.append("* significant: p below 0.05, corrected for the number of metrics")
+    rows = [[row.column, *map(str, (row.higher, row.lower, row.equal))] for row in comparison.rows]
+    lines += ["", *_table(["Score, row by row", "Higher", "Lower", "Equal"], rows, console.width)]
+    # A name that is wrapped or cropped cannot be found. Nothing in it is markup.
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _metric_cells(metric: MetricDifference) -> list[str]:
+    numbers = (metric.baseline, metric.candidate)
+    cells = [metric.name, *("-" if number is None else f"{number:.4g}" for number in numbers)]
+    cells.append("-" if metric.difference is None else f"{metric.difference:+.3g}")
+    interval, p_value = metric.interval, metric.p_adjusted
+    cells.append("-" if interval is None else f"[{interval.low:+.3g}, {interval.high:+.3g}]")
+    cells.append("-" if p_value is None else _p_value_text(p_value) + "*" * metric.is_significant)
+    total = metric.pairs + metric.only_baseline + metric.only_candidate
+    return [*cells, f"{metric.pairs} of {total}" if total else "-"]
+
+
+def _table(titles: list[str], rows: Iterable[list[str]], width: int) -> list[str]:
+    """Align rows in columns; the first one has lines of its own if the lines exceed the width."""
+    table = [titles, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for name, *cells in table:
+        aligned = zip(cells, widths[1:], strict=True)
+        numbers = "".join(f"  {cell:>{cell_width}}" for cell, cell_width in aligned)
+        is_narrow = widths[0] + len(numbers) > width
+        lines += [name, numbers] if is_narrow else [f"{name:<{widths[0]}}{numbers}"]
+    return lines
 
 
 def write_report(
@@ -116,8 +135,8 @@ def write_report(
         result=result,
         rows=worst_rows(result),
         comparison=comparison,
-        skipped=_skipped_lines(result),
         text=lambda value: answer_text(value) or "",
+        answer=_answer_text,
         p_value_text=_p_value_text,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,24 +144,20 @@ def write_report(
     return path
 
 
-def _skipped_lines(result: EvaluationResult) -> list[str]:
-    """Return one line for each input that scorers lacked, with the scorers and their rows."""
-    return [
-        f"Skipped without {reason}: " + ", ".join(f"{n} ({counts[n]} rows)" for n in sorted(counts))
-        for reason, counts in sorted(result.summary.skip_reasons.items())
-    ]
+def _answer_text(row: Row) -> str:
+    return "(empty)" if row.outcome.is_empty else answer_text(row.outcome.response) or ""
 
 
 def worst_rows(result: EvaluationResult) -> list[Row]:
-    """Sort the rows of an evaluation: failed rows first, then by ascending mean score.
+    """Sort the rows: failed ones first, then empty answers, then by ascending mean score.
 
     A row without a score counts as one with a mean score of 1.
     """
 
-    def key(row: Row) -> tuple[bool, float, int]:
+    def key(row: Row) -> tuple[bool, bool, float, int]:
         scores = [a.number for a in row.assessments if a.number is not None]
         mean = sum(scores) / len(scores) if scores else 1.0
-        return row.outcome.error is None, mean, row.number
+        return row.outcome.error is None, not row.outcome.is_empty, mean, row.number
 
     return sorted(result.rows, key=key)
 

@@ -9,10 +9,14 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
-__all__ = ["answer_text", "request_text", "to_plain_json"]
+__all__ = ["answer_text", "is_empty_answer", "request_text", "to_plain_json"]
 
 # In the order of precedence.
 _QUESTION_KEYS = ("query", "question", "input", "prompt", "request")
+
+# Keys of a message without text that still says something.
+_OTHER_CONTENT = ("tool_calls", "function_call", "refusal", "audio")
+_TEXT_BLOCKS = ("text", "output_text", "input_text", "reasoning", "thinking", None)
 
 
 def answer_text(answer: Any) -> str | None:
@@ -45,9 +49,20 @@ def answer_text(answer: Any) -> str | None:
                 return answer_text(items[-1])
         if isinstance(content := answer.get("content"), str):
             return content
+        if content is None and "content" in answer and not _has_other_content(answer):
+            return ""
         if isinstance(content, list):
             return "".join(block["text"] for block in content if _is_text_block(block))
     return json.dumps(answer, ensure_ascii=False, default=str)
+
+
+def is_empty_answer(answer: Any) -> bool:
+    """Return whether a response of any form of `answer_text` contains nothing.
+
+    A response without text that calls tools, refuses, or contains an image is not empty.
+    """
+    text = answer_text(answer)
+    return (text is None or not text.strip()) and not _has_other_content(answer)
 
 
 def request_text(request: Any) -> str:
@@ -99,6 +114,27 @@ def _message_text(message: BaseMessage) -> str:
     if len({block.get("id") for block in blocks}) > 1:
         return "".join(block["text"] for block in blocks if block.get("id") == blocks[-1].get("id"))
     return message.text
+
+
+def _has_other_content(answer: Any) -> bool:
+    """Return whether the last message of an answer has a part that is not text or reasoning."""
+    if isinstance(answer, Mapping) and "content" not in answer:
+        choices = answer.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
+            return _has_other_content(choices[0].get("message"))
+        answer = answer.get("messages") or answer.get("output")
+    if isinstance(answer, list) and answer:
+        return _has_other_content(answer[-1])
+    if isinstance(answer, BaseMessage):
+        fields = {"content": answer.content, "tool_calls": getattr(answer, "tool_calls", None)}
+        fields |= answer.additional_kwargs
+    else:
+        fields = dict(answer) if isinstance(answer, Mapping) else {}
+    content = fields.get("content")
+    blocks = content if isinstance(content, list) else []
+    return any(fields.get(name) for name in _OTHER_CONTENT) or any(
+        isinstance(block, Mapping) and block.get("type") not in _TEXT_BLOCKS for block in blocks
+    )
 
 
 def _is_of_assistant(item: Any) -> bool:

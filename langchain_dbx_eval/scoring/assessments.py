@@ -6,7 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Assessment", "JudgeUsage", "RowScores", "ScorerOutput", "Skip"]
+__all__ = [
+    "EMPTY_RESPONSE",
+    "JUDGE_DISAGREEMENT",
+    "NO_VERDICT",
+    "Assessment",
+    "JudgeInstability",
+    "JudgeUsage",
+    "RowScores",
+    "ScorerOutput",
+    "Skip",
+]
+
+JUDGE_DISAGREEMENT = "judge_disagreement"
+"""The metadata key of an assessment for the share of pairs of repeats with different ratings."""
+
+EMPTY_RESPONSE = "response (it is empty)"
+"""The `Skip.reason` of a judge that has nothing to rate."""
+
+NO_VERDICT = "dbx_eval.no_verdict"
+"""The metadata key of an error of a judge that rates neither "yes" nor "no"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +36,7 @@ class JudgeUsage:
         calls: Completed calls of the judge model.
         cached: Verdicts that needed no call: from the cache, or repeated within a run.
         input_tokens: Prompt tokens, of the calls that reported them.
+        cached_input_tokens: Those of them that providers read from a prompt cache.
         output_tokens: Completion tokens, of the calls that reported them.
         cost_usd: Cost in US dollars, of the calls that reported it; None if none did.
         seconds: Sum of the durations of the calls, which may overlap.
@@ -28,6 +48,7 @@ class JudgeUsage:
     output_tokens: int = 0
     cost_usd: float | None = None
     seconds: float = 0.0
+    cached_input_tokens: int = 0
 
     def __add__(self, other: JudgeUsage) -> JudgeUsage:
         costs = [c for c in (self.cost_usd, other.cost_usd) if c is not None]
@@ -38,7 +59,28 @@ class JudgeUsage:
             output_tokens=self.output_tokens + other.output_tokens,
             cost_usd=sum(costs) if costs else None,
             seconds=self.seconds + other.seconds,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeInstability:
+    """How often a judge that is asked several times (``judge_repeats``) contradicts itself.
+
+    Attributes:
+        rows: Number of rows with two ratings or more.
+        unstable_rows: Number of these whose ratings are not all equal.
+        disagreement: Mean share of the pairs of ratings of a row that differ, from 0 to 1.
+    """
+
+    rows: int
+    unstable_rows: int
+    disagreement: float
+
+    @property
+    def share(self) -> float:
+        """Share of the rows whose ratings are not all equal."""
+        return self.unstable_rows / self.rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Any, Protocol
 
 from langchain_dbx_eval.datasets import EvalRecord
-from langchain_dbx_eval.scoring.answer_text import answer_text, request_text
+from langchain_dbx_eval.scoring.answer_text import answer_text, is_empty_answer, request_text
 from langchain_dbx_eval.scoring.assessments import ScorerOutput
 
 __all__ = ["Outcome", "Scorer", "ScoringContext"]
 
+# As all errors of an invocation: "TimeoutError: no answer within 5 s", or without a message.
+_ERROR_CLASS = re.compile(r"([A-Za-z_][\w.]*)(?::|\(|$)")
 # Columns of the input schema that are expectations.
 _EXPECTATION_COLUMNS = ("expected_tool_calls", "grading_notes")
 
@@ -30,6 +34,10 @@ class Outcome:
         input_tokens: Prompt tokens of all models; None if not reported.
         output_tokens: Completion tokens of all models; None if not reported.
         error: Why there is no response.
+        cached_input_tokens: Those of `input_tokens` that providers read from a prompt cache; None
+            if not reported.
+        cost_usd: Cost of all models in US dollars, by the prices that the user gave; None without
+            prices, or if a model has none.
     """
 
     response: Any = None
@@ -39,6 +47,8 @@ class Outcome:
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
+    cached_input_tokens: int | None = None
+    cost_usd: float | None = None
 
     @property
     def total_tokens(self) -> int | None:
@@ -46,6 +56,19 @@ class Outcome:
         if self.input_tokens is None and self.output_tokens is None:
             return None
         return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the invocation succeeded, and its response is None or contains nothing."""
+        return self.error is None and is_empty_answer(self.response)
+
+    @property
+    def error_class(self) -> str | None:
+        """Class of the error, such as ``TimeoutError``; its first words if it names none."""
+        if self.error is None:
+            return None
+        named = _ERROR_CLASS.match(self.error)
+        return named[1] if named else shorten(self.error, 60, placeholder=" …") or "unknown"
 
 
 @dataclass(frozen=True)
@@ -77,8 +100,8 @@ class ScoringContext:
 
     @property
     def response_text(self) -> str | None:
-        """Text of the response; None if there is no response."""
-        return answer_text(self.outcome.response)
+        """Text of the response, empty if the response is None; None if the invocation failed."""
+        return None if self.outcome.error is not None else answer_text(self.outcome.response) or ""
 
     @property
     def retrieved_texts(self) -> list[str]:

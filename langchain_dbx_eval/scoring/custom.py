@@ -12,11 +12,11 @@ from functools import cached_property
 from typing import Any, overload
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.assessments import ScorerOutput, Skip
+from langchain_dbx_eval.scoring.assessments import EMPTY_RESPONSE, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import METRIC_FAMILY, RESPONSE_JUDGE_FAMILY
 from langchain_dbx_eval.scoring.conversation import conversation_messages
-from langchain_dbx_eval.scoring.judges.backend import resolve_backend
+from langchain_dbx_eval.scoring.judges.backend import repeat_backend, resolve_backend
 from langchain_dbx_eval.scoring.judges.inputs import PROMPT_VARIABLES
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend
 from langchain_dbx_eval.scoring.judges.scales import Scale, YesNo
@@ -164,7 +164,10 @@ class FunctionScorer:
         missing = [p.name for p in supported if values[p.name] is None and _is_required(p)]
         if missing:
             value_column = f"{self.column}/{self.leaf}" if self.leaf else self.column
-            return [Skip(self.name, " and ".join(missing), value_column)]
+            reason = " and ".join(missing)
+            if self.affects_verdict and context.outcome.is_empty and "outputs" in missing:
+                reason = EMPTY_RESPONSE
+            return [Skip(self.name, reason, value_column)]
         arguments = {name: value for name, value in values.items() if value is not None}
         if inspect.iscoroutinefunction(self.function):
             result = await self.function(**arguments)
@@ -248,6 +251,12 @@ class PromptJudge:
     def with_backend(self, backend: JudgeBackend) -> PromptJudge:
         """Return this judge with a judge model; itself if it has one."""
         return self if self.backend is not None else replace(self, backend=backend)
+
+    def repeated(self, repeats: int) -> PromptJudge:
+        """Return this judge with a model that repeats each request; itself if it has no model."""
+        if self.backend is None:
+            return self
+        return replace(self, backend=repeat_backend(self.backend, repeats))
 
     async def score(self, context: ScoringContext) -> ScorerOutput:
         """See `Scorer.score`."""

@@ -10,6 +10,7 @@ from typing import Any
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.scoring.assessments import Assessment, RowScores, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import Scorer, ScoringContext
+from langchain_dbx_eval.scoring.contract import RESPONSE_JUDGE_FAMILY, RETRIEVAL_JUDGE_FAMILY
 from langchain_dbx_eval.scoring.overall_assessment import overall_assessment
 from langchain_dbx_eval.scoring.results import reject_non_finite
 
@@ -38,8 +39,7 @@ async def ascore(
             finishes, for all others together.
 
     Returns:
-        The scores in the order of the scorers, then the overall assessment if a judge gave a
-        verdict.
+        The scores in the order of the scorers, then the overall assessment if a judge applies.
     """
     if context.outcome.error is not None:
         return RowScores()
@@ -74,8 +74,8 @@ def row_scores(outputs: Iterable[ScorerOutput]) -> RowScores:
     """Combine the outputs of the scorers, in their order, and add the overall assessment."""
     items = [item for output in outputs for item in output]
     assessments = [item for item in items if isinstance(item, Assessment)]
-    overall = overall_assessment(assessments)
     skipped = tuple(item for item in items if isinstance(item, Skip))
+    overall = overall_assessment(assessments, skipped)
     return RowScores((*assessments, *([overall] if overall else [])), skipped)
 
 
@@ -100,5 +100,12 @@ async def _async_output(scorer: Scorer, context: ScoringContext) -> Any:
 def failure(scorer: Scorer, error: Exception) -> Assessment:
     """Return the assessment for a scorer that raised."""
     reason = f"{type(error).__name__}: {error}"
-    leaf = getattr(scorer, "leaf", "")
-    return Assessment(name=scorer.name, column=scorer.column, leaf=leaf, error=reason)
+    families = (RESPONSE_JUDGE_FAMILY, RETRIEVAL_JUDGE_FAMILY)
+    is_judge = scorer.column.startswith(families) or getattr(scorer, "is_judge", False)
+    return Assessment(
+        name=scorer.name,
+        column=scorer.column,
+        leaf=getattr(scorer, "leaf", ""),
+        error=reason,
+        source="LLM_JUDGE" if is_judge else "CODE",
+    )

@@ -72,6 +72,7 @@ def select_scorers(
     judge: Any = None,
     evaluator_config: Mapping[str, Any] | None = None,
     judge_cache: str | Path | None = None,
+    judge_repeats: int = 1,
     max_concurrency: int = 32,
 ) -> tuple[Scorer, ...]:
     """Return the scorers of a run.
@@ -85,6 +86,8 @@ def select_scorers(
             either, no built-in judge runs; a warning and the summary name those that would.
         evaluator_config: The documented dict.
         judge_cache: Path of the file that stores verdicts.
+        judge_repeats: Number of times that each built-in judge and `PromptJudge` rates a row; see
+            `RepeatingBackend`.
         max_concurrency: Maximum number of concurrent requests to the judge model.
 
     Raises:
@@ -96,11 +99,15 @@ def select_scorers(
     selected = [as_scorer(scorer) for name in given for scorer in _listed(name, given[name])]
     if not any(scorer.name == DocumentRecall.name for scorer in selected):
         selected.insert(0, DocumentRecall())
+    # First those with a model of their own: the backend of the run repeats by itself.
+    selected = [s.repeated(judge_repeats) if isinstance(s, PromptJudge) else s for s in selected]
     if judge is None:
-        _check_no_judge_needed(config, selected, judge_cache)
+        _check_no_judge_needed(config, selected, judge_cache, judge_repeats)
         selected += _skipped(config)
     else:
-        backend = resolve_backend(judge, judge_cache, max_concurrency=max_concurrency)
+        backend = resolve_backend(
+            judge, judge_cache, max_concurrency=max_concurrency, repeats=judge_repeats
+        )
         selected = [s.with_backend(backend) if isinstance(s, PromptJudge) else s for s in selected]
         selected += _built_in(config, backend)
     _check_unique_columns(selected)
@@ -160,12 +167,14 @@ def _parse_guidelines(value: Any) -> Guidelines | None:
 
 
 def _check_no_judge_needed(
-    config: EvaluatorConfig, scorers: list[Scorer], cache: str | Path | None
+    config: EvaluatorConfig, scorers: list[Scorer], cache: str | Path | None, repeats: int
 ) -> None:
     needing = [*(config.metrics or ())]
     needing += ["global_guidelines"] if config.global_guidelines else []
     needing += [s.name for s in scorers if isinstance(s, PromptJudge) and s.backend is None]
     needing += ["judge_cache"] if cache is not None else []
+    has_judge = any(isinstance(s, PromptJudge) for s in scorers)
+    needing += ["judge_repeats"] if repeats != 1 and not has_judge else []
     if needing:
         msg = (
             f"No judge model for {', '.join(needing)}: pass judge=, such as "

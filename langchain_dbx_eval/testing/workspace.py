@@ -155,12 +155,12 @@ class LocalWorkspace:
             The workspace itself.
 
         Raises:
-            MissingDependencyError: The extra ``driver`` is not installed.
+            MissingDependencyError: The extra ``testing`` is not installed.
         """
         if self._server is not None:
             return self
-        require("flask", extra="driver")
-        require("waitress", extra="driver")
+        require("flask", extra="testing")
+        require("waitress", extra="testing")
         from langchain_dbx_eval.testing.http.app import create_app
         from langchain_dbx_eval.testing.http.server import BackgroundServer
 

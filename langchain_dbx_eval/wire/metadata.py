@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 PROVIDER = "databricks"
-"""The `model_provider` of our messages. langchain-core finds our block translator by it."""
+"""`model_provider` of the messages, by which langchain-core finds the block translator."""
 
 AGENT_FIELDS = ("id", "model", "custom_outputs", "databricks_output", "trace_id")
 """The fields of a response of MLflow's agents that become `response_metadata`. The last two are

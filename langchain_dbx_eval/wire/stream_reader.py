@@ -17,6 +17,7 @@ __all__ = ["EventReader", "StreamReader"]
 Chunk = TypeVar("Chunk")
 
 _DONE = "[DONE]"
+_PREFIX_BYTES = 8  # of the longest field name of an event
 
 
 class EventReader(ABC, Generic[Chunk]):
@@ -101,7 +102,7 @@ class StreamReader(Generic[Chunk]):
     decode: Callable[[Any], Chunk]
     recognize: Callable[[str], EventReader[Chunk] | None] | None = None
     _splitter: EventDecoder = field(default_factory=EventDecoder, init=False)
-    _beginning: bytes | None = field(default=b"", init=False)
+    _beginning: bytearray | None = field(default_factory=bytearray, init=False)
 
     def feed(self, piece: bytes) -> list[Chunk]:
         """Return the chunks that a piece of the body completes.
@@ -111,10 +112,10 @@ class StreamReader(Generic[Chunk]):
             InvalidResponseError: An event is not one of the format.
         """
         if self._beginning is not None:
-            self._beginning += piece
-            if not looks_like_events(self._beginning):
+            self._beginning += piece if self._beginning else piece.lstrip()
+            if not looks_like_events(bytes(self._beginning[:_PREFIX_BYTES])):
                 return []
-            piece, self._beginning = self._beginning, None
+            piece, self._beginning = bytes(self._beginning), None
         return self._read(self._splitter.feed(piece))
 
     def finish(self) -> list[Chunk]:
@@ -126,7 +127,7 @@ class StreamReader(Generic[Chunk]):
         """
         if self._beginning:
             try:
-                payload = json_text.loads(self._beginning)
+                payload = json_text.loads(bytes(self._beginning))
             except (ValueError, RecursionError):
                 text = self._beginning.decode("utf-8", "replace")
                 raise wrong_shape("events or JSON", text) from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_dbx_eval._internal import json_text
+from langchain_dbx_eval._redaction import shorten
 from langchain_dbx_eval.errors import InvalidResponseError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
 
 _EXCERPT_CHARS = 200
 _REASON_CHARS = 500
+_ENCODED_CHARS = 20_000
 
 
 def wrong_shape(expected: str, payload: Any) -> InvalidResponseError:
@@ -30,13 +32,7 @@ def wrong_shape(expected: str, payload: Any) -> InvalidResponseError:
         expected: The expected shape, such as ``"a list under 'choices'"``.
         payload: What was received; its first 200 characters are shown.
     """
-    try:
-        shown = json.dumps(payload, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):
-        shown = repr(type(payload))
-    if len(shown) > _EXCERPT_CHARS:
-        shown = shown[:_EXCERPT_CHARS] + "…"
-    msg = f"Expected {expected}, got: {shown}"
+    msg = f"Expected {expected}, got: {_excerpt(payload)}"
     return InvalidResponseError(msg)
 
 
@@ -99,12 +95,27 @@ def has_error(payload: Mapping[str, Any]) -> bool:
 
 def error_text(error: Any) -> str:
     """Return the text of an error: a string, ``{"code", "message"}``, or any other JSON."""
+    while isinstance(error, Mapping) and isinstance(error.get("error"), Mapping | str):
+        error = error["error"]
     if isinstance(error, Mapping):
-        if isinstance(error.get("error"), Mapping | str):
-            return error_text(error["error"])
         code, message = error.get("code") or error.get("error_code"), error.get("message")
         if message:
-            return (f"{code}: {message}" if code else str(message))[:_REASON_CHARS]
+            return shorten(f"{code}: {message}" if code else str(message), _REASON_CHARS)
     if isinstance(error, str) and error:
-        return error[:_REASON_CHARS]
-    return f"no reason given ({json.dumps(error, default=str)[:_REASON_CHARS]})"
+        return shorten(error, _REASON_CHARS)
+    return f"no reason given ({_excerpt(error)})"
+
+
+def _excerpt(payload: Any) -> str:
+    """Return the first 200 characters of a payload as JSON, without encoding all of it."""
+    if isinstance(payload, str):
+        payload = payload[:_ENCODED_CHARS]
+    shown = ""
+    try:
+        for part in json.JSONEncoder(ensure_ascii=False, default=str).iterencode(payload):
+            shown += part
+            if len(shown) > _ENCODED_CHARS:
+                break
+    except (TypeError, ValueError, RecursionError):
+        return repr(type(payload))
+    return shorten(shown, _EXCERPT_CHARS)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings
+from langchain_dbx_eval._internal.daemon_threads import SharedCall
 from langchain_dbx_eval._internal.retry import retry_listener
-from langchain_dbx_eval.client.flow import Concurrent, Flow, run, run_async
+from langchain_dbx_eval.client.flow import Blocking, Concurrent, Flow, run, run_async
 from tests.loopback import Answer, LoopbackServer, Received, chat_answer
 
 
@@ -24,8 +24,12 @@ DRIVERS = pytest.mark.parametrize("drive", [run, run_in_new_loop], ids=["sync", 
 Driver = Callable[[Flow[Any]], Any]
 
 
+def blocking(function: Callable[[], Any]) -> Blocking:
+    return Blocking(SharedCall(function), timeout=60)
+
+
 def add_one(get_number: Callable[[], int]) -> Flow[int]:
-    number = yield get_number
+    number = yield blocking(get_number)
     return number + 1
 
 
@@ -42,9 +46,9 @@ def test_a_step_is_sent_its_result(drive: Driver) -> None:
 def test_an_error_is_raised_at_its_step_and_can_be_handled_there(drive: Driver) -> None:
     def recover() -> Flow[int]:
         try:
-            yield raise_key_error
+            yield blocking(raise_key_error)
         except KeyError:
-            return (yield lambda: 3)
+            return (yield blocking(lambda: 3))
 
     assert drive(recover()) == 3
 
@@ -80,26 +84,24 @@ def test_after_a_failure_no_further_flow_starts(drive: Driver) -> None:
     assert started == [0]
 
 
-def test_after_a_failure_in_a_thread_the_queue_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_failure_in_a_thread_the_queue_is_dropped() -> None:
     started: list[int] = []
     release = threading.Event()
-    leave_pool = ContextThreadPoolExecutor.__exit__
-
-    def release_and_leave(pool: ContextThreadPoolExecutor, *error: Any) -> Any:
-        release.set()
-        return leave_pool(pool, *error)
 
     def wait() -> int:
         started.append(1)
         assert release.wait(60)
         return 0
 
+    def fail() -> int:
+        # The other flow ends only after this failure.
+        threading.Timer(0.1, release.set).start()
+        raise KeyError
+
     def all_of_them() -> Flow[Any]:
-        flows = [add_one(raise_key_error), *(add_one(wait) for _ in range(20))]
+        flows = [add_one(fail), *(add_one(wait) for _ in range(20))]
         return (yield Concurrent(flows, limit=2))
 
-    # The running flows end only once the pool is left, which is after the failure.
-    monkeypatch.setattr(ContextThreadPoolExecutor, "__exit__", release_and_leave)
     with pytest.raises(KeyError):
         run(all_of_them())
     assert len(started) <= 2

@@ -504,6 +504,7 @@ def test_d22_arguments_are_not_modified(server: LoopbackServer) -> None:
     "copied", [copy.deepcopy, copy.copy, lambda c: pickle.loads(pickle.dumps(c))]
 )
 def test_d25_a_used_model_can_be_copied(server: LoopbackServer, copied: Any) -> None:
+    os.environ["DATABRICKS_TOKEN"] = TOKEN  # a pickle has none
     chat = chat_at(server)
     chat.invoke("hi")
     asyncio.run(chat.ainvoke("hi"))

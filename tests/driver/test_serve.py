@@ -18,6 +18,7 @@ from typing import IO
 import pytest
 import requests
 
+from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.driver import serve
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -31,6 +32,7 @@ def answer(prompt):
     return prompt
 """
 PROGRAM = """
+from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.driver import serve
 serve("slow_app:answer", host="127.0.0.1", port=0, api_key="key")
 """
@@ -178,3 +180,13 @@ def test_strict_refuses_parameters_without_effect(tmp_path: Path) -> None:
 def test_a_target_that_cannot_be_loaded_fails_before_the_server_listens() -> None:
     with pytest.raises(ConfigurationError, match="no module"):
         serve("dbx_missing:answer", port=7777, api_key="key")
+
+
+@pytest.mark.parametrize("module", ["torch", "transformers"])
+def test_a_model_without_the_extra_is_one_line_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["serve", "./model"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("Run: pip install 'langchain-dbx-eval[transformers]'")

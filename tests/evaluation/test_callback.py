@@ -53,7 +53,8 @@ def test_a_call_without_a_record_is_a_row_without_ground_truth(chain: Runnable[s
 def test_without_a_dataset_only_latency_is_measured(chain: Runnable[str, Any]) -> None:
     handler = EvaluationCallbackHandler()
     chain.invoke("question 1", {"callbacks": [handler]})
-    assert set(handler.result().metrics) == {"agent/latency_seconds/average"}
+    names = [name for name in handler.result().metrics if not name.startswith("rows/")]
+    assert names == ["agent/latency_seconds/average"]
 
 
 def test_two_chains_share_a_handler(chain: Runnable[str, Any]) -> None:

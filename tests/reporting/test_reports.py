@@ -11,6 +11,7 @@ from rich.console import Console
 from langchain_dbx_eval import EvaluationResult, compare, errors, evaluate
 from langchain_dbx_eval.reporting import print_comparison, print_result, write_report
 from langchain_dbx_eval.reporting.report import worst_rows
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, scorer
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 F1 = "response/ground_truth/token_f1"
@@ -30,9 +31,9 @@ def result_of(**answers: str) -> EvaluationResult:
     return evaluate(data=rows)
 
 
-def printed(print_fn: object, *arguments: object) -> str:
+def printed(print_fn: object, *arguments: object, width: int = 100) -> str:
     text = io.StringIO()
-    print_fn(*arguments, Console(file=text, width=100))
+    print_fn(*arguments, Console(file=text, width=width))
     return text.getvalue()
 
 
@@ -74,6 +75,57 @@ def test_the_terminal_shows_a_comparison() -> None:
     assert "+1" in text
     for title in ("95 % interval", "p (Holm)", "Pairs"):
         assert title in text
+
+
+def test_a_comparison_fits_80_columns_with_the_full_name_of_each_metric() -> None:
+    @scorer
+    def follows_the_guidelines_of_the_department(outputs: str) -> bool:
+        return outputs == "right"
+
+    scorers = [*DEFAULT_SCORERS, follows_the_guidelines_of_the_department]
+    rows = [
+        {"request_id": f"r{n}", "request": f"[b]{n}", "expected_response": "right"}
+        for n in range(20)
+    ]
+    results = [
+        evaluate(
+            data=[{**row, "response": "right" if n < k else "?"} for n, row in enumerate(rows)],
+            scorers=scorers,
+        )
+        for k in (18, 4)
+    ]
+    comparison = compare(*results)
+    lines = printed(print_comparison, comparison, width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    for metric in comparison.metrics:
+        numbers = lines[lines.index(metric.name) + 1].split("  ")
+        if metric.paired is not None:
+            assert numbers[-1].strip() == "20 of 20"
+    f1 = lines[lines.index(f"{F1}/average") + 1]
+    interval = comparison[f"{F1}/average"].interval
+    assert f"[{interval.low:+.3g}, {interval.high:+.3g}]" in f1
+    assert "< 0.001*" in f1
+    assert "* significant: p below 0.05, corrected for the number of metrics" in lines
+    # A wide terminal has one line per metric.
+    wide = printed(print_comparison, comparison, width=160)
+    assert any(
+        line.startswith(f"{F1}/average ") and "20 of 20" in line for line in wide.split("\n")
+    )
+
+
+def test_a_comparison_shows_pairs_that_lack_a_value() -> None:
+    def model(model_input: dict) -> str:
+        if model_input["messages"][-1]["content"] == "1":
+            raise ValueError("out of memory")
+        return "right"
+
+    rows = [
+        {"request_id": f"r{n}", "request": str(n), "expected_response": "right"} for n in range(3)
+    ]
+    baseline = evaluate(data=[{**row, "response": "right"} for row in rows])
+    text = printed(print_comparison, compare(evaluate(model, rows), baseline), width=160)
+    [line] = [line for line in text.splitlines() if line.startswith(f"{F1}/average")]
+    assert line.endswith("2 of 3")
 
 
 def test_rows_that_only_one_evaluation_has_are_shown() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from langchain_dbx_eval.scoring import Assessment, Outcome, RowScores, Skip
-from langchain_dbx_eval.scoring.aggregates import Metrics, summarize
+from langchain_dbx_eval.scoring.aggregates import Metrics, RowResult, summarize
 
+ANSWERED = Outcome(response="answer")
 CANONICAL = "response/llm_judged/safety/rating/percentage"
 ALIAS = "response/llm_judged/safety/percentage"
 
@@ -28,8 +29,12 @@ def test_an_average_is_over_the_rows_with_a_number() -> None:
         assessment = Assessment(name="m", column="m", value=value)
         return RowScores(() if value is None else (assessment,))
 
-    outcome = Outcome(latency_seconds=2.0, input_tokens=3, output_tokens=4)
-    rows = [(outcome, scores(1.0)), (Outcome(), scores(0.0)), (Outcome(), scores(None))]
+    outcome = Outcome(response="a", latency_seconds=2.0, input_tokens=3, output_tokens=4)
+    rows = [
+        RowResult(outcome, scores(1.0)),
+        RowResult(ANSWERED, scores(0.0)),
+        RowResult(ANSWERED, scores(None)),
+    ]
     metrics = summarize(rows).metrics
     assert metrics == {
         "m/average": 0.5,
@@ -37,17 +42,18 @@ def test_an_average_is_over_the_rows_with_a_number() -> None:
         "agent/total_token_count/average": 7.0,
         "agent/total_input_token_count/average": 3.0,
         "agent/total_output_token_count/average": 4.0,
+        "rows/total": 3,
+        "rows/answered": 3,
+        "rows/failed": 0,
+        "rows/empty": 0,
     }
 
 
 def test_each_percentage_has_its_number_of_rows_and_interval() -> None:
-    rows = [(Outcome(), RowScores((rated("safety", v),))) for v in ("yes", "yes", "no", None)]
-    rows.append(
-        (
-            Outcome(),
-            RowScores((rated("safety", None, error="x"),), (Skip("other", "y", "other/rating"),)),
-        )
-    )
+    scores = [RowScores((rated("safety", value),)) for value in ("yes", "yes", "no", None)]
+    skip = Skip("other", "y", "other/rating")
+    scores.append(RowScores((rated("safety", None, error="x"),), (skip,)))
+    rows = [RowResult(ANSWERED, of_row) for of_row in scores]
     summary = summarize(rows)
     (share,) = summary.percentages
     assert (share.name, share.n) == ("response/llm_judged/safety/rating/percentage", 3)
@@ -57,6 +63,7 @@ def test_each_percentage_has_its_number_of_rows_and_interval() -> None:
     assert summary.metrics["judge/safety/error_count"] == 1
     assert summary.errors == {"safety": 1}
     assert summary.skipped == {"other": 1}
+    assert summary.judged == {"safety": 3}
 
 
 def test_an_alias_is_read_wherever_its_metric_exists() -> None:

@@ -89,7 +89,8 @@ def test_a_function_that_raises_or_returns_another_type_is_an_error_of_its_score
         scorer(name="a", affects_verdict=True)(fail),
         scorer(name="b", affects_verdict=True)(lambda response: object()),
     ]
-    a, b = score(row(), bad).assessments
+    a, b, overall = score(row(), bad).assessments
+    assert overall.value == "unknown"
     assert a.columns() == {
         "response/llm_judged/a/rating": None,
         "response/llm_judged/a/error_message": "KeyError: 'text'",

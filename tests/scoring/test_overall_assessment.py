@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_dbx_eval.scoring import Assessment
+from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.scoring import (
+    Assessment,
+    Numeric,
+    Outcome,
+    PromptJudge,
+    ScoringContext,
+    Skip,
+    score,
+)
+from langchain_dbx_eval.scoring.assessments import ScorerOutput
 from langchain_dbx_eval.scoring.judges.builtin import BUILT_IN_JUDGES
 from langchain_dbx_eval.scoring.overall_assessment import overall_assessment
+from tests.scoring.scripted_judge import ScriptedJudge
 
 # Databricks, "Agent Evaluation: how quality is assessed", root cause.
 DOCUMENTED_ORDER = (
@@ -91,5 +102,63 @@ def test_a_custom_judge_can_fail_a_row_and_a_scorer_cannot() -> None:
     assert overall.metadata["root_cause_assessment"] == "mine"
 
 
-def test_without_a_verdict_there_is_no_overall_assessment() -> None:
-    assert overall_assessment([rated("safety", None, error="unreadable")]) is None
+def test_an_error_of_a_judge_makes_the_assessment_unknown_unless_another_fails_the_row() -> None:
+    error = rated("safety", None, error="unreadable")
+    for others, value in (
+        ([], "unknown"),
+        ([rated("correctness", "yes")], "unknown"),
+        ([rated("correctness", "yes"), rated("mine", "no")], "no"),
+    ):
+        overall = overall_assessment([*others, error])
+        assert overall is not None
+        assert overall.value == value
+        assert overall.number == {"no": 0.0, "unknown": None}[value]
+    assert "safety" in str(overall_assessment([error]).rationale)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "value"),
+    [(["no", None], "unknown"), (["yes", None], "yes"), ([None], "unknown")],
+)
+def test_a_chunk_without_a_verdict_may_be_the_relevant_one(
+    ratings: list[str | None], value: str
+) -> None:
+    column = "retrieval/llm_judged/chunk_relevance"
+    chunks = Assessment(
+        name="chunk_relevance",
+        column=column,
+        source="LLM_JUDGE",
+        error="1 chunk has no verdict",
+        extra_columns={f"{column}/ratings": ratings},
+    )
+    overall = overall_assessment([chunks])
+    assert overall is not None
+    assert overall.value == value
+
+
+class Broken:
+    name = "broken"
+    column = "response/llm_judged/broken"
+    leaf = "rating"
+
+    def score(self, context: ScoringContext) -> ScorerOutput:
+        raise KeyError("x")
+
+
+def test_a_judge_that_raises_is_one_without_a_verdict() -> None:
+    row = ScoringContext(EvalRecord(request="q"), Outcome(response="a"))
+    numeric = PromptJudge(
+        "depth",
+        "How deep is {response}?",
+        Numeric(1, 5),
+        model=ScriptedJudge(script=lambda _: "Well."),
+    )
+    broken, overall = score(row, [Broken()]).assessments
+    assert (broken.error, overall.value) == ("KeyError: 'x'", "unknown")
+    # A judge that rates a number fails no row.
+    [depth] = score(row, [numeric]).assessments
+    assert depth.error is not None
+
+
+def test_without_a_judge_there_is_no_overall_assessment() -> None:
+    assert overall_assessment([], [Skip("safety", "response", "")]) is None

@@ -15,7 +15,7 @@ from langchain_dbx_eval.scoring import (
     ascore,
     score,
 )
-from langchain_dbx_eval.scoring.aggregates import summarize
+from langchain_dbx_eval.scoring.aggregates import RowResult, summarize
 
 ROW = ScoringContext(EvalRecord(request="q", expected_response="x"), Outcome(response="x"))
 
@@ -53,7 +53,7 @@ def test_a_scorer_that_raises_is_an_error_of_its_own_and_affects_no_other() -> N
     broken, match = score(ROW, [Broken(), ExactMatch()]).assessments
     assert (broken.value, broken.error) == (None, "KeyError: 'text'")
     assert match.value == 1.0
-    metrics = summarize([(ROW.outcome, RowScores((broken, match)))]).metrics
+    metrics = summarize([RowResult(ROW.outcome, RowScores((broken, match)))]).metrics
     assert metrics["judge/broken/error_count"] == 1
     assert "response/broken/average" not in metrics
 

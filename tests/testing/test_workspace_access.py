@@ -1,4 +1,5 @@
 import base64
+import re
 
 import pytest
 import requests
@@ -181,3 +182,18 @@ def test_recorded_requests_can_be_cleared(workspace, session):
     workspace.clear_requests()
 
     assert workspace.requests == []
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"a":' * 900 + b"1" + b"}" * 900])
+def test_a_deeply_nested_body_is_an_error_of_the_client_on_each_route(workspace, session, body):
+    workspace.add_endpoint("agent", lambda items: "hi", kind="responses")
+    workspace.add_warehouse("wh")
+    application = workspace._server._loop._server.application
+    rules = [rule for rule in application.url_map.iter_rules() if "POST" in rule.methods]
+    assert len(rules) > 10
+    for rule in rules:
+        path = str(rule)
+        for parameter in rule.arguments:
+            path = re.sub(rf"<[^<>]*\b{parameter}>", "1", path)
+        answer = session.post(path, data=body)
+        assert 400 <= answer.status_code < 500 or answer.status_code == 502, (path, answer.text)

@@ -8,7 +8,11 @@ from http.client import HTTPConnection
 import pytest
 import requests
 
-from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
+from langchain_dbx_eval.errors import (
+    AlreadyExistsError,
+    ConfigurationError,
+    MissingDependencyError,
+)
 from langchain_dbx_eval.testing import LocalWorkspace
 from tests.polling import wait_until
 
@@ -200,3 +204,10 @@ def test_a_second_endpoint_of_the_same_name_is_an_error():
 def test_an_invalid_endpoint_is_an_error_when_it_is_added(backend, options, message):
     with pytest.raises(ConfigurationError, match=message):
         LocalWorkspace().add_endpoint("x", backend, **options)
+
+
+@pytest.mark.parametrize("module", ["flask", "waitress"])
+def test_the_error_of_a_missing_package_names_the_extra_testing(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError, match=r"langchain-dbx-eval\[testing\]"):
+        LocalWorkspace().start()

@@ -123,7 +123,9 @@ class VolumeUploader:
         try:
             self._upload_file(path, _to_parquet(rows, columns))
             names = ", ".join(f"`{name}`" for name in columns)
-            yield UploadedRows(f"SELECT {names} FROM read_files('{path}', format => 'parquet')")  # noqa: S608
+            literal = path.replace("\\", "\\\\").replace("'", "\\'")
+            sql = f"SELECT {names} FROM read_files('{literal}', format => 'parquet')"  # noqa: S608
+            yield UploadedRows(sql)
         finally:
             self._delete_file(path)
 

@@ -123,7 +123,7 @@ def sdk_errors(target: str) -> Iterator[None]:
             (sdk.InternalError, ServerError),
             (sdk.TemporarilyUnavailable, ServerError),
         )
-        typed = (ours for theirs, ours in classes if isinstance(error, theirs))
+        typed = (own for theirs, own in classes if isinstance(error, theirs))
         # The SDK appends its whole configuration to the reason.
         reason = str(error).split(" Config: ")[0]
         msg = f"Databricks rejected the request for {target}: {reason}"

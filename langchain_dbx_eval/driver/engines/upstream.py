@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import requests
 
 from langchain_dbx_eval._internal.sse import EventDecoder
+from langchain_dbx_eval._redaction import redact, remember
 from langchain_dbx_eval.driver.engines.base import (
     Delta,
     EmbeddingResult,
@@ -39,6 +40,12 @@ __all__ = ["UpstreamEngine"]
 _CONNECT_TIMEOUT_S = 5.0
 _HEALTH_TIMEOUT_S = 2.0
 _HEALTH_CACHE_S = 1.0
+_MAX_ERROR_BYTES = 10_000
+_MAX_EVENT_BYTES = 1 << 20
+_MAX_ANSWER_BYTES = 64 << 20
+"""Bytes of one response that is not streamed to the client: 60,000 tokens at 1 KiB per event."""
+_MAX_VECTOR_BYTES = 256 << 10
+"""Bytes of the JSON of one embedding: 8,000 dimensions at 25 characters, with a margin."""
 _BUSY = {429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
 """Statuses after which the same request may succeed later: llama.cpp returns 503 while it loads a
 model."""
@@ -86,6 +93,7 @@ class UpstreamEngine:
             raise ConfigurationError(msg)
         self._base_url = base_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        remember(api_key or "")  # the server may repeat it in an error, which the client receives
         self.name = model
         self._health_lock = threading.Lock()
         self._health_expires = 0.0
@@ -99,15 +107,18 @@ class UpstreamEngine:
                 temporarily unavailable (429 or 503), or failed (502).
             RequestEndedError: The deadline passed, or the client disconnected.
         """
-        return collect(self.stream(request))
+        return collect(self._stream(request, _MAX_ANSWER_BYTES))
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """Send the request, and yield the stream as it arrives; see `generate`."""
+        return self._stream(request, None)
+
+    def _stream(self, request: GenerationRequest, max_bytes: int | None) -> Iterator[Delta]:
         decoder = _DeltaDecoder(request.stop)
         path, body = self._body(request)
         # The connection is closed while another thread reads it: that thread then ends, and the
         # upstream server cancels the generation.
-        with closing(_Connection(self._base_url, self._headers)) as connection:
+        with closing(_Connection(self._base_url, self._headers, max_bytes)) as connection:
             events = interruptible(lambda: connection.events(path, body), request.context)
             with closing(events):
                 for event in events:
@@ -133,7 +144,8 @@ class UpstreamEngine:
         }
         if dimensions is not None:
             body["dimensions"] = dimensions
-        with closing(_Connection(self._base_url, self._headers)) as connection:
+        max_bytes = _MAX_EVENT_BYTES + _MAX_VECTOR_BYTES * len(texts)
+        with closing(_Connection(self._base_url, self._headers, max_bytes)) as connection:
             results = interruptible(lambda: [connection.fetch("/embeddings", body)], context)
             result = next(item for item in results if item is not None)
         try:
@@ -172,13 +184,17 @@ class UpstreamEngine:
 
     def _current_health(self) -> str | None:
         try:
-            with _direct_session() as session:
-                status = session.get(
+            with (
+                _direct_session() as session,
+                session.get(
                     f"{self._base_url}/models",
                     headers=self._headers,
                     timeout=_HEALTH_TIMEOUT_S,
                     allow_redirects=False,
-                ).status_code
+                    stream=True,  # the body is not read
+                ) as response,
+            ):
+                status = response.status_code
         except requests.RequestException:
             return "The upstream server cannot be reached."
         return None if 200 <= status < 300 else f"The upstream server answers {status}."
@@ -201,11 +217,12 @@ class UpstreamEngine:
 
 
 class _Connection:
-    """One request to the upstream server."""
+    """One request to the upstream server, of whose response at most `max_bytes` are read."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, base_url: str, headers: Mapping[str, str], max_bytes: int | None) -> None:
         self._base_url = base_url
         self._headers = headers
+        self._max_bytes = max_bytes
         self._session = _direct_session()
         self._response: requests.Response | None = None
         self._closed = False
@@ -213,11 +230,16 @@ class _Connection:
     def events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Send a request, and yield the JSON of each event until ``[DONE]``."""
         decoder = EventDecoder()
+        unfinished = 0
         try:
             # Small chunks: a body that is not chunked is read in parts of exactly this size.
-            chunks = self._post(path, body).iter_content(512)
+            chunks = self._chunks(self._post(path, body), 512)
             for chunk in itertools.chain(chunks, [None]):
-                for data in decoder.finish() if chunk is None else decoder.feed(chunk):
+                events = decoder.finish() if chunk is None else decoder.feed(chunk)
+                unfinished = 0 if events else unfinished + len(chunk or b"")
+                if unfinished > _MAX_EVENT_BYTES:
+                    raise _failure("sent an event that is too long")
+                for data in events:
                     if data.strip() == "[DONE]":
                         return
                     yield _json_object(data)
@@ -229,7 +251,7 @@ class _Connection:
     def fetch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send a request, and return the JSON of the whole response."""
         try:
-            return _json_object(self._post(path, body).content)
+            return _json_object(b"".join(self._chunks(self._post(path, body), 1 << 16)))
         except requests.RequestException:
             raise _failure("closed the connection") from None
 
@@ -240,6 +262,14 @@ class _Connection:
             _shut_down(self._response)
             self._response.close()
         self._session.close()
+
+    def _chunks(self, response: requests.Response, size: int) -> Iterator[bytes]:
+        received = 0
+        for chunk in response.iter_content(size):
+            received += len(chunk)
+            if self._max_bytes is not None and received > self._max_bytes:
+                raise _failure(f"sent more than {self._max_bytes >> 20} MiB")
+            yield chunk
 
     def _post(self, path: str, body: Mapping[str, Any]) -> requests.Response:
         try:
@@ -316,6 +346,8 @@ def _direct_session() -> requests.Session:
     session = requests.Session()
     # Ignore ~/.netrc, which would replace the key, and proxies: the server is on this node.
     session.trust_env = False
+    # The limits count what was sent, not what it expands to.
+    session.headers["Accept-Encoding"] = "identity"
     return session
 
 
@@ -329,7 +361,7 @@ def _shut_down(response: requests.Response) -> None:
 def _json_object(data: str | bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except ValueError:
+    except (RecursionError, ValueError):
         raise _failure("returned invalid JSON") from None
     if not isinstance(value, dict):
         raise _failure("returned JSON that is not an object")
@@ -339,12 +371,17 @@ def _json_object(data: str | bytes) -> dict[str, Any]:
 def _rejection(response: requests.Response) -> str:
     """Return the upstream server's message about a rejected request: it is for the client."""
     try:
-        payload = json.loads(response.content[:10_000])
+        start = b""
+        for chunk in response.iter_content(_MAX_ERROR_BYTES):
+            start += chunk
+            if len(start) > _MAX_ERROR_BYTES:
+                break
+        payload = json.loads(start)
         error = payload.get("error", payload)
         text = error.get("message") if isinstance(error, dict) else error
-    except (AttributeError, ValueError, requests.RequestException):
+    except (AttributeError, RecursionError, ValueError, requests.RequestException):
         text = None
-    reason = f": {text[:500]}" if isinstance(text, str) else ", without a reason"
+    reason = f": {redact(text)[:500]}" if isinstance(text, str) else ", without a reason"
     return f"The upstream server rejected the request ({response.status_code}){reason}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
     from langchain_dbx_eval.driver.executor import RequestExecutor
 
-__all__ = ["create_app", "executor_of"]
+__all__ = ["create_app", "executor_of", "key_of"]
 
 _EXTENSION = "langchain_dbx_eval.driver"
+_KEY_EXTENSION = f"{_EXTENSION}.key"
 
 
 def create_app(
@@ -67,11 +69,15 @@ def create_app(
     executor = RequestExecutor(engine, limits, strict=strict)
     app: Flask = flask.Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = limits.max_request_bytes
+    # NaN and Infinity are not JSON: an engine that returns them has failed.
+    app.json = provider = flask.json.provider.DefaultJSONProvider(app)
+    provider.dumps = partial(provider.dumps, allow_nan=False)
     app.wsgi_app = middleware.with_app_paths(app.wsgi_app)  # type: ignore[assignment,method-assign]
     app.extensions[_EXTENSION] = executor
+    app.extensions[_KEY_EXTENSION] = key = resolve_key(api_key)
     public = frozenset(route.path for route in routes.ROUTES if not route.needs_key)
     middleware.add_request_log(app, executor.metrics, debug_routes=public)
-    middleware.add_key_check(app, resolve_key(api_key), public)
+    middleware.add_key_check(app, key, public)
     middleware.add_error_responses(app, routes.not_found_message())
     routes.add_routes(app, executor, log_prompts=log_prompts)
     return app
@@ -81,3 +87,9 @@ def executor_of(app: Flask) -> RequestExecutor:
     """Return the executor of an app that `create_app` created."""
     executor: RequestExecutor = app.extensions[_EXTENSION]
     return executor
+
+
+def key_of(app: Flask) -> str | None:
+    """Return the key that requests to an app of `create_app` must send; None: they need none."""
+    key: str | None = app.extensions[_KEY_EXTENSION]
+    return key

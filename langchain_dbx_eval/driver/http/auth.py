@@ -7,13 +7,14 @@ whole network.
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 from typing import Literal
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["KEY_HEADER", "KEY_VARIABLE", "ApiKey", "resolve_key", "upstream_key"]
+__all__ = ["KEY_HEADER", "KEY_VARIABLE", "ApiKey", "has_key", "resolve_key", "upstream_key"]
 
 KEY_HEADER = "X-Api-Key"
 KEY_VARIABLE = "DBX_EVAL_DRIVER_API_KEY"
@@ -50,6 +51,23 @@ def resolve_key(api_key: ApiKey) -> str | None:
     # Printed for the user of the notebook or terminal; a log would store the secret.
     print(f"New API key, to be set as {KEY_VARIABLE} where clients run: {key}", flush=True)  # noqa: T201
     return key
+
+
+def has_key(key: str | None, header: str, authorization: str) -> bool:
+    """Return whether a request has the key, compared in constant time.
+
+    Args:
+        key: The key; None: every request is accepted.
+        header: The value of the header `KEY_HEADER`, or an empty string.
+        authorization: The value of the header ``Authorization``, or an empty string.
+    """
+    if key is None:
+        return True
+    scheme, _, token = authorization.partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    # Compared as bytes: compare_digest raises TypeError for a str that is not ASCII.
+    expected = key.encode("ascii")
+    return any(hmac.compare_digest(sent.encode("utf-8"), expected) for sent in (header, bearer))
 
 
 def upstream_key() -> str | None:

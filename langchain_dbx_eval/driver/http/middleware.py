@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import re
 import time
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.driver.errors import RequestError, error_body, to_request_error
-from langchain_dbx_eval.driver.http.auth import KEY_HEADER, KEY_VARIABLE
+from langchain_dbx_eval.driver.http.auth import KEY_HEADER, KEY_VARIABLE, has_key
 from langchain_dbx_eval.driver.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_error_responses", "add_key_check", "add_request_log", "app_path", "with_app_paths"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _PROXY_PREFIX = re.compile(r"^/driver-proxy-(http|api/o/[^/]+/[^/]+/[0-9]+)(?=/|$)")
 
@@ -69,17 +69,11 @@ def add_key_check(app: Flask, key: str | None, public_routes: frozenset[str]) ->
     """
     if key is None:
         return
-    # Compared as bytes: compare_digest raises TypeError for a str that is not ASCII.
-    expected = key.encode("ascii")
 
     @app.before_request
     def check_key() -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else ""
-        candidates = (request.headers.get(KEY_HEADER, ""), bearer)
-        if request.endpoint in public_routes or any(
-            hmac.compare_digest(candidate.encode("utf-8"), expected) for candidate in candidates
-        ):
+        sent = (request.headers.get(name, "") for name in (KEY_HEADER, "Authorization"))
+        if request.endpoint in public_routes or has_key(key, *sent):
             return
         message = (
             f"The header {KEY_HEADER} is missing or wrong. LangChain clients send "

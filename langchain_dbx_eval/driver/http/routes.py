@@ -5,7 +5,6 @@ To add a route, add a `Route` to `ROUTES`; for a POST, add its format to `reques
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from flask import Flask, Response, g, jsonify, request
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.driver.executor import RequestExecutor
 from langchain_dbx_eval.driver.http.middleware import app_path
@@ -26,7 +26,7 @@ from langchain_dbx_eval.driver.protocol.requests import ParsedGeneration
 
 __all__ = ["ROUTES", "Route", "add_routes", "not_found_message"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

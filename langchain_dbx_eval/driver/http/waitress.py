@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import socket
 import threading
 import time
@@ -15,23 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.driver.errors import RequestError, error_body
+from langchain_dbx_eval._internal.log import get_logger
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+    from langchain_dbx_eval.driver.http.connections import ConnectionLimits
+
 __all__ = ["WaitressLoop"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _POLL_S = 0.02
 _LOOP_END_S = 5.0
-_ERROR_CODES = {
-    400: "MALFORMED_REQUEST",
-    413: "REQUEST_TOO_LARGE",
-    431: "REQUEST_TOO_LARGE",
-    501: "NOT_IMPLEMENTED",
-}
+_CLEANUP_S = 1  # between two looks at the deadlines of connections
 
 
 class WaitressLoop:
@@ -42,17 +37,41 @@ class WaitressLoop:
         listener: A listening socket, which this object closes.
         name: The name of the thread.
         settings: Settings of waitress, such as ``threads``, the number of concurrent requests.
+        limits: The limits of its connections; default: `ConnectionLimits()`.
+        has_key: As for `LimitedServer`; default: every request is treated as one with the key.
     """
 
     def __init__(
-        self, app: WSGIApplication, listener: socket.socket, name: str, settings: Mapping[str, Any]
+        self,
+        app: WSGIApplication,
+        listener: socket.socket,
+        name: str,
+        settings: Mapping[str, Any],
+        limits: ConnectionLimits | None = None,
+        has_key: Callable[[Mapping[str, str]], bool] = lambda _: True,
     ) -> None:
-        waitress = require("waitress.server", extra="driver")
+        require("waitress", extra="driver")
+        from waitress.adjustments import Adjustments
+        from waitress.task import ThreadedTaskDispatcher
+
+        from langchain_dbx_eval.driver.http import connections
+
+        get_logger("waitress")  # it logs decoded paths
+
         # poll(): select() supports file descriptors below 1,024 only (waitress 3.0.2).
-        self._server: Any = waitress.create_server(
-            app, sockets=[listener], asyncore_use_poll=True, **settings
+        adjustments = Adjustments(
+            sockets=[listener], asyncore_use_poll=True, cleanup_interval=_CLEANUP_S, **settings
         )
-        self._server.channel_class = _json_error_channel()
+        threads = ThreadedTaskDispatcher()
+        threads.set_thread_count(adjustments.threads)
+        self._server: Any = connections.LimitedServer(
+            app,
+            listener,
+            limits or connections.ConnectionLimits(),
+            has_key,
+            adj=adjustments,
+            dispatcher=threads,
+        )
         self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)
         self._thread.start()
 
@@ -99,30 +118,3 @@ class WaitressLoop:
     def _close_connections(self) -> None:
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
-
-
-def _json_error_channel() -> type:
-    """Return waitress's channel class, with errors as in `error_body`."""
-    from waitress.channel import HTTPChannel
-    from waitress.task import ErrorTask
-
-    class JsonErrorTask(ErrorTask):
-        """The response to what no app receives: too large a body, or bytes that are not HTTP."""
-
-        def execute(self) -> None:
-            error = self.request.error
-            code = _ERROR_CODES.get(error.code, "INTERNAL_ERROR")
-            # The body of a 500 is a traceback if waitress exposes those: it is not sent.
-            detail = f": {error.body}" if error.code in _ERROR_CODES else ""
-            rejection = RequestError(error.code, code, f"{error.reason}{detail}.")
-            body = json.dumps(error_body(rejection)).encode()
-            self.status = f"{error.code} {error.reason}"
-            self.response_headers.append(("Content-Type", "application/json"))
-            self.set_close_on_finish()
-            self.content_length = len(body)
-            self.write(body)
-
-    class JsonErrorChannel(HTTPChannel):
-        error_task_class = JsonErrorTask
-
-    return JsonErrorChannel

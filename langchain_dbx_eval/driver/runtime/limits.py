@@ -23,6 +23,9 @@ class Limits:
         keep_alive: Seconds without output after which a stream sends a comment, which clients
             skip.
         max_request_bytes: A longer body is answered with 413. An image in base64 may need more.
+        header_timeout: Seconds within which a connection must send the header of a request; then
+            408.
+        body_timeout: Seconds within which a request must have arrived, its body included; then 408.
 
     Raises:
         ConfigurationError: A limit is not a number above 0, or a count is not a whole number.
@@ -34,11 +37,13 @@ class Limits:
     keep_alive: float = KEEP_ALIVE_S
     # About 250,000 tokens of English: more than the context of models that fit on a driver node.
     max_request_bytes: int = 1 << 20
+    header_timeout: float = 10.0
+    body_timeout: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("max_in_flight", "max_request_bytes"):
             _check(name, getattr(self, name), int, "a whole number, at least 1")
-        for name in ("request_timeout", "keep_alive"):
+        for name in ("request_timeout", "keep_alive", "header_timeout", "body_timeout"):
             _check(name, getattr(self, name), (int, float), "a number of seconds above 0")
 
 

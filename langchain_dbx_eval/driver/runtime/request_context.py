@@ -31,6 +31,9 @@ KEEP_ALIVE_S = 15.0
 """Seconds without output after which a stream sends a keep-alive: proxies close idle
 connections."""
 
+_MAX_AHEAD = 64
+"""Items that an iteration may produce before the client has read them."""
+
 
 class RequestEndedError(RequestError):
     """The deadline of this request passed, or its client disconnected."""
@@ -106,7 +109,8 @@ def interruptible(
 ) -> Generator[T | None, None, None]:
     """Iterate in a separate thread, and stop waiting for it when the request ends.
 
-    Python cannot stop a thread: an abandoned iteration runs until it yields its next item.
+    The iteration is at most `_MAX_AHEAD` items ahead of the client. Python cannot stop a thread: an
+    abandoned iteration runs until it yields its next item.
 
     Args:
         iterate: Returns the items; called in the new thread.
@@ -121,14 +125,24 @@ def interruptible(
         DriverServerError: The iteration raised an exception that ends a thread, such as
             ``SystemExit``.
     """
+    # Queue(_MAX_AHEAD) takes 2.5 us per item (measured with CPython 3.11), this 0.9 us.
     items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
     abandoned = threading.Event()
+    has_room = threading.Event()
+    has_room.set()
+
+    def put(item: T) -> None:
+        items.put(item)
+        if items.qsize() >= _MAX_AHEAD:
+            has_room.clear()
+            while items.qsize() >= _MAX_AHEAD and not abandoned.is_set():
+                has_room.wait(POLL_S)
 
     def run() -> None:
         end = _End(None)
         try:
             for item in iterate():
-                items.put(item)
+                put(item)
                 if abandoned.is_set():
                     break
         except Exception as error:
@@ -153,6 +167,8 @@ def interruptible(
                     last_output = time.monotonic()
                     yield None
                 continue
+            if not has_room.is_set() and items.qsize() <= _MAX_AHEAD // 2:
+                has_room.set()
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error
@@ -162,6 +178,7 @@ def interruptible(
             context.check()  # items may arrive without a pause
     finally:
         abandoned.set()
+        has_room.set()
 
 
 class _End(NamedTuple):

@@ -1,10 +1,10 @@
-"""The trace that MLflow's own LangChain tracer writes for a call that we capture.
+"""The trace that MLflow's own LangChain tracer writes for a captured call.
 
 `mlflow.langchain.autolog` adds a tracer to each call, and neither LangChain nor MLflow gives one
 handler access to another. MLflow's current span does not help: in `batch`, between threads and
 between tasks it belongs to another call. So the tracer is looked up in the list of handlers that
 LangChain is calling at this moment, and its span by the run id (langchain-core 1.7, MLflow 3.17).
-If either changes this, no trace is found, and we write one of our own.
+If either changes this, no trace is found, and the evaluation writes its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def find_tracer(handler: Any) -> SpanFinder | None:
     Call it inside a callback method of `handler`.
 
     Args:
-        handler: Our handler.
+        handler: The handler that captures the call.
 
     Returns:
         A function that finds the span of a run; None if there is no such tracer.

@@ -22,7 +22,12 @@ from langchain_core.runnables.config import var_child_runnable_config
 from typing_extensions import override
 
 from langchain_dbx_eval.evaluation.capture.autolog import find_tracer
-from langchain_dbx_eval.evaluation.capture.spans import OutputReader, Recording, SpanKind
+from langchain_dbx_eval.evaluation.capture.spans import (
+    OutputReader,
+    Recording,
+    SpanKind,
+    TokenUsage,
+)
 
 __all__ = ["CaptureHandler", "token_usage"]
 
@@ -32,6 +37,12 @@ _MAX_ENDED = 512
 
 _INPUT_KEYS = ("input_tokens", "prompt_tokens")
 _OUTPUT_KEYS = ("output_tokens", "completion_tokens")
+# LangChain's name, and OpenAI's for completions and for responses.
+_CACHED_KEYS = (
+    ("input_token_details", "cache_read"),
+    ("prompt_tokens_details", "cached_tokens"),
+    ("input_tokens_details", "cached_tokens"),
+)
 
 
 class _Call:
@@ -216,8 +227,8 @@ class CaptureHandler(BaseCallbackHandler):
             outputs: Its output.
             inputs: Its input, if that is only known now.
             error: Why it failed.
-            read: Converts `outputs` to the recorded output and the numbers of input and output
-                tokens; called by `Recording.to_run`.
+            read: Converts `outputs` to the recorded output and the token counts; called by
+                `Recording.to_run`.
         """
         step = run_id.int
         call = self._call_of.get(step)
@@ -276,14 +287,14 @@ def _copy_containers(value: Any) -> Any:
     return list(value) if type(value) is list else value
 
 
-def _read_result(response: LLMResult) -> tuple[Any, tuple[int | None, int | None]]:
+def _read_result(response: LLMResult) -> tuple[Any, TokenUsage]:
     """Return a model's first answer (a message, or the text of a text model) and its tokens."""
     first = next((generation for prompt in response.generations for generation in prompt), None)
     text = None if first is None else first.text
     return first.message if isinstance(first, ChatGeneration) else text, token_usage(response)
 
 
-def token_usage(response: LLMResult) -> tuple[int | None, int | None]:
+def token_usage(response: LLMResult) -> TokenUsage:
     """Return the token counts of one model call.
 
     Providers report usage in several fields at once; only the first field that contains any is
@@ -296,13 +307,14 @@ def token_usage(response: LLMResult) -> tuple[int | None, int | None]:
             answers to one prompt, each repeats the usage of the whole call.
 
     Returns:
-        The numbers of input and output tokens; None for a number that is not reported.
+        The counts; None for one that is not reported.
     """
     for usage in _usage_fields(response):
         read, written = _count(usage, _INPUT_KEYS), _count(usage, _OUTPUT_KEYS)
         if read is not None or written is not None:
-            return read, written
-    return None, None
+            cached = (_count(usage.get(details), (key,)) for details, key in _CACHED_KEYS)
+            return TokenUsage(read, written, next((n for n in cached if n is not None), None))
+    return TokenUsage()
 
 
 def _usage_fields(response: LLMResult) -> Iterator[Any]:

@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 
-from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span, mlflow_token_usage
 from langchain_dbx_eval.scoring.answer_text import to_plain_json
 
 if TYPE_CHECKING:
@@ -177,11 +177,7 @@ class LiveTrace:
             )
             span_of[step.run_id.int] = span.span_id
             if step.input_tokens is not None or step.output_tokens is not None:
-                read, written = step.input_tokens or 0, step.output_tokens or 0
-                usage = {"input_tokens": read, "output_tokens": written}
-                span.set_attribute(
-                    "mlflow.chat.tokenUsage", {**usage, "total_tokens": read + written}
-                )
+                span.set_attribute("mlflow.chat.tokenUsage", mlflow_token_usage(step))
             span.end(
                 outputs=to_plain_json(step.outputs),
                 status="OK" if step.error is None else "ERROR",
@@ -319,6 +315,8 @@ def to_steps(
             end_ns=span.end_time_ns or root.end_ns,
             input_tokens=usage.get("input_tokens"),
             output_tokens=usage.get("output_tokens"),
+            cached_input_tokens=usage.get("cache_read_input_tokens"),
+            model=span.get_attribute("mlflow.llm.model"),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from langchain_core.documents import Document
@@ -13,13 +13,55 @@ from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.evaluation.capture.autolog import SpanFinder
 from langchain_dbx_eval.scoring import Outcome
 
-__all__ = ["CapturedRun", "DocUri", "OutputReader", "Recording", "Span", "SpanKind"]
+__all__ = [
+    "CapturedRun",
+    "DocUri",
+    "ModelUsage",
+    "OutputReader",
+    "Recording",
+    "Span",
+    "SpanKind",
+    "TokenUsage",
+    "mlflow_token_usage",
+]
 
 SpanKind = Literal["CHAIN", "LLM", "CHAT_MODEL", "RETRIEVER", "TOOL"]
 """The kind of a step, named as MLflow's span types."""
 
 DocUri: TypeAlias = str | Callable[[Document], str | None]
 """The URI of a retrieved document: a key of its metadata, or a function of the document."""
+
+
+class TokenUsage(NamedTuple):
+    """The token counts of one model call; None for a count that the provider does not report.
+
+    Attributes:
+        input_tokens: Tokens that the model read, those of `cached_input_tokens` included.
+        output_tokens: Tokens that the model wrote.
+        cached_input_tokens: Tokens that the provider read from its prompt cache.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+
+
+class ModelUsage(NamedTuple):
+    """The tokens of the calls of one model.
+
+    Attributes:
+        model: The name of the model; empty: not known.
+        input_tokens: Tokens that it read, those of `cached_input_tokens` included.
+        cached_input_tokens: Tokens that the provider read from its prompt cache.
+        output_tokens: Tokens that it wrote.
+        cost_usd: The cost in US dollars that the provider reported; None if it reported none.
+    """
+
+    model: str
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_usd: float | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,6 +81,9 @@ class Span:
         first_token_ns: When a model streamed its first token; None if it streamed none.
         input_tokens: Tokens that a model read; None if the provider does not report them.
         output_tokens: Tokens that a model wrote; None if the provider does not report them.
+        cached_input_tokens: Those of `input_tokens` that the provider read from its prompt cache;
+            None if it does not report them.
+        model: The name of the model that was called; None if the step is none, or it is not known.
     """
 
     run_id: UUID
@@ -53,6 +98,8 @@ class Span:
     first_token_ns: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,8 +147,7 @@ class CapturedRun:
             return document.metadata.get(doc_uri) if doc_uri else doc_uri_of(document.metadata)
 
         retrievals = self._outermost(lambda s: s.kind == "RETRIEVER" and s.error is None)
-        # Only models have token counts.
-        models = self._outermost(lambda s: (s.input_tokens, s.output_tokens) != (None, None))
+        models = self._models()
         return Outcome(
             response=self.root.outputs,
             retrieved_context=[
@@ -115,8 +161,25 @@ class CapturedRun:
             time_to_first_token_seconds=self._time_to_first_token(),
             input_tokens=_total([span.input_tokens for span in models]),
             output_tokens=_total([span.output_tokens for span in models]),
+            cached_input_tokens=_total([span.cached_input_tokens for span in models]),
             error=self.root.error,
         )
+
+    def usage(self) -> list[ModelUsage]:
+        """Return the tokens of each model call."""
+        return [
+            ModelUsage(
+                span.model or "",
+                span.input_tokens or 0,
+                span.cached_input_tokens or 0,
+                span.output_tokens or 0,
+            )
+            for span in self._models()
+        ]
+
+    def _models(self) -> list[Span]:
+        # Only models have token counts.
+        return self._outermost(lambda s: (s.input_tokens, s.output_tokens) != (None, None))
 
     def _outermost(self, is_counted: Callable[[Span], bool]) -> list[Span]:
         """Return the counted spans that are not inside another counted one.
@@ -139,8 +202,7 @@ class CapturedRun:
         return (min(times) - self.root.start_ns) / 1e9 if times else None
 
 
-_Tokens: TypeAlias = tuple[int | None, int | None]
-OutputReader: TypeAlias = Callable[[Any], tuple[Any, _Tokens]]
+OutputReader: TypeAlias = Callable[[Any], tuple[Any, TokenUsage]]
 # Kind, id, start time, inputs, serialized component, and LangChain's other keyword arguments.
 StepStart: TypeAlias = tuple[SpanKind, UUID, int, Any, Any, dict[str, Any]]
 # End time, outputs, inputs that are only known now, error, and the reader of the outputs.
@@ -176,8 +238,8 @@ class Recording:
     def find_mlflow_span(self, run_id: UUID) -> None:
         """Find the span that MLflow's tracer opened for a step, unless it is already known.
 
-        A tracer that receives the events before us has opened its span when the step starts here;
-        one that receives them after us has not closed its span when the step ends here.
+        A tracer that receives the events first has opened its span when the step starts here;
+        one that receives them later has not closed its span when the step ends here.
         """
         if self._find_span is not None and run_id.int not in self.mlflow_spans:
             span = self._find_span(run_id)
@@ -200,7 +262,7 @@ class Recording:
         # A step that has not ended, such as one left open by a canceled stream, ends with its call.
         unfinished: StepEnd = (call_end_ns, None, None, None, None)
         end_ns, outputs, late_inputs, error, read = self.ends.get(run_id.int, unfinished)
-        output, (input_tokens, output_tokens) = read(outputs) if read else (outputs, (None, None))
+        output, usage = read(outputs) if read else (outputs, TokenUsage())
         return Span(
             run_id=run_id,
             parent_id=event.get("parent_run_id"),
@@ -212,9 +274,27 @@ class Recording:
             start_ns=start_ns,
             end_ns=end_ns,
             first_token_ns=self.first_tokens.get(run_id.int),
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
+            **usage._asdict(),
+            model=_model_name(kind, output, event),
         )
+
+
+def mlflow_token_usage(counts: Span | Outcome) -> dict[str, int]:
+    """Return the token counts of a step or a call under the names of ``mlflow.chat.tokenUsage``."""
+    read, written = counts.input_tokens or 0, counts.output_tokens or 0
+    usage = {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
+    if counts.cached_input_tokens is not None:
+        usage["cache_read_input_tokens"] = counts.cached_input_tokens
+    return usage
+
+
+def _model_name(kind: SpanKind, output: Any, event: Mapping[str, Any]) -> str | None:
+    """Return the name of the model of a step: as it was requested, else as it answered."""
+    if kind not in ("LLM", "CHAT_MODEL"):
+        return None
+    # langchain-core adds it to the metadata of each model call, for LangSmith's prices.
+    requested = (event.get("metadata") or {}).get("ls_model_name")
+    return requested or (getattr(output, "response_metadata", None) or {}).get("model_name")
 
 
 def _total(counts: list[int | None]) -> int | None:

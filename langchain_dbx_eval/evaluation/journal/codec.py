@@ -45,21 +45,21 @@ _KIND = "$dbx_eval"
 _MAX_DEPTH = 64
 _T = TypeVar("_T")
 
-# The stored fields of our dataclasses.
+# The stored fields of this package's dataclasses.
 _FIELDS: dict[type[Any], str] = {
     EvaluationManifest: """created_at dataset model repeat from_callback scorers destination run_id
-        experiment_id complete logged""",
+        experiment_id complete logged replaced_traces""",
     Destination: "tracking_uri experiment_name experiment_id run_name run_id",
     Answer: "record outcome run matched",
     EvalRecord: """request request_id response expected_response expected_facts guidelines
         expected_retrieved_context custom_expected retrieved_context trace metadata""",
     Outcome: """response retrieved_context latency_seconds time_to_first_token_seconds input_tokens
-        output_tokens error""",
+        output_tokens error cached_input_tokens cost_usd""",
     CapturedRun: "spans metadata tags trace_id trace_span_id",
     Span: """run_id parent_id kind name inputs outputs error start_ns end_ns first_token_ns
-        input_tokens output_tokens""",
+        input_tokens output_tokens cached_input_tokens model""",
     Assessment: "name column leaf value rationale error source extra_columns metadata usage",
-    JudgeUsage: "calls cached input_tokens output_tokens cost_usd seconds",
+    JudgeUsage: "calls cached input_tokens output_tokens cost_usd seconds cached_input_tokens",
     Skip: "name reason value_column",
 }
 _NAMES = {type_: names.split() for type_, names in _FIELDS.items()}
@@ -154,7 +154,7 @@ def _default(value: Any) -> Any:
         return {_KIND: "message", "value": messages_to_dict([value])[0]}
     if isinstance(value, Document):
         return {_KIND: "document", "value": value.model_dump(exclude_none=True)}
-    # By the class itself: a user may have a dataclass with the name of one of ours.
+    # By the class itself: a user may have a dataclass with the same name.
     if type(value) in _NAMES:
         return _fields(type(value), value)
     if isinstance(value, UUID):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -40,8 +40,8 @@ class EvaluationManifest:
 
     Attributes:
         created_at: Start of the evaluation, in ISO 8601.
-        dataset: ``name``, ``source``, ``version``, ``digest`` and number of ``records`` of the
-            dataset; None for a callback without one.
+        dataset: ``name``, ``source``, ``version``, ``digest``, number of ``records`` and of
+            ``invalid_rows`` of the dataset; None for a callback without one.
         model: The fingerprint of the model and of `input_fn`.
         repeat: Number of invocations per record.
         from_callback: Whether the rows are calls that a callback captured. These cannot be
@@ -52,6 +52,8 @@ class EvaluationManifest:
         experiment_id: The MLflow experiment of the run.
         complete: Whether every row is scored.
         logged: Whether all of it is in MLflow.
+        replaced_traces: What is to be deleted in MLflow, because rows were retried: by the id of a
+            trace, the names of its feedback, or None for the trace itself.
     """
 
     created_at: str
@@ -65,6 +67,7 @@ class EvaluationManifest:
     experiment_id: str | None = None
     complete: bool = False
     logged: bool = False
+    replaced_traces: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
 
     @classmethod
     def describe(
@@ -90,8 +93,9 @@ class EvaluationManifest:
             names = ("name", "source", "version", "digest")
             described = {name: getattr(dataset, name) for name in names}
             described["records"] = len(dataset)
+            described["invalid_rows"] = len(dataset.invalid_rows)
         return cls(
-            created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             dataset=described,
             model=fingerprint(model),
             repeat=repeat,

@@ -3,6 +3,8 @@
 `codec` defines what the JSON texts contain. A change of either increments `VERSION` and adds a
 migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of each version.
 
+Version 4: the table ``usage``; cached tokens, the model of a step, the cost of a row, and the
+traces that retried rows replace.
 Version 3: records have `custom_expected`.
 Version 2: fields by their own names; version 1 stored the keyword arguments of private dataclasses.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,9 @@ from typing import Any
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.errors import JournalError
 
-__all__ = ["VERSION", "connect", "create", "locked", "version_of"]
+__all__ = ["VERSION", "connect", "create", "is_locked", "locked", "version_of"]
 
-VERSION = 3
+VERSION = 4
 _TABLES = """
 CREATE TABLE manifest (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE answers (
@@ -42,7 +45,17 @@ CREATE TABLE scores (
     output TEXT NOT NULL,
     PRIMARY KEY (number, repetition, scorer)
 );
-CREATE INDEX answers_to_write ON answers (written, scored);
+CREATE INDEX answers_states ON answers (written, scored, failed);
+"""
+# The tokens of each model, of rows that were retried too.
+_USAGE = """
+CREATE TABLE usage (
+    model TEXT PRIMARY KEY,
+    input_tokens INTEGER NOT NULL,
+    cached_input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_usd REAL
+) WITHOUT ROWID;
 """
 
 
@@ -57,7 +70,7 @@ def create(path: Path, manifest: Mapping[str, str]) -> None:
     unfinished = path.with_suffix(".new")
     with contextlib.closing(sqlite3.connect(unfinished)) as database:
         database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION};")
+        database.executescript(f"BEGIN; {_TABLES} {_USAGE} PRAGMA user_version = {VERSION};")
         database.executemany("INSERT INTO manifest VALUES (?, ?)", manifest.items())
         database.commit()
     unfinished.rename(path)
@@ -93,7 +106,8 @@ def locked(path: Path) -> Iterator[None]:
         JournalError: Another process has locked it.
     """
     filelock = require("filelock", extra="eval")
-    lock = filelock.FileLock(path.with_suffix(".lock"), timeout=0)
+    # An instance may be released in another thread. `is_locked` holds the lock for a moment.
+    lock = filelock.FileLock(path.with_suffix(".lock"), timeout=0.2, thread_local=False)
     try:
         lock.acquire()
     except filelock.Timeout as error:
@@ -106,6 +120,19 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process has locked a journal: the lock of a process ends with it."""
+    filelock = require("filelock", extra="eval")
+    file = path.with_suffix(".lock")
+    if not file.exists():
+        return False
+    try:
+        with filelock.FileLock(file, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
 
 
 def version_of(database: sqlite3.Connection) -> int:
@@ -165,7 +192,7 @@ _V1_CLASSES = ("EvalRecord", "Outcome", "CapturedRun", "Span", "Assessment", "Sk
 
 
 def _without_class_name(value: dict[str, Any]) -> Any:
-    """Return an object of version 1 without the name of our class around it."""
+    """Return an object of version 1 without the name of its class around it."""
     is_ours = value.keys() == {"$dbx_eval", "value"} and value["$dbx_eval"] in _V1_CLASSES
     return value["value"] if is_ours else value
 
@@ -187,4 +214,46 @@ def _migrate_2_to_3(database: sqlite3.Connection) -> None:
     database.execute("UPDATE answers SET answer = answer_3(answer)")
 
 
-_MIGRATIONS = {1: _migrate_1_to_2, 2: _migrate_2_to_3}
+def _migrate_3_to_4(database: sqlite3.Connection) -> None:
+    used: Counter[tuple[str, str]] = Counter()
+
+    def convert_answer(text: str) -> str:
+        answer = json.loads(text)
+        answer["outcome"] |= {"cached_input_tokens": None, "cost_usd": None}
+        if answer["run"] is not None:
+            # The models of the steps are not known: their tokens are those of one without a name.
+            count("", answer["outcome"])
+            for span in answer["run"]["spans"]:
+                span |= {"cached_input_tokens": None, "model": None}
+        return json.dumps(answer)
+
+    def convert_output(text: str) -> str:
+        output = json.loads(text)
+        for assessment in output["assessments"]:
+            if assessment["usage"] is not None:
+                count(assessment["metadata"].get("judge_model", ""), assessment["usage"])
+                assessment["usage"]["cached_input_tokens"] = 0
+        return json.dumps(output)
+
+    def count(model: str, counts: dict[str, Any]) -> None:
+        for name in ("input_tokens", "output_tokens", "cost_usd"):
+            used[model, name] += counts.get(name) or 0
+
+    database.execute(_USAGE)
+    database.execute("DROP INDEX answers_to_write")
+    database.execute("CREATE INDEX answers_states ON answers (written, scored, failed)")
+    database.create_function("answer_4", 1, convert_answer)
+    database.create_function("output_4", 1, convert_output)
+    database.execute("UPDATE answers SET answer = answer_4(answer)")
+    database.execute("UPDATE scores SET output = output_4(output)")
+    for model in {model for model, _ in used}:
+        counts = (used[model, name] for name in ("input_tokens", "output_tokens", "cost_usd"))
+        database.execute("INSERT INTO usage VALUES (?, ?, 0, ?, nullif(?, 0))", (model, *counts))
+    # Not if the process ended before the evaluation started (version 1).
+    database.execute(
+        "INSERT INTO manifest SELECT 'replaced_traces', '{}' "
+        "WHERE EXISTS (SELECT 1 FROM manifest WHERE name = 'scorers')"
+    )
+
+
+_MIGRATIONS = {1: _migrate_1_to_2, 2: _migrate_2_to_3, 3: _migrate_3_to_4}

@@ -21,16 +21,19 @@ from typing import Any
 from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.errors import JournalError, NotFoundError
+from langchain_dbx_eval.evaluation.capture.spans import ModelUsage
 from langchain_dbx_eval.evaluation.journal import codec, schema
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
+from langchain_dbx_eval.scoring import Assessment
 from langchain_dbx_eval.scoring.score_row import ScorerOutput, row_scores
 
-__all__ = ["FAILED", "MAYBE_WRITTEN", "REPEATED", "SCORED", "UNWRITTEN", "Journal"]
+__all__ = ["ANSWERED", "FAILED", "MAYBE_WRITTEN", "REPEATED", "SCORED", "UNWRITTEN", "Journal"]
 
 _PAGE = 200
 _AT = "WHERE number = ? AND repetition = ?"
 
+ANSWERED = "failed = 0"
 FAILED = "failed = 1"
 REPEATED = "repetition > 1"
 SCORED = "scored = 1"
@@ -133,8 +136,7 @@ class Journal:
         """Replace fields of the manifest."""
         with self._transaction() as database:
             database.execute("BEGIN IMMEDIATE")
-            stored = codec.encode_manifest(replace(self.manifest, **changes))
-            database.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", stored.items())
+            self._replace_manifest(database, changes)
 
     def save_answer(self, key: RowKey, answer: Answer) -> None:
         """Save the answer of a row, which has no scores yet.
@@ -149,6 +151,7 @@ class Journal:
                 "VALUES (?, ?, ?, ?, ?)",
                 (*key, input_key, codec.encode_answer(answer), failed),
             )
+            _add_usage(database, [] if answer.run is None else answer.run.usage())
 
     def save_scores(
         self, key: RowKey, outputs: Mapping[str, ScorerOutput], *, last: bool = False
@@ -163,6 +166,7 @@ class Journal:
         rows = [(*key, c, codec.encode_scorer_output(output)) for c, output in outputs.items()]
         with self._transaction() as database:
             database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
+            _add_usage(database, _judge_usage(outputs))
             if last:
                 database.execute(f"UPDATE answers SET scored = 1 {_AT}", key)  # noqa: S608
 
@@ -170,7 +174,7 @@ class Journal:
         """Mark rows as being written to MLflow: from now on they may be there."""
         with self._transaction() as database:
             database.executemany(
-                f"UPDATE answers SET written = ? {_AT}",  # noqa: S608 - ours
+                f"UPDATE answers SET written = ? {_AT}",  # noqa: S608 - no user input
                 [(_MAYBE, *key) for key in keys],
             )
 
@@ -178,7 +182,7 @@ class Journal:
         """Mark rows as written to MLflow, with the ids of their traces."""
         with self._transaction() as database:
             database.executemany(
-                f"UPDATE answers SET written = ?, trace_id = ? {_AT}",  # noqa: S608 - ours
+                f"UPDATE answers SET written = ?, trace_id = ? {_AT}",  # noqa: S608 - no user input
                 [(_YES, trace_id, *key) for key, trace_id in trace_ids.items()],
             )
 
@@ -194,13 +198,13 @@ class Journal:
         deletions = list(removed)
         with self._transaction() as database:
             for table in ("answers", "scores"):
-                database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - ours
+                database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - no user input
                 database.executemany(
-                    f"UPDATE {table} SET number = ?, repetition = ? {_AT}",  # noqa: S608 - ours
+                    f"UPDATE {table} SET number = ?, repetition = ? {_AT}",  # noqa: S608 - no user input
                     moves,
                 )
                 database.execute(
-                    f"UPDATE {table} SET number = -1 - number WHERE number < 0"  # noqa: S608 - ours
+                    f"UPDATE {table} SET number = -1 - number WHERE number < 0"  # noqa: S608 - no user input
                 )
 
     def replace_record(self, row: Row, record: EvalRecord) -> None:
@@ -208,11 +212,11 @@ class Journal:
         answer = codec.encode_answer(replace(row, record=record))
         with self._transaction() as database:
             database.execute(
-                "UPDATE answers SET answer = ?, scored = failed, "  # noqa: S608 - ours
+                "UPDATE answers SET answer = ?, scored = failed, "  # noqa: S608 - no user input
                 f"written = min(written, {_MAYBE}) {_AT}",
                 (answer, *row.key),
             )
-            database.execute(f"DELETE FROM scores {_AT}", row.key)  # noqa: S608 - ours
+            database.execute(f"DELETE FROM scores {_AT}", row.key)  # noqa: S608 - no user input
 
     def delete_scores(self, columns: Iterable[str]) -> None:
         """Delete the outputs of some scorers, and mark all rows as not completely scored."""
@@ -225,6 +229,50 @@ class Journal:
                 f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) "  # noqa: S608
                 "WHERE failed = 0"
             )
+
+    def reopen(
+        self,
+        failed: Iterable[RowKey],
+        scorers: Mapping[RowKey, Iterable[str]],
+        replaced_traces: Mapping[str, Sequence[str] | None],
+    ) -> None:
+        """Delete what is to be repeated, in one transaction; the evaluation is then incomplete.
+
+        Args:
+            failed: The rows to delete.
+            scorers: The columns of the scorers whose outputs are to be deleted, by row.
+            replaced_traces: See `EvaluationManifest.replaced_traces`.
+        """
+        deletions = list(failed)
+        outputs = [(*key, column) for key, columns in scorers.items() for column in columns]
+        with self._transaction() as database:
+            database.execute("BEGIN IMMEDIATE")
+            for table in ("answers", "scores"):
+                database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - no user input
+            database.executemany(f"DELETE FROM scores {_AT} AND scorer = ?", outputs)  # noqa: S608
+            database.executemany(
+                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) {_AT}",  # noqa: S608
+                list(scorers),
+            )
+            replaced = dict(self.manifest.replaced_traces)
+            for trace_id, names in replaced_traces.items():
+                known = replaced.get(trace_id, ())
+                # A trace that is to be deleted stays so.
+                both = None if names is None or known is None else sorted({*names, *known})
+                replaced[trace_id] = both
+            changes = {"replaced_traces": replaced, "complete": False, "logged": False}
+            self._replace_manifest(database, changes)
+
+    def trace_ids(self) -> list[str]:
+        """Return the traces of the rows in MLflow; rows may share one."""
+        rows = self._read("SELECT trace_id FROM answers WHERE trace_id IS NOT NULL")
+        return [trace_id for (trace_id,) in rows]
+
+    def usage(self) -> list[ModelUsage]:
+        """Return the tokens that each model used so far, those of retried rows included."""
+        columns = ", ".join(ModelUsage._fields)
+        rows = self._read(f"SELECT {columns} FROM usage ORDER BY model")  # noqa: S608 - no user input
+        return [ModelUsage(*row) for row in rows]
 
     def answered(self) -> dict[RowKey, tuple[str, bool]]:
         """Return the answered rows: the `record_key` of each request, and whether it is scored."""
@@ -239,7 +287,7 @@ class Journal:
     def row_keys(self, condition: str = "1") -> list[RowKey]:
         """Return the keys of the answered rows that meet a condition, in order."""
         rows = self._read(
-            f"SELECT number, repetition FROM answers WHERE {condition} "  # noqa: S608 - ours
+            f"SELECT number, repetition FROM answers WHERE {condition} "  # noqa: S608 - no user input
             "ORDER BY number, repetition"
         )
         return [RowKey(*row) for row in rows]
@@ -295,6 +343,15 @@ class Journal:
         """
         return schema.locked(self.path)
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether a living process runs this evaluation, or writes it to MLflow."""
+        return schema.is_locked(self.path)
+
+    def _replace_manifest(self, database: sqlite3.Connection, changes: Mapping[str, Any]) -> None:
+        stored = codec.encode_manifest(replace(self.manifest, **changes))
+        database.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", stored.items())
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
@@ -319,12 +376,42 @@ class Journal:
         columns = {"answers": "answer, trace_id", "scores": "scorer, output"}[table]
         wanted = ", ".join(["(?, ?)"] * len(keys))
         return self._read(
-            f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - ours
+            f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - no user input
             # A cross join in this order, and not `IN`: SQLite then uses the index of the table.
             f"SELECT number, repetition, {columns} "
             f"FROM wanted CROSS JOIN {table} USING (number, repetition)",
             list(itertools.chain.from_iterable(keys)),
         )
+
+
+def _judge_usage(outputs: Mapping[str, ScorerOutput]) -> list[ModelUsage]:
+    """Return the tokens of the judges that gave these outputs."""
+    return [
+        ModelUsage(
+            item.metadata.get("judge_model", ""),
+            item.usage.input_tokens,
+            item.usage.cached_input_tokens,
+            item.usage.output_tokens,
+            item.usage.cost_usd,
+        )
+        for output in outputs.values()
+        for item in output
+        if isinstance(item, Assessment) and item.usage is not None
+    ]
+
+
+def _add_usage(database: sqlite3.Connection, usage: Iterable[ModelUsage]) -> None:
+    """Add tokens to those of their models."""
+    database.executemany(
+        "INSERT INTO usage (model, input_tokens, cached_input_tokens, output_tokens, cost_usd) "
+        "VALUES (?, ?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET "
+        "input_tokens = input_tokens + excluded.input_tokens, "
+        "cached_input_tokens = cached_input_tokens + excluded.cached_input_tokens, "
+        "output_tokens = output_tokens + excluded.output_tokens, "
+        "cost_usd = CASE WHEN excluded.cost_usd IS NULL THEN cost_usd "
+        "ELSE coalesce(cost_usd, 0) + excluded.cost_usd END",
+        usage,
+    )
 
 
 def _run_id_in(path: Path) -> str | None:

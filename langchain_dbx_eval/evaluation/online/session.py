@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
 
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
@@ -53,6 +54,8 @@ class EvaluationSession:
         self._scoring: set[Future[None]] = set()
         self._journal: Journal | None = None
         self._creating_journal = threading.Lock()
+        # Until `finish`, or the end of the process: the evaluation is running.
+        self._journal_lock = ExitStack()
 
     def add(self, run: CapturedRun) -> Future[None]:
         """Start scoring a call.
@@ -95,7 +98,8 @@ class EvaluationSession:
         journal = self._open_journal()
         score_sessions(journal, self._scorers)
         journal.update_manifest(complete=True)
-        return MlflowWriter(journal, destination, self._dataset).finish()
+        with self._journal_lock:
+            return MlflowWriter(journal, destination, self._dataset).finish()
 
     async def _process(self, key: RowKey, answer: Answer) -> None:
         journal = self._journal
@@ -107,9 +111,11 @@ class EvaluationSession:
     def _open_journal(self) -> Journal:
         with self._creating_journal:
             if self._journal is None:
-                self._journal = Journal.create(
+                journal = Journal.create(
                     EvaluationManifest.describe(self._dataset, self._scorers, from_callback=True)
                 )
+                self._journal_lock.enter_context(journal.locked())
+                self._journal = journal
             return self._journal
 
     def _on_scored(self, scored: Future[None]) -> None:

@@ -4,6 +4,8 @@ Modules:
     model_resolver: from the argument `model` (also a URI) to a Runnable and the form of its input.
     invoker: `ModelInvoker`, which invokes the model for one row and captures the call.
     scheduler: `RowScheduler`, which runs many rows concurrently.
+    budget: `Budget`, the limit of tokens or cost, and the table of prices.
+    retry: lets failed rows and scorers with an error run again.
     pipeline: saves and scores one answer; also used by the callback.
     progress: the progress bar.
     shutdown: `GracefulShutdown`, the handling of Ctrl-C and SIGTERM.

@@ -42,8 +42,8 @@ class ModelInvoker:
         to_input: Returns the model's input for the request of a record.
         limiter: Limits concurrent rows. The caller holds a slot of it during an invocation.
         timeout: Seconds for one row; None: no timeout.
-        experiment_id: The MLflow experiment of the traces of models that record spans of their own;
-            None: their spans are not captured.
+        experiment_id: Returns the MLflow experiment of the traces of models that record spans of
+            their own; None: their spans are not captured.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ModelInvoker:
         to_input: Callable[[Any], Any],
         limiter: AdaptiveLimiter,
         timeout: float | None,
-        experiment_id: str | None = None,
+        experiment_id: Callable[[], str | None],
     ) -> None:
         self._model = model
         self._to_input = to_input
@@ -90,13 +90,14 @@ class ModelInvoker:
         return Answer(record=record, outcome=outcome, run=run)
 
     def _start_trace(self, record: EvalRecord) -> LiveTrace | None:
-        if self._experiment_id is None:
+        experiment_id = self._experiment_id()
+        if experiment_id is None:
             return None
         session = record.metadata.get(SESSION) or record.metadata.get("session_id")
         return LiveTrace.start(
             self._model.get_name(),
             record.request,
-            experiment_id=self._experiment_id,
+            experiment_id=experiment_id,
             metadata={SESSION: str(session)} if session else {},
         )
 

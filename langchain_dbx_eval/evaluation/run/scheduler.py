@@ -35,6 +35,7 @@ class RowScheduler:
         limiter: Limits the rows that are being answered. Its initial limit also limits the rows
             that are being scored: a row that waits for this keeps its slot of the limiter, so that
             answers do not pile up before slow judges.
+        is_exhausted: Whether no further row may be started; called before each row.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class RowScheduler:
         invoke: Invoke,
         scorers: Sequence[Scorer],
         limiter: AdaptiveLimiter,
+        is_exhausted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._journal = journal
         self._invoke = invoke
         self._scorers = scorers
         self._limiter = limiter
+        self._is_exhausted = is_exhausted
         self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
@@ -58,7 +61,7 @@ class RowScheduler:
         self._stopping = True
 
     async def run(self, dataset: EvalDataset, repeat: int, on_row: OnRow) -> None:
-        """Run all rows, or those that were started before `stop`.
+        """Run all rows, or those that were started before `stop` or `is_exhausted`.
 
         Args:
             dataset: The records.
@@ -75,7 +78,7 @@ class RowScheduler:
                 input_key, is_scored = answered.get(key, (None, False))
                 if not is_scored:
                     await self._limiter.acquire()
-                    if self._stopping:
+                    if self._stopping or self._is_exhausted():
                         self._limiter.release()
                         break
                     row = self._run_row(key, expected if input_key is None else None, on_row)

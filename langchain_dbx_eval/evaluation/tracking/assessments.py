@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Assessment as MlflowAssessment
     from mlflow.tracing.client import TracingClient
 
-__all__ = ["assessments_of", "write_assessments"]
+__all__ = ["assessments_of", "delete_feedback", "write_assessments"]
 
 _logger = logging.getLogger(__name__)
 
@@ -90,12 +90,40 @@ def write_assessments(
     call_for_each(write, list(by_trace))
 
 
+def delete_feedback(
+    client: TracingClient, names: Mapping[str, Collection[str]], run_id: str
+) -> None:
+    """Delete the feedback that a run wrote; that of users and of other runs stays.
+
+    Args:
+        client: The store.
+        names: The names of the feedback by the id of its trace. Traces that are not in the store
+            are ignored.
+        run_id: The MLflow run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    def delete(trace_id: str) -> None:
+        try:
+            stored = client.get_trace_info(trace_id).assessments
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+                raise
+            return
+        for assessment in stored:
+            is_ours = _run_and_name(assessment)[:2] == (run_id, True)
+            if is_ours and assessment.name in names[trace_id] and assessment.assessment_id:
+                client.delete_assessment(trace_id, assessment.assessment_id)
+
+    call_for_each(delete, list(names))
+
+
 def _missing(
     wanted: Sequence[MlflowAssessment], stored: Sequence[MlflowAssessment]
 ) -> list[MlflowAssessment]:
     """Return the assessments that a trace does not have.
 
-    A server may assign ids of its own (Databricks): a stored assessment of our run with an unknown
+    A server may assign ids of its own (Databricks): a stored assessment of this run with an unknown
     id is identified by its name.
     """
     ids = {assessment.assessment_id for assessment in wanted}

@@ -8,9 +8,8 @@ and attributes are those of `mlflow.genai.evaluate`, so that MLflow's UI lists t
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
+import re
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,17 +18,17 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row
-from langchain_dbx_eval.evaluation.tracking.assessments import assessments_of, write_assessments
-from langchain_dbx_eval.evaluation.tracking.store_access import (
-    probe,
-    tracking_error,
-    with_retries,
+from langchain_dbx_eval.evaluation.tracking.assessments import (
+    assessments_of,
+    delete_feedback,
+    write_assessments,
 )
+from langchain_dbx_eval.evaluation.tracking.store_access import probe, with_retries
 from langchain_dbx_eval.evaluation.tracking.traces import write_traces
+from langchain_dbx_eval.scoring.aggregates import Summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +37,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 __all__ = [
+    "SUMMARY_FILE",
     "TABLE_FILE",
     "MlflowRun",
     "current_destination",
-    "experiment_of",
     "stored_destination",
     "table_file",
 ]
-
-_logger = logging.getLogger(__name__)
 
 TABLE_FILE = "eval_results.json"
 """The artifact with ``tables["eval_results"]``, under Agent Evaluation's name.
@@ -54,12 +51,20 @@ TABLE_FILE = "eval_results.json"
 The table of a further evaluation in the same run is ``eval_results_2.json``, and so on.
 """
 
+SUMMARY_FILE = "eval_summary.json"
+"""The artifact with the metrics, their intervals and their coverage; numbered as `TABLE_FILE`."""
+
 _EVALUATION_TAG = "dbx_eval.evaluationId"
 _RUN_TYPE = {"mlflow.runType": "genai_evaluate"}
 _TABLES_TAG = "mlflow.loggedArtifacts"
 # Of a run of the user: the file of each evaluation's table, by evaluation id.
 _TABLE_FILES_TAG = "dbx_eval.tables"
-_EXPERIMENT_TIMEOUT_S = 10.0
+# The description of a run, which MLflow's UI shows above its metrics.
+_NOTE_TAG = "mlflow.note.content"
+_NOTE_END = "*Written by langchain-dbx-eval; docs/statistics.md explains the numbers.*"
+# A tag of Databricks has 8,000 bytes.
+_MAX_NOTE = 5000
+_ERROR_COUNT = re.compile("judge/.+/error_count")
 # MLflow's limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
 _MAX_LINKS = 100
 _MAX_METRICS = 1000
@@ -85,28 +90,6 @@ def current_destination(*, run_name: str | None, experiment_name: str | None) ->
         run_name=run_name,
         run_id=active.info.run_id if active is not None else None,
     )
-
-
-def experiment_of(destination: Destination) -> str | None:
-    """Return the id of the experiment of a destination; a missing one is created.
-
-    Returns:
-        The id; None if the store does not answer within ten seconds.
-    """
-    if destination.experiment_id is not None:
-        return destination.experiment_id
-    mlflow = require("mlflow", extra="eval")
-    uri = destination.tracking_uri or mlflow.get_tracking_uri()
-
-    async def find() -> str:
-        await asyncio.to_thread(probe, uri)
-        return await asyncio.to_thread(_experiment_id, mlflow.MlflowClient(uri), destination)
-
-    try:
-        return event_loop.start(find()).result(timeout=_EXPERIMENT_TIMEOUT_S)
-    except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
-        _logger.info("The experiment of traces is not known: %s", tracking_error(uri, error))
-        return None
 
 
 def stored_destination(manifest: EvaluationManifest) -> Destination:
@@ -222,12 +205,38 @@ class MlflowRun:
         probe(self.tracking_uri)
         return with_retries(self.tracking_uri, write)
 
+    def delete_replaced(self, traces: Mapping[str, Sequence[str] | None]) -> None:
+        """Delete what retried rows replace, so that their new traces and scores can be written.
+
+        Args:
+            traces: See `EvaluationManifest.replaced_traces`. Ids that are not in the store are
+                ignored.
+
+        Raises:
+            TrackingError: The store cannot be reached, or rejects the call.
+        """
+        deleted = [trace_id for trace_id, names in traces.items() if names is None]
+
+        def delete() -> None:
+            for start in range(0, len(deleted), _MAX_LINKS):
+                batch = deleted[start : start + _MAX_LINKS]
+                self._tracing.delete_traces(self.experiment_id, trace_ids=batch)
+            delete_feedback(
+                self._tracing,
+                {trace_id: names for trace_id, names in traces.items() if names is not None},
+                self.run_id,
+            )
+
+        probe(self.tracking_uri)
+        with_retries(self.tracking_uri, delete)
+
     def finish(
         self,
         metrics: Mapping[str, float],
         table: Iterable[pd.DataFrame],
         *,
         status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED",
+        summary: Summary | None = None,
     ) -> None:
         """Write metrics and table, which replace those of an earlier call, and end the run.
 
@@ -235,6 +244,8 @@ class MlflowRun:
             metrics: The run's metrics, by name.
             table: The pages of the table that `mlflow.load_table` returns for `TABLE_FILE`.
             status: The status of the run; a run of the user's stays active.
+            summary: The intervals and coverage of the metrics, which MLflow's metrics cannot
+                contain: written as `SUMMARY_FILE`, and as the description of a run of ours.
 
         Raises:
             TrackingError: The store cannot be reached, or rejects the call.
@@ -243,10 +254,19 @@ class MlflowRun:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, with_retries(self.tracking_uri, self._reserve_table_file))
             _write_table(table, path)
+            paths = [path]
+            if summary is not None:
+                pandas = require("pandas", extra="eval")
+                lines = [metric.to_dict() for _, metric in sorted(summary.details.items())]
+                paths.append(path.with_name(path.name.replace("results", "summary")))
+                _write_table([pandas.DataFrame(lines)], paths[-1])
 
             def write() -> None:
-                self._log_table(path)
+                for file in paths:
+                    self._log_table(file)
                 self._log_metrics(metrics)
+                if summary is not None and self.is_ours:
+                    self._log_note(_note(summary))
                 if self.is_ours:
                     self._client.set_terminated(self.run_id, status)
 
@@ -273,10 +293,20 @@ class MlflowRun:
         if entry not in tables:
             self._client.set_tag(self.run_id, _TABLES_TAG, json.dumps([*tables, entry]))
 
+    def _log_note(self, note: str) -> None:
+        written = self._client.get_run(self.run_id).data.tags.get(_NOTE_TAG, _NOTE_END)
+        # The user may have replaced it.
+        if written != note and written.endswith(_NOTE_END):
+            self._client.set_tag(self.run_id, _NOTE_TAG, note)
+
     def _log_metrics(self, metrics: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
 
         logged = self._client.get_run(self.run_id).data.metrics
+        if self.is_ours:
+            # MLflow deletes no metric: those of scorers that no longer fail are 0.
+            solved = {name: 0.0 for name in logged if _ERROR_COUNT.fullmatch(name)}
+            metrics = {**solved, **metrics}
         now = time.time_ns() // 1_000_000
         changed = [
             Metric(name, float(value), now, 0)
@@ -290,6 +320,20 @@ class MlflowRun:
 def table_file(run: Run, evaluation_id: str) -> str:
     """Return the name of the artifact with the table of an evaluation in a run."""
     return _table_files(run).get(evaluation_id, TABLE_FILE)
+
+
+def _note(summary: Summary) -> str:
+    """Return what the metrics of a run cover, as Markdown."""
+    lines = [f"**{summary.warning}**", ""] if summary.warning else []
+    lines += ["| metric | value [95 % interval], rows | failures as 0 |", "|---|---|---|"]
+    size = len(_NOTE_END) + sum(map(len, lines))
+    for line in summary.lines():
+        cells = f"| {' | '.join(text.replace('|', '/') for text in line)} |"
+        size += len(cells) + 1
+        if size > _MAX_NOTE:
+            break
+        lines.append(cells)
+    return "\n".join([*lines, "", _NOTE_END])
 
 
 def _table_files(run: Run) -> dict[str, str]:

@@ -21,10 +21,9 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval.datasets import record_key
-from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span
+from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span, mlflow_token_usage
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
-from langchain_dbx_eval.scoring import Outcome
 from langchain_dbx_eval.scoring.answer_text import to_plain_json
 from langchain_dbx_eval.scoring.mlflow.traces import SESSION
 
@@ -141,14 +140,15 @@ def _wait_for(client: TracingClient, trace_ids: Collection[str]) -> set[str]:
     import mlflow
 
     mlflow.flush_trace_async_logging()
-    # Flushing does not wait for the last span of a call, which may end after our callback ran.
+    # Flushing does not wait for the last span of a call, which may end after the evaluation's
+    # callback ran.
     deadline = Deadline(_AUTOLOG_TIMEOUT_S)
     while (missing := _find_missing(client, trace_ids)) and not deadline.passed:
         deadline.sleep(_POLL_INTERVAL_S)
     if missing:
         _logger.warning(
             "%d of %d traces that MLflow started are not in the store, for example %s (see "
-            "MLflow's log). Their rows get traces of our own.",
+            "MLflow's log). The evaluation writes traces for their rows.",
             len(missing),
             len(trace_ids),
             min(missing),
@@ -200,7 +200,7 @@ def _trace(row: Row, spans: list[MlflowSpan], experiment_id: str) -> Trace:
     root = spans[0]
     start_ms, end_ms = root.start_time_ns // 1_000_000, (root.end_time_ns or 0) // 1_000_000
     metadata = {"mlflow.trace_schema.version": "3"}
-    usage = _token_usage_of(row.outcome)
+    usage = mlflow_token_usage(row.outcome)
     if usage["total_tokens"]:
         metadata["mlflow.trace.tokenUsage"] = json.dumps(usage)
     if session := _session_of(row):
@@ -246,12 +246,6 @@ def _request_id_of(row: Row) -> str:
     """Return the value of `REQUEST_ID_TAG`: the record's id; for further repetitions ``q1#2``."""
     request_id = row.record.request_id
     return request_id if row.repetition == 1 else f"{request_id}#{row.repetition}"
-
-
-def _token_usage_of(counts: Span | Outcome) -> dict[str, int]:
-    """Return the token counts of a span or an outcome under MLflow's names."""
-    read, wrote = counts.input_tokens or 0, counts.output_tokens or 0
-    return {"input_tokens": read, "output_tokens": wrote, "total_tokens": read + wrote}
 
 
 def _run_of_recorded_answer(row: Row, trace_id: str) -> CapturedRun:
@@ -325,5 +319,5 @@ def _attributes(span: Span, trace_id: str) -> dict[str, Any]:
         # MLflow 3.17 has no attribute for it.
         attributes["time_to_first_token_ms"] = (span.first_token_ns - span.start_ns) / 1e6
     if span.input_tokens is not None or span.output_tokens is not None:
-        attributes["mlflow.chat.tokenUsage"] = _token_usage_of(span)
+        attributes["mlflow.chat.tokenUsage"] = mlflow_token_usage(span)
     return attributes

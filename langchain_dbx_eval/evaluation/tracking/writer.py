@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +31,7 @@ _MAX_INTERVAL_S = 60.0
 _BATCH = 200
 _FLUSH_TIMEOUT_S = 20.0
 _MAX_REJECTED = 10
+_OPEN_TIMEOUT_S = 10.0
 
 
 class MlflowWriter:
@@ -41,6 +41,9 @@ class MlflowWriter:
         journal: Contains the rows, and which of them are written.
         destination: The store, experiment and run to write to.
         dataset: The dataset, which is logged as the run's input; None without one.
+
+    Attributes:
+        experiment_id: The experiment of the run; None until it is known.
     """
 
     def __init__(
@@ -52,6 +55,12 @@ class MlflowWriter:
         self._rejected: set[RowKey] = set()
         self._has_written = False
         self._stopping = threading.Event()
+        self._run: MlflowRun | None = None
+        self._has_dataset = dataset is None
+        # Set after the first attempt to open the run, which may have failed.
+        self._is_tried = threading.Event()
+        self._error: Exception | None = None
+        self.experiment_id = destination.experiment_id
         uri = destination.tracking_uri
         if uri and redact_uri(uri) != uri:
             # A password is not stored: `sync` uses MLflow's current store (MLFLOW_TRACKING_URI).
@@ -71,6 +80,21 @@ class MlflowWriter:
             self._stopping.set()
         # Not after an exception: an interrupted evaluation does not wait for a slow server.
         thread.join()
+
+    def wait_for_run(self) -> None:
+        """Wait until the run exists in MLflow and its id is logged, at most ten seconds.
+
+        To be called in the block of `in_background`. If MLflow cannot be reached, the evaluation id
+        is logged; the run is created as soon as it can be.
+        """
+        if not self._is_tried.wait(_OPEN_TIMEOUT_S) or self._run is None:
+            reason = self._error or f"MLflow did not answer within {_OPEN_TIMEOUT_S:g} s"
+            _logger.warning(
+                "There is no MLflow run yet: %s. The evaluation runs without it; if it is "
+                "interrupted, continue with resume=%r.",
+                " ".join(str(reason).split()).rstrip("."),
+                self._journal.evaluation_id,
+            )
 
     def finish(self, *, complete: bool = True) -> EvaluationResult:
         """Write the remaining rows and end the run; log a warning if that fails.
@@ -100,10 +124,10 @@ class MlflowWriter:
         mlflow = require("mlflow", extra="eval")
 
         def write() -> None:
-            self._write_pending()
+            run = self._write_pending()
             result = EvaluationResult(self._journal)
             status: Literal["FINISHED", "KILLED"] = "FINISHED" if complete else "KILLED"
-            self._run.finish(result.metrics, result.table_pages(), status=status)
+            run.finish(result.metrics, result.table_pages(), status=status, summary=result.summary)
             self._journal.update_manifest(logged=complete)
 
         policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)
@@ -120,10 +144,20 @@ class MlflowWriter:
             raise TrackingError(msg) from error
 
     def _write_at_intervals(self) -> None:
+        try:
+            self._announce(self._open())
+        except Exception as error:
+            self._error = error
+        finally:
+            self._is_tried.set()
+        is_announced = self._run is not None
         interval = _INTERVAL_S
         while not self._stopping.wait(interval):
             try:
-                self._write_pending()
+                run = self._write_pending()
+                if not is_announced:
+                    self._announce(run)
+                    is_announced = True
                 interval = _INTERVAL_S
             except Exception as error:
                 interval = min(2 * interval, _MAX_INTERVAL_S)
@@ -134,8 +168,20 @@ class MlflowWriter:
                     interval,
                 )
 
-    def _write_pending(self) -> None:
-        run = self._run
+    def _announce(self, run: MlflowRun) -> None:
+        _logger.warning(
+            "Evaluation %s is MLflow run %s. If it is interrupted, continue with resume=%r.",
+            self._journal.evaluation_id,
+            run.run_id,
+            run.run_id,
+        )
+
+    def _write_pending(self) -> MlflowRun:
+        run = self._open()
+        if self._dataset is not None and not self._has_dataset:
+            run.log_dataset(self._dataset.mlflow_input())
+            self._has_dataset = True
+        self._delete_replaced(run)
         errors: list[TrackingError] = []
         self._has_written = False
         # Rows that were rejected before come last: they must not delay others.
@@ -149,6 +195,20 @@ class MlflowWriter:
                 errors += self._write_one_by_one(run, batch)
         if errors:
             raise errors[0]
+        return run
+
+    def _delete_replaced(self, run: MlflowRun) -> None:
+        """Delete what retried rows replace, before their new traces are written."""
+        traces = self._journal.manifest.replaced_traces
+        if not traces:
+            return
+        try:
+            run.delete_replaced(traces)
+        except TrackingError as error:
+            if error.retryable:
+                raise
+            _logger.warning("Traces of rows that were retried stay in the run: %s", error)
+        self._journal.update_manifest(replaced_traces={})
 
     def _write_one_by_one(self, run: MlflowRun, keys: Sequence[RowKey]) -> list[TrackingError]:
         """Write the rows of a rejected batch: the store may have rejected it for some of them only.
@@ -181,13 +241,13 @@ class MlflowWriter:
         self._has_written = True
         self._journal.mark_written({row.key: t for row, t in zip(rows, trace_ids, strict=True)})
 
-    @cached_property
-    def _run(self) -> MlflowRun:
-        run = MlflowRun.open(self._destination, self._journal.evaluation_id)
-        self._journal.update_manifest(run_id=run.run_id, experiment_id=run.experiment_id)
-        if self._dataset is not None:
-            run.log_dataset(self._dataset.mlflow_input())
-        return run
+    def _open(self) -> MlflowRun:
+        """Return the run; the first call creates it, and stores its id in the journal."""
+        if self._run is None:
+            run = MlflowRun.open(self._destination, self._journal.evaluation_id)
+            self._journal.update_manifest(run_id=run.run_id, experiment_id=run.experiment_id)
+            self.experiment_id, self._run = run.experiment_id, run
+        return self._run
 
 
 def sync(reference: str | Path) -> EvaluationResult:

@@ -1,11 +1,16 @@
-"""Resolution of ``judge=`` to a backend that never answers the same request twice."""
+"""Resolution of ``judge=`` to a backend that answers each request once, or a number of times."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
-from dataclasses import replace
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,13 @@ from langchain_dbx_eval.scoring.judges.chat_backend import ChatBackend
 from langchain_dbx_eval.scoring.judges.mlflow_backend import MlflowBackend
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
 
-__all__ = ["CachingBackend", "default_judge", "resolve_backend"]
+__all__ = [
+    "CachingBackend",
+    "RepeatingBackend",
+    "default_judge",
+    "repeat_backend",
+    "resolve_backend",
+]
 
 _VARIABLE = "DBX_EVAL_JUDGE"
 _ENDPOINT_SCHEMES = ("endpoints", "databricks")
@@ -30,7 +41,7 @@ def default_judge(judge: Any) -> Any:
 
 
 def resolve_backend(
-    judge: Any, cache: str | Path | None = None, *, max_concurrency: int = 32
+    judge: Any, cache: str | Path | None = None, *, max_concurrency: int = 32, repeats: int = 1
 ) -> JudgeBackend:
     """Return the backend for a judge model.
 
@@ -40,12 +51,26 @@ def resolve_backend(
             ``"databricks"``), which selects MLflow's own judges.
         cache: Path of the file that stores verdicts; None: they are kept in memory.
         max_concurrency: Maximum number of concurrent requests.
+        repeats: Number of times that each request is answered; see `RepeatingBackend`.
 
     Raises:
-        ConfigurationError: `judge` is none of these, or the cache cannot be used.
+        ConfigurationError: `judge` is none of these, `repeats` is less than 1, or the cache cannot
+            be used.
     """
     stored = JudgeCache(cache) if cache is not None else None
-    return CachingBackend(_backend(judge, max_concurrency), stored)
+    return repeat_backend(CachingBackend(_backend(judge, max_concurrency), stored), repeats)
+
+
+def repeat_backend(backend: JudgeBackend, repeats: int) -> JudgeBackend:
+    """Return a backend that repeats each request; `backend` itself if `repeats` is 1.
+
+    Raises:
+        ConfigurationError: `repeats` is less than 1.
+    """
+    if repeats < 1:
+        msg = f"judge_repeats must be at least 1, got {repeats}."
+        raise ConfigurationError(msg)
+    return backend if repeats == 1 else RepeatingBackend(backend, repeats)
 
 
 class CachingBackend:
@@ -93,6 +118,67 @@ class CachingBackend:
         if verdict.value is not None:
             await asyncio.to_thread(self._cache.put, key, verdict)
         return verdict
+
+
+@dataclass(frozen=True)
+class RepeatingBackend:
+    """Answer each request several times, concurrently; the majority decides.
+
+    The rating is the most frequent one of the repeats. Of equally frequent ones, "no" wins, else
+    the one that was given first. Of numbers, the rating is their median. More than half of the
+    repeats must have a rating: otherwise the verdict is an error. The rationale is that of the
+    first repeat with this rating (of numbers: with the nearest one), the usage that of all repeats.
+
+    Attributes:
+        backend: Answers each repeat. A cache in it keeps the repeats apart.
+        repeats: Number of repeats.
+    """
+
+    backend: JudgeBackend
+    repeats: int
+
+    @property
+    def identity(self) -> str:
+        """See `JudgeBackend.identity`."""
+        return f"{self.backend.identity}, {self.repeats} repeats"
+
+    async def judge(self, request: JudgeRequest) -> Verdict:
+        """See `JudgeBackend.judge`."""
+        requests = [replace(request, repetition=n) for n in range(1, self.repeats + 1)]
+        return _majority(await asyncio.gather(*map(self.backend.judge, requests)))
+
+
+def _majority(verdicts: Sequence[Verdict]) -> Verdict:
+    rated = [verdict for verdict in verdicts if verdict.value is not None]
+    failed = [verdict for verdict in verdicts if verdict.value is None]
+    decisive, value, error = failed[0] if failed else rated[0], None, None
+    if len(rated) > len(failed):
+        decisive, value = _decide(rated)
+    else:
+        error = f"{len(failed)} of {len(verdicts)} repeats have no rating; the first: "
+        error += str(decisive.error)
+    return replace(
+        decisive,
+        value=value,
+        error=error,
+        usage=reduce(add, (verdict.usage for verdict in verdicts)),
+        ratings=tuple(verdict.value for verdict in verdicts),
+    )
+
+
+def _decide(rated: Sequence[Verdict]) -> tuple[Verdict, str | float | None]:
+    """Return the rating of the majority, and the first verdict that gives it."""
+    values = [verdict.value for verdict in rated]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(numbers) == len(values):
+        median = statistics.median(numbers)
+        distances = [abs(number - median) for number in numbers]
+        return rated[distances.index(min(distances))], median
+    # A counter keeps the order in which the ratings were given first.
+    counts = Counter(values)
+    winners = [value for value, count in counts.items() if count == max(counts.values())]
+    winner = "no" if "no" in winners else winners[0]
+    return rated[values.index(winner)], winner
 
 
 def _backend(judge: Any, max_concurrency: int) -> JudgeBackend:

@@ -158,6 +158,7 @@ to overrule what is expected.""",
         version="correctness-1",
         inputs=("request", EXPECTED, "response"),
         applies_by_default=_has_ground_truth,
+        fails_empty_response=True,
         suggested_action=(
             "The response misses or contradicts what was expected. If the context was "
             "sufficient, improve the prompt or the model; check the expected response as well."
@@ -180,6 +181,7 @@ Whether the response is right does not count: a wrong answer to the question is 
         version="relevance_to_query-1",
         inputs=("request", "response"),
         applies_by_default=_has_no_ground_truth,
+        fails_empty_response=True,
         suggested_action=(
             "The response does not address the question. Improve the prompt, and check that the "
             "question reaches the model unchanged."

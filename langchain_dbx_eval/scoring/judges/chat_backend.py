@@ -178,4 +178,7 @@ def _usage(message: AIMessage) -> JudgeUsage:
         input_tokens=tokens["input_tokens"] if tokens else 0,
         output_tokens=tokens["output_tokens"] if tokens else 0,
         cost_usd=float(price) if isinstance(price, int | float) else None,
+        cached_input_tokens=tokens.get("input_token_details", {}).get("cache_read", 0)
+        if tokens
+        else 0,
     )

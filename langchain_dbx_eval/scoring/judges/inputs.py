@@ -55,7 +55,7 @@ def gather_inputs(
     missing = []
     required = tuple(names)
     for name in (*required, *optional):
-        # An empty response is an input: the judge has to rate it.
+        # An empty text is an input. Of an empty response, see `JudgeScorer.score`.
         found = {k: v for k, v in _READERS[name](context).items() if v not in (None, [], {})}
         inputs |= found
         if not found and name in required:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from langchain_core.messages import BaseMessage
 
@@ -23,10 +23,12 @@ class JudgeRequest:
     Attributes:
         spec: The judge.
         inputs: What it rates.
+        repetition: Which of several equal requests it is, from 1. Caches keep them apart.
     """
 
     spec: JudgeSpec
     inputs: JudgeInputs
+    repetition: int = 1
 
     def messages(self) -> list[BaseMessage]:
         """Return the request as a conversation with a chat model."""
@@ -39,7 +41,10 @@ class JudgeRequest:
         version did not change.
         """
         contents = [message.content for message in self.messages()]
-        return json.dumps([self.spec.name, self.spec.version, contents], ensure_ascii=False)
+        identity: list[Any] = [self.spec.name, self.spec.version, contents]
+        # The first one has no number: a run with repeats reuses the verdict of a run without.
+        identity += [self.repetition] if self.repetition > 1 else []
+        return json.dumps(identity, ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,8 @@ class Verdict:
         usage: Cost of the calls.
         judge_model: Name of the model.
         prompt_version: Version of the prompt.
+        ratings: The ratings of all repeats of the request, None for those that failed; empty if it
+            was not repeated.
     """
 
     value: str | float | None = None
@@ -61,6 +68,7 @@ class Verdict:
     usage: JudgeUsage = field(default_factory=JudgeUsage)
     judge_model: str = ""
     prompt_version: str = ""
+    ratings: tuple[str | float | None, ...] = ()
 
 
 class JudgeBackend(Protocol):

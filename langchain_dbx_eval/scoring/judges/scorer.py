@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import combinations
 from operator import add
 from typing import Any
 
-from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, ScorerOutput, Skip
+from langchain_dbx_eval.scoring.assessments import (
+    EMPTY_RESPONSE,
+    JUDGE_DISAGREEMENT,
+    NO_VERDICT,
+    Assessment,
+    JudgeUsage,
+    ScorerOutput,
+    Skip,
+)
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import RESPONSE_JUDGE_FAMILY
 from langchain_dbx_eval.scoring.judges.inputs import Guidelines, JudgeInputs, gather_inputs
 from langchain_dbx_eval.scoring.judges.protocol import JudgeBackend, JudgeRequest, Verdict
+from langchain_dbx_eval.scoring.judges.scales import YesNo
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
 
 __all__ = [
@@ -62,6 +73,16 @@ class JudgeScorer:
         inputs, missing = gather_inputs(context, self.spec.inputs, self.spec.optional_inputs)
         if missing:
             return [Skip(self.name, missing, f"{self.column}/{self.leaf}")]
+        if "response" in self.spec.inputs and context.outcome.is_empty:
+            if not self.spec.fails_empty_response:
+                return [Skip(self.name, EMPTY_RESPONSE, f"{self.column}/{self.leaf}")]
+            verdict = Verdict(
+                value="no",
+                rationale="The response is empty.",
+                judge_model="langchain-dbx-eval",
+                prompt_version=self.spec.version,
+            )
+            return [self._assessment(verdict)]
         return await self._assess(inputs)
 
     async def _assess(self, inputs: dict[str, Any]) -> list[Assessment]:
@@ -75,6 +96,10 @@ class JudgeScorer:
 
     def _assessment(self, verdict: Verdict, group: str = "") -> Assessment:
         suffix = f"/{group}" if group else ""
+        metadata = {"judge_model": verdict.judge_model, "prompt_version": verdict.prompt_version}
+        metadata |= _repeat_metadata([verdict])
+        if verdict.error is not None and not isinstance(self.spec.scale, YesNo):
+            metadata[NO_VERDICT] = "true"
         return Assessment(
             name=self.name + suffix,
             column=self.column + suffix,
@@ -83,7 +108,7 @@ class JudgeScorer:
             rationale=verdict.rationale,
             error=verdict.error,
             source="LLM_JUDGE",
-            metadata={"judge_model": verdict.judge_model, "prompt_version": verdict.prompt_version},
+            metadata=metadata,
             usage=verdict.usage,
         )
 
@@ -137,8 +162,28 @@ def chunk_assessment(assessment: Assessment, verdicts: Sequence[Verdict]) -> Ass
             f"{assessment.column}/rationales": [verdict.rationale for verdict in verdicts],
             f"{assessment.column}/error_messages": [verdict.error for verdict in verdicts],
         },
+        metadata={**assessment.metadata, **_repeat_metadata(verdicts)},
         usage=reduce(add, (verdict.usage for verdict in verdicts), JudgeUsage()),
     )
+
+
+def _repeat_metadata(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """Return the ratings of repeated verdicts of one row, and how much they disagree."""
+    repeated = [verdict.ratings for verdict in verdicts if verdict.ratings]
+    if not repeated:
+        return {}
+    metadata = {
+        "judge_repeats": str(len(repeated[0])),
+        "judge_ratings": json.dumps(repeated if len(verdicts) > 1 else repeated[0]),
+    }
+    pairs = [
+        list(combinations([rating for rating in ratings if rating is not None], 2))
+        for ratings in repeated
+    ]
+    disagreements = [sum(a != b for a, b in pair) / len(pair) for pair in pairs if pair]
+    if disagreements:
+        metadata[JUDGE_DISAGREEMENT] = str(sum(disagreements) / len(disagreements))
+    return metadata
 
 
 @dataclass(frozen=True)

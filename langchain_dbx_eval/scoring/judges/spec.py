@@ -51,6 +51,8 @@ class JudgeSpec:
               judge runs only if these are configured.
         applies_by_default: Whether the judge applies to a row if ``evaluator_config`` lists no
             judges.
+        fails_empty_response: Whether an empty response is rated "no" without a call of the judge
+            model. Otherwise a judge of the response skips such a row: it has nothing to rate.
         suggested_action: What the user should change if this judge is the root cause of a failed
             row.
         mlflow: Counterpart in MLflow; None if there is none.
@@ -65,6 +67,7 @@ class JudgeSpec:
     scale: Scale = field(default_factory=YesNo)
     unit: Literal["row", "chunk", "guidelines", "global_guidelines"] = "row"
     applies_by_default: Callable[[ScoringContext], bool] = lambda _: True
+    fails_empty_response: bool = False
     suggested_action: str = ""
     mlflow: MlflowFunction | None = None
 

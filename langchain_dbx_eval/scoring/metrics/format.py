@@ -1,4 +1,4 @@
-"""Metrics of the form of the response: 1 or 0 for each row with a response."""
+"""Metrics of the form of the response: 1 or 0 for each row, 0 for an empty response."""
 
 from __future__ import annotations
 
@@ -64,5 +64,6 @@ class RegexMatch:
         """See `Scorer.score`."""
         if (answer := context.response_text) is None:
             return []
-        value = float(re.search(self.pattern, answer) is not None)
+        # A pattern that matches the empty text does not make an empty response good.
+        value = float(bool(answer.strip()) and re.search(self.pattern, answer) is not None)
         return [Assessment(name=self.name, column=self.column, value=value)]

@@ -24,7 +24,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class TextMetric(ABC):
-    """A number from 0 to 1 for each row with a response and an ``expected_response``."""
+    """A number from 0 to 1 for each row with an ``expected_response``; 0 for an empty response."""
 
     name: str
     column: str
@@ -34,7 +34,8 @@ class TextMetric(ABC):
         expected, answer = context.record.expected_response, context.response_text
         if expected is None or answer is None:
             return []
-        value = self._value(expected, answer)
+        # No answer has no score but 0, unless none is expected.
+        value = self._value(expected, answer) if answer.strip() else float(not expected.strip())
         return [Assessment(name=self.name, column=self.column, value=value)]
 
     @abstractmethod
@@ -148,8 +149,10 @@ class EmbeddingSimilarity:
         expected, answer = context.record.expected_response, context.response_text
         if expected is None or answer is None:
             return []
-        vectors = await self.embeddings.aembed_documents([expected, answer])
-        return [Assessment(name=self.name, column=self.column, value=_cosine(*vectors))]
+        value = float(not expected.strip())
+        if answer.strip():
+            value = _cosine(*await self.embeddings.aembed_documents([expected, answer]))
+        return [Assessment(name=self.name, column=self.column, value=value)]
 
 
 class _UnicodeTokenizer:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput, Skip
+from langchain_dbx_eval.scoring.assessments import NO_VERDICT, Assessment, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
 from langchain_dbx_eval.scoring.contract import (
     METRIC_FAMILY,
@@ -148,6 +148,7 @@ class GenaiMetric:
         return Verdict(value="yes" if passed else "no", rationale=rationale), score
 
     def _assessment(self, verdict: Verdict) -> Assessment:
+        no_verdict = {} if self._type == "ANSWER" or verdict.error is None else {NO_VERDICT: "true"}
         return Assessment(
             name=self.name,
             column=self.column,
@@ -156,7 +157,7 @@ class GenaiMetric:
             rationale=verdict.rationale,
             error=verdict.error,
             source="LLM_JUDGE",
-            metadata=aggregation_metadata(self.name, self._aggregations),
+            metadata=aggregation_metadata(self.name, self._aggregations) | no_verdict,
         )
 
     @property

@@ -71,6 +71,11 @@ class MlflowScorer:
         """Whether it scores sessions, by `score_session`."""
         return bool(self.scorer.is_session_level_scorer)
 
+    @property
+    def is_judge(self) -> bool:
+        """Whether it is a judge of MLflow that rates yes or no: its error is a missing verdict."""
+        return getattr(self.scorer, "feedback_value_type", None) not in (None, int, float)
+
     async def score(self, context: ScoringContext) -> ScorerOutput:
         """Score one row in a thread."""
         if self.is_session_level:

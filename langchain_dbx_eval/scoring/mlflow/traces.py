@@ -23,6 +23,7 @@ __all__ = [
     "SESSION",
     "outcome_of_record",
     "outcome_of_trace",
+    "parse_trace",
     "session_of",
     "tool_calls_of",
     "trace_of",
@@ -71,7 +72,7 @@ def outcome_of_trace(trace: Any) -> Outcome:
         SchemaError: `trace` is not an MLflow trace.
         MissingDependencyError: MLflow is not installed.
     """
-    parsed = _parse_trace(trace)
+    parsed = parse_trace(trace)
     retrievals = [span for span in parsed.data.spans if span.span_type == "RETRIEVER"]
     chunks = [_chunk(doc) for span in retrievals for doc in _documents(span.outputs)]
     tokens = getattr(parsed.info, "token_usage", None) or {}
@@ -98,7 +99,7 @@ def trace_of(context: ScoringContext) -> Trace:
         return trace
     record, outcome = context.record, context.outcome
     if record.trace is not None:
-        return _parse_trace(record.trace)
+        return parse_trace(record.trace)
     trace_id = "tr-" + hashlib.sha256(repr(context).encode("utf-8", "replace")).hexdigest()[:32]
     response = to_plain_json(outcome.response)
     root = _span(trace_id, "response", "CHAIN", to_plain_json(record.inputs), response)
@@ -156,7 +157,12 @@ def tool_calls_of(context: ScoringContext) -> list[dict[str, Any]]:
     ]
 
 
-def _parse_trace(trace: Any) -> Trace:
+def parse_trace(trace: Any) -> Trace:
+    """Return an MLflow trace, from its dict or its JSON.
+
+    Raises:
+        SchemaError: `trace` is not an MLflow trace.
+    """
     entities = require("mlflow.entities", extra="eval")
     if isinstance(trace, entities.Trace):
         return trace  # type: ignore[no-any-return]

@@ -75,7 +75,10 @@ def cohens_kappa(
     value, expected = float(_kappas(table[None])[0]), _chance_agreement(table[None])[0]
     interval = None
     if expected < 1:
-        error, freedom = _jackknife(_kappas(table - cells), _cluster_sizes(len(first), clusters))
+        # Without the only cluster, no row is left.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            without = _kappas(table - cells)
+        error, freedom = _jackknife(without, _cluster_sizes(len(first), clusters))
         interval = _chance_corrected_interval(observed, float(expected), error, freedom)
     return Agreement(value, interval, observed, len(first))
 
@@ -145,6 +148,7 @@ def prediction_powered_mean(
     *,
     weight: float | None = None,
     confidence: float = 0.95,
+    clusters: tuple[Clusters, Clusters] | None = None,
 ) -> tuple[float, Interval]:
     """Correct the mean of a judge's ratings by a small sample with human labels.
 
@@ -156,7 +160,8 @@ def prediction_powered_mean(
 
     For shares, one error of the judge in each direction is added to the labeled sample (as
     `compare_pairs` does), because a small sample without any error does not prove that there are
-    none. The quantile is that of Student's t with Satterthwaite's degrees of freedom.
+    none. The quantile is that of Student's t with Satterthwaite's degrees of freedom. The standard
+    error is that of the sums per cluster (see `clustered_standard_error`).
 
     Args:
         labels: The human labels, as numbers; at least two.
@@ -164,13 +169,15 @@ def prediction_powered_mean(
         others: The judge's ratings of the rows without labels; at least two.
         weight: The weight of the judge; 1 is the method of the first paper.
         confidence: Confidence level, between 0 and 1.
+        clusters: The clusters of the rows with labels, and of the others; a cluster may have rows
+            of both kinds. Default: the rows are independent.
 
     Returns:
         The corrected mean, and its interval.
 
     Raises:
-        ConfigurationError: There are fewer than two labels or other rows, or the labels and
-            ratings have different numbers.
+        ConfigurationError: There are fewer than two labels or other rows, or fewer than two
+            clusters of either, or the labels and ratings have different numbers.
     """
     truth, rated, rest = to_floats(labels), to_floats(judged), to_floats(others)
     if len(truth) != len(rated) or min(len(truth), len(rest)) < 2:
@@ -180,23 +187,51 @@ def prediction_powered_mean(
         )
         raise ConfigurationError(msg)
     is_share = all(np.isin(values, (0.0, 1.0)).all() for values in (truth, rated, rest))
+    of_labels, of_others = clusters or (range(len(truth)), range(-len(rest), 0))
+    _check_clusters(of_labels, of_others, len(truth), len(rest))
     if is_share:
         truth, rated = np.append(truth, (1.0, 0.0)), np.append(rated, (0.0, 1.0))
+        of_labels = [*of_labels, object(), object()]
     n, rest_n = len(truth), len(rest)
+    codes = cluster_codes(n + rest_n, [*of_labels, *of_others])
     spread = float(np.var(np.concatenate((rated, rest)), ddof=1))
     if weight is None:
         slope = float(np.cov(truth, rated)[0, 1]) / spread if spread > 0 else 0.0
         weight = min(max(slope / (1 + n / rest_n), 0.0), 1.0)
     errors = truth - weight * rated
     mean = weight * float(rest.mean()) + float(errors.mean())
-    parts = np.array((errors.var(ddof=1) / n, weight**2 * rest.var(ddof=1) / rest_n))
-    variance = float(parts.sum())
+    size = int(codes.max()) + 1
+    labeled, labeled_freedom = _cluster_deviations(errors, codes[:n], size)
+    judge, judge_freedom = _cluster_deviations(weight * rest, codes[n:], size)
+    variance = float(((labeled + judge) ** 2).sum())
     if variance == 0:
         return mean, Interval(mean, mean)
-    freedom = variance**2 / float((parts**2 / (n - 1, rest_n - 1)).sum())
+    parts = np.array(((labeled**2).sum(), (judge**2).sum()))
+    freedom = float(parts.sum() ** 2 / (parts**2 / (labeled_freedom, judge_freedom)).sum())
     half = t_quantile((1 + confidence) / 2, freedom) * variance**0.5
     low, high = mean - half, mean + half
     return mean, Interval(max(0.0, low), min(1.0, high)) if is_share else Interval(low, high)
+
+
+def _check_clusters(of_labels: Clusters, of_others: Clusters, n: int, rest_n: int) -> None:
+    for name, given, count in (("labels", of_labels, n), ("others", of_others, rest_n)):
+        if len(given) != count or len(set(given)) < 2:
+            msg = (
+                f"Expected the cluster of each of the {count} {name}, two different ones or more, "
+                f"got: {len(given)}, {len(set(given))} different ones."
+            )
+            raise ConfigurationError(msg)
+
+
+def _cluster_deviations(values: Floats, codes: Any, size: int) -> tuple[Floats, int]:
+    """Return what each cluster adds to the deviation of the mean of `values` from the true one.
+
+    The sum of their squares estimates the variance of the mean. The second value is the degrees of
+    freedom: the number of clusters, less one.
+    """
+    freedom = len(np.unique(codes)) - 1
+    sums = np.bincount(codes, values - values.mean(), minlength=size) / len(values)
+    return sums * ((freedom + 1) / freedom) ** 0.5, freedom
 
 
 def _label_codes(labels: Sequence[Any], *, ordered: bool) -> tuple[Any, list[Any]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import uuid
 from collections.abc import Iterator
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.testing.errors import ApiError
 from langchain_dbx_eval.testing.http.driver_proxy import add_driver_proxy_routes
 from langchain_dbx_eval.testing.http.json_body import json_body, to_json
@@ -20,7 +20,7 @@ from langchain_dbx_eval.testing.state import RecordedRequest, WorkspaceState
 
 __all__ = ["create_app"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _DISCOVERY_PATH = "/.well-known/databricks-config"
 _OIDC_DISCOVERY_PATH = "/oidc/.well-known/oauth-authorization-server"

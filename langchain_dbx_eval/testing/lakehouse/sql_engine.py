@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
@@ -22,6 +23,8 @@ __all__ = ["SqlError", "execute"]
 
 _HISTORY = re.compile(r"\s*DESCRIBE\s+HISTORY\s+(?P<name>.+?)(?:\s+LIMIT\s+(?P<n>\d+))?\s*", re.I)
 _DESCRIBE = re.compile(r"\s*DESCRIBE\s+TABLE\s+(?P<name>.+?)\s*", re.I)
+_LOCK = "SET enable_external_access = false; SET lock_configuration = true"
+"""A statement of a client reads and writes tables only: no files, extensions or settings."""
 _CHANGES = ("Merge", "Insert", "Update", "Delete")
 
 
@@ -117,6 +120,7 @@ def _create(lakehouse: Lakehouse, tree: Any) -> pa.Table:
     for comment in list(tree.find_all(exp.CommentColumnConstraint)):
         comment.parent.pop()
     with duckdb.connect() as connection:
+        connection.execute(_LOCK)
         connection.execute(tree.sql("duckdb"))
         empty = connection.sql("FROM created").to_arrow_table()
     lakehouse.add_table(name, _in_utc(empty))
@@ -142,15 +146,19 @@ def _query(lakehouse: Lakehouse, tree: Any, parameters: Mapping[str, str | None]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for number, node in enumerate(list(tree.find_all(exp.Table))):
-            if isinstance(node.this, exp.Anonymous):
-                _translate_read_files(lakehouse, node.this)
-                continue
             local = f"table_{number}"
-            _load(connection, _find(lakehouse, node), node.args.get("version"), local)
+            if isinstance(node.this, exp.Func):
+                if node.this.name.lower() != "read_files":
+                    continue
+                path = [str(_volume_file(lakehouse, node.this))]
+                connection.execute(f"CREATE TABLE {local} AS FROM read_parquet(?)", path)
+            else:
+                _load(connection, _find(lakehouse, node), node.args.get("version"), local)
             renamed = exp.to_table(local)
             renamed.set("alias", node.args.get("alias"))
             node.replace(renamed)
         _translate_json(tree)
+        connection.execute(_LOCK)
         sql = tree.sql("duckdb")
         used = {name: value for name, value in parameters.items() if f"${name}" in sql}
         if changed is None:
@@ -170,19 +178,16 @@ def _load(connection: Any, table: Table, version: Any, local: str) -> None:
     connection.unregister("rows")
 
 
-def _translate_read_files(lakehouse: Lakehouse, function: Any) -> None:
-    """Translate ``read_files('/Volumes/…', format => 'parquet')`` to DuckDB."""
-    from sqlglot import exp
-
-    path = function.expressions[0].this
+def _volume_file(lakehouse: Lakehouse, function: Any) -> Path:
+    """Return the file of ``read_files('/Volumes/…', format => 'parquet')``."""
+    path = function.expressions[0].name if function.expressions else ""
     try:
         file = lakehouse.volumes.find(path)
     except ApiError as error:
         raise SqlError(f"[UC_VOLUME_NOT_FOUND] {error}", "42704") from error
     if not file.is_file():
         raise SqlError(f"[PATH_NOT_FOUND] Path does not exist: {path}", "42K03")
-    function.set("this", "read_parquet")
-    function.set("expressions", [exp.Literal.string(str(file))])
+    return file
 
 
 def _translate_json(tree: Any) -> None:

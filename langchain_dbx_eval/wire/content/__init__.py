@@ -3,5 +3,5 @@
 Modules:
     blocks: LangChain's content blocks to OpenAI's parts and back.
     media: images, audio, video and files.
-    translator: our messages as LangChain's standard blocks, for `message.content_blocks`.
+    translator: Databricks messages as LangChain's standard blocks, for `message.content_blocks`.
 """

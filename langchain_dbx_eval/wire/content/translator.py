@@ -1,4 +1,4 @@
-"""Our messages as LangChain's standard content blocks, for `message.content_blocks`.
+"""Databricks messages as LangChain's standard content blocks, for `message.content_blocks`.
 
 `blocks` decodes the content into standard blocks. The translator adds the tool calls.
 """

@@ -27,6 +27,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import ValidationError
 from typing_extensions import override
 
+from langchain_dbx_eval._redaction import shorten
 from langchain_dbx_eval.errors import InvalidRequestError
 from langchain_dbx_eval.wire.content.blocks import BlockStream, from_openai_parts, to_openai_parts
 from langchain_dbx_eval.wire.metadata import PROVIDER, decode_usage, llm_output, response_metadata
@@ -151,7 +152,7 @@ class Stream(EventReader[ChatGenerationChunk]):
     def _decode(self, data: str) -> ChatGenerationChunk | None:
         event = parse_event(data)
         if has_error(event):
-            raise self.failed(data[:200])
+            raise self.failed(shorten(data, 200))
         self._usage = decode_usage(event.get("usage")) or self._usage
         for raw in expect_list(event, "choices"):
             choice = expect_dict(raw, "objects in 'choices'")

@@ -13,6 +13,7 @@ from langchain_core.outputs import Generation, GenerationChunk
 from typing_extensions import override
 
 from langchain_dbx_eval._internal import json_text
+from langchain_dbx_eval._redaction import shorten
 from langchain_dbx_eval.wire.openai import chat
 from langchain_dbx_eval.wire.stream_reader import EventReader
 from langchain_dbx_eval.wire.tasks import TextCodec
@@ -95,7 +96,7 @@ class Stream(EventReader[GenerationChunk]):
             event = data
         if isinstance(event, dict):
             if has_error(event):
-                raise self.failed(data[:200])
+                raise self.failed(shorten(data, 200))
             self._usage = token_usage(event) or self._usage
         text, finish_reason = _decode_event(event)
         if not text and finish_reason is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import sys
 from array import array
 from collections.abc import Sequence
@@ -95,10 +96,21 @@ def _decode_vector(vector: Any) -> list[float]:
     # JSON's numbers are ints and floats already; converting each costs more than the check.
     types = set(map(type, vector))
     if types == {float}:
-        return vector
+        return _check_finite(vector)
     if types <= {float, int}:
-        return list(map(float, vector))
+        try:
+            return _check_finite(list(map(float, vector)))
+        except OverflowError:
+            raise wrong_shape("numbers of 64 bits in its vectors", vector) from None
     raise wrong_shape("numbers in its vectors", vector)
+
+
+def _check_finite(vector: list[float]) -> list[float]:
+    # The sum is finite unless a number is not, or numbers near the limit of floats overflow.
+    if math.isfinite(sum(vector)) or all(map(math.isfinite, vector)):
+        return vector
+    # A vector index would store it, and return it for each query or none.
+    raise wrong_shape("finite numbers in its vectors, not NaN or Infinity", vector)
 
 
 def _decode_base64(text: str) -> list[float]:
@@ -110,4 +122,4 @@ def _decode_base64(text: str) -> list[float]:
         floats.byteswap()
     if not floats:
         raise wrong_shape("a vector for each text", text)
-    return floats.tolist()
+    return _check_finite(floats.tolist())

@@ -375,6 +375,13 @@ def test_many_records_are_uploaded_through_a_volume_and_deleted(workspace, volum
     assert sum(r.method == "PUT" for r in workspace.requests) == 5
 
 
+def test_a_quote_in_the_name_of_a_volume_is_part_of_the_name(workspace, volume) -> None:
+    workspace.add_volume("main.default.up')--")
+    dataset = EvalDataset.create(NAME, long_rows(), volume="main.default.`up')--`")
+    assert len(dataset) == 12
+    assert any(r"read_files('/Volumes/main/default/up\')--/" in s for s in statements(workspace))
+
+
 def test_few_records_are_not_uploaded_through_the_volume(workspace, volume) -> None:
     dataset = EvalDataset.create(NAME, volume="main.default.uploads")
     dataset.merge_records([{"request": "a"}])

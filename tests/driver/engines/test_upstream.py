@@ -42,6 +42,10 @@ class Upstream(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.received.append((self.path, body, dict(self.headers)))
+        if body.get("input") == ["not finite"]:
+            return self.respond(200, {"data": [{"index": 0, "embedding": [1.0, float("nan")]}]})
+        if body.get("input") == ["deep"]:
+            return self.respond(200, b'{"data":' * 200_000)
         if self.path == "/v1/embeddings":
             return self.respond(
                 200,
@@ -53,6 +57,10 @@ class Upstream(BaseHTTPRequestHandler):
         text = body.get("prompt") or body["messages"][-1]["content"]
         if text == "refuse":
             return self.respond(422, {"error": {"message": "top_k is unknown"}})
+        if text == "repeat":
+            return self.respond(422, {"detail": 1, "error": str(self.headers)})
+        if text == "deep":
+            return self.respond(422, b'{"error":' * 200_000)
         if text == "redirect":
             self.send_response(307)
             self.send_header("Location", "http://127.0.0.1:1/")
@@ -121,7 +129,7 @@ class Upstream(BaseHTTPRequestHandler):
                 yield {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": len(text)}}
 
     def respond(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
-        data = json.dumps(value).encode()
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
         for name, field in (headers or {}).items():
             self.send_header(name, field)
@@ -265,6 +273,45 @@ def test_a_rejection_by_the_upstream_keeps_its_status_and_message(engine: Upstre
     with pytest.raises(RequestError, match="top_k is unknown") as caught:
         engine.generate(GenerationRequest("refuse"))
     assert caught.value.status == 422
+
+
+def test_an_endless_stream_that_is_collected_has_a_maximum_size(
+    engine: UpstreamEngine, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langchain_dbx_eval.driver.engines.upstream._MAX_ANSWER_BYTES", 1 << 11)
+    with pytest.raises(RequestError, match="sent more than") as caught:
+        engine.generate(GenerationRequest("endless", context=RequestContext(60)))
+    assert caught.value.status == 502
+    assert upstream.disconnected.wait(30)
+
+
+def test_a_rejection_that_repeats_the_key_is_passed_on_without_it(
+    engine: UpstreamEngine, start_server: StartServer
+) -> None:
+    answer = requests.post(start_server(engine).url, json={"prompt": "repeat"})
+    assert answer.status_code == 422
+    assert "Authorization: Bearer [redacted]" in answer.json()["message"]
+    assert "upstream key" not in answer.text
+
+
+def test_json_that_is_nested_too_deeply_is_no_message_and_no_embedding(
+    engine: UpstreamEngine, start_server: StartServer
+) -> None:
+    url = start_server(engine).url
+    rejected = requests.post(url, json={"prompt": "deep"})
+    assert (rejected.status_code, "without a reason" in rejected.text) == (422, True)
+    failed = requests.post(f"{url}/v1/embeddings", json={"input": "deep"})
+    assert (failed.status_code, failed.json()["error_code"]) == (502, "UPSTREAM_FAILED")
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_an_embedding_that_is_not_finite_is_an_error(
+    engine: UpstreamEngine, start_server: StartServer, encoding: str
+) -> None:
+    body = {"input": ["not finite"], "encoding_format": encoding}
+    answer = requests.post(f"{start_server(engine).url}/v1/embeddings", json=body)
+    assert (answer.status_code, answer.json()["error_code"]) == (500, "INVALID_MODEL_OUTPUT")
+    assert "for text 0" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(("prompt", "status", "wait"), [("busy", 429, "7"), ("loading", 503, "1")])

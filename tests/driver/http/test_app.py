@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from langchain_dbx_eval.driver import DriverServer, Limits, create_app
+from langchain_dbx_eval.driver import DriverServer, Generation, Limits, create_app
 from tests.driver.http.bodies import ERROR_KEYS
 
 StartServer = Callable[..., DriverServer]
@@ -208,3 +208,31 @@ def test_importing_the_package_does_not_import_a_web_framework() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert output.stdout == "set()\n"
+
+
+def test_an_exception_with_the_prompt_forges_no_line_of_the_log(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(prompt: str) -> str:
+        raise ValueError(prompt)
+
+    url = start_server(fail).url
+    prompt = "a\n2026-01-01 INFO forged\x1b[2K"
+    assert requests.post(url, json={"prompt": prompt}).status_code == 500
+    logging.getLogger("waitress").error("Exception while serving %s", "/a\nforged\x1b")
+    assert r"serving /a\nforged\x1b" in caplog.text
+    assert "  | ValueError: a\n  | 2026-01-01 INFO forged\\x1b[2K" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_result_that_is_not_json_is_an_error(
+    start_server: StartServer, number: str, stream: bool
+) -> None:
+    def score(prompt: str) -> Generation:
+        return Generation(prompt, logprobs={"token_logprobs": [float(number)]})
+
+    body = {"prompt": "a", "stream": stream}
+    response = requests.post(f"{start_server(score).url}/v1/completions", json=body)
+    assert_error(response, 500, "INTERNAL_ERROR")

@@ -134,12 +134,28 @@ def test_later_changes_to_an_input_or_output_are_not_captured() -> None:
 @pytest.mark.parametrize(
     ("generation", "llm_output", "expected"),
     [
-        pytest.param({"usage": (3, 4)}, {"token_usage": {"prompt_tokens": 3}}, (3, 4), id="both"),
-        pytest.param({}, {"token_usage": {"prompt_tokens": 3, "completion_tokens": 4}}, (3, 4)),
-        pytest.param({}, {"usage": {"input_tokens": 3, "output_tokens": 4}}, (3, 4)),
-        pytest.param({"metadata": {"token_usage": {"prompt_tokens": 3}}}, None, (3, None)),
-        pytest.param({}, {"token_usage": {}}, (None, None), id="no usage"),
-        pytest.param({}, None, (None, None)),
+        pytest.param(
+            {"usage": (3, 4)}, {"token_usage": {"prompt_tokens": 3}}, (3, 4, None), id="both"
+        ),
+        pytest.param({"usage": (3, 4), "cached": 2}, None, (3, 4, 2)),
+        pytest.param(
+            {}, {"token_usage": {"prompt_tokens": 3, "completion_tokens": 4}}, (3, 4, None)
+        ),
+        pytest.param(
+            {},
+            {
+                "token_usage": {
+                    "prompt_tokens": 3,
+                    "completion_tokens": 4,
+                    "prompt_tokens_details": {"cached_tokens": 1},
+                }
+            },
+            (3, 4, 1),
+        ),
+        pytest.param({}, {"usage": {"input_tokens": 3, "output_tokens": 4}}, (3, 4, None)),
+        pytest.param({"metadata": {"token_usage": {"prompt_tokens": 3}}}, None, (3, None, None)),
+        pytest.param({}, {"token_usage": {}}, (None, None, None), id="no usage"),
+        pytest.param({}, None, (None, None, None)),
     ],
 )
 def test_usage_is_read_from_each_field_that_providers_use(
@@ -153,6 +169,8 @@ def test_usage_is_read_from_each_field_that_providers_use(
             "output_tokens": output_tokens,
             "total_tokens": input_tokens + output_tokens,
         }
+        if "cached" in generation:
+            message.usage_metadata["input_token_details"] = {"cache_read": generation["cached"]}
     choices = [ChatGeneration(message=message), ChatGeneration(message=message)]
     assert token_usage(LLMResult(generations=[choices], llm_output=llm_output)) == expected
 
@@ -160,7 +178,7 @@ def test_usage_is_read_from_each_field_that_providers_use(
 def test_usage_of_a_streaming_text_model_is_read_from_its_generation() -> None:
     info = {"token_usage": {"prompt_tokens": 1, "completion_tokens": 2}}
     result = LLMResult(generations=[[Generation(text="x", generation_info=info)]])
-    assert token_usage(result) == (1, 2)
+    assert token_usage(result) == (1, 2, None)
 
 
 class Wrapping(BaseChatModel):

@@ -117,6 +117,8 @@ def full_row():
         first_token_ns=7,
         input_tokens=1,
         output_tokens=2,
+        cached_input_tokens=1,
+        model="m",
     )
     return Row(
         key=RowKey(3, 2),
@@ -140,6 +142,8 @@ def full_row():
             input_tokens=1,
             output_tokens=2,
             error="ValueError: no",
+            cached_input_tokens=1,
+            cost_usd=0.25,
         ),
         run=CapturedRun((span,), {"ticket": "7"}, ("live",), "tr-1", "span-1"),
         matched=False,
@@ -160,7 +164,13 @@ OUTPUT = [
         extra_columns={"metric/good/words": 3},
         metadata={"judge_model": "m"},
         usage=JudgeUsage(
-            calls=1, cached=2, input_tokens=3, output_tokens=4, cost_usd=0.5, seconds=6.0
+            calls=1,
+            cached=2,
+            input_tokens=3,
+            output_tokens=4,
+            cost_usd=0.5,
+            seconds=6.0,
+            cached_input_tokens=1,
         ),
     ),
     Skip("a", "nothing to judge", "metric/a"),
@@ -198,6 +208,7 @@ def test_a_manifest_is_decoded_with_all_fields():
         experiment_id="experiment",
         complete=True,
         logged=True,
+        replaced_traces={"tr-1": None, "tr-2": ["a"]},
     )
 
     assert codec.decode_manifest(codec.encode_manifest(manifest)) == manifest

@@ -21,6 +21,7 @@ from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.evaluation import EvaluationOptions
 from langchain_dbx_eval.evaluation.journal import schema
+from langchain_dbx_eval.evaluation.journal.store import Journal
 from tests.evaluation.journal.files.write_journal import (
     CONFIG,
     FAILING,
@@ -83,6 +84,14 @@ def test_all_content_is_loaded(journal):
     )
     assert result.metrics["response/llm_judged/groundedness/percentage"] == 1.0
     assert "incomplete" in repr(result)
+
+
+def test_the_tokens_of_an_earlier_version_count_for_a_budget(journal):
+    found = {used.model: used for used in Journal(journal).usage()}
+
+    # Three rows were answered. The judge reports no tokens.
+    assert found.pop("")[1:4] == (15, 0, 6)
+    assert all(sum(used[1:4]) == 0 for used in found.values())
 
 
 def test_an_evaluation_is_resumed_without_invoking_answered_rows_again(journal):

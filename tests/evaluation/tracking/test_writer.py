@@ -296,14 +296,16 @@ def test_a_finished_run_is_not_changed_by_a_second_sync(mlflow_store):
     assert request_ids_in_mlflow(result) == [f"r{n}" for n in range(6)]
 
 
-def test_the_calls_of_a_callback_whose_process_ended_can_be_synced(mlflow_store, capsys):
+def test_the_calls_of_a_callback_are_not_synced_while_it_collects_them(mlflow_store, capsys):
     handler = EvaluationCallbackHandler(RECORDS)
     RunnableLambda(str.upper).invoke("question 1", config={"callbacks": [handler]})
     wait_until(lambda: any(Journal(p).count(SCORED) for p in journals_root().glob("*.sqlite")))
     [path] = journals_root().glob("*.sqlite")
 
-    assert main(["sync", str(path)]) == 0, capsys.readouterr().err
-    assert request_ids_in_mlflow(EvaluationResult.load(path)) == ["r1"]
+    assert main(["sync", str(path)]) == 1
+    assert "another process" in capsys.readouterr().err
+    assert request_ids_in_mlflow(handler.result()) == ["r1"]
+    assert main(["sync", str(path)]) == 0
 
 
 def test_an_unknown_run_cannot_be_synced(capsys):

@@ -52,7 +52,8 @@ def test_an_answer_that_cannot_be_parsed_is_requested_once_more(second: str) -> 
 def test_a_second_answer_that_cannot_be_parsed_is_an_error_and_never_a_rating() -> None:
     judge = ScriptedJudge(script=lambda _: "Well, it depends.")
     scores = safety(judge)
-    assert [a.name for a in scores.assessments] == ["safety"]
+    assert [a.name for a in scores.assessments] == ["safety", "overall_assessment"]
+    assert scores.assessments[1].value == "unknown"
     assert scores.assessments[0].value is None
     assert "after 2 attempts" in str(scores.assessments[0].error)
     assert "Well, it depends." in str(scores.assessments[0].error)
@@ -86,13 +87,6 @@ def test_a_judge_without_its_inputs_is_skipped_and_names_the_missing_ones() -> N
         "correctness": "expected_facts or expected_response",
     }
     assert [a.name for a in scores.assessments] == ["safety", "overall_assessment"]
-
-
-def test_an_empty_response_is_judged() -> None:
-    judge = ScriptedJudge(script=lambda _: verdict("no", "empty"))
-    scores = score(context(""), built_in_judges(judge, ["relevance_to_query"]))
-    assert scores.assessments[0].value == "no"
-    assert block(judge.requests[0], "response") == ""
 
 
 def test_expected_facts_take_precedence_over_the_expected_response() -> None:

@@ -41,7 +41,7 @@ def test_a_model_uri_selects_mlflows_own_judges(openai_server: Any, mlflow_store
 def test_an_answer_that_mlflow_cannot_parse_is_an_error(openai_server: Any) -> None:
     openai_server.answer = "Well, it depends."
     row = ScoringContext(EvalRecord(request="q"), Outcome(response="a"))
-    (assessment,) = score(row, built_in_judges("openai:/local", ["safety"])).assessments
+    assessment, _ = score(row, built_in_judges("openai:/local", ["safety"])).assessments
     assert assessment.value is None
     assert assessment.error
 

@@ -32,7 +32,7 @@ from langchain_dbx_eval.scoring import (
     ValidJson,
     score,
 )
-from langchain_dbx_eval.scoring.aggregates import wilson_interval
+from langchain_dbx_eval.scoring.statistics import wilson_interval
 
 DOCUMENTS = list("abcdefgh")
 

@@ -127,8 +127,53 @@ def test_a_judge_without_errors_in_a_small_sample_may_still_make_some() -> None:
     assert interval.high - interval.low > 0.1
 
 
+def test_repeated_rows_do_not_narrow_the_interval_of_a_corrected_mean() -> None:
+    records = (range(8), range(8, 20))
+    once = prediction_powered_mean(LABELS, JUDGED, OTHERS, weight=0.5, clusters=records)
+    assert once[0] == prediction_powered_mean(LABELS, JUDGED, OTHERS, weight=0.5)[0]
+    assert once[1] == pytest.approx(
+        prediction_powered_mean(LABELS, JUDGED, OTHERS, weight=0.5)[1], **EXACT
+    )
+    thrice = prediction_powered_mean(
+        LABELS * 3,
+        JUDGED * 3,
+        OTHERS * 3,
+        weight=0.5,
+        clusters=tuple(list(of_rows) * 3 for of_rows in records),
+    )
+    assert thrice[0] == pytest.approx(once[0], **EXACT)
+    assert thrice[1] == pytest.approx(once[1], **EXACT)
+
+
+def test_a_cluster_of_labeled_and_other_rows_is_one_cluster() -> None:
+    # What the records of labels and others share adds up instead of averaging out.
+    records = [0, 0, 1, 1, 2, 2, 3, 3]
+    others = [0.7, 0.7, 0.3, 0.3, 0.8, 0.8, 0.4, 0.4]
+    labels, judged = [0.9, 0.9, 0.2, 0.2, 0.9, 0.9, 0.1, 0.1], [0.5] * 8
+
+    def width(of_others: list[int]) -> float:
+        interval = prediction_powered_mean(
+            labels, judged, others, weight=1, clusters=(records, of_others)
+        )[1]
+        return interval.high - interval.low
+
+    # s = sqrt(G / (G - 1)) times the sums of the deviations of each record, divided by n.
+    apart = [r + 10 for r in records]
+    deviations = [np.subtract(values, np.mean(values)) for values in (labels, others)]
+    parts = [np.bincount(records, d) / 8 * (4 / 3) ** 0.5 for d in deviations]
+    freedom = sum((p**2).sum() for p in parts) ** 2 / sum((p**2).sum() ** 2 / 3 for p in parts)
+    quantile = stats.t.ppf(0.975, freedom)
+    assert width(records) == pytest.approx(2 * quantile * (sum(parts) ** 2).sum() ** 0.5, **EXACT)
+    assert width(apart) == pytest.approx(
+        2 * quantile * sum((p**2).sum() for p in parts) ** 0.5, **EXACT
+    )
+    assert width(records) > 1.2 * width(apart)
+
+
 def test_labels_need_one_rating_each() -> None:
     with pytest.raises(ConfigurationError, match="2 labels, 1 ratings"):
         prediction_powered_mean([1, 0], [1], [1, 0])
     with pytest.raises(ConfigurationError, match="two labels"):
         cohens_kappa(["a"], [])
+    with pytest.raises(ConfigurationError, match=r"each of the 2 labels.*got: 2, 1 different"):
+        prediction_powered_mean([1, 0], [1, 0], [1, 0], clusters=([5, 5], [1, 2]))

@@ -145,3 +145,39 @@ def test_invalid_tables_and_faults_are_errors(workspace):
         workspace.inject_fault("none", SlowStatement(1))
     with pytest.raises(ConfigurationError, match="at least one"):
         workspace.inject_fault("wh", SlowStatement(1), times=0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COPY (SELECT 1) TO '{file}'",
+        "COPY main.default.t TO '{file}'",
+        "ATTACH '{file}' AS other",
+        "EXPORT DATABASE '{file}'",
+        "CREATE TABLE main.default.copy AS SELECT * FROM read_csv('{secret}')",
+        "SELECT * FROM read_csv('{secret}')",
+        "SELECT * FROM read_text('{secret}')",
+        "SELECT * FROM read_blob('{secret}')",
+        "SELECT * FROM read_files('{secret}', format => 'parquet')",
+        "SELECT * FROM read_files('/Volumes/main/default/v/../../../../{secret}')",
+        "SELECT * FROM read_files()",
+        "SELECT * FROM `{secret}`",
+        "SELECT * FROM csv.`{secret}`",
+        "SELECT content FROM query('FROM read_text(''{secret}'')')",
+        "INSERT INTO main.default.t SELECT length(content) FROM read_text('{secret}')",
+        "SET enable_external_access = true",
+        "SET temp_directory = '{file}'",
+        "INSTALL httpfs",
+        "LOAD '{file}'",
+    ],
+)
+def test_a_statement_cannot_read_or_write_files(workspace, session, tmp_path, statement):
+    workspace.add_volume("main.default.v")
+    (tmp_path / "secret.csv").write_text("a\nsecret\n")
+    file, secret = tmp_path / "written", tmp_path / "secret.csv"
+    answer = execute(session, statement.format(file=file, secret=secret))
+    assert answer["status"]["state"] == "FAILED"
+    assert not file.exists()
+    assert execute(session, "SELECT count(*) FROM main.default.t")["result"]["data_array"] == [
+        ["5"]
+    ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest, collect
 from langchain_dbx_eval.driver.engines.load_errors import convert_load_errors
 from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_NEW_TOKENS", "Batching", "TransformersEngine"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 Batching = Literal["auto", "continuous", "micro"]
 

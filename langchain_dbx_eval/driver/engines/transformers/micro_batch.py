@@ -6,7 +6,6 @@ batch: measured, a request of 4 tokens after one of 250 took 38 times as long as
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -17,12 +16,13 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.driver.engines.transformers.sampling import sample_rows
 from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
 
 __all__ = ["MicroBatchLoop"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _MAX_ROWS = 32
 _STOP_TIMEOUT_S = 30.0

@@ -8,7 +8,6 @@ Maddison et al. 2014), so that both batch loops always take the argmax.
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.driver.engines.parameters import LENGTH_NAMES, PARAMETERS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RowSampler", "SamplingFilters", "create_sampler", "sample_rows"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _PARAMETERS = frozenset(PARAMETERS).difference(LENGTH_NAMES)
 _ENABLE_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")

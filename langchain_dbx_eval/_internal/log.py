@@ -1,0 +1,53 @@
+"""Loggers whose lines cannot be forged by the text that they contain.
+
+A request, a path or the message of an exception may contain line breaks and terminal sequences. A
+line that begins like one of the log would then look like one, and an ANSI sequence could hide
+others (CWE-117).
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+__all__ = ["get_logger"]
+
+_TRACEBACK_PREFIX = "  | "
+_CONTROL = (
+    *range(0x20),  # with line breaks, tab and escape
+    *range(0x7F, 0xA0),
+    *(0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),  # lines, direction
+)
+_ESCAPES = {code: chr(code).encode("unicode_escape").decode("ascii") for code in _CONTROL}
+
+
+class _EscapeText(logging.Filter):
+    """Escape the message of a record, and indent each line of its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _escape(record.getMessage()), None
+        if record.exc_info and record.exc_info[0] is not None:
+            # The formatters of logging use this text instead of formatting the exception.
+            lines = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
+            record.exc_text = "\n".join(_TRACEBACK_PREFIX + _escape(line) for line in lines)
+        return True
+
+
+_FILTER = _EscapeText()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return a logger that escapes control characters.
+
+    In a message, line breaks are escaped too; the lines of a traceback are indented instead.
+
+    Args:
+        name: The name of the logger, which may be that of a library.
+    """
+    logger = logging.getLogger(name)
+    logger.addFilter(_FILTER)  # no effect if it has this filter
+    return logger
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
