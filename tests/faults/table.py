@@ -163,19 +163,19 @@ once("connection", "closed in the headers once", lambda e: e.send(_cut(e, 30)))
 
 # Silence ----------------------------------------------------------------------------------------
 
-fault("silence", "before the request is read", TIMES_OUT, at_accept=True)(lambda e: e.wait())
-fault("silence", "after the request", TIMES_OUT)(lambda e: e.wait())
-fault("silence", "in the status line", TIMES_OUT)(lambda e: (e.send(b"HTTP/1."), e.wait())[1])
-fault("silence", "in the headers", TIMES_OUT)(lambda e: (e.send(_cut(e, 30)), e.wait())[1])
-fault("silence", "before the body", IS_SLOW)(lambda e: (e.send(_split(e)[0]), e.wait())[1])
-fault("silence", "in the body", IS_SLOW)(lambda e: (e.send(_cut(e, -10)), e.wait())[1])
-fault("silence", "in a chunk size", IS_SLOW)(
+fault("stall", "before the request is read", TIMES_OUT, at_accept=True)(lambda e: e.wait())
+fault("stall", "after the request", TIMES_OUT)(lambda e: e.wait())
+fault("stall", "in the status line", TIMES_OUT)(lambda e: (e.send(b"HTTP/1."), e.wait())[1])
+fault("stall", "in the headers", TIMES_OUT)(lambda e: (e.send(_cut(e, 30)), e.wait())[1])
+fault("stall", "before the body", IS_SLOW)(lambda e: (e.send(_split(e)[0]), e.wait())[1])
+fault("stall", "in the body", IS_SLOW)(lambda e: (e.send(_cut(e, -10)), e.wait())[1])
+fault("stall", "in a chunk size", IS_SLOW)(
     lambda e: (e.send(_chunked(e)[0], chunk(_chunked(e)[1][:9]), b"1"), e.wait())[1]
 )
-fault("silence", "in a chunk", IS_SLOW)(
+fault("stall", "in a chunk", IS_SLOW)(
     lambda e: (e.send(_chunked(e)[0], b"ffff\r\n", _chunked(e)[1][:9]), e.wait())[1]
 )
-fault("silence", "before the last chunk", IS_SLOW)(
+fault("stall", "before the last chunk", IS_SLOW)(
     lambda e: (e.send(_chunked(e)[0], chunk(_chunked(e)[1][:-16])), e.wait())[1]
 )
 
