@@ -104,8 +104,8 @@ class Page:
             for event in events
             if event["method"] == "Network.requestWillBeSent"
         ]
-        # "chrome:": Chromium's own pages.
-        local = ("file:", "data:", "blob:", "chrome:", "about:")
+        # "chrome", "chrome-untrusted": Chromium's own pages.
+        local = ("file:", "data:", "blob:", "chrome", "about:")
         return messages + [url for url in urls if not url.startswith(local)]
 
 

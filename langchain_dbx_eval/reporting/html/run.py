@@ -44,7 +44,7 @@ _MAX_SLICES = 20
 _MAX_SLICE_COLUMNS = 8
 _MAX_SLICE_TEXT = 80
 _MODELS = ("LLM", "CHAT_MODEL")
-_PACKAGES = ("langchain-core", "mlflow", "mlflow-skinny")
+_PACKAGES = ("langchain-core", "mlflow-skinny")
 
 
 def describe_run(
@@ -284,7 +284,7 @@ def _facts(result: EvaluationResult, builder: _IndexBuilder) -> Iterator[tuple[s
     versions = [f"langchain-dbx-eval {__version__}"]
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
-            versions.append(f"{name} {version(name)}")
+            versions.append(f"{name.removesuffix('-skinny')} {version(name)}")
     yield "Report by", ", ".join([*versions, f"Python {platform.python_version()}"])
 
 

@@ -30,7 +30,7 @@ function headline() {
     report.items.filter((item) => item.change < 0).length, report.items.filter((item) => item.change > 0).length,
   ];
   if (changed) {
-    parts.push(h("span.quiet", null, ` Against ${report.comparisons[0].label}: ${plural(changed[0], "request")} worse, ${count(changed[1])} better.`));
+    parts.push(h("span.quiet.against", null, ` Against ${report.comparisons[0].label}: ${plural(changed[0], "request")} worse, ${count(changed[1])} better.`));
   }
   const share = judged ? h("span.share", null, h("span.big", null, percent(passes / judged)), " pass") : null;
   const segments = VERDICTS.map((verdict) => [verdict, of(verdict)]).filter(([, n]) => n);
