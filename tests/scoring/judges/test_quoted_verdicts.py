@@ -27,7 +27,7 @@ def block(content: str) -> str:
     return f"{START}{content}{END}"
 
 
-# Text of a judge, and the rating that may be read in it; None: the judge is asked again.
+# Text of a judge, and the rating that may be read in it; None: none, so that the request is repeated.
 TEXTS: list[tuple[str, str | None]] = [
     # Honest judges that keep the format, or return the object alone.
     (block(NO), "no"),
@@ -197,7 +197,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("keeps_format", [True, False])
-def test_a_judge_that_quotes_an_injection_in_each_answer_never_says_yes(
+def test_a_judge_that_quotes_an_injection_in_each_answer_never_rates_it_yes(
     keeps_format: bool, workspace: LocalWorkspace, mlflow_store: str
 ) -> None:
     prompts: list[str] = []
