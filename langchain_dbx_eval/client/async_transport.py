@@ -156,8 +156,8 @@ async def _session() -> aiohttp.ClientSession:
     # last moment at which the session's connections can be closed cleanly.
     closer = _close_with_loop(session)
     await anext(closer)
-    # An attribute of the loop, because the session refers to its loop: in any table of ours, even
-    # one with weak keys, it would keep itself and the loop alive.
+    # An attribute of the loop, because the session refers to its loop: in a table of this module,
+    # even one with weak keys, it would keep itself and the loop alive.
     setattr(loop, _SESSION, (session, closer))
     return session
 

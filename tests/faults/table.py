@@ -161,21 +161,21 @@ once("connection", "closed once", lambda e: None)
 once("connection", "reset once", lambda e: e.reset())
 once("connection", "closed in the headers once", lambda e: e.send(_cut(e, 30)))
 
-# Silence ----------------------------------------------------------------------------------------
+# Stall ------------------------------------------------------------------------------------------
 
-fault("silence", "before the request is read", TIMES_OUT, at_accept=True)(lambda e: e.wait())
-fault("silence", "after the request", TIMES_OUT)(lambda e: e.wait())
-fault("silence", "in the status line", TIMES_OUT)(lambda e: (e.send(b"HTTP/1."), e.wait())[1])
-fault("silence", "in the headers", TIMES_OUT)(lambda e: (e.send(_cut(e, 30)), e.wait())[1])
-fault("silence", "before the body", IS_SLOW)(lambda e: (e.send(_split(e)[0]), e.wait())[1])
-fault("silence", "in the body", IS_SLOW)(lambda e: (e.send(_cut(e, -10)), e.wait())[1])
-fault("silence", "in a chunk size", IS_SLOW)(
+fault("stall", "before the request is read", TIMES_OUT, at_accept=True)(lambda e: e.wait())
+fault("stall", "after the request", TIMES_OUT)(lambda e: e.wait())
+fault("stall", "in the status line", TIMES_OUT)(lambda e: (e.send(b"HTTP/1."), e.wait())[1])
+fault("stall", "in the headers", TIMES_OUT)(lambda e: (e.send(_cut(e, 30)), e.wait())[1])
+fault("stall", "before the body", IS_SLOW)(lambda e: (e.send(_split(e)[0]), e.wait())[1])
+fault("stall", "in the body", IS_SLOW)(lambda e: (e.send(_cut(e, -10)), e.wait())[1])
+fault("stall", "in a chunk size", IS_SLOW)(
     lambda e: (e.send(_chunked(e)[0], chunk(_chunked(e)[1][:9]), b"1"), e.wait())[1]
 )
-fault("silence", "in a chunk", IS_SLOW)(
+fault("stall", "in a chunk", IS_SLOW)(
     lambda e: (e.send(_chunked(e)[0], b"ffff\r\n", _chunked(e)[1][:9]), e.wait())[1]
 )
-fault("silence", "before the last chunk", IS_SLOW)(
+fault("stall", "before the last chunk", IS_SLOW)(
     lambda e: (e.send(_chunked(e)[0], chunk(_chunked(e)[1][:-16])), e.wait())[1]
 )
 
@@ -518,8 +518,8 @@ _events("nothing", IS_INVALID)
 _events("[DONE] only", SUCCEEDS, b"data: [DONE]\n\n", text="")
 _events("no finish reason", IS_INVALID, *EVENTS[:2])
 _events("cut connection", IS_BROKEN, *EVENTS[:2], end=b"")
-_events("silence after the first", IS_SLOW, EVENTS[0], end=b"", wait=True)
-_events("silence in an event", IS_SLOW, EVENTS[0], EVENTS[1][:9], end=b"", wait=True)
+_events("stall after the first", IS_SLOW, EVENTS[0], end=b"", wait=True)
+_events("stall in an event", IS_SLOW, EVENTS[0], EVENTS[1][:9], end=b"", wait=True)
 _events("an error at the start", IS_BROKEN, b'data: {"error": "overloaded"}\n\n')
 _events("an error after the first", IS_BROKEN, EVENTS[0], b'data: {"error": {"message": "x"}}\n\n')
 _events("garbage", IS_BROKEN, EVENTS[0], b"data: {{{{\n\n")
