@@ -37,13 +37,18 @@ def test_the_test_of_a_feature_exists(feature: str, test: str) -> None:
 @pytest.mark.usefixtures("mlflow_store")
 @pytest.mark.parametrize(("call", "error"), UNSUPPORTED)
 def test_what_is_not_supported_has_the_error_of_the_table(call: str, error: str) -> None:
+    import mlflow
+    import pandas as pd
     from mlflow.genai.simulators import ConversationSimulator
 
+    rows = [{"request": "q", "response": "a"}]
     names = {
         "ConversationSimulator": ConversationSimulator,
         "create_dataset": create_dataset,
         "evaluate": evaluate,
-        "rows": [{"request": "q", "response": "a"}],
+        "frame": pd.DataFrame(rows),
+        "mlflow": mlflow,
+        "rows": rows,
     }
     with pytest.raises(Exception) as caught:  # noqa: PT011
         eval(call.strip("`"), names)

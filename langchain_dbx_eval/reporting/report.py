@@ -36,18 +36,17 @@ def print_result(result: EvaluationResult, console: Console, *, worst: int = 3) 
 
     summary = result.summary
     style = "bold red" if summary.warning else "bold"
-    console.print(escape(str(result)), style=style, highlight=False, soft_wrap=True)
-    metrics = Table("Metric", "Value [95 % interval], rows", "Failures as 0")
-    # A truncated metric name is ambiguous.
-    metrics.columns[0].overflow = "fold"
-    lines = summary.lines()
-    if not any(zero for *_, zero in lines):
-        metrics.columns.pop()
-    for line in lines:
-        metrics.add_row(*map(escape, line[: len(metrics.columns)]))
-    console.print(metrics)
-    for note in summary.notes():
-        console.print(escape(note), highlight=False)
+    console.print(str(result), style=style, markup=False, highlight=False, soft_wrap=True)
+    lines = [("Metric", "Value [95 % interval], rows")]
+    for name, value, zero in summary.lines():
+        lines.append((name, f"{value} ({zero} with failures as 0)" if zero else value))
+    width, value_width = (max(map(len, column)) for column in zip(*lines, strict=True))
+    # A name that is wrapped cannot be found: it has a line of its own in a narrow terminal.
+    is_narrow = width + 2 + value_width > console.width
+    form = "{}\n    {}" if is_narrow else f"{{:<{width}}}  {{}}"
+    text = "\n".join(form.format(*line) for line in lines)
+    for part in (text, *summary.notes()):
+        console.print(part, markup=False, highlight=False, soft_wrap=True)
 
     table = Table("", "Question", "Answer", "Expected", title_justify="left", show_lines=True)
     rows = worst_rows(result)[:worst]

@@ -14,7 +14,7 @@ from langchain_dbx_eval.scoring.assessments import ScorerOutput
 
 __all__ = ["Outcome", "Scorer", "ScoringContext"]
 
-# As all errors of an invocation: "TimeoutError: no answer within 5 s", or without a message.
+# The form of `model_error_message`: "TimeoutError: no answer within 5 s", or without a message.
 _ERROR_CLASS = re.compile(r"([A-Za-z_][\w.]*)(?::|\(|$)")
 # Columns of the input schema that are expectations.
 _EXPECTATION_COLUMNS = ("expected_tool_calls", "grading_notes")

@@ -24,7 +24,7 @@ COMPONENTS = [
 ]
 
 
-def text_of_error(error: BaseException) -> str:
+def full_text(error: BaseException) -> str:
     parts = [repr(error), str(error), *traceback.format_exception(error)]
     parts += [repr(vars(one)) for one in (error, error.__cause__) if one is not None]
     return "".join(parts)
@@ -43,7 +43,7 @@ def test_the_password_of_a_proxy_is_in_no_error(call: str, status: int | None) -
         chat = ChatDatabricks(model="m", host=host, api_token=TOKEN, max_retries=0)
         with pytest.raises(errors.ConnectionFailedError) as raised:
             call_model(chat, call)
-    assert SECRET not in text_of_error(raised.value)
+    assert SECRET not in full_text(raised.value)
 
 
 @pytest.mark.parametrize("call", ["invoke", "ainvoke"])
@@ -66,7 +66,7 @@ def test_the_login_of_a_proxy_is_sent_to_it(call: str) -> None:
 def test_a_token_in_the_host_is_in_no_error(component: Any, target: Any, host: str) -> None:
     with pytest.raises(errors.ConfigurationError) as raised:
         component(host=host, **target)
-    assert SECRET not in text_of_error(raised.value)
+    assert SECRET not in full_text(raised.value)
 
 
 @pytest.mark.parametrize("name", ["api_token", "api_key", "driver_api_key"])
@@ -77,7 +77,7 @@ def test_a_secret_of_a_wrong_type_is_an_error_without_it(
 ) -> None:
     with pytest.raises(errors.ConfigurationError, match="must be a string, not") as raised:
         component(**{**target, name: value})
-    assert SECRET not in text_of_error(raised.value)
+    assert SECRET not in full_text(raised.value)
 
 
 @pytest.mark.parametrize("call", ["invoke", "ainvoke"])
@@ -90,7 +90,7 @@ def test_a_key_in_extra_headers_is_not_in_an_error_that_repeats_it(call: str) ->
         chat = chat_at(server, extra_params={"extra_headers": headers})
         with pytest.raises(errors.InvalidRequestError, match=r"\[redac") as raised:
             call_model(chat, call)
-    assert SECRET not in text_of_error(raised.value)
+    assert SECRET not in full_text(raised.value)
 
 
 def test_the_partial_text_of_a_stream_is_redacted() -> None:

@@ -133,7 +133,7 @@ def test_the_error_for_a_positional_argument_shows_the_named_one(component: Any,
         component("x")
 
 
-def test_the_error_for_a_port_without_an_app_says_how_to_start_one() -> None:
+def test_the_error_for_a_port_without_an_app_contains_the_command_to_start_one() -> None:
     with socket.socket() as bound:  # without a listener, and reserved for this test
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]

@@ -46,9 +46,9 @@ def half_is_judged(messages: Any) -> Any:
     return "Well, it depends." if is_unreadable else verdict("yes")
 
 
-def terminal(result: EvaluationResult) -> str:
+def terminal(result: EvaluationResult, width: int = 160) -> str:
     text = io.StringIO()
-    print_result(result, Console(file=text, width=160))
+    print_result(result, Console(file=text, width=width))
     return text.getvalue()
 
 
@@ -99,7 +99,7 @@ def test_a_run_of_which_half_failed(tmp_path: Path) -> None:
     columns = ["value", "low", "high", "rows", "of_rows", "failures_as_zero"]
     values = table.loc[MATCH, columns].tolist()
     assert values == pytest.approx([1.0, 0.5655, 1.0, 5, 10, 0.5], abs=1e-4)
-    assert "Failures as 0" in terminal(result)
+    assert "5 of 10 rows (0.50 with failures as 0)" in terminal(result)
 
 
 def test_a_run_of_which_half_of_the_answers_are_none(tmp_path: Path) -> None:
@@ -168,8 +168,13 @@ def test_a_complete_run_has_no_warning(tmp_path: Path) -> None:
     result = evaluate(always_right, RECORDS)
     assert result.summary.warning == ""
     assert repr(result).startswith("EvaluationResult(10 rows, 0 failed, run_id=")
-    assert "Failures as 0" not in terminal(result) + page(result, tmp_path)
+    assert "ailures as 0" not in terminal(result) + page(result, tmp_path)
     assert "1.00 [0.72, 1.00], 10 of 10 rows" in terminal(result)
+
+
+def test_a_metric_keeps_its_name_in_a_narrow_terminal() -> None:
+    lines = terminal(evaluate(always_right, RECORDS), width=60).splitlines()
+    assert lines[lines.index(MATCH) + 1] == "    1.00 [0.72, 1.00], 10 of 10 rows"
 
 
 def test_repetitions_are_shown_with_their_pass_rates(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_function_without_outputs_to_rate_fails_the_row_if_it_affects_the_verd
 
 
 @pytest.mark.parametrize("response", EMPTY)
-def test_judges_of_the_response_are_not_asked_about_an_empty_one(response: Any) -> None:
+def test_judges_of_the_response_do_not_run_on_an_empty_one(response: Any) -> None:
     judge = ScriptedJudge()
     names = [name for name in BUILT_IN_JUDGES if name != "global_guideline_adherence"]
     mine = PromptJudge("tone", "Is {response} polite?", model=judge)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import requests
 
 from langchain_dbx_eval._internal.sse import EventDecoder
-from langchain_dbx_eval._redaction import redact, remember
+from langchain_dbx_eval._redaction import remember, shorten
 from langchain_dbx_eval.driver.engines.base import (
     Delta,
     EmbeddingResult,
@@ -381,7 +381,7 @@ def _rejection(response: requests.Response) -> str:
         text = error.get("message") if isinstance(error, dict) else error
     except (AttributeError, RecursionError, ValueError, requests.RequestException):
         text = None
-    reason = f": {redact(text)[:500]}" if isinstance(text, str) else ", without a reason"
+    reason = f": {shorten(text, 500)}" if isinstance(text, str) else ", without a reason"
     return f"The upstream server rejected the request ({response.status_code}){reason}."
 
 

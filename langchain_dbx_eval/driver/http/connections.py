@@ -135,6 +135,7 @@ class LimitedChannel(HTTPChannel):
     """A connection with deadlines, and errors as in `error_body`."""
 
     request: Any
+    requests: list[Any]
     has_key = False
     """Whether a request of this connection had the API key."""
 
@@ -158,7 +159,13 @@ class LimitedChannel(HTTPChannel):
         self._in_service_since = time.monotonic()
         # Not the old value: the event loop may look between the end of the request and this one's.
         self.waiting_since = math.inf
-        super().service()
+        try:
+            super().service()
+        except BaseException:
+            # waitress would never close the connection, as a request seems to be in progress.
+            self.requests = []
+            self.abort()
+            raise
         self.waiting_since = time.monotonic()
 
     def is_waiting(self) -> bool:
@@ -241,6 +248,7 @@ class _Parser(HTTPRequestParser):
     """waitress's parser of one request, which does not store a body without the API key."""
 
     completed: bool
+    path = ""  # waitress logs it, also of a request whose header it could not parse
 
     def __init__(self, has_key: Callable[[Mapping[str, str]], bool], adj: Any) -> None:
         super().__init__(adj)

@@ -31,7 +31,7 @@ KEEP_ALIVE_S = 15.0
 """Seconds without output after which a stream sends a keep-alive: proxies close idle
 connections."""
 
-_MAX_AHEAD = 64
+_MAX_AHEAD = 256
 """Items that an iteration may produce before the client has read them."""
 
 

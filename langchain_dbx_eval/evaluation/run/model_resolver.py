@@ -116,6 +116,13 @@ def _endpoint(name: str) -> ChatDatabricks:
         return chat
     if task is None:
         return chat
-    chat_codec(task)
+    try:
+        chat_codec(task)
+    except ConfigurationError as error:
+        msg = (
+            f"The endpoint {name!r} cannot be evaluated by its name: {error} "
+            f"For a text model, pass Databricks(endpoint_name={name!r})."
+        )
+        raise ConfigurationError(msg) from None
     params = _RETURN_TRACE if task.startswith(_AGENT_TASKS) else {}
     return ChatDatabricks(model=name, task=task, extra_params=params)

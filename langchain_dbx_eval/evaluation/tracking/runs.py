@@ -189,8 +189,11 @@ class MlflowRun:
         def write() -> list[str]:
             is_repeated = next(attempts) > 0 or maybe_written
             trace_ids = write_traces(self._tracing, rows, self._evaluation_id, self.experiment_id)
-            for start in range(0, len(trace_ids), _MAX_LINKS):
-                self._client.link_traces_to_run(trace_ids[start : start + _MAX_LINKS], self.run_id)
+            # Several rows may be parts of one trace that MLflow wrote. MLflow (3.17) links none if
+            # an id is repeated.
+            linked = list(dict.fromkeys(trace_ids))
+            for start in range(0, len(linked), _MAX_LINKS):
+                self._client.link_traces_to_run(linked[start : start + _MAX_LINKS], self.run_id)
             assessments = [
                 assessment
                 for row, trace_id in zip(rows, trace_ids, strict=True)
@@ -242,7 +245,8 @@ class MlflowRun:
             table: The pages of the table that `mlflow.load_table` returns for `TABLE_FILE`.
             status: The status of the run; a run of the user's stays active.
             summary: The intervals and coverage of the metrics, which MLflow's metrics cannot
-                contain: written as `SUMMARY_FILE`, and as the description of a run of ours.
+                contain: written as `SUMMARY_FILE`, and as the description of a run that was created
+                for an evaluation.
 
         Raises:
             TrackingError: The store cannot be reached, or rejects the call.

@@ -22,6 +22,8 @@ _WAITRESS = {
     # A request occupies a thread while its response streams or is delayed. With 64 threads a
     # client's batch of the usual size runs concurrently; an idle thread costs only its stack.
     "threads": 64,
+    # Beyond that, idle connections are closed: clients keep some per thread.
+    "connection_limit": 300,
     "ident": "databricks",
     # The application raises OSError to close a connection: that is no error to log.
     "log_socket_errors": False,

@@ -81,10 +81,11 @@ def _new_endpoint(state: WorkspaceState, body: dict[str, Any]) -> Endpoint:
         message = f"Endpoint with name '{name}' already exists."
         raise ApiError(400, "RESOURCE_ALREADY_EXISTS", message)
     entities = config.get("served_entities") if isinstance(config, dict) else None
-    model = entities[0].get("external_model") if entities and len(entities) == 1 else None
+    entity = entities[0] if isinstance(entities, list) and len(entities) == 1 else None
+    model = entity.get("external_model") if isinstance(entity, dict) else None
     if not isinstance(model, dict):
         raise invalid_parameter("LocalWorkspace creates endpoints with one external_model only.")
-    backend = state.external_models.get(model.get("name", ""))
+    backend = state.external_models.get(str(model.get("name")))
     if backend is None:
         raise invalid_parameter(
             f"The workspace has no external model {model.get('name')!r}: add it with "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mlflow
@@ -56,6 +57,51 @@ def test_a_call_has_the_id_of_its_autolog_trace(
     handler = CollectingHandler()
     call(chain, QUESTIONS, {"callbacks": [handler]})
     check_traces(handler.calls)
+
+
+def failing(question: str) -> str:
+    raise ValueError("the first one fails")
+
+
+@pytest.mark.usefixtures("autolog")
+@pytest.mark.parametrize("call", [invoke, gather], ids=lambda c: c.__name__)
+def test_every_row_of_a_chain_with_fallbacks_is_in_the_trace_of_its_call(
+    chain: Runnable[str, Any], call: Callable[..., None]
+) -> None:
+    handler = EvaluationCallbackHandler(RECORDS)
+    call(RunnableLambda(failing).with_fallbacks([chain]), QUESTIONS, {"callbacks": [handler]})
+    result = handler.result()
+    assert (len(result.rows), result.failures, result.pending_rows) == (len(QUESTIONS), [], 0)
+    for row in result.rows:
+        trace = mlflow.get_trace(row.trace_id)
+        [span] = [span for span in trace.data.spans if span.span_id == row.run.trace_span_id]
+        assert span.inputs == row.run.request
+        scored = {a.name for a in trace.info.assessments if a.span_id == span.span_id}
+        assert {"exact_match", "token_f1"} <= scored
+
+
+@pytest.mark.usefixtures("autolog")
+def test_rows_that_share_a_trace_are_all_written(chain: Runnable[str, Any]) -> None:
+    handler = EvaluationCallbackHandler(RECORDS)
+    fallbacks = RunnableLambda(failing).with_fallbacks([chain])
+    # MLflow (3.17) puts these calls into one trace, and leaves it open in the thread.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(fallbacks.batch, QUESTIONS, {"callbacks": [handler]}).result()
+    result = handler.result()
+    assert len({row.trace_id for row in result.rows}) == 1
+    assert (len(result.rows), result.failures, result.pending_rows) == (len(QUESTIONS), [], 0)
+
+
+@pytest.mark.usefixtures("autolog")
+def test_evaluate_writes_one_trace_per_row_of_a_chain_with_fallbacks(
+    chain: Runnable[str, Any],
+) -> None:
+    rows = evaluate(RunnableLambda(failing).with_fallbacks([chain]), RECORDS).rows
+    mlflow.flush_trace_async_logging()
+    traces = mlflow.search_traces(return_type="list")
+    assert sorted(trace.info.trace_id for trace in traces) == sorted(row.trace_id for row in rows)
+    assert len(rows) == len(RECORDS)
+    assert all(trace.search_spans(span_type="RETRIEVER") for trace in traces)
 
 
 @pytest.mark.usefixtures("mlflow_store")

@@ -97,3 +97,11 @@ def test_a_langgraph_graph_receives_messages_and_its_last_one_is_the_response() 
     assert list(table["response"]) == [f"QUESTION {n}" for n in range(6)]
     assert result.metrics["response/ground_truth/exact_match/average"] == 1.0
     assert {span.name for span in result.rows[0].run.spans} >= {"first", "second"}
+
+
+def test_the_error_for_an_endpoint_of_a_text_model_shows_the_class(
+    workspace: LocalWorkspace,
+) -> None:
+    workspace.add_endpoint("text", lambda prompt, **params: prompt, kind="completions")
+    with pytest.raises(errors.ConfigurationError, match=r"'text' .*Databricks\(endpoint_name="):
+        evaluate("endpoints:/text", RECORDS)

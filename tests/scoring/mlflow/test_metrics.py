@@ -124,7 +124,7 @@ def test_an_answer_without_a_score_is_an_error_of_its_row(
     assert "Failed to extract score" in result.rows[0].assessments[-1].error
 
 
-def test_a_metric_without_scores_of_rows_is_an_error_that_says_so(mlflow_store: str) -> None:
+def test_a_metric_without_scores_of_rows_is_an_error_with_the_reason(mlflow_store: str) -> None:
     data = [{"request": "q", "response": "a", "expected_response": "a"}]
     result = evaluate(data=data, scorers=[], extra_metrics=[mlflow.metrics.exact_match()])
     assert "only aggregates" in result.rows[0].assessments[-1].error
