@@ -27,7 +27,7 @@ def block(content: str) -> str:
     return f"{START}{content}{END}"
 
 
-# Text of a judge, and the rating that may be read in it; None: none, so that the request is repeated.
+# Text of a judge, and the rating that may be read in it; None: the request is repeated.
 TEXTS: list[tuple[str, str | None]] = [
     # Honest judges that keep the format, or return the object alone.
     (block(NO), "no"),
