@@ -25,6 +25,9 @@ __all__ = ["ensure_off_loop", "is_own_thread", "run", "start"]
 _Result = TypeVar("_Result")
 _MAX_THREADS = 512
 _CLOSE_TIMEOUT_S = 5.0
+# The system may deliver a signal to another thread than the waiting main thread. Its handler then
+# runs when the main thread runs next.
+_SIGNAL_POLL_S = 0.2
 _LOOP_THREAD = "dbx-eval-loop"
 _WORKER_THREAD = "dbx-eval-worker"
 _start_lock = threading.Lock()
@@ -50,7 +53,12 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         raise
     future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
     try:
-        return future.result()
+        while True:
+            try:
+                return future.result(_SIGNAL_POLL_S)
+            except FutureTimeoutError:
+                if future.done():  # also if the coroutine raised this error
+                    return future.result()
     except BaseException:
         future.cancel()
         raise
