@@ -31,6 +31,7 @@ from langchain_dbx_eval.scoring.score_row import ScorerOutput, row_scores
 __all__ = ["ANSWERED", "FAILED", "MAYBE_WRITTEN", "REPEATED", "SCORED", "UNWRITTEN", "Journal"]
 
 _PAGE = 200
+_MAX_TOKENS = 2**53
 _AT = "WHERE number = ? AND repetition = ?"
 
 ANSWERED = "failed = 0"
@@ -401,7 +402,11 @@ def _judge_usage(outputs: Mapping[str, ScorerOutput]) -> list[ModelUsage]:
 
 
 def _add_usage(database: sqlite3.Connection, usage: Iterable[ModelUsage]) -> None:
-    """Add tokens to those of their models."""
+    """Add tokens to those of their models. SQLite has integers of 64 bits."""
+    counts = [
+        (str(u.model), *(min(n, _MAX_TOKENS) for n in u[1:4]), u.cost_usd)  # the counts
+        for u in usage
+    ]
     database.executemany(
         "INSERT INTO usage (model, input_tokens, cached_input_tokens, output_tokens, cost_usd) "
         "VALUES (?, ?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET "
@@ -410,7 +415,7 @@ def _add_usage(database: sqlite3.Connection, usage: Iterable[ModelUsage]) -> Non
         "output_tokens = output_tokens + excluded.output_tokens, "
         "cost_usd = CASE WHEN excluded.cost_usd IS NULL THEN cost_usd "
         "ELSE coalesce(cost_usd, 0) + excluded.cost_usd END",
-        usage,
+        counts,
     )
 
 
