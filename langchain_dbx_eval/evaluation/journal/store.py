@@ -336,13 +336,29 @@ class Journal:
             of_row[scorer] = codec.decode_scorer_output(output)
         return outputs
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
         """Lock the evaluation against other processes that would continue it.
+
+        At the end, also that of an evaluation which is interrupted, the file is complete by itself.
 
         Raises:
             JournalError: Another process has locked it.
         """
-        return schema.locked(self.path)
+        with schema.locked(self.path):
+            try:
+                yield
+            finally:
+                self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the file, so that a copy of the file alone has all rows.
+
+        Without this, SQLite does so when the last connection is closed, or after 1,000 pages.
+        """
+        # PASSIVE does not wait for other connections. A file that is read-only has no log.
+        with contextlib.suppress(sqlite3.Error), self._lock:
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     @property
     def is_locked(self) -> bool:
