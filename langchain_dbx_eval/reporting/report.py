@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.paths import create_private_file
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.reporting.comparison import Comparison, MetricDifference
@@ -139,6 +140,7 @@ def write_report(
         p_value_text=_p_value_text,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
+    create_private_file(path)  # It contains requests and answers.
     path.write_text(page, encoding="utf-8")
     return path
 

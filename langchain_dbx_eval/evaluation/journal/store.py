@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from langchain_dbx_eval._internal.paths import journals_root
+from langchain_dbx_eval._internal.paths import create_private_folder, journals_root
 from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.errors import JournalError, NotFoundError
 from langchain_dbx_eval.evaluation.capture.spans import ModelUsage
@@ -77,8 +77,7 @@ class Journal:
         name = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         path = folder / f"{name}.sqlite"
         try:
-            # Journals contain requests and answers: other users of the machine must not read them.
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_private_folder(folder)
             schema.create(path, codec.encode_manifest(manifest))
         except (OSError, sqlite3.Error) as error:
             msg = (
