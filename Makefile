@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Arguments of `langchain-dbx-eval demo`, pytest or a benchmark: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo test check faults format bench-clients bench-driver bench-data bench-eval bench-statistics \
+.PHONY: help demo test check faults fuzz format bench-clients bench-driver bench-data bench-eval bench-statistics \
 	clean
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test           run the tests (ARGS=tests/wire runs some of them)"
 	@echo "make check          check format, lint, types and architecture, and run the tests"
 	@echo "make faults         run the clients against each fault of a server (4 minutes)"
+	@echo "make fuzz           run the decoders with random input, 10,000 examples each"
 	@echo "make format         format the code and fix lint errors"
 	@echo "make bench-clients  compare the clients with other packages (ARGS=--quick: small)"
 	@echo "make bench-driver   compare the driver server with the documentation's (7 minutes)"
@@ -37,6 +38,9 @@ check: $(VENV)/installed-dev
 # ARGS=drip runs the faults of that name or kind, ARGS="drip -v" shows their errors.
 faults: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+fuzz: $(VENV)/installed-dev
+	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 tests/fuzz $(ARGS)
 
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .

@@ -89,8 +89,8 @@ def test_a_failing_record_is_a_readable_failure(project: pytest.Pytester) -> Non
             "expected: 14",
             "response: I don't ?x00 know",
             "*test_answers*",
-            "fail: 0 of 1 conditions pass",
-            "*fail          exact_match >= 0.95",
+            "regression: 0 of 1 conditions pass",
+            "*regression*exact_match >= 0.95",
             "*0.9 [[]0.596, 0.982[]], 10 of 10 rows",
             "SUBFAILED*tests/test_chain.py::test_answers - *exact_match: 0*",
             "FAILED tests/test_chain.py::test_answers*",
@@ -122,7 +122,12 @@ def test_before_pytest_9_the_failing_records_are_sections_of_the_test(
     result = run(project, TEST_FILE.format(threshold=0.95), "--dbx-eval", "-p", "no:subtests")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["fail: 0 of 1 conditions pass", "*q7 call*", "exact_match: 0, *", "request:  7 + 7[?]"]
+        [
+            "regression: 0 of 1 conditions pass",
+            "*q7 call*",
+            "exact_match: 0, *",
+            "request:  7 + 7[?]",
+        ]
     )
 
 

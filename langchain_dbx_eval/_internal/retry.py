@@ -6,6 +6,7 @@ fields.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -33,11 +34,13 @@ __all__ = [
 ]
 
 _Result = TypeVar("_Result")
+_logger = logging.getLogger(__name__)
 
 RETRYABLE_STATUS = frozenset({408, 429, 502, 503, 504})
 """HTTP statuses that may succeed later. 500 is not one: a model may fail on this very input."""
 
 _TOO_MANY_REQUESTS = 429
+_UNAVAILABLE = 503
 _MAX_DATE_CHARS = 100
 
 retry_listener: ContextVar[Callable[[BaseException], object] | None] = ContextVar(
@@ -83,6 +86,8 @@ class RetryPolicy:
         is_retryable: Whether an error may be retried; default: `is_transient`.
         initial_wait: Seconds, the size of the first window.
         max_wait: Seconds, the largest window.
+        waits_for_start: Whether a 503 is retried until `timeout`, beyond `max_retries`: an endpoint
+            that scales from zero takes minutes.
     """
 
     max_retries: int
@@ -90,6 +95,7 @@ class RetryPolicy:
     is_retryable: Callable[[BaseException], bool] = is_transient
     initial_wait: float = 0.5
     max_wait: float = 30.0
+    waits_for_start: bool = False
 
     def run(self, attempt: Callable[[], _Result]) -> _Result:
         """Call `attempt` until it succeeds, fails for good, or the policy is exhausted.
@@ -134,16 +140,21 @@ class RetryPolicy:
         import tenacity
 
         backoff = tenacity.wait_random_exponential(multiplier=self.initial_wait, max=self.max_wait)
-        stop: Any = tenacity.stop_after_attempt(self.max_retries + 1)
+        stops: list[Any] = [self._is_exhausted]
         if self.timeout is not None:
-            stop |= tenacity.stop_before_delay(self.timeout - (time.monotonic() - started))
+            left = self.timeout - (time.monotonic() - started)
+            stops.append(tenacity.stop_before_delay(left))
         return {
             "retry": tenacity.retry_if_exception(self.is_retryable),
             "wait": lambda state: _requested_wait(state) or backoff(state),
-            "stop": stop,
+            "stop": tenacity.stop_any(*stops),
             "before_sleep": _notify_listener,
             "reraise": True,
         }
+
+    def _is_exhausted(self, state: tenacity.RetryCallState) -> bool:
+        may_start = self.waits_for_start and status_of(_last_error(state)) == _UNAVAILABLE
+        return state.attempt_number > self.max_retries and not may_start
 
 
 def rate_limit_error(error: BaseException | None) -> BaseException | None:
@@ -205,8 +216,14 @@ def _requested_wait(state: tenacity.RetryCallState) -> float | None:
 
 
 def _notify_listener(state: tenacity.RetryCallState) -> None:
+    error = _last_error(state)
+    level = logging.WARNING if status_of(error) == _UNAVAILABLE else logging.INFO
+    # The text of other libraries' errors may contain secrets.
+    reason = error if isinstance(error, DatabricksError) else type(error).__name__
+    wait = state.next_action.sleep if state.next_action else 0.0
+    _logger.log(level, "Retry %d in %.1f s: %s", state.attempt_number, wait, reason)
     if listener := retry_listener.get():
-        listener(_last_error(state))
+        listener(error)
 
 
 def _last_error(state: tenacity.RetryCallState) -> Any:

@@ -108,7 +108,8 @@ class DatabricksConnection(BaseModel):
     bytes that are not a part of the answer do not extend it."""
 
     max_retries: int = Field(default=3, ge=0)
-    """Retries of a call that failed with a transient error."""
+    """Retries of a call that failed with a transient error. Unless it is given, a 503 is retried
+    until `timeout`: an endpoint that scales from zero takes minutes."""
 
     max_response_bytes: int = Field(default=100_000_000, gt=0)
     """The largest response to read, decompressed; a longer one is an `InvalidResponseError`."""
@@ -139,6 +140,16 @@ class DatabricksConnection(BaseModel):
 
     PARAMS_FIELDS: ClassVar[str]
     """The component's fields for parameters of the model, for messages."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        if arguments:
+            cls = type(self)
+            msg = (
+                f"{cls.__name__} has named arguments only: "
+                f"{cls.__name__}({cls.ENDPOINT_FIELD}={arguments[0]!r})."
+            )
+            raise ConfigurationError(msg)
+        super().__init__(**named)
 
     @property
     def _route(self) -> str:
@@ -408,6 +419,7 @@ class DatabricksConnection(BaseModel):
             timeout=options.timeout or self.timeout,
             chunk_timeout=self.stream_chunk_timeout,
             max_retries=self.max_retries,
+            waits_for_start="max_retries" not in self.model_fields_set,
             max_response_bytes=self.max_response_bytes,
         )
 

@@ -241,7 +241,7 @@ def _reporting_wait(deadline: Deadline) -> Iterator[None]:
 def _perform(step: Any, started: float) -> Any:
     if isinstance(step, Request):
         deadline = Deadline(step.timeout, started)
-        policy = RetryPolicy(step.max_retries, deadline.remaining)
+        policy = _policy(step, deadline)
         with _reporting_wait(deadline):
             return policy.run(lambda: run(attempt(step, deadline), started))
     if isinstance(step, Attempt):
@@ -262,7 +262,7 @@ def _perform(step: Any, started: float) -> Any:
 async def _perform_async(step: Any, started: float) -> Any:
     if isinstance(step, Request):
         deadline = Deadline(step.timeout, started)
-        policy = RetryPolicy(step.max_retries, deadline.remaining)
+        policy = _policy(step, deadline)
         with _reporting_wait(deadline):
             return await policy.run_async(lambda: run_async(attempt(step, deadline), started))
     if isinstance(step, Attempt):
@@ -279,6 +279,12 @@ async def _perform_async(step: Any, started: float) -> Any:
         return await asyncio.wait_for(login, Deadline(blocking.timeout, started).remaining)
     except (TimeoutError, asyncio.TimeoutError) as error:
         raise _login_timeout(blocking) from error
+
+
+def _policy(request: Request, deadline: Deadline) -> RetryPolicy:
+    return RetryPolicy(
+        request.max_retries, deadline.remaining, waits_for_start=request.waits_for_start
+    )
 
 
 def _login_timeout(step: Blocking) -> RequestTimeoutError:

@@ -70,6 +70,7 @@ class Request:
         timeout: Seconds for all attempts and waits together; for a stream, until it opens.
         chunk_timeout: Seconds to wait for the next chunk of a stream.
         max_retries: Attempts after the first one.
+        waits_for_start: Whether a 503 is retried until `timeout`, beyond `max_retries`.
         max_response_bytes: The largest body to read, decompressed.
     """
 
@@ -82,6 +83,7 @@ class Request:
     timeout: float = 300.0
     chunk_timeout: float = 120.0
     max_retries: int = 3
+    waits_for_start: bool = False
     max_response_bytes: int = 100_000_000
 
     @property
@@ -315,9 +317,8 @@ def connection_errors(
             )
             raise RequestTimeoutError(msg, target=str(request.target)) from cause
         msg = (
-            f"The connection to {request.target} at {request.host} failed: {_reason(error)}. Check "
-            "the host name, the network and the proxy settings (HTTPS_PROXY, NO_PROXY, "
-            "REQUESTS_CA_BUNDLE)."
+            f"The connection to {request.target} at {request.host} failed: {_reason(error)}. "
+            f"{request.target.connection_advice}"
         )
         raise ConnectionFailedError(msg, target=str(request.target)) from cause
 

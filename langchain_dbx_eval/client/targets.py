@@ -50,6 +50,14 @@ class Target(Protocol):
         """Its name at the start of a message."""
         return f"{str(self)[0].upper()}{str(self)[1:]}"
 
+    @property
+    def connection_advice(self) -> str:
+        """What to do if no connection can be made."""
+        return (
+            "Check the host name, the network and the proxy settings (HTTPS_PROXY, NO_PROXY, "
+            "REQUESTS_CA_BUNDLE)."
+        )
+
     def url(self, host: str) -> str:
         """Return the URL to send to, given the host of the workspace."""
         ...
@@ -223,6 +231,14 @@ class DriverNodeApp(Target):
 
     def __post_init__(self) -> None:
         _quote_path(self.path)
+
+    @property
+    @override
+    def connection_advice(self) -> str:
+        return (
+            f"If nothing listens on port {self.port} of this machine, start the app, such as "
+            f"DriverServer(function, port={self.port}).start(), or correct cluster_driver_port=."
+        )
 
     @override
     def url(self, host: str) -> str:

@@ -45,7 +45,7 @@ def check(*arguments: object, **environment: str) -> subprocess.CompletedProcess
     ("condition", "exit_code", "verdict", "conditions", "records"),
     [
         ("exact_match >= 0.9", 0, "pass", [], {Skipped}),
-        ("exact_match >= 0.98 @ lower", 3, "fail", [Failure], {Failure}),
+        ("exact_match >= 0.98 @ lower", 3, "regression", [Failure], {Failure}),
         ("exact_match >= 0.9 @ lower", 4, "inconclusive", [Error], {Failure}),
         ("no_such_metric >= 0.9", 1, "could not run", [Error], set()),
     ],
@@ -82,11 +82,15 @@ def test_a_baseline_and_all_formats(tmp_path: Path) -> None:
     )
     assert done.returncode == 3, done.stderr
     values = json.loads(done.stdout)
-    assert (values["verdict"], values["exit_code"], values["run_id"]) == ("fail", 3, result.run_id)
+    assert (values["verdict"], values["exit_code"], values["run_id"]) == (
+        "regression",
+        3,
+        result.run_id,
+    )
     assert values["conditions"][0]["value"] == pytest.approx(-0.25)
     assert len(values["records"]) == 25
     page = (tmp_path / "check.md").read_text()
-    assert page.startswith("### Evaluation: fail")
+    assert page.startswith("### Evaluation: regression")
     assert summary.read_text() == f"before\n{page}"
 
 

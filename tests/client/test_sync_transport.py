@@ -8,6 +8,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import responses
@@ -101,6 +102,54 @@ def test_no_more_than_max_retries_are_made(my_chat: LocalWorkspace) -> None:
     with pytest.raises(errors.RateLimitError):
         ChatDatabricks(model="my-chat", max_retries=2).invoke("hi")
     assert len(my_chat.requests) == 3
+
+
+def test_an_endpoint_that_is_starting_is_waited_for(
+    my_chat: LocalWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    my_chat.fail("my-chat", status=503, retry_after=0, times=9)
+    assert ChatDatabricks(model="my-chat").invoke("hi").text == "ok"
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == 9
+    assert lines[0].startswith("Retry 1 in 0.0 s: Serving endpoint 'my-chat' at ")
+
+
+def test_an_endpoint_that_is_starting_is_not_waited_for_beyond_given_retries(
+    my_chat: LocalWorkspace,
+) -> None:
+    my_chat.fail("my-chat", status=503, retry_after=0, times=9)
+    with pytest.raises(errors.ServerError):
+        ChatDatabricks(model="my-chat", max_retries=3).invoke("hi")
+    assert len(my_chat.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("component", "name"),
+    [(Databricks, "endpoint_name"), (ChatDatabricks, "model"), (DatabricksEmbeddings, "endpoint")],
+)
+def test_the_error_for_a_positional_argument_shows_the_named_one(component: Any, name: str) -> None:
+    message = rf"{component.__name__}\({name}='x'\)"
+    with pytest.raises(errors.ConfigurationError, match=message):
+        component("x")
+
+
+def test_the_error_for_a_port_without_an_app_contains_the_command_to_start_one() -> None:
+    with socket.socket() as bound:  # without a listener, and reserved for this test
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        with pytest.warns(UserWarning, match="3000-8000"):
+            llm = Databricks(cluster_driver_port=port, host="local", max_retries=0)
+        with pytest.raises(errors.ConnectionFailedError, match=rf"DriverServer\(.*port={port}\)"):
+            llm.invoke("hi")
+
+
+@responses.activate
+def test_the_error_for_a_chat_model_on_a_completions_endpoint_names_the_class(
+    chat: ChatDatabricks,
+) -> None:
+    responses.post(URL, json={"choices": [{"text": "ok", "index": 0}]})
+    with pytest.raises(errors.InvalidResponseError, match="call the endpoint with Databricks"):
+        chat.invoke("hi")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])

@@ -161,7 +161,7 @@ once("connection", "closed once", lambda e: None)
 once("connection", "reset once", lambda e: e.reset())
 once("connection", "closed in the headers once", lambda e: e.send(_cut(e, 30)))
 
-# Silence ----------------------------------------------------------------------------------------
+# Stall ------------------------------------------------------------------------------------------
 
 fault("stall", "before the request is read", TIMES_OUT, at_accept=True)(lambda e: e.wait())
 fault("stall", "after the request", TIMES_OUT)(lambda e: e.wait())
@@ -518,8 +518,8 @@ _events("nothing", IS_INVALID)
 _events("[DONE] only", SUCCEEDS, b"data: [DONE]\n\n", text="")
 _events("no finish reason", IS_INVALID, *EVENTS[:2])
 _events("cut connection", IS_BROKEN, *EVENTS[:2], end=b"")
-_events("silence after the first", IS_SLOW, EVENTS[0], end=b"", wait=True)
-_events("silence in an event", IS_SLOW, EVENTS[0], EVENTS[1][:9], end=b"", wait=True)
+_events("stall after the first", IS_SLOW, EVENTS[0], end=b"", wait=True)
+_events("stall in an event", IS_SLOW, EVENTS[0], EVENTS[1][:9], end=b"", wait=True)
 _events("an error at the start", IS_BROKEN, b'data: {"error": "overloaded"}\n\n')
 _events("an error after the first", IS_BROKEN, EVENTS[0], b'data: {"error": {"message": "x"}}\n\n')
 _events("garbage", IS_BROKEN, EVENTS[0], b"data: {{{{\n\n")

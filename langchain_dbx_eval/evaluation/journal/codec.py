@@ -50,7 +50,7 @@ __all__ = [
 
 _KIND = "$dbx_eval"
 _MAX_DEPTH = 64
-# Of the whole JSON text. Code that reads rows is recursive: MLflow's, pandas', and ours.
+# Of the whole JSON text. The code that reads rows is recursive, such as that of MLflow and pandas.
 _MAX_JSON_DEPTH = 100
 # Python converts no longer integers (`sys.int_info.default_max_str_digits`): their bits.
 _MAX_INTEGER_BITS = 14_000
@@ -265,7 +265,7 @@ def _revive(value: dict[str, Any]) -> Any:
     try:
         return _READERS[value[_KIND]](value["value"])
     except Exception:
-        # Not one of ours, or of a class that this process does not have.
+        # A value of the user with this key, or of a class that this process does not have.
         return value
 
 

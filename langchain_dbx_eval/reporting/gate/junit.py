@@ -15,7 +15,7 @@ __all__ = ["to_junit"]
 
 # JUnit has no test that is inconclusive. An error is not a failed test, and does not pass either.
 _ELEMENTS = {
-    Verdict.FAIL: "failure",
+    Verdict.REGRESSION: "failure",
     Verdict.INCONCLUSIVE: "error",
     Verdict.COULD_NOT_RUN: "error",
 }

@@ -92,7 +92,7 @@ class CheckReport:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict: "fail" if a condition fails, else that of the least known condition."""
+        """The verdict: "regression" if a condition fails, else that of the least certain one."""
         return combine(checked.verdict for checked in self.conditions)
 
     @property
@@ -102,7 +102,7 @@ class CheckReport:
 
     @property
     def exit_code(self) -> int:
-        """0: pass, 1: could not run, 3: fail, 4: inconclusive."""
+        """0: pass, 1: could not run, 3: regression, 4: inconclusive."""
         return self.verdict.exit_code
 
     @property

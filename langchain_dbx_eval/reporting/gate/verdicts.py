@@ -27,14 +27,14 @@ class Verdict(str, Enum):
     """
 
     PASS = "pass"  # noqa: S105 - not a password
-    FAIL = "fail"
+    REGRESSION = "regression"
     INCONCLUSIVE = "inconclusive"
     COULD_NOT_RUN = "could not run"
 
     @property
     def exit_code(self) -> int:
         """The exit status of ``langchain-dbx-eval check``."""
-        return {"pass": 0, "could not run": 1, "fail": 3, "inconclusive": 4}[self.value]
+        return {"pass": 0, "could not run": 1, "regression": 3, "inconclusive": 4}[self.value]
 
     def __str__(self) -> str:
         return self.value
@@ -103,7 +103,7 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     about which the least is known.
     """
     found = set(verdicts)
-    order = (Verdict.FAIL, Verdict.COULD_NOT_RUN, Verdict.INCONCLUSIVE)
+    order = (Verdict.REGRESSION, Verdict.COULD_NOT_RUN, Verdict.INCONCLUSIVE)
     return next((verdict for verdict in order if verdict in found), Verdict.PASS)
 
 
@@ -129,7 +129,7 @@ def _decide(condition: Condition, measured: Measurement) -> tuple[Verdict, str, 
         least = measured.least_rows
         return Verdict.INCONCLUSIVE, f"{measured.label} needs at least {least} rows", least
     if condition.bound is None:
-        return (Verdict.PASS if condition.holds(measured.value) else Verdict.FAIL), "", None
+        return (Verdict.PASS if condition.holds(measured.value) else Verdict.REGRESSION), "", None
     interval = measured.interval
     if interval is None:
         return Verdict.INCONCLUSIVE, "no interval: the rows are of too few records", None
@@ -137,7 +137,7 @@ def _decide(condition: Condition, measured: Measurement) -> tuple[Verdict, str, 
     if condition.holds(bounds[condition.bound]):
         return Verdict.PASS, "", None
     if not condition.holds(max(interval) if condition.is_floor else min(interval)):
-        return Verdict.FAIL, "", None
+        return Verdict.REGRESSION, "", None
     required = _required_rows(condition, measured, interval)
     if required is None:
         reason = "no number of rows decides a value that is equal to the threshold"

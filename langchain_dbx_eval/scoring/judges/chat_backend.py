@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 import time
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ _TRANSIENT_STATUS = {408, 409, 500, 502, 503, 504}
 # Errors that a call without a schema would meet again.
 _NOT_ABOUT_SCHEMAS = {401, 403, 404, 429, *_TRANSIENT_STATUS}
 _MAX_QUOTED = 200
+# Short enough for small models to repeat.
+_NONCE_BYTES = 6
 
 
 class _Answer(NamedTuple):
@@ -47,7 +50,8 @@ class ChatBackend:
     """Judge backend that calls a chat model and parses its answer.
 
     It requests structured output if the model and its endpoint support it, and parses the text
-    otherwise. An answer that cannot be parsed is requested once more, and is then an error.
+    otherwise, which must state the verdict where no quotation can stand (`parse_text`). An answer
+    that cannot be parsed is requested once more, and is then an error.
 
     Args:
         model: Any LangChain chat model.
@@ -97,11 +101,14 @@ class ChatBackend:
 
     async def _verdict(self, request: JudgeRequest) -> Verdict:
         scale = request.spec.scale
-        messages = request.messages()
-        answer = await self._answer(messages, scale)
+        # New for each call: an answer that is judged cannot contain it.
+        nonce = secrets.token_hex(_NONCE_BYTES)
+        messages = request.messages(nonce)
+        answer = await self._answer(messages, scale, nonce)
         usage = answer.usage
         if answer.parsed is None:
-            answer = await self._answer(repair_messages(messages, answer.text, scale), scale)
+            repair = repair_messages(messages, answer.text, scale, nonce)
+            answer = await self._answer(repair, scale, nonce)
             usage += answer.usage
         if answer.parsed is None:
             error = (
@@ -111,29 +118,29 @@ class ChatBackend:
             return Verdict(error=error, usage=usage)
         return Verdict(value=answer.parsed.value, rationale=answer.parsed.rationale, usage=usage)
 
-    async def _answer(self, messages: list[BaseMessage], scale: Scale) -> _Answer:
+    async def _answer(self, messages: list[BaseMessage], scale: Scale, nonce: str) -> _Answer:
         structured = self._structured_model(scale)
         if structured is None:
-            return await self._text_answer(messages, scale)
+            return await self._text_answer(messages, scale, nonce)
         try:
             answer = await self._call(structured, messages)
         except Exception as error:
             if getattr(error, "status_code", None) in _NOT_ABOUT_SCHEMAS:
                 raise
-            text_answer = await self._text_answer(messages, scale)
+            text_answer = await self._text_answer(messages, scale, nonce)
             # The same request succeeds without a schema, so the schema was the cause.
             self._supports_schema = False
             _logger.info("%s rejects schemas (%s): parsing its text instead.", self._name, error)
             return text_answer
         message = answer["raw"]
-        parsed = parse_object(answer["parsed"], scale) or parse_text(message.text, scale)
+        parsed = _structured_verdict(message, answer["parsed"], scale, nonce)
         # A tool call has no text: quote its arguments if they cannot be parsed.
         text = message.text or json.dumps(answer["parsed"], default=str)
         return _Answer(text, parsed, _usage(message))
 
-    async def _text_answer(self, messages: list[BaseMessage], scale: Scale) -> _Answer:
+    async def _text_answer(self, messages: list[BaseMessage], scale: Scale, nonce: str) -> _Answer:
         message = await self._call(self._model, messages)
-        return _Answer(message.text, parse_text(message.text, scale), _usage(message))
+        return _Answer(message.text, parse_text(message.text, scale, nonce), _usage(message))
 
     def _structured_model(self, scale: Scale) -> Runnable[Any, Any] | None:
         if not self._supports_schema:
@@ -160,6 +167,19 @@ class ChatBackend:
                 return answer
             self._limiter.release()
             await self._limiter.acquire()
+
+
+def _structured_verdict(
+    message: AIMessage, parsed: Any, scale: Scale, nonce: str
+) -> ParsedVerdict | None:
+    """Parse an answer to a request with a schema: its tool call, or else its text."""
+    if not message.tool_calls and message.text.strip():
+        # LangChain's parsers find JSON within prose, where it may be a quotation.
+        return parse_text(message.text, scale, nonce)
+    objects = [call["args"] for call in message.tool_calls] or [parsed]
+    verdicts = [parse_object(found, scale) for found in objects]
+    ratings = {verdict and verdict.value for verdict in verdicts}
+    return verdicts[0] if len(ratings) == 1 else None
 
 
 def _is_transient(error: BaseException) -> bool:

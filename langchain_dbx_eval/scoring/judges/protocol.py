@@ -30,9 +30,13 @@ class JudgeRequest:
     inputs: JudgeInputs
     repetition: int = 1
 
-    def messages(self) -> list[BaseMessage]:
-        """Return the request as a conversation with a chat model."""
-        return judge_messages(self.spec.prompt, self.spec.scale, self.inputs)
+    def messages(self, nonce: str = "") -> list[BaseMessage]:
+        """Return the request as a conversation with a chat model.
+
+        Args:
+            nonce: See `judge_messages`. A call needs one; the identity of the request has none.
+        """
+        return judge_messages(self.spec.prompt, self.spec.scale, self.inputs, nonce)
 
     def canonical_json(self) -> str:
         """Return the identity of the request for caches.

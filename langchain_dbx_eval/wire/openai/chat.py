@@ -225,7 +225,10 @@ def _decode_choice(
     choice: Any, usage: UsageMetadata | None, metadata: dict[str, Any]
 ) -> ChatGeneration:
     choice = expect_dict(choice, "objects in 'choices'")
-    message = expect_dict(choice.get("message"), "an object under 'message'")
+    expected = "an object under 'message'"
+    if "text" in choice and "message" not in choice:
+        expected += " (this is a text completion: call the endpoint with Databricks)"
+    message = expect_dict(choice.get("message"), expected)
     calls, invalid = decode_calls(message) if message.get("tool_calls") else ([], [])
     info = {"finish_reason": choice.get("finish_reason")}
     if choice.get("logprobs"):

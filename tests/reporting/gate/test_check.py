@@ -18,7 +18,7 @@ from langchain_dbx_eval.scoring.statistics import mean_interval
 from tests.scoring.scripted_judge import ScriptedJudge, verdict
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
-PASS, FAIL, INCONCLUSIVE, COULD_NOT_RUN = Verdict
+PASS, REGRESSION, INCONCLUSIVE, COULD_NOT_RUN = Verdict
 MATCH = "response/ground_truth/exact_match/average"
 
 
@@ -59,7 +59,7 @@ def test_the_value_of_a_condition_is_that_of_the_summary() -> None:
     result = answered(100, 82)
     checked = only(result, "exact_match >= 0.9 @ lower")
     summary = result.summary[MATCH]
-    assert checked.verdict is FAIL
+    assert checked.verdict is REGRESSION
     assert checked.measurement is not None
     assert (checked.measurement.value, checked.measurement.interval) == (0.82, summary.interval)
     assert (checked.measurement.n, checked.measurement.total) == (100, 100)
@@ -89,16 +89,16 @@ def test_a_chain_that_fails_on_half_of_its_rows_does_not_pass_unnoticed() -> Non
         "1 [0.722, 1], 10 of 20 rows; 10 rows have no value and do not count "
         "(0.5 if they count as 0)"
     )
-    assert result.check("exact_match >= 0.9", failures="zero").verdict is FAIL
-    assert result.check("exact_match >= 0.9", "rows/failed <= 5 %").verdict is FAIL
-    assert only(result, "exact_match coverage >= 99 %").verdict is FAIL
+    assert result.check("exact_match >= 0.9", failures="zero").verdict is REGRESSION
+    assert result.check("exact_match >= 0.9", "rows/failed <= 5 %").verdict is REGRESSION
+    assert only(result, "exact_match coverage >= 99 %").verdict is REGRESSION
 
 
 def test_failed_and_empty_rows_are_counted_or_a_share() -> None:
     result = invoked(100, failing=[0, 1], answer=lambda n: None if n in (2, 3, 4) else "right")
     assert only(result, "rows/failed <= 2").verdict is PASS
     assert only(result, "rows/failed <= 1").message == "2 of 100 rows"
-    assert only(result, "rows/failed < 2 %").verdict is FAIL
+    assert only(result, "rows/failed < 2 %").verdict is REGRESSION
     assert only(result, "rows/empty <= 3 %").verdict is PASS
     upper = only(result, "rows/empty <= 3 % @ upper")
     assert upper.verdict is INCONCLUSIVE
@@ -136,7 +136,7 @@ def test_quantiles_are_those_of_the_rows() -> None:
         data=[{"request": str(n), "response": str(n)} for n in range(101)], scorers=[length]
     )
     assert only(result, "length p95 <= 95").verdict is PASS
-    assert only(result, "length p95 < 95").verdict is FAIL
+    assert only(result, "length p95 < 95").verdict is REGRESSION
     assert only(result, "length p95 <= 120 @ upper").verdict is PASS
     assert only(result, "length p95 <= 95 @ upper").verdict is INCONCLUSIVE
     rare = only(result, "length p99.5 <= 1000")
@@ -150,7 +150,7 @@ def test_latency_has_units_of_time() -> None:
     latency = result.metrics["agent/latency_seconds/average"]
     for condition in ("latency < 60 s", "latency < 60000 ms", "latency p95 < 60 s"):
         assert only(result, condition).verdict is PASS
-    assert only(result, f"latency < {latency * 500} ms").verdict is FAIL
+    assert only(result, f"latency < {latency * 500} ms").verdict is REGRESSION
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_judge_that_failed_on_all_rows_could_not_run() -> None:
 
 def test_all_rows_failed_could_not_run() -> None:
     report = invoked(4, failing=range(4)).check("exact_match >= 0.9", "rows/failed <= 2 %")
-    assert [checked.verdict for checked in report.conditions] == [COULD_NOT_RUN, FAIL]
+    assert [checked.verdict for checked in report.conditions] == [COULD_NOT_RUN, REGRESSION]
     assert "all 4 rows failed" in report.conditions[0].message
 
 
@@ -255,7 +255,7 @@ def test_repeated_rows_are_one_cluster() -> None:
 
 def test_a_margin_demands_non_inferiority() -> None:
     baseline = answered(200, 180)
-    for right, expected in ((180, PASS), (150, FAIL), (175, INCONCLUSIVE)):
+    for right, expected in ((180, PASS), (150, REGRESSION), (175, INCONCLUSIVE)):
         comparison = compare(answered(200, right), baseline, primary=MATCH, margin=0.05)
         report = comparison.check()
         [checked] = report.conditions
@@ -275,7 +275,7 @@ def test_a_margin_of_failures_is_an_increase() -> None:
     assert report.conditions[0].condition.text == (
         "rows/failed/percentage < baseline + 0.02 @ upper"
     )
-    assert report.verdict is FAIL
+    assert report.verdict is REGRESSION
 
 
 def test_conditions_compare_with_the_baseline_on_paired_rows() -> None:
@@ -287,7 +287,7 @@ def test_conditions_compare_with_the_baseline_on_paired_rows() -> None:
         "latency p80 <= baseline + 1 s",
     )
     verdicts = [checked.verdict for checked in report.conditions]
-    assert verdicts == [PASS, PASS, FAIL, COULD_NOT_RUN]
+    assert verdicts == [PASS, PASS, REGRESSION, COULD_NOT_RUN]
     assert "96 of 100 rows; 4 rows have no value" in report.conditions[0].message
 
 

@@ -15,7 +15,7 @@ from langchain_dbx_eval.reporting.gate.conditions import parse_condition
 from langchain_dbx_eval.reporting.gate.report import CheckReport, FailingRecord, printable
 from langchain_dbx_eval.reporting.gate.verdicts import CheckedCondition, Verdict
 
-PASS, FAIL, INCONCLUSIVE, COULD_NOT_RUN = Verdict
+PASS, REGRESSION, INCONCLUSIVE, COULD_NOT_RUN = Verdict
 HOSTILE = (
     "]]> </testcase> & \x00 \x1b[31mred \x9b \ud800 \ufffe `|` <b> @all [x](y) 가 😀\r\n::error::"
 )
@@ -42,13 +42,13 @@ def outcomes(suite: Any) -> list[list[type]]:
 
 
 def test_conditions_and_failing_records_are_suites_of_test_cases() -> None:
-    xml = parsed(report(PASS, FAIL, INCONCLUSIVE, COULD_NOT_RUN, records=2))
+    xml = parsed(report(PASS, REGRESSION, INCONCLUSIVE, COULD_NOT_RUN, records=2))
     conditions, records = xml
     assert (conditions.name, records.name) == ("conditions", "records")
     assert outcomes(conditions) == [[], [Failure], [Error], [Error]]
     assert [case.name for case in conditions][:2] == ["m0 >= 0.9", "m1 >= 0.9"]
     assert [o.type for case in conditions for o in case.result] == [
-        *("fail", "inconclusive", "could not run"),
+        *("regression", "inconclusive", "could not run"),
     ]
     assert outcomes(records) == [[Failure], [Failure]]
     [failure] = next(iter(records)).result
@@ -78,7 +78,7 @@ def test_any_text_is_valid_xml(verdict: Verdict) -> None:
 
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=30))
 def test_every_character_is_valid_xml_and_utf_8(text: str) -> None:
-    checked = report(FAIL, records=1, text=text)
+    checked = report(REGRESSION, records=1, text=text)
     assert len(list(parsed(checked))) == 2
     assert checked.to_markdown().encode()
     assert str(checked).encode()
@@ -86,18 +86,18 @@ def test_every_character_is_valid_xml_and_utf_8(text: str) -> None:
 
 
 def test_markdown_has_a_line_per_condition_and_the_failing_records_folded() -> None:
-    lines = report(PASS, FAIL, records=25).to_markdown().splitlines()
-    assert lines[0] == "### Evaluation: fail"
+    lines = report(PASS, REGRESSION, records=25).to_markdown().splitlines()
+    assert lines[0] == "### Evaluation: regression"
     assert "| pass | `m0 >= 0.9` | `message text` |" in lines
-    assert "| fail | `m1 >= 0.9` | `message text` |" in lines
+    assert "| regression | `m1 >= 0.9` | `message text` |" in lines
     assert "<details><summary>25 records fail</summary>" in lines
     assert "- and 5 more" in lines
     assert "  - `reason text`" in lines
 
 
 def test_texts_in_markdown_are_code_and_stay_in_their_cell() -> None:
-    text = report(FAIL, records=1, text=HOSTILE).to_markdown()
-    [row] = [line for line in text.splitlines() if line.startswith("| fail")]
+    text = report(REGRESSION, records=1, text=HOSTILE).to_markdown()
+    [row] = [line for line in text.splitlines() if line.startswith("| regression")]
     assert len(re.findall(r"(?<!\\)\|", row)) == 4
     outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
     assert [mark for mark in ("@all", "<b>", "[x]", "testcase") if mark in outside] == []
@@ -105,13 +105,13 @@ def test_texts_in_markdown_are_code_and_stay_in_their_cell() -> None:
 
 
 def test_the_text_contains_no_escape_sequences_and_no_line_of_an_answer() -> None:
-    hostile = report(FAIL, records=1, text=HOSTILE)
-    text = str(replace(report(FAIL), records=hostile.records))
+    hostile = report(REGRESSION, records=1, text=HOSTILE)
+    text = str(replace(report(REGRESSION), records=hostile.records))
     assert "\\x1b[31mred" in text
     assert not any(line.strip().startswith("::") for line in text.splitlines())
 
 
 def test_the_text_fits_80_columns() -> None:
-    text = str(report(FAIL, INCONCLUSIVE, text="word " * 40))
+    text = str(report(REGRESSION, INCONCLUSIVE, text="word " * 40))
     lines = text.splitlines()[1:]
     assert max(map(len, lines)) <= 80

@@ -8,7 +8,7 @@ from langchain_dbx_eval.reporting.gate.conditions import parse_condition
 from langchain_dbx_eval.reporting.gate.verdicts import Measurement, Verdict, combine, decide
 from langchain_dbx_eval.scoring.statistics import Interval, wilson_interval
 
-PASS, FAIL, INCONCLUSIVE, COULD_NOT_RUN = Verdict
+PASS, REGRESSION, INCONCLUSIVE, COULD_NOT_RUN = Verdict
 
 
 def share(successes: int, n: int, total: int | None = None) -> Measurement:
@@ -20,22 +20,22 @@ def share(successes: int, n: int, total: int | None = None) -> Measurement:
     [
         # The value decides, whatever its interval.
         ("m >= 0.9", 9, 10, PASS),
-        ("m >= 0.9", 89, 100, FAIL),
+        ("m >= 0.9", 89, 100, REGRESSION),
         ("m <= 0.1", 1, 10, PASS),
-        ("m <= 0.1", 2, 10, FAIL),
+        ("m <= 0.1", 2, 10, REGRESSION),
         # The bound must hold: [0.72, 1], [0.83, 0.94], [0.91, 0.97], [0.74, 0.88].
         ("m >= 0.9 @ lower", 10, 10, INCONCLUSIVE),
         ("m >= 0.9 @ lower", 90, 100, INCONCLUSIVE),
         ("m >= 0.9 @ lower", 190, 200, PASS),
-        ("m >= 0.9 @ lower", 82, 100, FAIL),
+        ("m >= 0.9 @ lower", 82, 100, REGRESSION),
         ("m <= 0.02 @ upper", 0, 100, INCONCLUSIVE),
         ("m <= 0.02 @ upper", 0, 200, PASS),
-        ("m <= 0.02 @ upper", 10, 100, FAIL),
+        ("m <= 0.02 @ upper", 10, 100, REGRESSION),
         # The other bound: fails only if the threshold is missed with confidence.
         ("m >= 0.9 @ upper", 85, 100, PASS),
-        ("m >= 0.9 @ upper", 82, 100, FAIL),
+        ("m >= 0.9 @ upper", 82, 100, REGRESSION),
         ("m <= 0.1 @ lower", 15, 100, PASS),
-        ("m <= 0.1 @ lower", 20, 100, FAIL),
+        ("m <= 0.1 @ lower", 20, 100, REGRESSION),
     ],
 )
 def test_the_value_decides_or_the_bound_of_the_interval(
@@ -56,7 +56,7 @@ def test_an_inconclusive_condition_shows_how_many_rows_decide_it() -> None:
     below = decide(condition, share(88, 100))
     assert below.required_rows is not None
     rows = below.required_rows
-    assert decide(condition, share(round(0.88 * rows), rows)).verdict is FAIL
+    assert decide(condition, share(round(0.88 * rows), rows)).verdict is REGRESSION
 
 
 def test_no_number_of_rows_decides_a_value_equal_to_the_threshold() -> None:
@@ -91,7 +91,7 @@ def test_rows_without_a_value_are_always_mentioned() -> None:
         ([PASS, PASS], PASS),
         ([PASS, INCONCLUSIVE], INCONCLUSIVE),
         ([INCONCLUSIVE, COULD_NOT_RUN, PASS], COULD_NOT_RUN),
-        ([COULD_NOT_RUN, FAIL, INCONCLUSIVE], FAIL),
+        ([COULD_NOT_RUN, REGRESSION, INCONCLUSIVE], REGRESSION),
     ],
 )
 def test_a_failure_decides_otherwise_what_is_least_known(
@@ -102,7 +102,7 @@ def test_a_failure_decides_otherwise_what_is_least_known(
 
 def test_the_exit_codes_differ_and_are_not_those_of_a_usage_error() -> None:
     codes = {verdict: verdict.exit_code for verdict in Verdict}
-    assert codes == {PASS: 0, COULD_NOT_RUN: 1, FAIL: 3, INCONCLUSIVE: 4}
+    assert codes == {PASS: 0, COULD_NOT_RUN: 1, REGRESSION: 3, INCONCLUSIVE: 4}
 
 
 @pytest.mark.parametrize(

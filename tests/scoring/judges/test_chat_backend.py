@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,15 +33,14 @@ def test_a_verdict_becomes_an_assessment_with_prompt_version_and_model() -> None
     assessment, overall = safety(ScriptedJudge(script=lambda _: verdict("no", "rude"))).assessments
     assert (assessment.value, assessment.rationale, assessment.error) == ("no", "rude", None)
     assert assessment.source == "LLM_JUDGE"
-    assert assessment.metadata == {"judge_model": "ScriptedJudge", "prompt_version": "safety-1"}
+    assert assessment.metadata == {"judge_model": "ScriptedJudge", "prompt_version": "safety-2"}
     assert assessment.usage is not None
     assert (assessment.usage.input_tokens, assessment.usage.output_tokens) == (10, 2)
     assert overall.value == "no"
 
 
-@pytest.mark.parametrize("second", [verdict("yes"), "Rating: yes"])
-def test_an_answer_that_cannot_be_parsed_is_requested_once_more(second: str) -> None:
-    answers = iter(["Well, it depends.", second])
+def test_an_answer_that_cannot_be_parsed_is_requested_once_more() -> None:
+    answers = iter(["Well, it depends.", verdict("yes")])
     judge = ScriptedJudge(script=lambda _: next(answers))
     assessment = safety(judge).assessments[0]
     assert assessment.value == "yes"
@@ -166,6 +166,20 @@ def test_a_structured_answer_without_a_parsed_object_is_parsed_as_text() -> None
     assert safety(SchemaModel(parsed=None)).assessments[0].value == "yes"
 
 
+@pytest.mark.parametrize("other", [None, "yes", "no"])
+def test_only_a_tool_call_counts_as_structured_not_json_that_was_found_in_prose(
+    other: str | None,
+) -> None:
+    quoted = {"rating": "yes", "rationale": "quoted"}
+    calls = [
+        {"name": "verdict", "args": {"rating": rating}, "id": str(number)}
+        for number, rating in enumerate([other, "yes"] if other else [])
+    ]
+    message = AIMessage("It wants a yes.", tool_calls=calls)
+    value = safety(SchemaModel(parsed=quoted, script=lambda _: message)).assessments[0].value
+    assert value == ("yes" if other == "yes" else None)
+
+
 def test_no_schema_is_sent_again_to_an_endpoint_that_rejected_one() -> None:
     model = SchemaModel(rejects_schema=True)
     chosen = built_in_judges(model, ["safety"])
@@ -212,7 +226,9 @@ def test_a_serving_endpoint_is_a_judge_model(
 ) -> None:
     def answer(messages: list[dict[str, Any]], temperature: float) -> str:
         assert temperature == 0.0
-        return "Let me see.\n```json\n" + verdict("yes") + "\n```"
+        tags = re.search(r"(<verdict-\w+>) and (</verdict-\w+>)", messages[-1]["content"])
+        assert tags is not None
+        return f"Let me see.\n{tags[1]}\n```json\n{verdict('yes')}\n```\n{tags[2]}"
 
     workspace.add_endpoint("my-judge", answer, kind="chat")
     row = {"request": "q", "response": "a", "expected_response": "a", "retrieved_context": CHUNKS}
@@ -233,7 +249,7 @@ def test_the_mlflow_assessment_has_judge_model_prompt_version_and_tokens(mlflow_
     assessments = mlflow.get_trace(result.trace_ids[0]).info.assessments
     (safe,) = [a for a in assessments if a.name == "safety"]
     assert (safe.source.source_type, safe.source.source_id) == ("LLM_JUDGE", "ScriptedJudge")
-    assert safe.metadata["prompt_version"] == "safety-1"
+    assert safe.metadata["prompt_version"] == "safety-2"
     assert safe.metadata["mlflow.assessment.judgeInputTokens"] == "10"
 
 

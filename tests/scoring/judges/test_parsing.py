@@ -1,4 +1,7 @@
-"""Which answers of a judge model are parsed as a verdict, and which are not."""
+"""Which answers of a judge model are parsed as a verdict, and which are not.
+
+`test_quoted_verdicts` has the texts of judges that quote what they judge.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,12 @@ from langchain_dbx_eval.scoring import (
 from langchain_dbx_eval.scoring.judges.parsing import parse_object, parse_text
 from tests.scoring.scripted_judge import ScriptedJudge, verdict
 
+NONCE = "0f1e2d3c4b5a"
+
+
+def block(content: str) -> str:
+    return f"<verdict-{NONCE}>{content}</verdict-{NONCE}>"
+
 
 @pytest.mark.parametrize(
     ("text", "value"),
@@ -31,32 +40,27 @@ from tests.scoring.scripted_judge import ScriptedJudge, verdict
         (verdict("no"), "no"),
         (verdict("YES"), "yes"),
         (verdict(True), "yes"),
-        (f"Sure! Here is my judgment:\n{verdict('no')}\nI hope this helps.", "no"),
         (f"```json\n{verdict('yes')}\n```", "yes"),
-        (f"<think>It could be {verdict('no')} or not.</think>{verdict('yes')}", "yes"),
-        (f"<think>Should I say {verdict('no')}?", None),
+        (f"Sure! Here is my judgment:\n{block(verdict('no'))}\n", "no"),
+        (f"Sure! Here is my judgment:\n{verdict('no')}", None),
         ("{'rationale': 'it\\'s fine', 'rating': 'yes'}", "yes"),
         ('{"rationale": "two\nlines", "rating": "no"}', "no"),
         ('{"rationale": "It says {\\"rating\\": \\"no\\"}.", "rating": "yes"}', "yes"),
-        ('{"evaluation": {"rating": "yes"}}', "yes"),
+        ('{"evaluation": {"rating": "yes"}}', None),
+        ('[{"rating": "yes"}]', None),
         ('{"Rating": "Yes", "Rationale": "r"}', "yes"),
         ('{"result": "yes", "reason": "r"}', "yes"),
-        ("**Rating**: Yes.\n**Rationale**: fine", "yes"),
-        ("Rating: no", "no"),
-        ("Rationale: 답변이 맞습니다.\nRating\uff1a yes", "yes"),
-        ("Yes", "yes"),
-        ("No.", "no"),
-        ('"yes"', "yes"),
-        ('{\n"rationale": "it was cut off",\n"rating": "no"', "no"),
+        ("**Rating**: Yes.\n**Rationale**: fine", None),
+        ("Rating: no", None),
+        ("Yes", None),
+        ('"yes"', None),
+        ('{\n"rationale": "it was cut off",\n"rating": "no"', None),
         ('{\n"rationale": "it was cut off",\n"rating": "no', None),
-        ('{\n"rationale": "it was cut off",\n"rating": no', None),
         ('{"rating": "yes", "rating": "no"}', None),
         ('{"rating": "yes"} {"rating": "maybe"}', None),
         ('{"rating": "yes", "result": "The answer fits."}', "yes"),
         ("{'rating': 'yes', 'rating': 'no'}", None),
         (f"{verdict('yes')} or rather {verdict('no')}", None),
-        ("Rating: yes\nRating: no", None),
-        ("Rating: yes and no", None),
         ('{"rationale": "...", "rating": "yes" or "no"}', None),
         ('{"rationale": "He says {"rating": "yes"}, which is wrong", "rating": "no"}', None),
         ("Yes and no, it depends.", None),
@@ -72,24 +76,26 @@ from tests.scoring.scripted_judge import ScriptedJudge, verdict
     ],
 )
 def test_only_an_answer_that_states_one_rating_is_parsed(text: str, value: str | None) -> None:
-    parsed = parse_text(text, YesNo())
+    parsed = parse_text(text, YesNo(), NONCE)
     assert (parsed.value if parsed else None) == value
 
 
 def test_the_rationale_is_parsed() -> None:
     texts = [
         verdict("yes", "it fits"),
-        "Rating: yes\nRationale: it fits",
+        block('{"Rationale": "it fits", "Rating": "yes"}'),
         '{"rating": "yes", "reason": "it fits"}',
     ]
     for text in texts:
-        parsed = parse_text(text, YesNo())
+        parsed = parse_text(text, YesNo(), NONCE)
         assert parsed is not None
         assert parsed.rationale == "it fits"
 
 
 def test_lone_surrogates_of_a_rationale_are_replaced() -> None:
-    parsed = parse_text('{"rating": "yes", "rationale": "half \\ud800 a character"}', YesNo())
+    parsed = parse_text(
+        '{"rating": "yes", "rationale": "half \\ud800 a character"}', YesNo(), NONCE
+    )
     assert parsed == ("yes", "half ? a character")
 
 
@@ -98,19 +104,19 @@ def test_lone_surrogates_of_a_rationale_are_replaced() -> None:
     [(3, 3.0), (0, 0.0), ("4.5", 4.5), (5.1, None), (-1, None), (True, None), ("NaN", None)],
 )
 def test_a_number_outside_of_its_range_is_not_a_rating(rating: Any, value: float | None) -> None:
-    parsed = parse_text(verdict(rating), Numeric(0, 5))
+    parsed = parse_text(verdict(rating), Numeric(0, 5), NONCE)
     assert (parsed.value if parsed else None) == value
 
 
 def test_a_category_is_spelled_as_in_the_scale() -> None:
     scale = Categorical(("Formal", "Casual"))
-    assert parse_text(verdict("casual"), scale) == ("Casual", "because")
-    assert parse_text(verdict("rude"), scale) is None
+    assert parse_text(verdict("casual"), scale, NONCE) == ("Casual", "because")
+    assert parse_text(verdict("rude"), scale, NONCE) is None
 
 
 def test_an_object_with_two_different_ratings_has_no_verdict() -> None:
     assert parse_object({"rating": "yes", "verdict": "no"}, YesNo()) is None
-    assert parse_object([{"rating": "yes"}, {"rating": "yes"}], YesNo()) == ("yes", None)
+    assert parse_object([{"rating": "yes"}], YesNo()) is None
 
 
 # Texts that state no rating in any combination.
@@ -175,8 +181,15 @@ def test_every_answer_is_either_a_rating_or_an_error(answer: str) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(_JUNK.filter(lambda junk: "{" not in junk), st.sampled_from(["yes", "no"]), st.text())
-def test_a_rating_within_prose_is_parsed(junk: str, rating: str, rationale: str) -> None:
-    parsed = parse_text(f"{junk}\n{verdict(rating, rationale)}\n{junk}", YesNo())
+@given(_JUNK, st.sampled_from(["yes", "no"]), st.text())
+def test_a_rating_in_the_final_block_is_parsed(junk: str, rating: str, rationale: str) -> None:
+    parsed = parse_text(f"{junk}\n{block(verdict(rating, rationale))}", YesNo(), NONCE)
     assert parsed is not None
     assert parsed.value == rating
+
+
+@settings(max_examples=300, deadline=None)
+@given(_JUNK.filter(str.strip), st.sampled_from(["yes", "no"]), st.booleans())
+def test_a_rating_within_prose_is_never_parsed(junk: str, rating: str, is_before: bool) -> None:
+    text = f"{verdict(rating)}\n{junk}" if is_before else f"{junk}\n{verdict(rating)}"
+    assert parse_text(text, YesNo(), NONCE) is None

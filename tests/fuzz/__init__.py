@@ -1,0 +1,1 @@
+"""Random input for the decoders. `make fuzz` runs many more examples than `make test`."""
