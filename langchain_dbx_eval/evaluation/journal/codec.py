@@ -272,10 +272,9 @@ def _revive(value: dict[str, Any]) -> Any:
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 # Half of a surrogate pair, or NUL. A backslash that is itself escaped is found too: `_ESCAPE` reads
 # the escapes in order.
-_REFUSED = re.compile(
-    r"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]|\\u0000", re.IGNORECASE
-)
-_ESCAPE = re.compile(r"\\(?:ud[89ab]..\\ud[c-f]..|u(....)|.)", re.IGNORECASE)
+_HIGH, _LOW = "[dD][89abAB]", "[dD][c-fC-F]"
+_REFUSED = re.compile(rf"\\u(?:0000|{_HIGH}..(?!\\u{_LOW})|(?<!\\u{_HIGH}..\\u){_LOW})")
+_ESCAPE = re.compile(rf"\\(?:u{_HIGH}..\\u{_LOW}..|u(....)|.)")
 
 # `json.dumps` and `json.loads` would build these for each value.
 _encoder = json.JSONEncoder(default=_default)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from langchain_dbx_eval import evaluate
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.scoring import Assessment, scorer
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 
@@ -180,3 +183,20 @@ def test_any_value_of_a_scorer_is_a_result_or_an_error_of_its_row() -> None:
         assert attacked[name].value is None
     assert result.metrics["metric/large integer/average"] == 1.0
     assert "metric/rationale/average" in result.metrics
+
+
+def test_a_real_ctrl_c_stops_the_evaluation_also_while_a_scorer_raises_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @scorer
+    def interrupts(request: str) -> None:
+        if request == "2":
+            os.kill(os.getpid(), signal.SIGINT)
+            # The main thread handles it when it runs next.
+            wait_until(lambda: "SIGINT" in caplog.text)
+        raise KeyboardInterrupt
+
+    data = [{"request": str(number), "response": "a"} for number in range(50)]
+    with pytest.raises(KeyboardInterrupt, match="resume=") as stopped:
+        evaluate(data=data, scorers=[interrupts], max_concurrency=1)
+    assert not str(stopped.value).startswith(("0 of", "50 of"))
