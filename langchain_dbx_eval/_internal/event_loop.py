@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import cache
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["ensure_off_loop", "is_own_thread", "run", "start"]
+__all__ = ["call_in_thread", "ensure_off_loop", "is_own_thread", "run", "start"]
 
 _Result = TypeVar("_Result")
 _MAX_THREADS = 512
@@ -71,6 +71,26 @@ def start(coroutine: Coroutine[Any, Any, _Result]) -> Future[_Result]:
     background of a chain would be recorded as a step of that chain.
     """
     return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, _loop())
+
+
+async def call_in_thread(function: Callable[..., _Result], *args: Any, **kwargs: Any) -> _Result:
+    """Call a function of the user in a thread, and raise what it raises.
+
+    `asyncio.to_thread` never returns if the function raises StopIteration (Python 3.11).
+    """
+    results: list[_Result] = []
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            results.append(function(*args, **kwargs))
+        except BaseException as error:
+            errors.append(error)
+
+    await asyncio.to_thread(call)
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def ensure_off_loop() -> None:

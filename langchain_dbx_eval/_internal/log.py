@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-__all__ = ["get_logger"]
+__all__ = ["describe_error", "get_logger"]
 
 _TRACEBACK_PREFIX = "  | "
 _CONTROL = (
@@ -47,6 +47,15 @@ def get_logger(name: str) -> logging.Logger:
     logger = logging.getLogger(name)
     logger.addFilter(_FILTER)  # no effect if it has this filter
     return logger
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the class and the text of an exception, also if its `__str__` fails."""
+    try:
+        text = str(error)
+    except Exception:  # the code of a user
+        text = "(its text cannot be read)"
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _escape(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The folders of this package's files."""
+"""The folders of this package's files, and files that only their user can read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from pathlib import Path
 
 from langchain_dbx_eval._internal.extras import require
 
-__all__ = ["catalog_root", "home", "journals_root"]
+__all__ = [
+    "catalog_root",
+    "create_private_file",
+    "create_private_folder",
+    "home",
+    "journals_root",
+]
 
 
 def home() -> Path:
@@ -34,3 +40,21 @@ def catalog_root() -> Path:
 def journals_root() -> Path:
     """Return the folder of the evaluations' journals: ``journals`` in `home`."""
     return home() / "journals"
+
+
+def create_private_folder(path: Path) -> None:
+    """Create a folder and its missing parents, which other users of the machine cannot open.
+
+    A folder that exists keeps its permissions: a user may share it on purpose.
+    """
+    for folder in reversed((path, *path.parents)):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def create_private_file(path: Path) -> None:
+    """Create a file that other users of the machine cannot read, if it is missing.
+
+    SQLite gives the files beside its database the same permissions.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

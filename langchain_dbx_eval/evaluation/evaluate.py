@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,10 @@ __all__ = ["EvaluationOptions", "evaluate"]
 _MODEL_TYPE = "databricks-agent"
 
 
+_PATH = "a string or a path", (str, Path)
+_STRING = "a string", (str,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
     """Options of `evaluate` that are rarely set.
@@ -50,6 +56,17 @@ class EvaluationOptions:
     judge_cache: str | Path | None = None
     judge_repeats: int = 1
     allow_changes: bool = False
+
+
+_TYPES: dict[str, tuple[str, tuple[type[Any], ...]]] = {
+    "timeout": ("a positive number of seconds", (Real,)),
+    "resume": _PATH,
+    "judge_cache": _PATH,
+    "run_name": _STRING,
+    "experiment_name": _STRING,
+    "input_fn": ("a function", (Callable,)),  # type: ignore[dict-item]
+    "options": ("EvaluationOptions(…)", (EvaluationOptions,)),
+}
 
 
 def evaluate(
@@ -145,18 +162,27 @@ def evaluate(
     if model_type != _MODEL_TYPE:
         msg = f"model_type={model_type!r} is not supported. Use {_MODEL_TYPE!r}."
         raise ConfigurationError(msg)
-    for name, number in (("max_concurrency", max_concurrency), ("repeat", repeat)):
-        if number < 1:
-            msg = f"{name} must be at least 1, got {number}."
-            raise ConfigurationError(msg)
+    options = options or EvaluationOptions()
+    _check_types(
+        {
+            "timeout": timeout,
+            "resume": resume,
+            "run_name": run_name,
+            "experiment_name": experiment_name,
+            "input_fn": input_fn,
+            "options": options,
+            "judge_cache": getattr(options, "judge_cache", None),
+        }
+    )
+    repeats = options.judge_repeats
+    _check_counts(max_concurrency=max_concurrency, repeat=repeat, judge_repeats=repeats)
     if retry_failures and resume is None:
         msg = "retry_failures=True needs resume=: the evaluation whose failed rows run again."
         raise ConfigurationError(msg)
     budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
-    if timeout is not None and timeout <= 0:
+    if timeout is not None and not 0 < timeout < math.inf:
         msg = f"timeout must be a positive number of seconds, or None, got {timeout}."
         raise ConfigurationError(msg)
-    options = options or EvaluationOptions()
     dataset = _load(data)
     selected = select_scorers(
         scorers,
@@ -216,6 +242,25 @@ def _check_arguments(model: Any, data: Any) -> None:
         if isinstance(model, str):
             msg += f" To score the responses in {model!r}, pass it as data=."
         raise ConfigurationError(msg)
+
+
+def _check_types(arguments: Mapping[str, Any]) -> None:
+    """Reject arguments of a wrong type, such as ``timeout="5"``; None is left to its default."""
+    for name, value in arguments.items():
+        expected, types = _TYPES[name]
+        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+            msg = f"{name} must be {expected}, got {value!r:.100} ({type(value).__name__})."
+            raise ConfigurationError(msg)
+
+
+def _check_counts(**arguments: Any) -> None:
+    for name, number in arguments.items():
+        if not isinstance(number, Integral) or isinstance(number, bool):
+            msg = f"{name} must be an integer, got {number!r:.100}."
+            raise ConfigurationError(msg)
+        if number < 1:
+            msg = f"{name} must be at least 1, got {number}."
+            raise ConfigurationError(msg)
 
 
 def _load(data: Any) -> EvalDataset:

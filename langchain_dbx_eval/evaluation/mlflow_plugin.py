@@ -15,6 +15,7 @@ from mlflow.models.evaluation.base import ModelEvaluator
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
+from langchain_dbx_eval.evaluation.tracking.metrics import legal_metric_names
 from langchain_dbx_eval.evaluation.tracking.runs import table_file
 
 __all__ = ["DbxEvaluator"]
@@ -95,7 +96,10 @@ class DbxEvaluator(ModelEvaluator):
             uri=mlflow.get_artifact_uri(table_file(mlflow.get_run(run_id), result.evaluation_id))
         )
         artifacts = {"eval_results": table}
-        return MlflowResult(dict(result.metrics), artifacts, run_id)  # type: ignore[no-untyped-call]
+        # MLflow logs what this returns.
+        names = legal_metric_names(result.metrics)
+        metrics = {names[name]: value for name, value in result.metrics.items()}
+        return MlflowResult(metrics, artifacts, run_id)  # type: ignore[no-untyped-call]
 
 
 def _data(dataset: Any) -> Any:

@@ -89,7 +89,11 @@ class EvaluationResult:
 
     @property
     def journal(self) -> Path:
-        """The path of the journal, which contains all of this result."""
+        """The path of the journal, which contains all of this result: the file may be copied.
+
+        While the evaluation runs, it contains what was saved before this was read.
+        """
+        self._journal.checkpoint()
         return self._journal.path
 
     @property

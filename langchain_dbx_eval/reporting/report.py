@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.paths import create_private_file
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.evaluation.journal.rows import Row
@@ -163,6 +164,7 @@ def write_report(
     # The rows are read while the file is written: an error must not leave half a page.
     unfinished = path.with_name(f"{path.name}.new")
     try:
+        create_private_file(unfinished)  # It contains requests and answers.
         with unfinished.open("w", encoding="utf-8") as file:
             file.writelines(parts)
         unfinished.replace(path)

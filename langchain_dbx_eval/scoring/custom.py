@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, overload
 
+from langchain_dbx_eval._internal.event_loop import call_in_thread
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.assessments import EMPTY_RESPONSE, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
@@ -172,7 +172,7 @@ class FunctionScorer:
         if inspect.iscoroutinefunction(self.function):
             result = await self.function(**arguments)
         else:
-            result = await asyncio.to_thread(self.function, **arguments)
+            result = await call_in_thread(self.function, **arguments)
         if inspect.isawaitable(result):  # of a lambda, or of an object with __call__
             result = await result
         return self._reader.read(result)

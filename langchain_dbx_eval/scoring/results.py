@@ -10,14 +10,20 @@ from typing import Any, Literal
 
 from langchain_dbx_eval._internal.import_string import load_object
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput
+from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, ScorerOutput, Skip
 
-__all__ = ["AGGREGATIONS", "ResultReader", "aggregation_metadata", "reject_non_finite"]
+__all__ = ["AGGREGATIONS", "ResultReader", "aggregation_metadata", "check_output"]
 
 AGGREGATIONS = "dbx_eval.aggregations"
 """The metadata key of an assessment for the aggregations of its metric, as a JSON list."""
 
 _SUPPORTED = ("min", "max", "mean", "median", "variance", "p90")
+_ASSESSMENT_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("name", "column", "leaf"), str),
+    **dict.fromkeys(("rationale", "error"), str | None),
+    **dict.fromkeys(("extra_columns", "metadata"), Mapping),
+    "usage": JudgeUsage | None,
+}
 # The name that `mlflow.entities.Feedback` has by default (`DEFAULT_FEEDBACK_NAME`, MLflow 3.17).
 _UNNAMED = "feedback"
 # databricks-agents 1.13 marks so the assessments that its judges named.
@@ -121,16 +127,37 @@ class ResultReader:
         )
 
 
-def reject_non_finite(output: ScorerOutput) -> ScorerOutput:
-    """Replace NaN and infinite values by errors, which no average contains."""
-    return [
-        replace(item, value=None, error=f"The scorer returned {item.value}, which is not a number.")
-        if isinstance(item, Assessment)
-        and isinstance(item.value, float)
-        and not math.isfinite(item.value)
-        else item
-        for item in output
-    ]
+def check_output(output: ScorerOutput) -> ScorerOutput:
+    """Return what a scorer returned, without numbers that no average can contain.
+
+    Returns:
+        The output; a NaN, and a number beyond the range of `float`, is an error.
+
+    Raises:
+        TypeError: It is not a list of assessments and skips, or a field has the wrong type.
+    """
+    return [_check_item(item) for item in output]
+
+
+def _check_item(item: Any) -> Assessment | Skip:
+    if isinstance(item, Skip):
+        return item
+    if not isinstance(item, Assessment):
+        msg = f"The scorer returned a {type(item).__name__}, which is not an Assessment."
+        raise TypeError(msg)
+    for name, expected in _ASSESSMENT_TYPES.items():
+        if not isinstance(value := getattr(item, name), expected):
+            msg = f"The scorer returned an Assessment whose {name} is a {type(value).__name__}."
+            raise TypeError(msg)
+    if not isinstance(item.value, int | float):
+        return item
+    try:
+        if math.isfinite(float(item.value)):
+            return item
+        error = f"The scorer returned {item.value}, which is not a number."
+    except OverflowError:
+        error = "The scorer returned an integer that is beyond the range of float."
+    return replace(item, value=None, error=error)
 
 
 def aggregation_metadata(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from langchain_dbx_eval._internal import event_loop
+from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval.scoring.assessments import Assessment, RowScores, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import Scorer, ScoringContext
 from langchain_dbx_eval.scoring.contract import RESPONSE_JUDGE_FAMILY, RETRIEVAL_JUDGE_FAMILY
 from langchain_dbx_eval.scoring.overall_assessment import overall_assessment
-from langchain_dbx_eval.scoring.results import reject_non_finite
+from langchain_dbx_eval.scoring.results import check_output
 
 __all__ = ["ScorerOutput", "ascore", "failure", "row_scores", "score"]
 
@@ -26,7 +28,8 @@ async def ascore(
 ) -> RowScores:
     """Score a row; a scorer that raises yields an assessment with an error and no value.
 
-    So does a scorer that returns NaN or an infinite number.
+    So does a scorer that returns NaN, a number beyond the range of `float`, or no assessment, and
+    one that exits or cancels itself.
 
     Asynchronous scorers run concurrently; the others run in one thread meanwhile. A row without a
     response is not scored: it is reported as failed, not as badly answered.
@@ -85,27 +88,48 @@ def _is_async(scorer: Scorer) -> bool:
 
 def _output(scorer: Scorer, context: ScoringContext) -> Any:
     try:
-        return reject_non_finite(scorer.score(context))  # type: ignore[arg-type]
-    except Exception as error:
+        return check_output(scorer.score(context))  # type: ignore[arg-type]
+    except BaseException as error:  # in a thread, where Ctrl-C is not raised
         return [failure(scorer, error)]
 
 
 async def _async_output(scorer: Scorer, context: ScoringContext) -> Any:
+    # In a task of its own: a scorer that raises CancelledError is not a row that is canceled.
+    task = asyncio.ensure_future(_await_output(scorer, context))
     try:
-        return reject_non_finite(await scorer.score(context))  # type: ignore[misc]
-    except Exception as error:
+        await asyncio.wait({task})
+    finally:
+        task.cancel()
+    if task.cancelled():
+        return [failure(scorer, RuntimeError("the scorer canceled its own task"))]
+    return task.result()
+
+
+async def _await_output(scorer: Scorer, context: ScoringContext) -> Any:
+    try:
+        return check_output(await scorer.score(context))  # type: ignore[misc]
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        # `sys.exit()` in a scorer, if it were raised, would end the event loop. Ctrl-C is raised in
+        # the main thread, which runs this only in a loop of the user.
+        if isinstance(error, KeyboardInterrupt) and _is_main_thread():
+            raise
         return [failure(scorer, error)]
 
 
-def failure(scorer: Scorer, error: Exception) -> Assessment:
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def failure(scorer: Scorer, error: BaseException) -> Assessment:
     """Return the assessment for a scorer that raised."""
-    reason = f"{type(error).__name__}: {error}"
     families = (RESPONSE_JUDGE_FAMILY, RETRIEVAL_JUDGE_FAMILY)
     is_judge = scorer.column.startswith(families) or getattr(scorer, "is_judge", False)
     return Assessment(
         name=scorer.name,
         column=scorer.column,
         leaf=getattr(scorer, "leaf", ""),
-        error=reason,
+        error=describe_error(error),
         source="LLM_JUDGE" if is_judge else "CODE",
     )

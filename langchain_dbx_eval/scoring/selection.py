@@ -159,7 +159,8 @@ def _parse_guidelines(value: Any) -> Guidelines | None:
     if value is None:
         return None
     groups = value if isinstance(value, Mapping) else {"": value}
-    for rules in groups.values():
+    for group, rules in groups.items():
+        _check_characters("group of guidelines", str(group), group)
         if not isinstance(rules, list | tuple) or not all(isinstance(r, str) for r in rules):
             expected = "a list of strings, or lists of strings by name"
             raise _wrong_type("'global_guidelines'", expected, value)
@@ -201,10 +202,21 @@ def _skipped(config: EvaluatorConfig) -> list[Scorer]:
 def _check_unique_columns(scorers: list[Scorer]) -> None:
     seen: set[str] = set()
     for scorer in scorers:
+        _check_characters("scorer", scorer.column, scorer.name)
         if scorer.column in seen:
             msg = f"Two scorers write to the column {scorer.column!r}. Rename one of them."
             raise ConfigurationError(msg)
         seen.add(scorer.column)
+
+
+def _check_characters(kind: str, column: str, name: Any) -> None:
+    """Reject a name that no store can contain; others are mapped (`legal_metric_names`)."""
+    if "\0" in column or any("\ud800" <= character <= "\udfff" for character in column):
+        msg = (
+            f"The name of the {kind} {name!r} contains NUL or half of a surrogate pair, which "
+            "cannot be stored. Rename it."
+        )
+        raise ConfigurationError(msg)
 
 
 def _check_known(names: Iterable[Any], known: Iterable[str], where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from typing import Any
 
@@ -15,6 +16,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from typing_extensions import TypedDict
 
 from langchain_dbx_eval import ChatDatabricks, EvalDataset, errors, evaluate
+from langchain_dbx_eval.evaluation import EvaluationOptions
 from langchain_dbx_eval.testing import LocalWorkspace
 from tests.evaluation.questions import NAME, RECORDS
 
@@ -267,3 +269,30 @@ def test_the_error_for_a_dataset_as_the_model_shows_the_right_call(data: Any) ->
 def test_the_error_for_missing_data_shows_the_right_call() -> None:
     with pytest.raises(errors.ConfigurationError, match=r"evaluate\(data=…\).* pass it as data="):
         evaluate("main.default.questions")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("timeout", "5", "timeout must be a positive number of seconds, got '5'"),
+        ("timeout", True, "timeout must be a positive number of seconds, got True"),
+        ("timeout", float("nan"), "timeout must be a positive number of seconds, or None, got nan"),
+        ("timeout", float("inf"), "timeout must be a positive number of seconds, or None, got inf"),
+        ("repeat", 1.5, "repeat must be an integer, got 1.5"),
+        ("repeat", "2", "repeat must be an integer, got '2'"),
+        ("repeat", True, "repeat must be an integer, got True"),
+        ("max_concurrency", "8", "max_concurrency must be an integer, got '8'"),
+        ("max_concurrency", None, "max_concurrency must be an integer, got None"),
+        ("max_tokens", "9", "max_tokens must be a number above 0, got '9'"),
+        ("run_name", 3, "run_name must be a string, got 3"),
+        ("experiment_name", ["a"], "experiment_name must be a string"),
+        ("resume", 7, "resume must be a string or a path, got 7"),
+        ("input_fn", "f", "input_fn must be a function, got 'f'"),
+        ("options", {"judge_repeats": 2}, "options must be EvaluationOptions"),
+        ("options", EvaluationOptions(judge_repeats=2.5), "judge_repeats must be an integer"),
+        ("options", EvaluationOptions(judge_cache=3), "judge_cache must be a string or a path"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_named(argument: str, value: Any, message: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=re.escape(message)):
+        evaluate(returns_text, RECORDS, **{argument: value})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval._internal.paths import catalog_root
+from langchain_dbx_eval._internal.paths import catalog_root, create_private_folder
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets.base import LoadOptions
 from langchain_dbx_eval.datasets.delta.reader import (
@@ -182,7 +182,7 @@ class LocalTable(DeltaSource):
         trash = catalog_root() / ".deleted" / uuid.uuid4().hex
         with table_lock(self.path):
             _check_schema(open_delta(str(self.path), version=None, label=self.label), self.label)
-            trash.parent.mkdir(exist_ok=True)
+            create_private_folder(trash.parent)
             self.path.rename(trash)
         for folder in trash.parent.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
@@ -230,10 +230,10 @@ def table_lock(path: Path) -> Iterator[None]:
         RequestTimeoutError: Another process held the lock for 300 s.
     """
     filelock = require("filelock", extra="delta")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    create_private_folder(path.parent)
     file = path.parent / f".{path.name}.lock"
     try:
-        with filelock.FileLock(file, timeout=_LOCK_TIMEOUT), storage_errors(str(path)):
+        with filelock.FileLock(file, timeout=_LOCK_TIMEOUT, mode=0o600), storage_errors(str(path)):
             yield
     except filelock.Timeout as error:
         msg = (

@@ -21,6 +21,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 from langchain_core.runnables.config import var_child_runnable_config
 from typing_extensions import override
 
+from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval.evaluation.capture.autolog import find_tracer
 from langchain_dbx_eval.evaluation.capture.spans import (
     OutputReader,
@@ -35,6 +36,8 @@ __all__ = ["CaptureHandler", "token_usage"]
 # ids of this many ended calls are kept, so that such a step does not open a call of its own.
 _MAX_ENDED = 512
 
+# Beyond it, a count is not one.
+_MAX_COUNT = 2**53
 _INPUT_KEYS = ("input_tokens", "prompt_tokens")
 _OUTPUT_KEYS = ("output_tokens", "completion_tokens")
 # LangChain's name, and OpenAI's for completions and for responses.
@@ -170,8 +173,7 @@ class CaptureHandler(BaseCallbackHandler):
         self._end(run_id, output)
 
     def _on_error(self, error: BaseException, *, run_id: UUID, **event: Any) -> None:
-        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        self._end(run_id, error=reason, inputs=event.get("inputs"))
+        self._end(run_id, error=describe_error(error), inputs=event.get("inputs"))
 
     on_chain_error = on_llm_error = on_retriever_error = on_tool_error = _on_error
 
@@ -339,7 +341,8 @@ def _usage_in(metadata: Any) -> Iterator[Any]:
 def _count(usage: Any, keys: tuple[str, ...]) -> int | None:
     if not isinstance(usage, Mapping):
         return None
-    return next((usage[key] for key in keys if isinstance(usage.get(key), int)), None)
+    counts = (usage.get(key) for key in keys)
+    return next((n for n in counts if isinstance(n, int) and 0 <= n < _MAX_COUNT), None)
 
 
 def _has_tool_call(chunk: Any) -> bool:

@@ -294,7 +294,8 @@ def _model_name(kind: SpanKind, output: Any, event: Mapping[str, Any]) -> str | 
         return None
     # langchain-core adds it to the metadata of each model call, for LangSmith's prices.
     requested = (event.get("metadata") or {}).get("ls_model_name")
-    return requested or (getattr(output, "response_metadata", None) or {}).get("model_name")
+    name = requested or (getattr(output, "response_metadata", None) or {}).get("model_name")
+    return None if name is None else str(name)
 
 
 def _total(counts: list[int | None]) -> int | None:

@@ -7,14 +7,21 @@ Values of the user (requests, responses, inputs and outputs of steps) may contai
 JSON has no form. Messages, documents, UUIDs and dates are stored as
 ``{"$dbx_eval": kind, "value": …}``, any other object as plain JSON or as its text. A journal can be
 read without the user's classes, and without pickle.
+
+What other stores refuse does not enter a journal: a character that UTF-8 or PostgreSQL cannot
+represent (half of a surrogate pair, NUL) is stored as U+FFFD and its code, such as ``<U+D83D>``; a
+value below `_MAX_DEPTH` levels as its text; an integer of too many digits in hexadecimal. Journals
+of earlier releases are read in this form.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Set
 from datetime import date, datetime
+from itertools import accumulate
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -43,6 +50,10 @@ __all__ = [
 
 _KIND = "$dbx_eval"
 _MAX_DEPTH = 64
+# Of the whole JSON text. The code that reads rows is recursive, such as that of MLflow and pandas.
+_MAX_JSON_DEPTH = 100
+# Python converts no longer integers (`sys.int_info.default_max_str_digits`): their bits.
+_MAX_INTEGER_BITS = 14_000
 _T = TypeVar("_T")
 
 # The stored fields of this package's dataclasses.
@@ -84,7 +95,7 @@ def encode_answer(answer: Answer) -> str:
 
 def decode_row(key: RowKey, answer: str, scores: RowScores, trace_id: str | None) -> Row:
     """Return a row from its answer (see `encode_answer`) and its other columns."""
-    stored = _decoder.decode(answer)
+    stored = _decode(answer)
     run = stored["run"]
     if run is not None:
         spans = tuple(_build(Span, span) for span in run["spans"])
@@ -114,7 +125,7 @@ def encode_scorer_output(output: ScorerOutput) -> str:
 
 def decode_scorer_output(text: str) -> ScorerOutput:
     """Decode what `encode_scorer_output` returned: the assessments, then the skips."""
-    stored = _decoder.decode(text)
+    stored = _decode(text)
     output: list[Assessment | Skip] = []
     for item in stored["assessments"]:
         usage = item["usage"] and _build(JudgeUsage, item["usage"])
@@ -127,9 +138,12 @@ def round_trip(value: Any) -> Any:
 
     Scorers receive this form, so that a row is scored alike before and after a crash.
     """
-    if value is None or isinstance(value, str | int | float | bool | BaseMessage):
+    if value is None or isinstance(value, float | bool):
         return value
-    return _decoder.decode(_to_json(value))
+    text = _to_json(value)
+    if isinstance(value, BaseMessage) and "<U+" not in text:
+        return value  # It may be of a class of the user.
+    return _decode(text)
 
 
 def _fields(type_: type[Any], value: Any) -> dict[str, Any]:
@@ -142,10 +156,34 @@ def _build(type_: type[_T], stored: Mapping[str, Any]) -> _T:
 
 def _to_json(value: Any) -> str:
     try:
-        return _encoder.encode(value)
+        text = _encoder.encode(value)
     except (TypeError, ValueError, RecursionError):
-        # Keys that are not strings, or a value that contains itself.
-        return _encoder.encode(_normalize(value, 0))
+        # Keys that are not strings, an integer that is too long, or a value that contains itself.
+        text = ""
+    if not text or _is_deep(text):
+        text = _encoder.encode(_normalize(value, 0))
+    return _replace_refused(text)
+
+
+def _decode(text: str) -> Any:
+    return _decoder.decode(_replace_refused(text))
+
+
+def _replace_refused(text: str) -> str:
+    """Replace the escapes of characters that stores refuse, in JSON that consists of ASCII."""
+    return text if _REFUSED.search(text) is None else _ESCAPE.sub(_mark, text)
+
+
+def _mark(escape: re.Match[str]) -> str:
+    code = (escape[1] or "").upper()
+    return f"\\ufffd<U+{code}>" if code == "0000" or "D800" <= code <= "DFFF" else escape[0]
+
+
+def _is_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= _MAX_JSON_DEPTH:
+        return False
+    brackets = re.sub(r"[^\[{}\]]+", "", _STRING.sub("", text))
+    return max(accumulate(1 if b in "[{" else -1 for b in brackets)) > _MAX_JSON_DEPTH
 
 
 def _default(value: Any) -> Any:
@@ -189,15 +227,27 @@ def _plain(value: Any) -> Any:
 
 
 def _normalize(value: Any, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        return str(value)[:200]
+    if isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
+        return hex(value)
     if isinstance(value, str | int | float | bool | None):
         return value
+    if depth > _MAX_DEPTH:
+        return _short_text(value)
     if isinstance(value, dict):
-        return {str(key): _normalize(item, depth + 1) for key, item in value.items()}
+        return {
+            key if isinstance(key, str) else _short_text(key): _normalize(item, depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_normalize(item, depth + 1) for item in value]
     return _normalize(_default(value), depth + 1)
+
+
+def _short_text(value: Any) -> str:
+    try:
+        return str(value)[:200]
+    except Exception:  # the object's own code, or a value that is too deep
+        return f"<{type(value).__module__}.{type(value).__qualname__}, which cannot be shown>"
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -212,9 +262,19 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 def _revive(value: dict[str, Any]) -> Any:
     if _KIND not in value or len(value) != 2 or "value" not in value:
         return value
-    read = _READERS.get(value[_KIND])
-    return value if read is None else read(value["value"])
+    try:
+        return _READERS[value[_KIND]](value["value"])
+    except Exception:
+        # A value of the user with this key, or of a class that this process does not have.
+        return value
 
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+# Half of a surrogate pair, or NUL. A backslash that is itself escaped is found too: `_ESCAPE` reads
+# the escapes in order.
+_HIGH, _LOW = "[dD][89abAB]", "[dD][c-fC-F]"
+_REFUSED = re.compile(rf"\\u(?:0000|{_HIGH}..(?!\\u{_LOW})|(?<!\\u{_HIGH}..\\u){_LOW})")
+_ESCAPE = re.compile(rf"\\(?:u{_HIGH}..\\u{_LOW}..|u(....)|.)")
 
 # `json.dumps` and `json.loads` would build these for each value.
 _encoder = json.JSONEncoder(default=_default)

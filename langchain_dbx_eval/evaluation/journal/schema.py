@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.paths import create_private_file
 from langchain_dbx_eval.errors import JournalError
 
 __all__ = ["VERSION", "connect", "create", "is_locked", "locked", "version_of"]
@@ -68,6 +69,7 @@ def create(path: Path, manifest: Mapping[str, str]) -> None:
     """
     # Under another name until it is complete: a reader of the folder finds complete journals only.
     unfinished = path.with_suffix(".new")
+    create_private_file(unfinished)
     with contextlib.closing(sqlite3.connect(unfinished)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.executescript(f"BEGIN; {_TABLES} {_USAGE} PRAGMA user_version = {VERSION};")
@@ -107,7 +109,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     filelock = require("filelock", extra="eval")
     # An instance may be released in another thread. `is_locked` holds the lock for a moment.
-    lock = filelock.FileLock(path.with_suffix(".lock"), timeout=0.2, thread_local=False)
+    lock = filelock.FileLock(path.with_suffix(".lock"), timeout=0.2, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except filelock.Timeout as error:

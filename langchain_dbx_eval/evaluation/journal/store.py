@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from langchain_dbx_eval._internal.paths import journals_root
+from langchain_dbx_eval._internal.paths import create_private_folder, journals_root
 from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.errors import JournalError, NotFoundError
 from langchain_dbx_eval.evaluation.capture.spans import ModelUsage
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _PAGE = 200
+_MAX_TOKENS = 2**53
 _AT = "WHERE number = ? AND repetition = ?"
 
 ANSWERED = "failed = 0"
@@ -88,8 +89,7 @@ class Journal:
         name = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         path = folder / f"{name}.sqlite"
         try:
-            # Journals contain requests and answers: other users of the machine must not read them.
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_private_folder(folder)
             schema.create(path, codec.encode_manifest(manifest))
         except (OSError, sqlite3.Error) as error:
             msg = (
@@ -360,13 +360,29 @@ class Journal:
             of_row[scorer] = codec.decode_scorer_output(output)
         return outputs
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
         """Lock the evaluation against other processes that would continue it.
+
+        At the end, also that of an evaluation which is interrupted, the file is complete by itself.
 
         Raises:
             JournalError: Another process has locked it.
         """
-        return schema.locked(self.path)
+        with schema.locked(self.path):
+            try:
+                yield
+            finally:
+                self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the file, so that a copy of the file alone has all rows.
+
+        Without this, SQLite does so when the last connection is closed, or after 1,000 pages.
+        """
+        # PASSIVE does not wait for other connections. A file that is read-only has no log.
+        with contextlib.suppress(sqlite3.Error), self._lock:
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     @property
     def is_locked(self) -> bool:
@@ -426,7 +442,11 @@ def _judge_usage(outputs: Mapping[str, ScorerOutput]) -> list[ModelUsage]:
 
 
 def _add_usage(database: sqlite3.Connection, usage: Iterable[ModelUsage]) -> None:
-    """Add tokens to those of their models."""
+    """Add tokens to those of their models. SQLite has integers of 64 bits."""
+    counts = [
+        (str(u.model), *(min(n, _MAX_TOKENS) for n in u[1:4]), u.cost_usd)  # the counts
+        for u in usage
+    ]
     database.executemany(
         "INSERT INTO usage (model, input_tokens, cached_input_tokens, output_tokens, cost_usd) "
         "VALUES (?, ?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET "
@@ -435,7 +455,7 @@ def _add_usage(database: sqlite3.Connection, usage: Iterable[ModelUsage]) -> Non
         "output_tokens = output_tokens + excluded.output_tokens, "
         "cost_usd = CASE WHEN excluded.cost_usd IS NULL THEN cost_usd "
         "ELSE coalesce(cost_usd, 0) + excluded.cost_usd END",
-        usage,
+        counts,
     )
 
 

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, limit in (("max_tokens", self.max_tokens), ("max_cost", self.max_cost)):
-            if limit is not None and not 0 < limit < math.inf:
+            is_number = isinstance(limit, Real) and not isinstance(limit, bool)
+            if limit is not None and not (is_number and 0 < limit < math.inf):
                 msg = f"{name} must be a number above 0, got {limit!r}."
                 raise ConfigurationError(msg)
         if self.max_cost is not None and self.prices is None:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
+from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval._internal.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
@@ -80,7 +81,7 @@ class ModelInvoker:
                 break
             self._limiter.release()
             await self._limiter.acquire()
-        reason = None if error is None else f"{type(error).__name__}: {error}"
+        reason = None if error is None else describe_error(error)
         # Of several calls, the last one to end: a custom Runnable may report only its steps.
         run = await _complete(trace, calls[-1] if calls else None, response, reason)
         # The model's return value, not that of the captured call: a custom Runnable may report

@@ -7,14 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
+from langchain_dbx_eval._internal.log import describe_error
+from langchain_dbx_eval.errors import JournalError
 from langchain_dbx_eval.evaluation.journal.codec import round_trip
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.tracking.traces import trace_of_row
-from langchain_dbx_eval.scoring import RowScores, Scorer, ScoringContext, ascore
+from langchain_dbx_eval.scoring import Outcome, RowScores, Scorer, ScoringContext, ascore
 from langchain_dbx_eval.scoring.mlflow.scorers import MlflowScorer
 from langchain_dbx_eval.scoring.mlflow.traces import session_of, trace_of
-from langchain_dbx_eval.scoring.score_row import ScorerOutput
+from langchain_dbx_eval.scoring.score_row import ScorerOutput, failure
 
 __all__ = ["process_row", "score_sessions"]
 
@@ -37,20 +39,39 @@ async def process_row(
     if answer is None:
         answer, known = journal.row(key), journal.scorer_outputs([key]).get(key, {})
     else:
-        response = round_trip(answer.outcome.response)
-        answer = replace(answer, outcome=replace(answer.outcome, response=response))
-        journal.save_answer(key, answer)
+        answer = _save_answer(journal, key, answer)
     missing = {scorer.column for scorer in scorers} - known.keys()
 
     def save(outputs: Mapping[str, ScorerOutput]) -> None:
         missing.difference_update(outputs)
         # The last outputs and the completion of the row are one commit.
-        journal.save_scores(key, outputs, last=not missing)
+        try:
+            journal.save_scores(key, outputs, last=not missing)
+        except JournalError:
+            raise
+        except Exception as error:  # something in the output that cannot be stored
+            failed = {s.column: [failure(s, error)] for s in scorers if s.column in outputs}
+            journal.save_scores(key, failed, last=not missing)
 
     if answer.outcome.error is not None or not missing:
         journal.save_scores(key, {}, last=True)
         return
     await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
+
+
+def _save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:
+    """Save an answer, and return it as the journal returns it."""
+    try:
+        response = round_trip(answer.outcome.response)
+        answer = replace(answer, outcome=replace(answer.outcome, response=response))
+        journal.save_answer(key, answer)
+    except JournalError:
+        raise
+    except Exception as error:  # something in the answer that cannot be stored
+        reason = f"{describe_error(error)} (the answer cannot be stored)"
+        answer = Answer(record=answer.record, outcome=Outcome(error=reason), matched=answer.matched)
+        journal.save_answer(key, answer)
+    return answer
 
 
 def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency: int = 32) -> None:

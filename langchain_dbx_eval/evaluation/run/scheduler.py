@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
+from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
@@ -16,6 +18,8 @@ from langchain_dbx_eval.evaluation.run.progress import OnRow
 from langchain_dbx_eval.scoring import Outcome, Scorer
 
 __all__ = ["Invoke", "RowScheduler"]
+
+_logger = logging.getLogger(__name__)
 
 Invoke: TypeAlias = Callable[[EvalRecord], Awaitable[Answer]]
 """Returns the answer to the request of a record."""
@@ -105,7 +109,7 @@ class RowScheduler:
             if row is not None and row.error is not None:
                 answer = Answer(record=row.record, outcome=Outcome(error=row.error))
             elif row is not None:
-                answer = await self._invoke(row.record)
+                answer = await self._answer(row.record)
             await self._scoring.acquire()
         finally:
             self._limiter.release()
@@ -115,6 +119,14 @@ class RowScheduler:
             self._scoring.release()
         outcome = Outcome() if answer is None else answer.outcome
         on_row(outcome.error is not None, outcome.total_tokens)
+
+    async def _answer(self, record: EvalRecord) -> Answer:
+        try:
+            return await self._invoke(record)
+        except Exception as error:
+            # Of a response whose own code fails, for example. It is not the end of the evaluation.
+            _logger.exception("The answer to %r could not be read.", record.request_id)
+            return Answer(record=record, outcome=Outcome(error=describe_error(error)))
 
 
 async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[ExpectedRow]:

@@ -28,6 +28,8 @@ __all__ = ["assessments_of", "delete_feedback", "write_assessments"]
 
 _logger = logging.getLogger(__name__)
 
+# The length of the column in MLflow's store (3.17).
+_MAX_NAME = 250
 _SOURCE_RUN = "mlflow.assessment.sourceRunId"
 
 
@@ -112,7 +114,8 @@ def delete_feedback(
             return
         for assessment in stored:
             is_ours = _run_and_name(assessment)[:2] == (run_id, True)
-            if is_ours and assessment.name in names[trace_id] and assessment.assessment_id:
+            is_named = assessment.name in {name[:_MAX_NAME] for name in names[trace_id]}
+            if is_ours and is_named and assessment.assessment_id:
                 client.delete_assessment(trace_id, assessment.assessment_id)
 
     call_for_each(delete, list(names))
@@ -153,14 +156,14 @@ def _entities(row: Row, trace_id: str, run_id: str) -> Iterator[MlflowAssessment
         source = "rater" if assessment.source == "HUMAN" else "judge_model"
         source_id = assessment.metadata.get(source, "langchain-dbx-eval")
         yield Feedback(
-            name=assessment.name,
+            name=assessment.name[:_MAX_NAME],
             value=_json_value(assessment.value),
             error=None
             if assessment.error is None
             else AssessmentError(error_code="SCORER_ERROR", error_message=assessment.error),
             rationale=assessment.rationale,
             source=AssessmentSource(source_type=assessment.source, source_id=source_id),
-            metadata={**source_run, **assessment.metadata, **_judge_usage(assessment)},
+            metadata={**source_run, **_texts(assessment.metadata), **_judge_usage(assessment)},
         )
     if row.matched:
         logged = _logged_expectations(row.record.trace) if trace_id == row.record.trace_id else {}
@@ -185,9 +188,16 @@ def _logged_expectations(trace: Any) -> dict[str, Any]:
 
 def _json_value(value: Any) -> Any:
     """Return a value that JSON and protobuf can represent; NaN as a string."""
-    if isinstance(value, float) and not math.isfinite(value):
+    try:
+        if isinstance(value, int | float) and not math.isfinite(value):
+            return str(value)
+    except OverflowError:  # an integer beyond the range of protobuf's numbers
         return str(value)
     return to_plain_json(value)
+
+
+def _texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in metadata.items()}
 
 
 def _judge_usage(assessment: Assessment) -> dict[str, str]:

@@ -9,9 +9,9 @@ and attributes are those of `mlflow.genai.evaluate`, so that MLflow's UI lists t
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -26,6 +26,7 @@ from langchain_dbx_eval.evaluation.tracking.assessments import (
     delete_feedback,
     write_assessments,
 )
+from langchain_dbx_eval.evaluation.tracking.metrics import legal_metric_names, log_metrics
 from langchain_dbx_eval.evaluation.tracking.store_access import probe, with_retries
 from langchain_dbx_eval.evaluation.tracking.traces import write_traces
 from langchain_dbx_eval.scoring.aggregates import Summary
@@ -45,6 +46,8 @@ __all__ = [
     "stored_destination",
     "table_file",
 ]
+
+_logger = logging.getLogger(__name__)
 
 TABLE_FILE = "eval_results.json"
 """The artifact with ``tables["eval_results"]``, under Agent Evaluation's name.
@@ -66,9 +69,9 @@ _NOTE_END = "*Written by langchain-dbx-eval; docs/statistics.md explains the num
 # A tag of Databricks has 8,000 bytes.
 _MAX_NOTE = 5000
 _ERROR_COUNT = re.compile("judge/.+/error_count")
-# MLflow's limits: `MAX_TRACE_LINKS_PER_REQUEST`, `MAX_METRICS_PER_BATCH`.
+# MLflow's `MAX_TRACE_LINKS_PER_REQUEST`.
 _MAX_LINKS = 100
-_MAX_METRICS = 1000
+_MAX_RENAMED = 5
 
 
 def current_destination(*, run_name: str | None, experiment_name: str | None) -> Destination:
@@ -315,21 +318,22 @@ class MlflowRun:
             self._client.set_tag(self.run_id, _NOTE_TAG, note)
 
     def _log_metrics(self, metrics: Mapping[str, float]) -> None:
-        from mlflow.entities import Metric
-
-        logged = self._client.get_run(self.run_id).data.metrics
+        names = legal_metric_names(metrics)
+        renamed = [f"{name!r} as {legal!r}" for name, legal in names.items() if name != legal]
+        if renamed:
+            _logger.warning(
+                "MLflow does not accept the names of %d metrics. It has %s%s.",
+                len(renamed),
+                ", ".join(renamed[:_MAX_RENAMED]),
+                ", …" if len(renamed) > _MAX_RENAMED else "",
+            )
+        values = {names[name]: value for name, value in metrics.items()}
         if self.is_ours:
             # MLflow deletes no metric: those of scorers that no longer fail are 0.
+            logged = self._client.get_run(self.run_id).data.metrics
             solved = {name: 0.0 for name in logged if _ERROR_COUNT.fullmatch(name)}
-            metrics = {**solved, **metrics}
-        now = time.time_ns() // 1_000_000
-        changed = [
-            Metric(name, float(value), now, 0)
-            for name, value in metrics.items()
-            if logged.get(name) != value
-        ]
-        for start in range(0, len(changed), _MAX_METRICS):
-            self._client.log_batch(self.run_id, changed[start : start + _MAX_METRICS])
+            values = {**solved, **values}
+        log_metrics(self._client, self.run_id, values)
 
 
 def table_file(run: Run, evaluation_id: str) -> str:
@@ -343,7 +347,7 @@ def _note(summary: Summary) -> str:
     lines += ["| metric | value [95 % interval], rows | failures as 0 |", "|---|---|---|"]
     size = len(_NOTE_END) + sum(map(len, lines))
     for line in summary.lines():
-        cells = f"| {' | '.join(text.replace('|', '/') for text in line)} |"
+        cells = f"| {' | '.join(' '.join(text.replace('|', '/').split()) for text in line)} |"
         size += len(cells) + 1
         if size > _MAX_NOTE:
             break

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
@@ -124,11 +125,20 @@ class MlflowWriter:
         mlflow = require("mlflow", extra="eval")
 
         def write() -> None:
-            run = self._write_pending()
+            run, rejected = self._open(), None
+            try:
+                self._write_pending()
+            except TrackingError as error:
+                if error.retryable:
+                    raise
+                rejected = error
+            # A row that MLflow rejects for good does not withhold the metrics of all rows.
             result = EvaluationResult(self._journal)
             status: Literal["FINISHED", "KILLED"] = "FINISHED" if complete else "KILLED"
             run.finish(result.metrics, result.table_pages(), status=status, summary=result.summary)
-            self._journal.update_manifest(logged=complete)
+            self._journal.update_manifest(logged=complete and rejected is None)
+            if rejected is not None:
+                raise rejected
 
         policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)
         try:
@@ -179,7 +189,7 @@ class MlflowWriter:
     def _write_pending(self) -> MlflowRun:
         run = self._open()
         if self._dataset is not None and not self._has_dataset:
-            run.log_dataset(self._dataset.mlflow_input())
+            self._log_dataset(run, self._dataset)
             self._has_dataset = True
         self._delete_replaced(run)
         errors: list[TrackingError] = []
@@ -196,6 +206,14 @@ class MlflowWriter:
         if errors:
             raise errors[0]
         return run
+
+    def _log_dataset(self, run: MlflowRun, dataset: EvalDataset) -> None:
+        try:
+            run.log_dataset(dataset.mlflow_input())
+        except Exception as error:  # a store that fails to describe itself, or MLflow
+            if isinstance(error, TrackingError) and error.retryable:
+                raise
+            _logger.warning("The run has no dataset as its input: %s", describe_error(error))
 
     def _delete_replaced(self, run: MlflowRun) -> None:
         """Delete what retried rows replace, before their new traces are written."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from langchain_dbx_eval._internal.paths import create_private_file, create_private_folder
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.judges.protocol import Verdict
 
@@ -33,7 +34,8 @@ class JudgeCache:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            create_private_folder(self._path.parent)
+            create_private_file(self._path)
             with self._open() as database:
                 database.execute("PRAGMA journal_mode=WAL")
                 # `value` has no type, so that SQLite keeps numbers and texts as they are.

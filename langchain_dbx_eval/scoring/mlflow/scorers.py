@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage
 
+from langchain_dbx_eval._internal.event_loop import call_in_thread
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
@@ -29,7 +29,7 @@ from langchain_dbx_eval.scoring.mlflow.traces import (
 from langchain_dbx_eval.scoring.results import (
     ResultReader,
     aggregation_metadata,
-    reject_non_finite,
+    check_output,
 )
 from langchain_dbx_eval.scoring.score_row import failure, score
 
@@ -79,9 +79,9 @@ class MlflowScorer:
     async def score(self, context: ScoringContext) -> ScorerOutput:
         """Score one row in a thread."""
         if self.is_session_level:
-            has_session = await asyncio.to_thread(session_of, context) is not None
+            has_session = await call_in_thread(session_of, context) is not None
             return [] if has_session else [Skip(self.name, "session_id", f"{self.name}/value")]
-        return self._reader.read(await asyncio.to_thread(self._run, context))
+        return self._reader.read(await call_in_thread(self._run, context))
 
     def score_session(self, session: str, contexts: Sequence[ScoringContext]) -> ScorerOutput:
         """Score the rows of a session, in their order.
@@ -95,8 +95,8 @@ class MlflowScorer:
         """
         try:
             result = self.scorer.run(session=[trace_of(context) for context in contexts])
-            output = reject_non_finite(self._reader.read(result))
-        except Exception as error:
+            output = check_output(self._reader.read(result))
+        except BaseException as error:  # in a thread of a pool, where Ctrl-C is not raised
             output = [failure(self, error)]
         return [
             replace(item, metadata={**item.metadata, SESSION: session})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import make_dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -46,8 +47,7 @@ def users_outcome():
     "value",
     [
         None,
-        "text 😀 \x00",
-        "lone \udc80 surrogate",
+        "text 😀 \\ud83d \\\\u0000",
         10**30,
         [1, 2.5, {"a": [None, True]}],
         AIMessage(
@@ -93,6 +93,30 @@ def test_a_value_is_read_as_it_was_saved(value):
 )
 def test_a_value_without_a_json_form_is_saved_as_plain_json(value, plain):
     assert codec.round_trip(value) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("cut \ud83d", "cut \ufffd<U+D83D>"),
+        ("\udc80 low", "\ufffd<U+DC80> low"),
+        ("\ud83d\ud83d\ude00\ude00", "\ufffd<U+D83D>😀\ufffd<U+DE00>"),
+        ("\\\ud83d", "\\\ufffd<U+D83D>"),
+        ("NUL \x00", "NUL \ufffd<U+0000>"),
+    ],
+)
+def test_a_character_that_stores_refuse_is_saved_as_its_code(text, stored):
+    assert codec.round_trip(text) == stored
+    assert codec.round_trip({text: [text]}) == {stored: [stored]}
+    assert codec.round_trip(AIMessage(text)) == AIMessage(stored)
+
+
+def test_text_of_an_earlier_release_is_read_without_them():
+    record = codec.encode_record(EvalRecord(request="cut here"))
+    answer = '{"record": %s, "outcome": %s, "run": null, "matched": true}'
+    outcome = json.dumps(vars(Outcome(response="\ud83d")))
+    row = codec.decode_row(RowKey(0), answer % (record, outcome), RowScores(), None)
+    assert row.outcome.response == "\ufffd<U+D83D>"
 
 
 def test_a_value_that_contains_itself_is_cut_off():

@@ -11,6 +11,8 @@ import time
 import mlflow
 import pytest
 from langchain_core.runnables import RunnableLambda
+from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
+from mlflow.tracing.client import TracingClient
 
 from langchain_dbx_eval import (
     EvalRecord,
@@ -149,17 +151,28 @@ def test_a_store_that_cannot_be_used_is_logged_and_no_row_is_lost(tmp_path, capl
     assert "not-a-database" in caplog.text
 
 
-def test_a_row_that_mlflow_rejects_does_not_delay_the_others(mlflow_store, caplog):
-    def chain(request):
-        # MLflow's store encodes text as UTF-8, which cannot represent half of a surrogate pair.
-        return "\udc80" if "3" in request["messages"][-1]["content"] else "fine"
+def test_a_row_that_mlflow_rejects_delays_neither_the_others_nor_the_metrics(
+    mlflow_store, caplog, monkeypatch
+):
+    def reject(client, experiment_id, spans):
+        if any("question 3" in str(span.inputs) for span in spans):
+            raise MlflowException("rejected", INVALID_PARAMETER_VALUE)
+        return log_spans(client, experiment_id, spans)
 
+    def reject_trace(client, info):
+        raise MlflowException("rejected", INVALID_PARAMETER_VALUE)
+
+    log_spans = TracingClient.log_spans
+    monkeypatch.setattr(TracingClient, "log_spans", reject)
+    monkeypatch.setattr(TracingClient, "start_trace", reject_trace)
     with caplog.at_level(logging.WARNING):
-        result = evaluate(chain, RECORDS)
+        result = evaluate(answer, RECORDS)
 
     assert (len(result.rows), result.pending_rows) == (6, 1)
     assert request_ids_in_mlflow(result) == ["r0", "r1", "r2", "r4", "r5"]
     assert "1 of its rows are not in MLflow" in caplog.text
+    run = mlflow.get_run(result.run_id)
+    assert (run.info.status, run.data.metrics["rows/total"]) == ("FINISHED", 6)
 
 
 class RejectingRun:
@@ -176,6 +189,9 @@ class RejectingRun:
         if {row.number for row in rows} & self.rejected:
             raise errors.TrackingError("INVALID_PARAMETER_VALUE", retryable=False)
         return [f"tr-{row.number}" for row in rows]
+
+    def finish(self, metrics, table, *, status, summary):
+        pass
 
 
 @pytest.fixture
