@@ -133,7 +133,8 @@ def evaluate(
         prices: US dollars per million tokens by model: ``{"my-model": {"input": 2.5,
             "cached_input": 1.25, "output": 10}}``, a frame or a list of dicts with the same
             columns and ``model``, or the path of a JSON or CSV file; ``"*"`` is any other model.
-            The cost of each row is then in `Outcome.cost_usd`.
+            The cost of each row is then in `Outcome.cost_usd` and in the column and metric
+            ``agent/cost_usd``.
         run_name: The name of the MLflow run; ignored within an active run.
         experiment_name: The MLflow experiment; default: the current one. An evaluation that is
             resumed continues in its MLflow run.

@@ -32,6 +32,7 @@ OUTCOME_COLUMNS = (
     "agent/total_token_count",
     "agent/total_input_token_count",
     "agent/total_output_token_count",
-    # Not in the documentation; only in rows whose call was streamed.
+    # Not in the documentation; only in rows whose call was streamed, or whose models have prices.
     "agent/time_to_first_token_seconds",
+    "agent/cost_usd",
 )

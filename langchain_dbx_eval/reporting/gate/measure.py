@@ -27,6 +27,7 @@ _SHORT_NAMES = {
     "tokens": "agent/total_token_count/average",
     "input_tokens": "agent/total_input_token_count/average",
     "output_tokens": "agent/total_output_token_count/average",
+    "cost": "agent/cost_usd/average",
     "judge_cost": JUDGE_COST,
 }
 # The clusters that a bootstrap needs beyond a quantile (`statistics.quantile_differences`).

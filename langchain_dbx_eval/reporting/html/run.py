@@ -274,6 +274,9 @@ def _facts(result: EvaluationResult, builder: _IndexBuilder) -> Iterator[tuple[s
     tokens = [number for number in index["tokens"] if number is not None]
     if tokens:
         yield "Model tokens", f"{sum(tokens):,}"
+    if (cost := result.summary.metrics.get("agent/cost_usd/average")) is not None:
+        covered = result.summary["agent/cost_usd/average"].n
+        yield "Model cost", f"${cost * covered:,.4f}"
     judging = result.summary.judging
     if judging.calls or judging.cached:
         cached = f", {judging.cached:,} from the cache" if judging.cached else ""

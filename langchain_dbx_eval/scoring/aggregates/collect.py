@@ -77,16 +77,20 @@ def record_value(record: EvalRecord, key: RecordKey) -> Hashable:
 
 
 def outcome_values(outcome: Outcome) -> dict[str, float | int | None]:
-    """Return latency (seconds) and token counts of a row by the columns of `OUTCOME_COLUMNS`."""
+    """Return latency (seconds), token counts and cost of a row by `OUTCOME_COLUMNS`.
+
+    Columns that are not in the documentation are left out if they have no value.
+    """
     documented = (
         outcome.latency_seconds,
         outcome.total_tokens,
         outcome.input_tokens,
         outcome.output_tokens,
     )
-    first_token = outcome.time_to_first_token_seconds
-    values = documented if first_token is None else (*documented, first_token)
-    return dict(zip(OUTCOME_COLUMNS, values, strict=False))
+    others = (outcome.time_to_first_token_seconds, outcome.cost_usd)
+    columns = zip(OUTCOME_COLUMNS, (*documented, *others), strict=True)
+    required = OUTCOME_COLUMNS[: len(documented)]
+    return {name: value for name, value in columns if value is not None or name in required}
 
 
 def summarize(

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 
-from langchain_dbx_eval import EvaluationResult, errors, evaluate
+from langchain_dbx_eval import EvaluationResult, compare, errors, evaluate
 from langchain_dbx_eval.evaluation import list_evaluations
 from langchain_dbx_eval.evaluation.capture.spans import ModelUsage
 from langchain_dbx_eval.evaluation.journal.store import Journal
@@ -110,6 +110,19 @@ class TestLimit:
         row = EvaluationResult.load(info.evaluation_id).rows[0]
         assert row.outcome.cached_input_tokens == 200
         assert row.outcome.cost_usd == pytest.approx(ROW_COST)
+
+    def test_the_cost_is_a_metric_that_is_compared_and_checked(self):
+        cheap = {name: price / 2 for name, price in PRICES["small"].items()}
+        baseline, result = one_by_one(prices=PRICES), one_by_one(prices={"small": cheap})
+
+        assert result.summary["agent/cost_usd/average"].value == pytest.approx(ROW_COST / 2)
+        assert list(result.tables["eval_results"]["agent/cost_usd"]) == pytest.approx(
+            [ROW_COST / 2] * 6
+        )
+        difference = compare(result, baseline)["agent/cost_usd/average"]
+        assert (difference.difference, difference.pairs) == (pytest.approx(-ROW_COST / 2), 6)
+        assert result.check(f"cost <= {ROW_COST / 2 + 1e-9:f} USD").passed
+        assert "agent/cost_usd/average" not in one_by_one().metrics
 
     def test_rows_in_flight_are_finished(self):
         with pytest.raises(errors.BudgetExceededError) as raised:
