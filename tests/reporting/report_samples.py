@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "hostile": _hostile,
     "large": _large,
 }
+
+
+def as_stored(text: str) -> str:
+    """Return a text as the journal stores it: it marks NUL and half of a surrogate pair."""
+    return re.sub("[\0\ud800-\udfff]", lambda found: f"\ufffd<U+{ord(found[0]):04X}>", text)
