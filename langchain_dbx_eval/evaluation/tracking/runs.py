@@ -280,11 +280,11 @@ class MlflowRun:
                 _write_table([pandas.DataFrame(lines)], paths[-1])
 
             def write() -> None:
-                for file in paths:
-                    self._log_table(file)
-                self._log_metrics(metrics)
-                if summary is not None and self.is_ours:
-                    self._log_note(_note(summary))
+                self._client.log_artifacts(self.run_id, folder)
+                # Each call is a transaction of the store, which an evaluation of few rows notices.
+                run = self._client.get_run(self.run_id)
+                self._log_tags(run, paths, summary)
+                self._log_metrics(run, metrics)
                 if self.is_ours:
                     self._client.set_terminated(self.run_id, status)
 
@@ -303,21 +303,19 @@ class MlflowRun:
             self._client.set_tag(self.run_id, _TABLE_FILES_TAG, json.dumps(files))
         return files[self._evaluation_id]
 
-    def _log_table(self, path: Path) -> None:
-        self._client.log_artifact(self.run_id, str(path))
-        tags = self._client.get_run(self.run_id).data.tags
-        tables: list[Any] = json.loads(tags.get(_TABLES_TAG, "[]"))
-        entry = {"path": path.name, "type": "table"}
-        if entry not in tables:
-            self._client.set_tag(self.run_id, _TABLES_TAG, json.dumps([*tables, entry]))
+    def _log_tags(self, run: Run, tables: Sequence[Path], summary: Summary | None) -> None:
+        """Write the list of the run's tables, and its description."""
+        from mlflow.entities import RunTag
 
-    def _log_note(self, note: str) -> None:
-        written = self._client.get_run(self.run_id).data.tags.get(_NOTE_TAG, _NOTE_END)
-        # The user may have replaced it.
-        if written != note and written.endswith(_NOTE_END):
-            self._client.set_tag(self.run_id, _NOTE_TAG, note)
+        entries: list[Any] = json.loads(run.data.tags.get(_TABLES_TAG, "[]"))
+        new = [{"path": path.name, "type": "table"} for path in tables]
+        tags = {_TABLES_TAG: json.dumps([*entries, *(one for one in new if one not in entries)])}
+        # The user may have replaced the description.
+        if summary is not None and run.data.tags.get(_NOTE_TAG, _NOTE_END).endswith(_NOTE_END):
+            tags |= {_NOTE_TAG: _note(summary)} if self.is_ours else {}
+        self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
 
-    def _log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def _log_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
         names = legal_metric_names(metrics)
         renamed = [f"{name!r} as {legal!r}" for name, legal in names.items() if name != legal]
         if renamed:
@@ -330,8 +328,7 @@ class MlflowRun:
         values = {names[name]: value for name, value in metrics.items()}
         if self.is_ours:
             # MLflow deletes no metric: those of scorers that no longer fail are 0.
-            logged = self._client.get_run(self.run_id).data.metrics
-            solved = {name: 0.0 for name in logged if _ERROR_COUNT.fullmatch(name)}
+            solved = {name: 0.0 for name in run.data.metrics if _ERROR_COUNT.fullmatch(name)}
             values = {**solved, **values}
         log_metrics(self._client, self.run_id, values)
 
