@@ -180,8 +180,10 @@ def test_comments_do_not_extend_the_wait_for_a_chunk(call: str) -> None:
 
 
 PROGRAM = """
-import sys, threading, time
+import signal, sys, threading, time
 from langchain_dbx_eval import {component}
+# A process that a background job starts inherits that Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 component = {component}({arguments}, timeout=60, max_retries=0)
 print("ready", flush=True)
 try:
