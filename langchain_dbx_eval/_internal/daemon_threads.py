@@ -1,4 +1,4 @@
-"""Threads that nobody has to wait for: neither after a deadline or Ctrl-C, nor at exit.
+"""Threads that are not waited for: neither after a deadline or Ctrl-C, nor at exit.
 
 The threads of `concurrent.futures` are joined when the interpreter exits, and its ``with`` blocks
 join them after Ctrl-C: a call that hangs holds the whole process.

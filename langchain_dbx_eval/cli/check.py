@@ -26,7 +26,7 @@ Exit status:
   0  all conditions pass
   1  could not run: a metric is missing, the evaluation is incomplete, or another error
   2  invalid arguments of the command line
-  3  a condition fails
+  3  regression: a condition does not hold
   4  inconclusive: too few rows to decide
 
 If GITHUB_STEP_SUMMARY is set, the Markdown is also appended to that file."""

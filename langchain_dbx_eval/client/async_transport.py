@@ -103,7 +103,7 @@ class AsyncStream:
 
 
 class _Resolver(AbstractResolver):
-    """Resolver of host names in threads that nobody waits for.
+    """Resolver of host names in threads that are not waited for.
 
     ``asyncio.run`` waits for those of aiohttp's own resolver, also after the deadline of the call.
     """

@@ -200,7 +200,8 @@ class EvaluationResult:
             failures: See `summarize`.
 
         Returns:
-            The report: its ``verdict`` is "pass", "fail", "inconclusive" or "could not run".
+            The report: its ``verdict`` is "pass", "regression", "inconclusive" or "could not
+            run".
 
         Raises:
             ConfigurationError: A condition is invalid, or there is none.

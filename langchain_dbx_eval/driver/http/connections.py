@@ -281,7 +281,7 @@ class _Parser(HTTPRequestParser):
 
 
 class _Discarded:
-    """The buffer of a body that nobody will read."""
+    """The buffer of a body that is not read."""
 
     def append(self, data: bytes) -> None: ...
 

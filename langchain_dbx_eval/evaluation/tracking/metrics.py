@@ -18,7 +18,7 @@ from langchain_dbx_eval.evaluation.tracking.store_access import is_transient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Run
     from mlflow.exceptions import MlflowException
 
 __all__ = ["legal_metric_names", "log_metrics"]
@@ -67,12 +67,12 @@ def _with_hash(name: str, replaced: str) -> str:
     return f"{replaced[: _MAX_NAME - 9]}_{digest}"
 
 
-def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+def log_metrics(client: MlflowClient, run: Run, metrics: Mapping[str, float]) -> None:
     """Log the metrics of a run that have changed; one that MLflow refuses does not stop the others.
 
     Args:
         client: The client.
-        run_id: The run.
+        run: The run with its present metrics.
         metrics: The values by name in MLflow.
 
     Raises:
@@ -81,7 +81,7 @@ def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float])
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
 
-    logged = client.get_run(run_id).data.metrics
+    run_id, logged = run.info.run_id, run.data.metrics
     now = time.time_ns() // 1_000_000
     changed = [
         Metric(name, float(value), now, 0)

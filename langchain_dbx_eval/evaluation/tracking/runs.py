@@ -330,7 +330,7 @@ class MlflowRun:
             # MLflow deletes no metric: those of scorers that no longer fail are 0.
             solved = {name: 0.0 for name in run.data.metrics if _ERROR_COUNT.fullmatch(name)}
             values = {**solved, **values}
-        log_metrics(self._client, self.run_id, values)
+        log_metrics(self._client, run, values)
 
 
 def table_file(run: Run, evaluation_id: str) -> str:

@@ -107,24 +107,27 @@ class MlflowWriter:
             The result.
         """
         try:
-            self.flush(complete=complete)
+            return self.flush(complete=complete)
         except TrackingError as error:
             _logger.warning("%s", error)
         return EvaluationResult(self._journal, self._dataset)
 
-    def flush(self, *, complete: bool) -> None:
+    def flush(self, *, complete: bool) -> EvaluationResult:
         """Write the remaining rows and end the run; transient errors are retried for 20 seconds.
 
         Args:
             complete: Whether all rows of the evaluation are finished; if not, the status of the run
                 is KILLED until the evaluation is resumed.
 
+        Returns:
+            The result, whose summary is the one that was written.
+
         Raises:
             TrackingError: The store could not be written to; nothing is lost.
         """
         mlflow = require("mlflow", extra="eval")
 
-        def write() -> None:
+        def write() -> EvaluationResult:
             run, rejected = self._open(), None
             try:
                 self._write_pending()
@@ -133,16 +136,17 @@ class MlflowWriter:
                     raise
                 rejected = error
             # A row that MLflow rejects for good does not withhold the metrics of all rows.
-            result = EvaluationResult(self._journal)
+            result = EvaluationResult(self._journal, self._dataset)
             status: Literal["FINISHED", "KILLED"] = "FINISHED" if complete else "KILLED"
             run.finish(result.metrics, result.table_pages(), status=status, summary=result.summary)
             self._journal.update_manifest(logged=complete and rejected is None)
             if rejected is not None:
                 raise rejected
+            return result
 
         policy = RetryPolicy(100, timeout=_FLUSH_TIMEOUT_S, initial_wait=1.0, max_wait=5.0)
         try:
-            policy.run(write)
+            return policy.run(write)
         except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
             uri = self._destination.tracking_uri or mlflow.get_tracking_uri()
             msg = (
@@ -286,5 +290,4 @@ def sync(reference: str | Path) -> EvaluationResult:
     with journal.locked():
         manifest = journal.manifest
         writer = MlflowWriter(journal, stored_destination(manifest), None)
-        writer.flush(complete=manifest.complete)
-    return EvaluationResult(journal)
+        return writer.flush(complete=manifest.complete)

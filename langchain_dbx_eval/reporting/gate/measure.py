@@ -239,22 +239,14 @@ def _find(condition: Condition, known: Sequence[str]) -> str | None:
     name = _SHORT_NAMES.get(condition.metric, condition.metric)
     if condition.to_baseline and name == "rows/failed":
         name = FAILED
-    metrics = Metrics(dict.fromkeys(known, 0.0))
-    if name in metrics:
-        return metrics.canonical_name(name)
-    mean = f"{name}/mean"
-    if mean not in metrics:
-        return None
-    found = metrics.canonical_name(mean)
-    column = found.rpartition("/")[0]
-    others = Metrics({other: 0.0 for other in known if other.rpartition("/")[0] != column})
-    if mean in others:
+    candidates = Metrics(dict.fromkeys(known, 0.0)).candidates(name)
+    if len(candidates) > 1:
         msg = (
-            f"The condition {condition.text!r} is ambiguous: {name!r} may be {found} or "
-            f"{others.canonical_name(mean)}. Write the full name."
+            f"The condition {condition.text!r} is ambiguous: {name!r} may be "
+            f"{' or '.join(candidates)}. Write the full name."
         )
         raise ConfigurationError(msg)
-    return found
+    return candidates[0] if candidates else None
 
 
 def _check_unit(condition: Condition, name: str) -> None:

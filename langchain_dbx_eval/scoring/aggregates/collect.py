@@ -9,6 +9,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -206,6 +207,16 @@ class _Rows:
     def total(self) -> int:
         return len(self._records)
 
+    @cached_property
+    def _unanswered(self) -> set[int]:
+        return self._failed | self._empty
+
+    @cached_property
+    def _answered(self) -> set[Hashable]:
+        """The ground truths of the rows with an answer."""
+        truths = enumerate(self._ground_truth)
+        return {truth for row, truth in truths if row not in self._unanswered}
+
     def row_counts(self) -> RowCounts:
         failed, empty = len(self._failed), len(self._empty)
         answered = self.total - failed - empty
@@ -302,15 +313,10 @@ class _Rows:
             if sample.column.startswith(f"{column}/"):
                 expected |= rows
         applies = {self._ground_truth[row] for row in expected}
-        known = {
-            truth
-            for row, truth in enumerate(self._ground_truth)
-            if row not in self._failed and row not in self._empty
-        }
         missing = [
             row
-            for row in sorted((self._failed | self._empty) - expected)
-            if self._ground_truth[row] in applies or self._ground_truth[row] not in known
+            for row in sorted(self._unanswered - expected)
+            if self._ground_truth[row] in applies or self._ground_truth[row] not in self._answered
         ]
         return missing, len(expected) + len(missing)
 

@@ -56,6 +56,25 @@ class Metrics(dict[str, float]):
         pattern = rf"(.+/)?{re.escape(stem)}(/(value|rating|score|precision))?/(average|percentage)"
         return next((name for name in self if re.fullmatch(pattern, name)), None)
 
+    def candidates(self, name: str) -> list[str]:
+        """Return the canonical names of the metrics that a name can mean.
+
+        Args:
+            name: The name, an alias, or the name of a scorer alone: ``exact_match`` is its mean.
+
+        Returns:
+            No name if there is no such metric; several if scorers of different families share the
+            name, such as a judge of responses and one of retrieved chunks.
+        """
+        if name in self:
+            return [self.canonical_name(name)]
+        # The first one of each column: `…/rating/percentage` and `…/rating/average` are the same.
+        found: dict[str, str] = {}
+        for metric in self:
+            if f"{name}/mean" in Metrics({metric: self[metric]}):
+                found.setdefault(metric.rpartition("/")[0], metric)
+        return list(found.values())
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return the metric with this name or alias; `default` if there is none."""
         try:

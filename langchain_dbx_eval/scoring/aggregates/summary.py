@@ -173,7 +173,10 @@ class Summary:
         return ", ".join(parts)
 
     def __getitem__(self, name: str) -> MetricSummary:
-        return self.details[self.metrics.canonical_name(name)]
+        candidates = self.metrics.candidates(name)
+        if len(candidates) > 1:
+            raise KeyError(f"{name} (it may be: {' or '.join(candidates)})")
+        return self.details[self.metrics.canonical_name(candidates[0] if candidates else name)]
 
     def lines(self) -> list[tuple[str, str, str]]:
         """Return name, value with coverage, and value with failures as 0, of each metric by name.

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from langchain_dbx_eval._internal.event_loop import call_in_thread
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
 from langchain_dbx_eval.scoring.judges.protocol import JudgeRequest, Verdict
@@ -43,7 +44,7 @@ class MlflowBackend:
         async with self._slots:
             started = time.perf_counter()
             try:
-                verdict = await asyncio.to_thread(self._call, request)
+                verdict = await call_in_thread(self._call, request)
             except Exception as failure:
                 verdict = Verdict(error=f"{type(failure).__name__}: {failure}")
             usage = verdict.usage + JudgeUsage(seconds=time.perf_counter() - started)

@@ -2,7 +2,7 @@
 
 Judges quote what they judge, and what they judge may contain a verdict of its own. So a verdict is
 read in two places only, where a quotation cannot stand: in a final block between tags that contain
-a nonce (see `prompt.verdict_tags`), which nobody but the judge knows, or as a JSON object that is
+a nonce (see `prompt.verdict_tags`), which only the judge knows, or as a JSON object that is
 the whole answer. Any other answer has no verdict, whatever it says.
 """
 

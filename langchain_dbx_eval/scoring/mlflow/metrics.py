@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from langchain_dbx_eval._internal.event_loop import call_in_thread
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.assessments import NO_VERDICT, Assessment, ScorerOutput, Skip
 from langchain_dbx_eval.scoring.context import ScoringContext
@@ -103,14 +104,14 @@ class GenaiMetric:
             if not chunks:
                 return [Skip(self.name, "retrieved_context", f"{self.column}/{self.leaf}")]
             rated = await asyncio.gather(
-                *(asyncio.to_thread(self._rate, context, chunk) for chunk in chunks)
+                *(call_in_thread(self._rate, context, chunk) for chunk in chunks)
             )
             verdicts = [verdict for verdict, _ in rated]
             assessment = chunk_assessment(self._assessment(verdicts[0]), verdicts)
             scores = {f"{self.column}/scores": [score for _, score in rated]}
             return [replace(assessment, extra_columns={**assessment.extra_columns, **scores})]
         # databricks-agents joins the chunks so (`concat_chunk_content`).
-        verdict, score = await asyncio.to_thread(self._rate, context, "\n".join(chunks) or None)
+        verdict, score = await call_in_thread(self._rate, context, "\n".join(chunks) or None)
         columns = {} if self._type is None else {f"{self.column}/score": score}
         return [replace(self._assessment(verdict), extra_columns=columns)]
 
@@ -201,7 +202,7 @@ class AgentMetric:
 
     async def score(self, context: ScoringContext) -> ScorerOutput:
         """Score one row in a thread."""
-        return self._reader.read(await asyncio.to_thread(self._run, context))
+        return self._reader.read(await call_in_thread(self._run, context))
 
     @cached_property
     def _reader(self) -> ResultReader:

@@ -50,6 +50,7 @@ class Chain:
 
     def __init__(self, at: str | None = None, number: int = signal.SIGINT, times: int = 1):
         self.at, self.number, self.times = at, number, times
+        self.has_signaled = False
         self.invoked: Counter[str] = Counter()
 
     def __call__(self, request):
@@ -58,10 +59,14 @@ class Chain:
         if text == self.at:
             self.at = None
             signal_handled.clear()
+            self.has_signaled = True
             for _ in range(self.times):
                 os.kill(os.getpid(), self.number)
-                # The main thread handles it when it runs next.
                 signal_handled.wait(60)
+        elif self.has_signaled:
+            # The main thread handles the signal when it runs next. Until then another worker must
+            # not finish all rows.
+            signal_handled.wait(60)
         return text.replace("question", "answer")
 
 

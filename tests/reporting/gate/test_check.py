@@ -55,10 +55,24 @@ def only(result: EvaluationResult, condition: str) -> CheckedCondition:
     return checked
 
 
+def test_a_name_that_two_scorers_share_is_ambiguous() -> None:
+    @scorer(name="correctness")
+    def same(response: str, expected_response: str) -> bool:
+        return response == expected_response
+
+    config = {"databricks-agent": {"metrics": ["correctness"]}}
+    result = answered(4, 2, extra_metrics=[same], evaluator_config=config, judge=ScriptedJudge())
+    with pytest.raises(KeyError, match=r"it may be: .* or "):
+        result.summary["correctness"]
+    with pytest.raises(ConfigurationError, match=r"is ambiguous: 'correctness' may be .* or "):
+        result.check("correctness >= 0.5")
+
+
 def test_the_value_of_a_condition_is_that_of_the_summary() -> None:
     result = answered(100, 82)
     checked = only(result, "exact_match >= 0.9 @ lower")
-    summary = result.summary[MATCH]
+    summary = result.summary["exact_match"]
+    assert summary is result.summary[MATCH]
     assert checked.verdict is REGRESSION
     assert checked.measurement is not None
     assert (checked.measurement.value, checked.measurement.interval) == (0.82, summary.interval)

@@ -167,6 +167,17 @@ def test_a_metric_of_databricks_agents_receives_what_it_declares(run: Evaluate) 
     assert received[0] == ("search", {"q": "x"}, "OK")
 
 
+def test_a_metric_that_raises_stop_iteration_is_an_error_of_its_row(mlflow_store: str) -> None:
+    evals = pytest.importorskip("databricks.agents.evals")
+
+    @evals.metric
+    def first(response: str) -> str:
+        return next(iter(()))
+
+    result = evaluate(data=ROWS, scorers=[], extra_metrics=[first])
+    assert result.metrics["judge/first/error_count"] == 2
+
+
 def test_a_judge_of_databricks_agents_that_cannot_be_reached_is_an_error_of_its_row(
     mlflow_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
