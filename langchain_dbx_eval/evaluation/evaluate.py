@@ -211,7 +211,7 @@ def evaluate(
                 reopen_failures(journal)
             if journal.manifest.run_id is not None:
                 destination = stored_destination(journal.manifest)
-        writer = MlflowWriter(journal, destination, dataset)
+        writer = MlflowWriter(journal, destination, dataset, is_new=resume is None)
         invoke: Invoke = recorded_answer
         if resolved is not None:
             runnable, to_input = resolved

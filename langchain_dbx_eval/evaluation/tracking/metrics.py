@@ -67,18 +67,21 @@ def _with_hash(name: str, replaced: str) -> str:
     return f"{replaced[: _MAX_NAME - 9]}_{digest}"
 
 
-def log_metrics(client: MlflowClient, run: Run, metrics: Mapping[str, float]) -> None:
+def log_metrics(
+    client: MlflowClient, run: Run, metrics: Mapping[str, float], tags: Mapping[str, str]
+) -> None:
     """Log the metrics of a run that have changed; one that MLflow refuses does not stop the others.
 
     Args:
         client: The client.
         run: The run with its present metrics.
         metrics: The values by name in MLflow.
+        tags: Tags to set, in the transaction of the first metrics.
 
     Raises:
-        MlflowException: The store refuses all metrics, or cannot be written to.
+        MlflowException: The store refuses the tags or all metrics, or cannot be written to.
     """
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, RunTag
     from mlflow.exceptions import MlflowException
 
     run_id, logged = run.info.run_id, run.data.metrics
@@ -88,15 +91,19 @@ def log_metrics(client: MlflowClient, run: Run, metrics: Mapping[str, float]) ->
         for name, value in metrics.items()
         if logged.get(name) != value
     ]
+    run_tags = [RunTag(*tag) for tag in tags.items()]
     refused: dict[str, MlflowException] = {}
-    for start in range(0, len(changed), _MAX_METRICS):
+    for start in range(0, max(1, len(changed)), _MAX_METRICS):
         batch = changed[start : start + _MAX_METRICS]
         try:
-            client.log_batch(run_id, batch)
+            client.log_batch(run_id, batch, tags=run_tags)
         except MlflowException as error:
             if is_transient(error):
                 raise
+            if run_tags:
+                client.log_batch(run_id, tags=run_tags)
             refused |= _log_one_by_one(client, run_id, batch)
+        run_tags = []
     if refused:
         first = next(iter(refused.values()))
         if len(refused) == len(metrics):

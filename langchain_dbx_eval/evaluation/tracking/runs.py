@@ -142,12 +142,15 @@ class MlflowRun:
         self._tracing = TracingClient(tracking_uri)
 
     @classmethod
-    def open(cls, destination: Destination, evaluation_id: str) -> MlflowRun:
+    def open(
+        cls, destination: Destination, evaluation_id: str, *, is_new: bool = False
+    ) -> MlflowRun:
         """Return the run of an evaluation: the existing one, or a new one.
 
         Args:
             destination: The store, and the run or the experiment.
             evaluation_id: The id of the evaluation. A run that was created for it is found again.
+            is_new: Whether no run was created for it yet, so that the search can be left out.
 
         Raises:
             TrackingError: The store cannot be reached or rejects the call, or there is no such run.
@@ -155,15 +158,18 @@ class MlflowRun:
         mlflow = require("mlflow", extra="eval")
         uri = destination.tracking_uri or mlflow.get_tracking_uri()
         probe(uri)
+        attempts = count()
 
         def find_or_create() -> MlflowRun:
             client = mlflow.MlflowClient(uri)
+            # A failed attempt may have created the run.
+            searches = next(attempts) > 0 or not is_new
             if destination.run_id is not None:
                 run = client.get_run(destination.run_id)
                 for key, value in _RUN_TYPE.items():
                     client.set_tag(run.info.run_id, key, value)
             else:
-                run = _find_or_create_run(client, destination, evaluation_id)
+                run = _find_or_create_run(client, destination, evaluation_id, searches)
             opened = cls(uri, run, evaluation_id)
             if opened.is_ours and run.info.status != "RUNNING":
                 client.update_run(opened.run_id, status="RUNNING")
@@ -283,8 +289,7 @@ class MlflowRun:
                 self._client.log_artifacts(self.run_id, folder)
                 # Each call is a transaction of the store, which an evaluation of few rows notices.
                 run = self._client.get_run(self.run_id)
-                self._log_tags(run, paths, summary)
-                self._log_metrics(run, metrics)
+                self._log_metrics(run, metrics, self._new_tags(run, paths, summary))
                 if self.is_ours:
                     self._client.set_terminated(self.run_id, status)
 
@@ -303,19 +308,19 @@ class MlflowRun:
             self._client.set_tag(self.run_id, _TABLE_FILES_TAG, json.dumps(files))
         return files[self._evaluation_id]
 
-    def _log_tags(self, run: Run, tables: Sequence[Path], summary: Summary | None) -> None:
-        """Write the list of the run's tables, and its description."""
-        from mlflow.entities import RunTag
-
+    def _new_tags(
+        self, run: Run, tables: Sequence[Path], summary: Summary | None
+    ) -> dict[str, str]:
+        """Return the list of the run's tables, and its description, by tag."""
         entries: list[Any] = json.loads(run.data.tags.get(_TABLES_TAG, "[]"))
         new = [{"path": path.name, "type": "table"} for path in tables]
         tags = {_TABLES_TAG: json.dumps([*entries, *(one for one in new if one not in entries)])}
         # The user may have replaced the description.
         if summary is not None and run.data.tags.get(_NOTE_TAG, _NOTE_END).endswith(_NOTE_END):
             tags |= {_NOTE_TAG: _note(summary)} if self.is_ours else {}
-        self._client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in tags.items()])
+        return tags
 
-    def _log_metrics(self, run: Run, metrics: Mapping[str, float]) -> None:
+    def _log_metrics(self, run: Run, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         names = legal_metric_names(metrics)
         renamed = [f"{name!r} as {legal!r}" for name, legal in names.items() if name != legal]
         if renamed:
@@ -330,7 +335,7 @@ class MlflowRun:
             # MLflow deletes no metric: those of scorers that no longer fail are 0.
             solved = {name: 0.0 for name in run.data.metrics if _ERROR_COUNT.fullmatch(name)}
             values = {**solved, **values}
-        log_metrics(self._client, run, values)
+        log_metrics(self._client, run, values, tags)
 
 
 def table_file(run: Run, evaluation_id: str) -> str:
@@ -357,15 +362,18 @@ def _table_files(run: Run) -> dict[str, str]:
     return files
 
 
-def _find_or_create_run(client: MlflowClient, destination: Destination, evaluation_id: str) -> Run:
+def _find_or_create_run(
+    client: MlflowClient, destination: Destination, evaluation_id: str, searches: bool
+) -> Run:
     from mlflow.tracking.context.registry import resolve_tags
 
     experiment_id = _experiment_id(client, destination)
-    [*found] = client.search_runs(
-        [experiment_id], f"tags.`{_EVALUATION_TAG}` = '{evaluation_id}'", max_results=1
-    )
-    if found:
-        return found[0]
+    if searches:
+        [*found] = client.search_runs(
+            [experiment_id], f"tags.`{_EVALUATION_TAG}` = '{evaluation_id}'", max_results=1
+        )
+        if found:
+            return found[0]
     # `resolve_tags` adds the user and the source file or notebook, as `mlflow.start_run` does.
     tags = resolve_tags({**_RUN_TYPE, _EVALUATION_TAG: evaluation_id})
     return client.create_run(experiment_id, None, tags, destination.run_name)

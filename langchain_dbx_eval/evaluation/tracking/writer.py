@@ -42,15 +42,22 @@ class MlflowWriter:
         journal: Contains the rows, and which of them are written.
         destination: The store, experiment and run to write to.
         dataset: The dataset, which is logged as the run's input; None without one.
+        is_new: Whether the evaluation was started by this process, and so has no run yet.
 
     Attributes:
         experiment_id: The experiment of the run; None until it is known.
     """
 
     def __init__(
-        self, journal: Journal, destination: Destination, dataset: EvalDataset | None
+        self,
+        journal: Journal,
+        destination: Destination,
+        dataset: EvalDataset | None,
+        *,
+        is_new: bool = False,
     ) -> None:
         self._journal = journal
+        self._is_new = is_new
         self._destination = destination
         self._dataset = dataset
         self._rejected: set[RowKey] = set()
@@ -266,7 +273,8 @@ class MlflowWriter:
     def _open(self) -> MlflowRun:
         """Return the run; the first call creates it, and stores its id in the journal."""
         if self._run is None:
-            run = MlflowRun.open(self._destination, self._journal.evaluation_id)
+            is_new, self._is_new = self._is_new, False
+            run = MlflowRun.open(self._destination, self._journal.evaluation_id, is_new=is_new)
             self._journal.update_manifest(run_id=run.run_id, experiment_id=run.experiment_id)
             self.experiment_id, self._run = run.experiment_id, run
         return self._run

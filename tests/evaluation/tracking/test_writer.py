@@ -209,7 +209,7 @@ def add_row(journal, number):
 
 
 def write_to(run, journal, monkeypatch):
-    monkeypatch.setattr(writer.MlflowRun, "open", lambda destination, evaluation_id: run)
+    monkeypatch.setattr(writer.MlflowRun, "open", lambda *_, **options: run)
     return writer.MlflowWriter(journal, Destination(), None)
 
 
