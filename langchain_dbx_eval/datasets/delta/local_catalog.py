@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["LocalTable", "table_lock"]
+__all__ = ["LocalTable", "no_retry_properties", "table_lock"]
 
 # Writers are serialized by a lock, so commits conflict only where the lock has no effect (on some
 # network drives); the table is then read and merged again.
@@ -268,7 +268,7 @@ def _commit(table: DeltaTable, data: pa.Table, *, append: bool) -> None:
         table,
         data,
         mode="append",
-        commit_properties=_commit_properties(),
+        commit_properties=no_retry_properties(),
         writer_properties=_writer_properties(),
     )
 
@@ -279,12 +279,13 @@ def _merge_builder(table: DeltaTable, source: pa.Table) -> Any:
         predicate=f"target.{KEY} = source.{KEY}",
         source_alias="source",
         target_alias="target",
-        commit_properties=_commit_properties(),
+        commit_properties=no_retry_properties(),
         writer_properties=_writer_properties(),
     )
 
 
-def _commit_properties() -> Any:
+def no_retry_properties() -> Any:
+    """Return deltalake's properties of a commit that fails if another writer committed first."""
     # Delta allows concurrent appends. Here they conflict: both could contain the same new key.
     return require("deltalake", extra="delta").CommitProperties(max_commit_retries=0)
 
