@@ -74,7 +74,15 @@ def _draw(
     panel.plot(xs, ys, color=color, linewidth=1.5, label=label)
     for x, point, value in found:
         if point.low is not None and point.high is not None:
-            panel.plot([x, x], [point.low, point.high], color=color, linewidth=5, alpha=0.25)
+            # "butt": by default, a line is longer than its ends by half of its width.
+            panel.plot(
+                [x, x],
+                [point.low, point.high],
+                color=color,
+                linewidth=5,
+                alpha=0.25,
+                solid_capstyle="butt",
+            )
         face = color if _is_complete(point) else "white"
         panel.plot(x, value, "o", markersize=5, color=color, markerfacecolor=face)
 

@@ -27,7 +27,7 @@ from langchain_dbx_eval.datasets.sources.table_resolver import writable_backend
 from langchain_dbx_eval.errors import DatabricksError, NotFoundError
 from langchain_dbx_eval.reporting.dashboard.forms import EncodedRun
 
-__all__ = ["MetricsTable", "open_table"]
+__all__ = ["MetricsTable", "merge_sql", "open_table"]
 
 _COMMENT = "Metrics of evaluations (langchain-dbx-eval)"
 
