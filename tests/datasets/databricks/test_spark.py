@@ -139,7 +139,7 @@ def test_spark_reads_metrics_and_parses_the_statements_that_write_them(spark) ->
         run_id="1",
         metrics={
             "response/llm_judged/safety/rating/percentage": MetricPoint(
-                "score", 0.75, 0.5, 1, 3, 4
+                "score", 0.75, 0.5, 1.0, 3, 4
             ),
             "rows/failed": MetricPoint("count", 1.0, total=4),
         },

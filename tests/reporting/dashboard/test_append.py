@@ -26,8 +26,14 @@ from langchain_dbx_eval import (
     evaluate,
 )
 from langchain_dbx_eval._internal.paths import catalog_root
+from langchain_dbx_eval.datasets.base import LoadOptions
+from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.reporting import MetricsHistory, history
+from langchain_dbx_eval.reporting.dashboard import MetricPoint, RunMetrics
+from langchain_dbx_eval.reporting.dashboard.forms import encode_run, key_of
+from langchain_dbx_eval.reporting.dashboard.tables import open_table
 from langchain_dbx_eval.testing import LocalWorkspace
+from langchain_dbx_eval.testing.faults import FailedStatement, LostAnswer
 
 TABLE = "main.metrics.runs"
 WORKER = Path(__file__).parent / "appending_worker.py"
@@ -181,7 +187,37 @@ def test_processes_at_once_neither_lose_nor_duplicate_a_run(store: Store) -> Non
     assert sum(len(run.metrics) for run in found) == 2 * len(expected)
 
 
-def test_names_that_are_no_columns_are_mapped_and_said(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("form", ["long", "wide"])
+def test_a_write_to_a_warehouse_may_be_repeated(form: str) -> None:
+    """After a response that was lost, and after a conflict, which is recognized."""
+    conflict = FailedStatement("[DELTA_CONCURRENT_APPEND] Files were added.", "2D521")
+    for run_id in ("1", None):
+        with LocalWorkspace() as workspace:
+            workspace.add_warehouse("wh")
+            store = Store(form, {"warehouse_id": "wh"})
+            store.append("first", {"a": 0.5, "b": 1.0}, run_id="0")
+            table = open_table(TableName.parse(TABLE), LoadOptions(**store.options))
+            run = RunMetrics(
+                run_name="second", run_id=run_id, metrics={"a": MetricPoint("score", 0.25)}
+            )
+            columns = table.columns()
+            encoded = encode_run(run, form, columns)
+            workspace.inject_fault("wh", conflict)
+            with pytest.raises(errors.WarehouseError) as caught:
+                table.write(encoded, key_of(run), columns)
+            assert table.is_conflict(caught.value)
+            workspace.inject_fault("wh", LostAnswer())
+            table.write(encoded, key_of(run), columns)
+            sent = [r for r in workspace.requests if "MERGE" in str(r.body)]
+            assert len(sent) == 4
+            found = {one.run_name: one.values for one in store.history()}
+            assert found == {"first": {"a": 0.5, "b": 1.0}, "second": {"a": 0.25}}
+            assert len(store.history()) == 2
+
+
+def test_names_that_are_no_columns_are_mapped_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     names = ["pass@1", "Recall", "recall", "a b", "a_b", "x,y;z", "timestamp", "`q`", "", "n" * 300]
     metrics = {name: number / 10 for number, name in enumerate(names)}
     done = append_metrics_to_table("run", metrics, TABLE, form="wide")
