@@ -341,7 +341,11 @@ class EvalDataset:
 
     @cached_property
     def invalid_rows(self) -> tuple[InvalidRow, ...]:
-        """The rows of the source that are not valid records, each with its index and its error."""
+        """The rows of the source that are not valid records, each with its index and its error.
+
+        A table in the format of `create` is not read for this: its rows were validated when they
+        were written. If one of them was damaged later, `iter_rows` returns it as an invalid row.
+        """
         if self._opened.count() is not None:
             return ()
         return tuple(row for row in self.iter_rows() if isinstance(row, InvalidRow))
@@ -471,16 +475,17 @@ class EvalDataset:
         return pd.DataFrame(rows, columns=columns, dtype=object)
 
     def __iter__(self) -> Iterator[EvalRecord]:
-        invalid = 0
+        invalid, first = 0, ""
         for row in self.iter_rows():
             if isinstance(row, InvalidRow):
-                invalid += 1
+                invalid, first = invalid + 1, first or str(row.error)
             else:
                 yield row
         if invalid:
             _logger.warning(
-                "%d invalid rows of %s are skipped: see .invalid_rows", invalid, self.source
-            )
+                "%d invalid rows of %s are skipped: see .invalid_rows. The first one: %s",
+                invalid, self.source, first,
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return self._length
@@ -504,7 +509,11 @@ class EvalDataset:
             "created by": self.created_by,
             "last update": self.last_update_time,
         }
-        return preview_html(properties, itertools.islice(self, 5))
+        rows = list(itertools.islice(self.iter_rows(), 5))
+        if invalid := [row for row in rows if isinstance(row, InvalidRow)]:
+            problem = f"{len(invalid)} of the first {len(rows)}: {invalid[0].error}"
+            properties["invalid rows"] = problem
+        return preview_html(properties, (row for row in rows if isinstance(row, EvalRecord)))
 
     @cached_property
     def _length(self) -> int:

@@ -14,8 +14,14 @@ from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset
-from langchain_dbx_eval.datasets.delta.reader import DeltaSource, is_delta_folder, open_delta
-from langchain_dbx_eval.datasets.record import describe_value
+from langchain_dbx_eval.datasets.delta.reader import (
+    DeltaSource,
+    is_delta_folder,
+    open_delta,
+    read_batches,
+)
+from langchain_dbx_eval.datasets.record import describe_value, parse_json_strictly
+from langchain_dbx_eval.datasets.schema.validation import check_columns
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     ConfigurationError,
@@ -25,6 +31,10 @@ from langchain_dbx_eval.errors import (
 
 __all__ = ["DeltaFolderSource", "FileSource", "export_template", "write_jsonl"]
 
+# A cell of a CSV file: what fits into C's `long` on each platform.
+_MAX_CELL = (1 << 31) - 1
+# Strings (also one that is not closed), and what separates values.
+_JSON_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|[\[\]{},]', re.DOTALL)
 # Core schema of YAML 1.2, section 10.3.2: pattern and possible first characters by tag.
 _YAML_SCALARS = {
     "null": (r"null|Null|NULL|~|", ["n", "N", "~", ""]),
@@ -154,29 +164,74 @@ def _read_json_lines(path: Path) -> Iterator[Any]:
             text = line.removeprefix(b"\xef\xbb\xbf").strip()
             if not text:
                 continue
-            try:
-                yield json.loads(text)
-            except (ValueError, RecursionError) as error:
-                yield SchemaError(f"{path}, line {number}: expected one JSON object ({error}).")
+            yield _parse_item(text, f"{path}, line {number}")
 
 
 def _read_json(path: Path) -> Iterator[Any]:
+    content = path.read_bytes()
     try:
-        rows = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        rows = parse_json_strictly(content)
+    except SchemaError:
+        # Only the row that contains it is invalid.
+        text = content.decode(json.detect_encoding(content))
+        items = enumerate(_split_array(text))
+        return (_parse_item(item, f"{path}, row {index}") for index, item in items)
+    except ValueError as error:
         raise _parse_error(path, "JSON", error) from error
-    return _iterate_list(rows, path)
+    if not isinstance(rows, list):
+        msg = (
+            f"{path}: expected a list of records, got {describe_value(rows)}. A file with one "
+            "record per line is a .jsonl file."
+        )
+        raise SchemaError(msg)
+    return iter(rows)
+
+
+def _parse_item(text: str | bytes, label: str) -> Any:
+    """Return the value of a JSON text, or its error."""
+    try:
+        return parse_json_strictly(text)
+    except SchemaError as error:
+        return SchemaError(f"{label}: {error}")
+    except ValueError as error:
+        return SchemaError(f"{label}: expected one JSON object ({error}).")
+
+
+def _split_array(text: str) -> Iterator[str]:
+    """Split a JSON array into the texts of its items; any other value has none or one."""
+    depth = start = 0
+    for token in _JSON_TOKENS.finditer(text):
+        character = token[0][0]
+        if depth == 1 and character in ",]":
+            yield text[start : token.start()]
+            start = token.end()
+        if character in "[{":
+            depth += 1
+            start = token.end() if depth == 1 else start
+        elif character in "]}":
+            depth -= 1
 
 
 def _read_yaml(path: Path) -> Iterator[Any]:
     require("yaml", extra="delta")
     import yaml
 
+    loader = None
     try:
-        rows = yaml.load(path.read_text("utf-8-sig"), Loader=_yaml_loader())  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        loader = _yaml_loader()(path.read_text("utf-8-sig"))
+        root = loader.get_single_node()
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise _parse_error(path, "YAML", error) from error
-    return _iterate_list(rows, path)
+    if not isinstance(root, yaml.SequenceNode) or root.tag != "tag:yaml.org,2002:seq":
+        msg = f"{path}: expected a list of records ('- request: …'), got another YAML value."
+        raise SchemaError(msg)
+    for item in root.value:
+        try:
+            row = loader.construct_document(item)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            # A tag that is not supported, a duplicate key, an integer of too many digits.
+            row = SchemaError(f"{path}, line {item.start_mark.line + 1}: {error}")
+        yield row
 
 
 @functools.cache
@@ -190,6 +245,14 @@ def _yaml_loader() -> Any:
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - an attribute of PyYAML
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for name in names:
+                if names.count(name) > 1:
+                    msg = f"the key {name!r} appears more than once. Keep one of them."
+                    raise yaml.constructor.ConstructorError(None, None, msg, node.start_mark)
+            return super().construct_mapping(node, deep)
+
     for tag, (pattern, first) in _YAML_SCALARS.items():
         regex = re.compile(rf"^(?:{pattern})$")
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", regex, first)
@@ -197,9 +260,14 @@ def _yaml_loader() -> Any:
 
 
 def _read_csv(path: Path) -> Iterator[Any]:
+    # 131,072 characters by default, for the whole process; a document may be longer.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
+            reader.fieldnames = _check_header(
+                [name.strip() for name in reader.fieldnames or ()], path
+            )
             for row in reader:
                 if None in row or None in row.values():
                     yield SchemaError(
@@ -218,21 +286,28 @@ def _read_parquet(path: Path) -> Iterator[Any]:
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(1_000):
-                yield from batch.to_pylist(maps_as_pydicts="strict")
+            check_columns(file.schema_arrow.names, f"{path}")
+            yield from read_batches(file.iter_batches(1_000))
     except pyarrow.ArrowException as error:
         raise _parse_error(path, "Parquet", error) from error
 
 
-def _iterate_list(rows: Any, path: Path) -> Iterator[Any]:
-    if not isinstance(rows, list):
-        msg = f"{path}: expected a list of records, got {describe_value(rows)}."
-        raise SchemaError(msg)
-    return iter(rows)
+def _check_header(names: list[str], path: Path) -> list[str]:
+    if not names:
+        raise SchemaError(f"{path} is empty: expected a line with the names of the columns.")
+    check_columns(names, f"{path}, line 1")
+    for character, separators in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and character in names[0]:
+            msg = f"{path}, line 1: expected commas between the columns, got {separators}."
+            raise SchemaError(msg)
+    return names
 
 
 def _parse_error(path: Path, format_: str, error: Exception) -> SchemaError:
-    return SchemaError(f"{path} cannot be read as {format_}: {error}.")
+    if isinstance(error, RecursionError):
+        return SchemaError(f"{path} cannot be read as {format_}: a value is nested too deeply.")
+    advice = " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
+    return SchemaError(f"{path} cannot be read as {format_}: {error}.{advice}")
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Any]]] = {
