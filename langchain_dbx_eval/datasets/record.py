@@ -7,6 +7,7 @@ Evaluation input schema"; MLflow, "Evaluation datasets".
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
@@ -27,6 +28,7 @@ __all__ = [
     "describe_value",
     "doc_uri_of",
     "from_cell",
+    "misnamed_columns",
     "parse_cell",
     "parse_json",
     "parse_json_strictly",
@@ -52,6 +54,19 @@ _EXPECTATIONS = (
     "guidelines",
     "expected_retrieved_context",
 )
+# Names in other libraries and data sets (RAGAS, LangSmith, DeepEval, Hugging Face), by column.
+_MISNOMERS = {
+    name: column
+    for column, names in {
+        "request": "question query prompt input user_input",
+        "response": "answer output completion prediction actual_output",
+        "expected_response": "expected_answer expected_output ground_truth ground_truths reference "
+        "reference_answer target targets correct_answer",
+        "retrieved_context": "context contexts retrieved_contexts retrieval_context",
+        "expected_retrieved_context": "expected_context reference_contexts",
+    }.items()
+    for name in names.split()
+}
 # MLflow's `inputs` are always a dict: a string request is stored there under this key.
 _STRING_INPUT = "request"
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -135,7 +150,9 @@ class EvalRecord:
             values["custom_expected"] = custom
         if "request" not in values:
             found = f"The row has {describe_names(row)}" if row else "The row is empty"
-            expected = f"a value in 'request' or 'inputs', got none. {found}"
+            similar = [name for name in map(str, row) if _meant_by(name) == "request"]
+            advice = f". Rename {similar[0]!r} to 'request'" if similar else ""
+            expected = f"a value in 'request' or 'inputs', got none. {found}{advice}"
             raise _column_error(index, "request", expected)
         values["request"] = _unwrap_string(values["request"])
         for name, value in values.items():
@@ -293,6 +310,18 @@ def describe_names(names: Iterable[Any]) -> str:
     return ("the column " if len(listed) == 1 else "the columns ") + ", ".join(listed[:10]) + more
 
 
+def misnamed_columns(record: EvalRecord) -> dict[str, str]:
+    """Return columns that were probably meant to be others, which the record lacks.
+
+    Returns:
+        The name of the column that a scorer reads, by that of the metadata.
+    """
+    names = {name: _meant_by(name) for name in record.metadata}
+    return {
+        name: meant for name, meant in names.items() if meant and getattr(record, meant, "") is None
+    }
+
+
 def check_record(record: EvalRecord, index: int) -> None:
     """Validate a record that was not read from a row.
 
@@ -410,6 +439,15 @@ def _column_error(index: int, column: str, expectation: str) -> SchemaError:
 
 def _may_be_deep(text: str) -> bool:
     return text.count("[") + text.count("{") > MAX_DEPTH
+
+
+def _meant_by(name: str) -> str | None:
+    """Return the column that another name was probably meant to be."""
+    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
+    if plain in _MISNOMERS:
+        return _MISNOMERS[plain]
+    near = difflib.get_close_matches(plain, _CHECKS.keys() | {"request", "response"}, cutoff=0.85)
+    return near[0] if near else None
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

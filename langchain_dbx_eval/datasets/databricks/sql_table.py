@@ -75,8 +75,8 @@ class SqlEngine(Protocol):
         """Return Unity Catalog's metadata of a table; None if it is not available."""
         ...
 
-    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
-        """Execute a query and stream its rows.
+    def query(self, sql: str, /, **parameters: str | None) -> Iterator[Any]:
+        """Execute a query and stream its rows as dicts; see `read_batches` for the exception.
 
         Args:
             sql: The query, with parameters as ``:name``.

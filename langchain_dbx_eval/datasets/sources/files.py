@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import json
@@ -25,12 +26,14 @@ from langchain_dbx_eval.datasets.schema.validation import check_columns
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     ConfigurationError,
+    DatabricksError,
     NotFoundError,
     SchemaError,
 )
 
 __all__ = ["DeltaFolderSource", "FileSource", "export_template", "write_jsonl"]
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 # A cell of a CSV file: what fits into C's `long` on each platform.
 _MAX_CELL = (1 << 31) - 1
 # Strings (also one that is not closed), and what separates values.
@@ -61,8 +64,13 @@ class FileSource(OpenDataset):
     @staticmethod
     def matches(source: Any, _: LoadOptions) -> bool:
         """See `DatasetSource`; paths, and strings with the suffix of a supported format."""
-        is_path = isinstance(source, os.PathLike)
-        return is_path or (isinstance(source, str) and Path(source).suffix.lower() in _READERS)
+        if not isinstance(source, str):
+            return isinstance(source, os.PathLike)
+        try:
+            is_path = Path(source).suffix.lower() in _READERS or Path(source).exists()
+        except (OSError, ValueError):
+            return False
+        return bool(source.strip()) and (is_path or _URL.match(source) is not None)
 
     @classmethod
     def open(cls, source: Any, _: LoadOptions) -> FileSource:
@@ -72,9 +80,20 @@ class FileSource(OpenDataset):
             NotFoundError: The file does not exist.
             ConfigurationError: Its format is not supported.
         """
+        if _URL.match(str(source)):
+            msg = (
+                f"{source} cannot be read: only files of this machine can. Download it, or read "
+                "a volume of Databricks by its path, /Volumes/…."
+            )
+            raise ConfigurationError(msg)
         path = Path(source).expanduser().absolute()
+        if path.is_dir():
+            msg = f"{path} is a folder, and no Delta table. Pass the path of one of its files."
+            raise ConfigurationError(msg)
         if not path.is_file():
-            msg = f"There is no file {path}. For a table of this name, use back-ticks: a.b.`csv`."
+            msg = f"There is no file {path}."
+            if str(source).count(".") == 2 and "/" not in str(source):
+                msg += " For a table of this name, use back-ticks: a.b.`csv`."
             raise NotFoundError(msg)
         if path.suffix.lower() not in _READERS:
             msg = (
@@ -84,8 +103,17 @@ class FileSource(OpenDataset):
         return cls(path)
 
     def rows(self) -> Iterator[Any]:
-        """See `OpenDataset`; an invalid line is a `SchemaError` among the rows."""
-        return self._read(self._path)
+        """See `OpenDataset`; an invalid line is a `SchemaError` among the rows.
+
+        Raises:
+            SchemaError: The file is not of the format of its suffix.
+            DatabricksError: The file cannot be read.
+        """
+        try:
+            yield from self._read(self._path)
+        except OSError as error:
+            msg = f"{self._path} cannot be read: {error}. Check its permissions."
+            raise DatabricksError(msg) from error
 
 
 class DeltaFolderSource(DeltaSource):
@@ -129,11 +157,14 @@ def write_jsonl(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         partial.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
     except (TypeError, ValueError) as error:
         msg = f"{path} was not written: JSON does not support a value of a record ({error})."
         raise SchemaError(msg) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def export_template(path: Path) -> Path:
@@ -147,7 +178,10 @@ def export_template(path: Path) -> Path:
     """
     _check_absent(path)
     text = files("langchain_dbx_eval.datasets.sources").joinpath("template.yaml").read_text("utf-8")
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _write_error(path, error) from error
     return path
 
 
@@ -155,7 +189,14 @@ def _check_absent(path: Path) -> None:
     if path.exists():
         msg = f"The file {path} already exists. Delete it, or choose another name."
         raise AlreadyExistsError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+def _write_error(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be written: {error}.")
 
 
 def _read_json_lines(path: Path) -> Iterator[Any]:
@@ -307,6 +348,8 @@ def _parse_error(path: Path, format_: str, error: Exception) -> SchemaError:
     if isinstance(error, RecursionError):
         return SchemaError(f"{path} cannot be read as {format_}: a value is nested too deeply.")
     advice = " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
+    if "Extra data" in str(error):
+        advice = " A file with one record per line is a .jsonl file: rename it."
     return SchemaError(f"{path} cannot be read as {format_}: {error}.{advice}")
 
 
