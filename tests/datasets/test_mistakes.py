@@ -64,7 +64,7 @@ def test_with_a_workspace_a_typo_names_the_local_catalog(workspace: Any, options
         (lambda: load("/tmp"), "is a folder"),
         (lambda: load("folder.jsonl"), "is a folder"),
         (lambda: load("q.xlsx"), "The format of .* is not supported"),
-        (lambda: load("https://example.com/q.jsonl"), "Download it"),
+        (lambda: load("https://example.com/q.jsonl"), "download it"),
         (lambda: load("dbfs:/q.jsonl"), "/Volumes/"),
         (lambda: load(NAME, version="1"), "`version` must be an integer.*got str '1'"),
         (lambda: load(NAME, version=1.0), "`version`"),

@@ -31,9 +31,18 @@ from langchain_dbx_eval.errors import (
     SchemaError,
 )
 
-__all__ = ["DeltaFolderSource", "FileSource", "export_template", "write_jsonl"]
+__all__ = [
+    "URL_ADVICE",
+    "DeltaFolderSource",
+    "FileSource",
+    "export_template",
+    "is_url",
+    "write_jsonl",
+]
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+URL_ADVICE = (
+    "Only files of this machine can: download it, or pass the path of a volume, /Volumes/…."
+)
 # A cell of a CSV file: what fits into C's `long` on each platform.
 _MAX_CELL = (1 << 31) - 1
 # Strings (also one that is not closed), and what separates values.
@@ -70,7 +79,7 @@ class FileSource(OpenDataset):
             is_path = Path(source).suffix.lower() in _READERS or Path(source).exists()
         except (OSError, ValueError):
             return False
-        return bool(source.strip()) and (is_path or _URL.match(source) is not None)
+        return is_path and bool(source.strip())
 
     @classmethod
     def open(cls, source: Any, _: LoadOptions) -> FileSource:
@@ -80,12 +89,8 @@ class FileSource(OpenDataset):
             NotFoundError: The file does not exist.
             ConfigurationError: Its format is not supported.
         """
-        if _URL.match(str(source)):
-            msg = (
-                f"{source} cannot be read: only files of this machine can. Download it, or read "
-                "a volume of Databricks by its path, /Volumes/…."
-            )
-            raise ConfigurationError(msg)
+        if is_url(str(source)):
+            raise ConfigurationError(f"{source} cannot be read. {URL_ADVICE}")
         path = Path(source).expanduser().absolute()
         if path.is_dir():
             msg = f"{path} is a folder, and no Delta table. Pass the path of one of its files."
@@ -141,6 +146,11 @@ class DeltaFolderSource(DeltaSource):
         path = Path(source).expanduser().absolute()
         label = f"Delta folder {path}"
         return cls(open_delta(str(path), version=options.version, label=label), label)
+
+
+def is_url(text: str) -> bool:
+    """Return whether a string starts with the scheme of a URL."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
 
 
 def write_jsonl(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:

@@ -12,7 +12,12 @@ from typing import Any
 from langchain_dbx_eval.datasets.base import DatasetSource, LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
 from langchain_dbx_eval.datasets.record import EvalRecord
-from langchain_dbx_eval.datasets.sources.files import DeltaFolderSource, FileSource
+from langchain_dbx_eval.datasets.sources.files import (
+    URL_ADVICE,
+    DeltaFolderSource,
+    FileSource,
+    is_url,
+)
 from langchain_dbx_eval.datasets.sources.frames import FrameSource
 from langchain_dbx_eval.datasets.sources.memory import MemorySource
 from langchain_dbx_eval.datasets.sources.mlflow_store import MlflowStoreSource
@@ -72,6 +77,8 @@ def _advice(source: Any) -> str:
         return "Pass the path of the file. "
     if isinstance(source, Iterable) and not isinstance(source, str | bytes):
         return "Pass list(…) of its rows, each a dict of columns. "
+    if isinstance(source, str) and is_url(source):
+        return f"{URL_ADVICE} "
     if isinstance(source, str) and (near := LocalTable.similar(source)):
         return f"Did you mean {near}, of the local catalog? "
     return ""
