@@ -51,11 +51,14 @@ class EvaluationOptions:
         allow_changes: Resume although dataset, model, repeat or scorers changed: answers to
             requests that are still in the dataset are kept, a scorer that changed scores all rows
             again.
+        settings: Plain JSON, stored in the journal: how to start the same evaluation again. The
+            command line stores its arguments, and ``langchain-dbx-eval resume`` reads them.
     """
 
     judge_cache: str | Path | None = None
     judge_repeats: int = 1
     allow_changes: bool = False
+    settings: Mapping[str, Any] | None = None
 
 
 _TYPES: dict[str, tuple[str, tuple[type[Any], ...]]] = {
@@ -204,6 +207,8 @@ def evaluate(
     else:
         journal = Journal.create(manifest) if resume is None else Journal.find(resume)
     with journal.locked():
+        if options.settings is not None:
+            journal.save_settings(options.settings)
         if resume is not None:
             check_resumable(journal, manifest, allow_changes=options.allow_changes)
             reconcile(journal, manifest, dataset)

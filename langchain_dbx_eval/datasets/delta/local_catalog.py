@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["LocalTable", "table_lock"]
+__all__ = ["LocalTable", "list_tables", "table_lock"]
 
 # Writers are serialized by a lock, so commits conflict only where the lock has no effect (on some
 # network drives); the table is then read and merged again.
@@ -129,7 +129,7 @@ class LocalTable(DeltaSource):
             msg = (
                 f"There is no dataset {name} in the local catalog {catalog_root()}. "
                 f"Create it with EvalDataset.create('{name}', records). "
-                f"Existing datasets: {', '.join(_list_tables()) or 'none'}."
+                f"Existing datasets: {', '.join(list_tables()) or 'none'}."
             )
             raise NotFoundError(msg)
         return cls(name, path, options.version)
@@ -243,7 +243,8 @@ def table_lock(path: Path) -> Iterator[None]:
         raise RequestTimeoutError(msg) from error
 
 
-def _list_tables() -> list[str]:
+def list_tables() -> list[str]:
+    """Return the names of the tables in the local catalog, sorted."""
     logs = catalog_root().glob("*/*/*/_delta_log")
     return sorted(str(TableName(*log.parts[-4:-1])) for log in logs)
 

@@ -23,7 +23,7 @@ from langchain_dbx_eval.errors import (
     SchemaError,
 )
 
-__all__ = ["DeltaFolderSource", "FileSource", "export_template", "write_jsonl"]
+__all__ = ["DeltaFolderSource", "FileSource", "export_template", "write_jsonl", "yaml_loader"]
 
 # Core schema of YAML 1.2, section 10.3.2: pattern and possible first characters by tag.
 _YAML_SCALARS = {
@@ -173,14 +173,14 @@ def _read_yaml(path: Path) -> Iterator[Any]:
     import yaml
 
     try:
-        rows = yaml.load(path.read_text("utf-8-sig"), Loader=_yaml_loader())  # noqa: S506 - a SafeLoader
+        rows = yaml.load(path.read_text("utf-8-sig"), Loader=yaml_loader())  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _parse_error(path, "YAML", error) from error
     return _iterate_list(rows, path)
 
 
 @functools.cache
-def _yaml_loader() -> Any:
+def yaml_loader() -> Any:
     """Return a safe loader for YAML 1.2.
 
     PyYAML implements YAML 1.1, in which ``no`` is false and ``2026-11-21`` is a date.
