@@ -109,9 +109,9 @@ def _read_environment(file: Path | None) -> None:
 def _configure_logging() -> None:
     """Print the warnings of this package with the advice for a shell."""
 
-    class Handler(logging.StreamHandler):  # type: ignore[type-arg]
-        def format(self, record: logging.LogRecord) -> str:
-            return _for_shell(super().format(record))
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error_line(_for_shell(self.format(record)))
 
     log = logging.getLogger("langchain_dbx_eval")
     if not log.handlers and not logging.getLogger().handlers:

@@ -268,8 +268,7 @@ def _check_judge(judge: str | None) -> str:
     judge = default_judge(judge)
     if judge is None:
         raise _SkippedError("pass --judge endpoints:/NAME, or set DBX_EVAL_JUDGE")
-    inputs = {"request": "Say hello.", "response": "Hello!"}
-    request = JudgeRequest(BUILT_IN_JUDGES["safety"], inputs)
+    request = JudgeRequest(BUILT_IN_JUDGES["safety"], {"response": "Hello!"})
     verdict = event_loop.run(resolve_backend(judge).judge(request))
     if verdict.error is not None:
         msg = f"{judge} gave no verdict: {verdict.error}"

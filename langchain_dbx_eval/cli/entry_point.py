@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,5 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(words, prog_name=_PROGRAM)
     except SystemExit as error:
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 0
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    else:
+        status = 0
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `… | head` has read enough. Python would report the pipe once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status

@@ -7,9 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import TYPE_CHECKING, Any, TextIO
 
 from langchain_dbx_eval._internal.log import escape_control
 
@@ -23,17 +21,17 @@ _MAX_CELL = 2_000
 
 def print_text(text: str) -> None:
     """Print a text of several lines; what would command the terminal is escaped."""
-    typer.echo("\n".join(escape_control(line) for line in text.split("\n")))
+    _write(sys.stdout, "\n".join(escape_control(line) for line in text.split("\n")))
 
 
 def error_line(text: str) -> None:
     """Print a text to standard error."""
-    typer.echo("\n".join(escape_control(line) for line in text.split("\n")), err=True)
+    _write(sys.stderr, "\n".join(escape_control(line) for line in text.split("\n")))
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON in ASCII, which every terminal and every reader of JSON accepts."""
-    typer.echo(json.dumps(plain(value), indent=2))
+    _write(sys.stdout, json.dumps(plain(value), indent=2))
 
 
 def plain(value: Any) -> Any:
@@ -100,4 +98,9 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: 
         padded = (
             text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)
         )
-        typer.echo("  ".join(padded).rstrip())
+        _write(sys.stdout, "  ".join(padded).rstrip())
+
+
+def _write(stream: TextIO, text: str) -> None:
+    # Not `typer.echo`, which writes past the progress bar of rich.
+    stream.write(f"{text}\n")

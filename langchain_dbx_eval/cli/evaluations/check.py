@@ -55,12 +55,12 @@ def check(
       "latency p95 < 2 s"                   a quantile of the rows
       "correctness coverage >= 99 %"        the share of the rows that have a value
       "correctness >= baseline - 0.02 @ lower"
-                                            with --baseline: not worse by more than 0.02
+          with --baseline: not worse by more than 0.02
 
     \b
     Exit status:
       0  all conditions pass
-      1  could not run: a metric is missing, the evaluation is incomplete, or another error
+      1  could not run: no such metric, an incomplete evaluation, another error
       2  invalid arguments of the command line
       3  regression: a condition does not hold
       4  inconclusive: too few rows to decide
