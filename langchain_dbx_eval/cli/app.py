@@ -116,8 +116,9 @@ def _configure_logging() -> None:
     log = logging.getLogger("langchain_dbx_eval")
     if not log.handlers and not logging.getLogger().handlers:
         log.addHandler(Handler())
-    # alembic logs hundreds of lines for the migrations of a new MLflow store.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # They log hundreds of lines for the migrations of a new MLflow store.
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _for_shell(text: str) -> str:

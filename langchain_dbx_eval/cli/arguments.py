@@ -22,6 +22,9 @@ __all__ = [
 ]
 
 
+_MIN_PREFIX = 4
+
+
 def complete_runs(incomplete: str) -> list[str]:
     """Return the evaluation ids that begin with a text, the newest first, for the shell."""
     from langchain_dbx_eval._internal.paths import journals_root
@@ -34,7 +37,8 @@ RunArgument = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="Evaluation id, MLflow run id, path of a journal, or 'last'.",
+        help="Evaluation id, MLflow run id (or the beginning of one), path of a journal, or "
+        "'last'.",
         show_default=False,
         autocompletion=complete_runs,
     ),
@@ -57,17 +61,34 @@ WarehouseOption = Annotated[
 
 
 def find_run(reference: str) -> str | Path:
-    """Return a reference that `EvaluationResult.load` accepts; ``last`` is the newest evaluation.
+    """Return a reference that `EvaluationResult.load` accepts.
+
+    Args:
+        reference: Such a reference, the beginning of an evaluation id or of an MLflow run id, or
+            ``last`` for the newest evaluation.
 
     Raises:
         NotFoundError: It is ``last``, and there is no evaluation on this machine.
+        ConfigurationError: The ids of several evaluations begin so.
     """
     from langchain_dbx_eval._internal.paths import journals_root
-    from langchain_dbx_eval.errors import NotFoundError
+    from langchain_dbx_eval.errors import ConfigurationError, NotFoundError
     from langchain_dbx_eval.evaluation import list_evaluations
 
     if reference != "last":
-        return reference
+        is_known = (journals_root() / f"{reference}.sqlite").exists()
+        if is_known or len(reference) < _MIN_PREFIX or Path(reference).exists():
+            return reference
+        found = [
+            info
+            for info in list_evaluations()
+            if info.evaluation_id.startswith(reference) or str(info.run_id).startswith(reference)
+        ]
+        if len(found) > 1:
+            ids = ", ".join(info.evaluation_id for info in found[:5])
+            msg = f"{len(found)} evaluations begin with {reference!r}: {ids}. Give more of the id."
+            raise ConfigurationError(msg)
+        return found[0].journal if found else reference
     if newest := list_evaluations(limit=1):
         return newest[0].journal
     msg = (

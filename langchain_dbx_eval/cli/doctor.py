@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,11 +99,19 @@ def doctor(
     for finding in _findings(checks):
         findings.append(finding)
         if not as_json:
-            print_text(f"{finding.status:<8} {finding.check:<13} {cell(finding.detail)}")
+            print_text(_line(finding))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.status == "failed" for finding in findings):
         raise typer.Exit(1)
+
+
+def _line(finding: _Finding) -> str:
+    line = f"{finding.status:<8} {finding.check:<13} {cell(finding.detail)}"
+    if not sys.stdout.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent=" " * 23, break_long_words=False)
 
 
 def _findings(checks: dict[str, Callable[[], str]]) -> Iterator[_Finding]:

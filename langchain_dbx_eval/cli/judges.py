@@ -59,7 +59,10 @@ def list_(as_json: JsonOption = False) -> None:
 @_app.command("agreement")
 def agreement(
     judge: Annotated[
-        str, typer.Argument(help="A built-in judge, such as correctness.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="JUDGE", help="A built-in judge, such as correctness.", show_default=False
+        ),
     ],
     labeled: Annotated[
         str | None,

@@ -86,7 +86,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: 
     lines = [[cell(value) for value in row] for row in rows]
     terminal = console()
     if terminal.is_terminal:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
         for index, title in enumerate(titles):
             table.add_column(title, overflow="fold", no_wrap=index == whole)
         for line in lines:

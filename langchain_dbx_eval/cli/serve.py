@@ -108,8 +108,8 @@ def serve(
         langchain-dbx-eval serve /Volumes/main/default/models/llama --dtype bfloat16
       Embeddings:
         langchain-dbx-eval serve ./all-MiniLM-L6-v2 --engine embeddings
-      A vLLM server on the same node, with key, limits and exact stop strings. The key
-      of that server is read from DBX_EVAL_UPSTREAM_API_KEY, because command lines are
+      A vLLM server on the same node, with key, limits and exact stop strings.
+      Its key is read from DBX_EVAL_UPSTREAM_API_KEY, because command lines are
       visible to every user of a machine:
         langchain-dbx-eval serve http://127.0.0.1:8000/v1 --model my-model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ from typer.testing import CliRunner
 
 from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.cli.app import app
-from langchain_dbx_eval.cli.arguments import complete_runs
-from langchain_dbx_eval.cli.runs.config import RunSettings, load_scorer
+from langchain_dbx_eval.cli.arguments import complete_runs, load_result
+from langchain_dbx_eval.cli.runs.config import RunConfig, RunSettings, load_scorer
 from langchain_dbx_eval.errors import ConfigurationError, NotFoundError
+from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
+from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.scoring import ExactMatch
 from tests.cli.commands import command_names
 
@@ -195,6 +198,29 @@ class TestConfig:
 
     def test_a_shipped_scorer_has_a_short_name(self) -> None:
         assert isinstance(load_scorer("ExactMatch"), ExactMatch)
+
+
+def test_the_documented_file_and_its_table_of_keys_are_those_of_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/cli.md").read_text("utf-8")
+    [example] = re.findall("^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    Path("documented.yaml").write_text(example)
+    monkeypatch.setenv("JUDGE", "my-judge")
+    assert RunSettings.collect(Path("documented.yaml"), {}).parse().judge == "endpoints:/my-judge"
+    table = page.split("| key | default | |")[1].split("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert re.findall(r"`(\w+)`", " ".join(cells)) == list(RunConfig.model_fields)
+
+
+def test_the_beginning_of_an_id_is_enough_if_it_is_unique(tmp_path: Path) -> None:
+    for name in ("20261122-101500-aaaa", "20261122-101500-aabb"):
+        Journal.create(EvaluationManifest.describe(None, (), from_callback=True)).path.rename(
+            tmp_path / "dbx-eval" / "journals" / f"{name}.sqlite"
+        )
+    assert load_result("20261122-101500-aaa").evaluation_id == "20261122-101500-aaaa"
+    with pytest.raises(ConfigurationError, match="2 evaluations begin with"):
+        load_result("20261122")
 
 
 def test_the_env_file_sets_what_the_environment_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,9 @@ def test_the_life_of_a_dataset(questions: str, capsys: pytest.CaptureFixture[str
         assert main(["datasets", "export", NAME, file]) == 0
         assert EvalDataset.load(file).digest == EvalDataset.load(NAME).digest
 
-    asked = CliRunner().invoke(app, ["datasets", "delete", NAME], input="n\n")
-    assert "Delete main.default.questions with 4 records?" in asked.output
-    assert asked.exit_code == 1
+    done = CliRunner().invoke(app, ["datasets", "delete", NAME], input="n\n")
+    assert "Delete main.default.questions with 4 records?" in done.output
+    assert done.exit_code == 1
     assert main(["datasets", "delete", NAME, "--yes"]) == 0
     assert main(["datasets", "show", NAME]) == 1
 

@@ -45,7 +45,7 @@ def test_all_checks_of_a_workspace(
     assert "1 serving endpoints" in found["login"][1]
 
 
-def test_each_failed_check_says_what_to_do(
+def test_each_failed_check_has_advice(
     workspace: LocalWorkspace,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

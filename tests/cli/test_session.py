@@ -93,8 +93,8 @@ def test_a_session(
     capsys.readouterr()
     assert main(["resume", "last"]) == 0
     assert "exact_match/average" in capsys.readouterr().out
-    asked = (project / "calls.txt").read_text().splitlines()
-    assert len(asked) == len(set(asked)) == 5  # no finished row was invoked again
+    invoked = (project / "calls.txt").read_text().splitlines()
+    assert len(invoked) == len(set(invoked)) == 5  # no finished row was invoked again
 
     # The model of the starter answers like the slow one: nothing differs.
     assert main(["run", "eval.yaml", "--json", "--check", "exact_match >= 0.5"]) == 0

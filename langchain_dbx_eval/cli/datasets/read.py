@@ -74,7 +74,9 @@ def list_(as_json: JsonOption = False) -> None:
 
 def show(
     source: SourceArgument,
-    records: Annotated[int, typer.Option(help="Number of records to show.", min=0)] = 5,
+    records: Annotated[
+        int, typer.Option(help="Number of records to show.", metavar="N", min=0)
+    ] = 5,
     backend: BackendOption = None,
     version: VersionOption = None,
     warehouse_id: WarehouseOption = None,

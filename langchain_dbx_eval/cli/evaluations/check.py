@@ -26,7 +26,8 @@ def add_to(app: typer.Typer) -> None:
 def check(
     run: RunArgument,
     conditions: Annotated[
-        list[str], typer.Argument(metavar="CONDITION...", help="See below.", show_default=False)
+        list[str],
+        typer.Argument(metavar="CONDITION", help="One or more, see above.", show_default=False),
     ],
     baseline: Annotated[
         str | None,
@@ -49,11 +50,11 @@ def check(
 
     \b
     Conditions (docs/gate.md):
-      "correctness >= 0.9"                  the value of a metric
-      "correctness >= 90 % @ lower"         the lower bound of its 95 % interval
-      "rows/failed <= 2 %"                  a share of the rows
-      "latency p95 < 2 s"                   a quantile of the rows
-      "correctness coverage >= 99 %"        the share of the rows that have a value
+      "correctness >= 0.9"             the value of a metric
+      "correctness >= 90 % @ lower"    the lower bound of its 95 % interval
+      "rows/failed <= 2 %"             a share of the rows
+      "latency p95 < 2 s"              a quantile of the rows
+      "correctness coverage >= 99 %"   the share of the rows that have a value
       "correctness >= baseline - 0.02 @ lower"
           with --baseline: not worse by more than 0.02
 

@@ -25,7 +25,7 @@ def compare(
     baselines: Annotated[
         list[str],
         typer.Argument(
-            metavar="BASELINE...",
+            metavar="BASELINE",
             help="The earlier evaluation, in the same forms as RUN; several are compared each.",
             show_default=False,
             autocompletion=complete_runs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,8 +53,10 @@ def list_(
         return
     terminal = console()
     # The MLflow run has no place in a narrow terminal; each id identifies the evaluation.
-    shown = 6 if terminal.is_terminal and terminal.width < _WIDE else 7
-    print_table(_TITLES[:shown], [_cells(one)[:shown] for one in evaluations], whole=5)
+    is_narrow = terminal.is_terminal and terminal.width < _WIDE
+    shown = len(_TITLES) - is_narrow
+    rows = [_cells(one, is_narrow)[:shown] for one in evaluations]
+    print_table(_TITLES[:shown], rows, whole=5)
     more = len(list(journals_root().glob("*.sqlite"))) - len(evaluations)
     if more > 0 and not show_all:
         error_line(f"{more} older: --all shows them.")
@@ -61,14 +64,18 @@ def list_(
         error_line(f"There is no evaluation in {journals_root()} yet. Start one with `run`.")
 
 
-def _cells(evaluation: EvaluationInfo) -> tuple[str, ...]:
-    rows = str(evaluation.finished)
+def _cells(evaluation: EvaluationInfo, is_narrow: bool) -> tuple[str, ...]:
+    rows, dataset = str(evaluation.finished), evaluation.dataset or "-"
+    if is_narrow and dataset.startswith("file "):
+        dataset = Path(dataset).name
     return (
-        evaluation.created_at.astimezone().strftime("%Y-%m-%d %H:%M"),
+        evaluation.created_at.astimezone().strftime(
+            "%m-%d %H:%M" if is_narrow else "%Y-%m-%d %H:%M"
+        ),
         evaluation.state,
         rows if evaluation.total is None else f"{rows}/{evaluation.total}",
         str(evaluation.failed),
-        evaluation.dataset or "-",
+        dataset,
         evaluation.evaluation_id,
         evaluation.run_id or "-",
     )

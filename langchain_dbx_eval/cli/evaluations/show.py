@@ -31,7 +31,9 @@ def show(
             show_default=False,
         ),
     ] = None,
-    worst: Annotated[int, typer.Option(help="Number of worst rows to show.", min=0)] = 5,
+    worst: Annotated[
+        int, typer.Option(help="Number of worst rows to show.", metavar="N", min=0)
+    ] = 5,
     as_json: JsonOption = False,
 ) -> None:
     """Show the metrics and worst rows of an evaluation, or one row.

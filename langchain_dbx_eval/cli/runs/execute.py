@@ -121,9 +121,8 @@ def _print(
             print_text(f"\n{report}")
         if page is not None:
             print_text(f"Report: {page}")
-        print_text(
-            f"Evaluation {result.evaluation_id}: see `langchain-dbx-eval report last --open`."
-        )
+        print_text(f"Evaluation {result.evaluation_id}")
+        print_text("Next: langchain-dbx-eval report last --open")
     if report is not None:
         raise typer.Exit(report.exit_code)
     if result.rows and len(result.failures) == len(result.rows):
