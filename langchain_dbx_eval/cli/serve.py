@@ -32,7 +32,7 @@ def serve(
         typer.Argument(
             metavar="MODEL_OR_CALLABLE",
             help="package.module:function, a model's name or folder, or http://… of a model "
-            "server.",
+            "server (or of several, separated by commas).",
             show_default=False,
         ),
     ],
