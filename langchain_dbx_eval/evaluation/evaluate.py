@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -178,6 +179,7 @@ def evaluate(
             "judge_cache": getattr(options, "judge_cache", None),
         }
     )
+    _check_settings(options.settings)
     repeats = options.judge_repeats
     _check_counts(max_concurrency=max_concurrency, repeat=repeat, judge_repeats=repeats)
     if retry_failures and resume is None:
@@ -257,6 +259,14 @@ def _check_types(arguments: Mapping[str, Any]) -> None:
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
             msg = f"{name} must be {expected}, got {value!r:.100} ({type(value).__name__})."
             raise ConfigurationError(msg)
+
+
+def _check_settings(settings: Any) -> None:
+    try:
+        json.dumps(settings)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"EvaluationOptions(settings=…) must be plain JSON, got {settings!r:.100}: {error}."
+        raise ConfigurationError(msg) from error
 
 
 def _check_counts(**arguments: Any) -> None:

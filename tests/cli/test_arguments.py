@@ -17,6 +17,7 @@ from langchain_dbx_eval.cli.app import app
 from langchain_dbx_eval.cli.arguments import complete_runs, load_result
 from langchain_dbx_eval.cli.runs.config import RunConfig, RunSettings, load_scorer
 from langchain_dbx_eval.errors import ConfigurationError, NotFoundError
+from langchain_dbx_eval.evaluation import EvaluationOptions, evaluate
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.scoring import ExactMatch
@@ -221,6 +222,11 @@ def test_the_beginning_of_an_id_is_enough_if_it_is_unique(tmp_path: Path) -> Non
     assert load_result("20261122-101500-aaa").evaluation_id == "20261122-101500-aaaa"
     with pytest.raises(ConfigurationError, match="2 evaluations begin with"):
         load_result("20261122")
+
+
+def test_settings_that_are_not_json_are_rejected() -> None:
+    with pytest.raises(ConfigurationError, match="must be plain JSON"):
+        evaluate(data=[{"request": "a"}], options=EvaluationOptions(settings={"a": object()}))
 
 
 def test_the_env_file_sets_what_the_environment_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
