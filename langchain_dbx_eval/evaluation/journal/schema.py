@@ -3,6 +3,8 @@
 `codec` defines what the JSON texts contain. A change of either increments `VERSION` and adds a
 migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of each version.
 
+The row ``settings`` of the table ``manifest`` is optional: only the command line writes it.
+
 Version 4: the table ``usage``; cached tokens, the model of a step, the cost of a row, and the
 traces that retried rows replace.
 Version 3: records have `custom_expected`.

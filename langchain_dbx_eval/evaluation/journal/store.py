@@ -150,6 +150,21 @@ class Journal:
             database.execute("BEGIN IMMEDIATE")
             self._replace_manifest(database, changes)
 
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """How the evaluation was started, if its caller saved it with `save_settings`."""
+        for (value,) in self._read("SELECT value FROM manifest WHERE name = 'settings'"):
+            settings: dict[str, Any] = json.loads(value)
+            return settings
+        return None
+
+    def save_settings(self, settings: Mapping[str, Any]) -> None:
+        """Save how the evaluation was started, as plain JSON."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO manifest VALUES ('settings', ?)", (json.dumps(settings),)
+            )
+
     def save_answer(self, key: RowKey, answer: Answer) -> None:
         """Save the answer of a row, which has no scores yet.
 
