@@ -496,15 +496,16 @@ class EvalDataset:
         return f"EvalDataset({self.name or 'unnamed'}{version}: {records} from {self.source})"
 
     def _repr_html_(self) -> str:
+        count, updated = self._opened.count(), self.last_update_time
         properties = {
-            "name": self.name,
-            "source": self.source,
+            "from": self.source,
             "version": self.version,
-            "records": self._opened.count(),
+            "records": None if count is None else f"{count:,}",
             "created by": self.created_by,
-            "last update": self.last_update_time,
+            "last update": updated and f"{updated:%Y-%m-%d %H:%M:%S %Z}".rstrip(),
         }
-        return preview_html(properties, itertools.islice(self, 5))
+        title = self.name or "Dataset without a name"
+        return preview_html(title, properties, itertools.islice(self, 5))
 
     @cached_property
     def _length(self) -> int:

@@ -186,6 +186,12 @@ class Budget:
             return False
         return bool(self._unpriced(usage)) or self._cost(usage) >= self.max_cost
 
+    def used(self, journal: Journal) -> tuple[int, float | None]:
+        """Return the tokens that were used, and their cost; None if it is not known."""
+        usage = journal.usage()
+        has_cost = bool(self._prices) or any(used.cost_usd is not None for used in usage)
+        return _tokens(usage), self._cost(usage) if has_cost else None
+
     def error(self, journal: Journal, finished: int, total: int) -> DatabricksError:
         """Return the error of an evaluation that ended because `is_exhausted`.
 

@@ -21,13 +21,13 @@ from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 from langchain_dbx_eval.scoring.conversation import conversation_messages
 from langchain_dbx_eval.scoring.mlflow.traces import trace_of
 
-__all__ = ["describe_row"]
+__all__ = ["describe_row", "overall_assessment", "verdict_of"]
 
 
 def describe_row(row: Row) -> RowDetail:
     """Return all of a row."""
     record, outcome = row.record, row.outcome
-    overall = next((a for a in row.assessments if a.column == OVERALL_ASSESSMENT), None)
+    overall = overall_assessment(row)
     details: Mapping[str, str] = overall.metadata if overall else {}
     expected = {doc["doc_uri"] for doc in record.expected_retrieved_context or ()}
     retrieved = {doc.get("doc_uri") for doc in outcome.retrieved_context or ()}
@@ -39,7 +39,7 @@ def describe_row(row: Row) -> RowDetail:
         repetition=row.repetition,
         matched=row.matched,
         trace_id=row.trace_id,
-        verdict=_verdict(row, overall),
+        verdict=verdict_of(row),
         cause=details.get("root_cause_assessment"),
         cause_rationale=details.get("root_cause_rationale"),
         action=details.get("suggested_action"),
@@ -67,7 +67,14 @@ def describe_row(row: Row) -> RowDetail:
     )
 
 
-def _verdict(row: Row, overall: Assessment | None) -> Verdict:
+def overall_assessment(row: Row) -> Assessment | None:
+    """Return the verdict of all judges; None if none applied."""
+    return next((a for a in row.assessments if a.column == OVERALL_ASSESSMENT), None)
+
+
+def verdict_of(row: Row) -> Verdict:
+    """Return whether a row failed, and why."""
+    overall = overall_assessment(row)
     if row.outcome.error is not None:
         return "error"
     if overall is not None:

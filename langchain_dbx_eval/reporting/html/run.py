@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any
 from zlib import crc32
 
 from langchain_dbx_eval._version import __version__
@@ -25,8 +25,8 @@ from langchain_dbx_eval.reporting.html.model import (
 )
 from langchain_dbx_eval.reporting.html.redaction import Redactor
 from langchain_dbx_eval.reporting.html.rows import describe_row
+from langchain_dbx_eval.reporting.metric_names import column_order, displayed_metrics, metric_kind
 from langchain_dbx_eval.scoring.aggregates import (
-    OPERATIONAL,
     MetricSummary,
     RowResult,
     Summary,
@@ -34,7 +34,7 @@ from langchain_dbx_eval.scoring.aggregates import (
 )
 from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
-__all__ = ["column_order", "describe_run", "metric_kind"]
+__all__ = ["describe_run"]
 
 _PAGE_ROWS = 100
 _PAGE_CHARACTERS = 300_000
@@ -105,15 +105,6 @@ def describe_run(
         index=index,
         pages=pages,
     )
-
-
-def metric_kind(name: str) -> Literal["score", "operational", "count"]:
-    """Return whether a metric is a score, an operational one (latency, tokens), or a count."""
-    if name.endswith("/error_count") or (
-        name.startswith("rows/") and not name.endswith("/percentage")
-    ):
-        return "count"
-    return "operational" if name.startswith(OPERATIONAL) else "score"
 
 
 class _IndexBuilder:
@@ -222,11 +213,8 @@ class _Slices:
 
 def _metrics(summary: Summary, redact: Redactor | None = None) -> list[MetricData]:
     return [
-        _metric(detail, redact.text(name) if redact else name)
-        for name, detail in sorted(summary.details.items(), key=lambda item: column_order(item[0]))
-        # The average of a boolean is its share.
-        if f"{name.removesuffix('/average')}/percentage" not in summary.details
-        or name.endswith("/percentage")
+        _metric(summary.details[name], redact.text(name) if redact else name)
+        for name in displayed_metrics(summary.details)
     ]
 
 
@@ -297,13 +285,6 @@ def _notes(result: EvaluationResult, unmatched: int) -> Iterator[str]:
     if unmatched:
         yield f"{unmatched} rows belong to no record of the dataset."
     yield from result.summary.notes()
-
-
-def column_order(name: str) -> tuple[int, str]:
-    """Sort the verdict first, then judges, other scores, and latency and tokens."""
-    parts: Iterable[str] = (OVERALL_ASSESSMENT, "response/llm_judged", "retrieval/llm_judged")
-    rank = next((n for n, part in enumerate(parts) if name.startswith(part)), 3)
-    return (4 if name.startswith(OPERATIONAL) else rank), name
 
 
 def _score(rating: RatingDetail) -> float | str | None:
