@@ -167,6 +167,9 @@ class Budget:
                     "The model reported no tokens for the row %r: the budget does not count it.",
                     record.request_id,
                 )
+            for span in [] if answer.run is None else answer.run.models():
+                if (price := self._price(span.usage)) is not None:
+                    span.cost_usd = price.cost(span.usage)
             cost = None if self._unpriced(usage) or not usage else self._cost(usage)
             return replace(answer, outcome=replace(answer.outcome, cost_usd=cost))
 

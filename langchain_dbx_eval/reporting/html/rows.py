@@ -62,6 +62,7 @@ def describe_row(row: Row) -> RowDetail:
         first_token=outcome.time_to_first_token_seconds,
         input_tokens=outcome.input_tokens,
         output_tokens=outcome.output_tokens,
+        cost=outcome.cost_usd,
         metadata=to_plain_json({k: v for k, v in record.metadata.items() if k not in expectations}),
         spans=list(_spans(row)),
     )
@@ -151,6 +152,7 @@ def _spans(row: Row) -> Iterator[SpanDetail]:
             else (span.first_token_ns - span.start_ns) / 1e6,
             input_tokens=span.input_tokens,
             output_tokens=span.output_tokens,
+            cost=span.cost_usd,
             inputs=to_plain_json(span.inputs),
             outputs=to_plain_json(span.outputs),
             error=span.error,
@@ -178,6 +180,7 @@ def _recorded_spans(row: Row) -> Iterator[SpanDetail]:
             first_token=None,
             input_tokens=usage.get("input_tokens"),
             output_tokens=usage.get("output_tokens"),
+            cost=None,
             inputs=to_plain_json(span.inputs),
             outputs=to_plain_json(span.outputs),
             error=span.status.description or None

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from zlib import crc32
 
-from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.evaluation import EvaluationResult
+from langchain_dbx_eval.evaluation.journal.manifest import package_versions
 from langchain_dbx_eval.reporting.html.model import (
     MetricData,
     RatingDetail,
@@ -44,7 +41,6 @@ _MAX_SLICES = 20
 _MAX_SLICE_COLUMNS = 8
 _MAX_SLICE_TEXT = 80
 _MODELS = ("LLM", "CHAT_MODEL")
-_PACKAGES = ("langchain-core", "mlflow-skinny")
 
 
 def describe_run(
@@ -272,11 +268,10 @@ def _facts(result: EvaluationResult, builder: _IndexBuilder) -> Iterator[tuple[s
         yield "Judge tokens", f"{judging.input_tokens + judging.output_tokens:,}"
     if judging.cost_usd is not None:
         yield "Judge cost", f"${judging.cost_usd:,.4f}"
-    versions = [f"langchain-dbx-eval {__version__}"]
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions.append(f"{name.removesuffix('-skinny')} {version(name)}")
-    yield "Report by", ", ".join([*versions, f"Python {platform.python_version()}"])
+    # Of a journal of an earlier release they are not known.
+    title = "Packages" if manifest.versions else "Packages of the report, not of the evaluation"
+    versions = manifest.versions or package_versions()
+    yield title, ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _notes(result: EvaluationResult, unmatched: int) -> Iterator[str]:
