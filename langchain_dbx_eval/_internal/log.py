@@ -59,5 +59,5 @@ def describe_error(error: BaseException) -> str:
 
 
 def escape_control(text: str) -> str:
-    """Escape control characters, line breaks and those that change the direction of text."""
+    """Escape control characters, line breaks, half surrogates, and what changes the direction."""
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()

@@ -546,19 +546,21 @@ class EvalDataset:
         return f"EvalDataset({self.name or 'unnamed'}{version}: {records} from {self.source})"
 
     def _repr_html_(self) -> str:
+        count, updated = self._opened.count(), self.last_update_time
         properties = {
-            "name": self.name,
-            "source": self.source,
+            "from": self.source,
             "version": self.version,
-            "records": self._opened.count(),
+            "records": None if count is None else f"{count:,}",
             "created by": self.created_by,
-            "last update": self.last_update_time,
+            "last update": updated and f"{updated:%Y-%m-%d %H:%M:%S %Z}".rstrip(),
         }
         rows = list(itertools.islice(self.iter_rows(), 5))
         if invalid := [row for row in rows if isinstance(row, InvalidRow)]:
             problem = f"{len(invalid)} of the first {len(rows)}: {invalid[0].error}"
             properties["invalid rows"] = problem
-        return preview_html(properties, (row for row in rows if isinstance(row, EvalRecord)))
+        title = self.name or "Dataset without a name"
+        records = (row for row in rows if isinstance(row, EvalRecord))
+        return preview_html(title, properties, records)
 
     @cached_property
     def _length(self) -> int:

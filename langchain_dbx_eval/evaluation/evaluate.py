@@ -301,7 +301,8 @@ def _run(
     advice = f"Continue with resume={journal.evaluation_id!r}."
     with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
         writer.wait_for_run()
-        with show_progress(total, journal.count(SCORED)) as on_row:
+        done, used = journal.count(SCORED), partial(budget.used, journal)
+        with show_progress(total, done, used=used, limiter=scheduler.limiter) as on_row:
             event_loop.run(scheduler.run(dataset, repeat, on_row))
     done = journal.count(SCORED)
     if done < total and shutdown.signal is not None:

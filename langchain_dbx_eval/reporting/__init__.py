@@ -2,8 +2,12 @@
 
 Modules:
     agreement: the agreement of a judge with people.
-    report: the report in the terminal, and the file of the HTML report.
+    terminal: an evaluation, and a comparison, in the terminal.
+    notebook: the same in a notebook, and `show()`.
+    report: the file of the HTML report.
     html: the HTML report.
+    overview: what all of them show first: the headline, the worst rows, root causes.
+    metric_names: which metrics they show, and in which order.
     comparison: the comparison of an evaluation with a baseline.
     differences: the differences between paired rows.
     pairing: the rows of two evaluations, paired by record and repetition.
@@ -22,7 +26,8 @@ from langchain_dbx_eval.reporting.dashboard import (
 )
 from langchain_dbx_eval.reporting.gate import CheckReport, Verdict
 from langchain_dbx_eval.reporting.html import import_ratings
-from langchain_dbx_eval.reporting.report import print_comparison, print_result, write_report
+from langchain_dbx_eval.reporting.report import write_report
+from langchain_dbx_eval.reporting.terminal import print_comparison, print_result
 
 __all__ = [
     "AppendedMetrics",
