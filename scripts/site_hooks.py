@@ -22,6 +22,8 @@ ROOT_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security-policy.md",
 }
+# What a search shows first: guides, then pages written by hand, then the docstrings.
+_BOOSTS = {"tutorials/": 4, "how-to/": 4, "ko/": 4, "reference/python": 0.25, "changelog": 0.25}
 _FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 
@@ -47,8 +49,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - mkdocs passes all by name
-    """Replace the links to files outside of `docs/`."""
+    """Replace the links to files outside of `docs/`, and set the rank of the page in a search."""
     name = page.file.src_uri
+    boost = next((rank for start, rank in _BOOSTS.items() if name.startswith(start)), 1)
+    page.meta["search"] = {"boost": boost}
     origin = {site: source for source, site in ROOT_PAGES.items()}.get(name, f"docs/{name}")
 
     def link(match: re.Match[str]) -> str:
