@@ -45,8 +45,8 @@ class Pages(BaseRetriever):
     k: int = 1
 
     def _get_relevant_documents(self, query: str, *, run_manager: object) -> list[Document]:
-        asked = set(query.lower().rstrip("?").split())
-        best = sorted(PAGES, key=lambda name: -len(asked & set(PAGES[name].lower().split())))
+        terms = set(query.lower().rstrip("?").split())
+        best = sorted(PAGES, key=lambda name: -len(terms & set(PAGES[name].lower().split())))
         return [Document(PAGES[name], metadata={"doc_uri": name}) for name in best[: self.k]]
 
 
