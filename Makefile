@@ -5,11 +5,16 @@ BIN := $(VENV)/bin
 # Arguments of `langchain-dbx-eval demo`, pytest or a benchmark: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo test check faults fuzz format bench-clients bench-driver bench-data bench-eval bench-statistics \
+.PHONY: help demo docs docs-serve examples notebooks korean test check faults fuzz format bench-clients bench-driver bench-data bench-eval bench-statistics \
 	clean
 
 help:
 	@echo "make demo           run an end-to-end demonstration (ARGS='--variant better' compares)"
+	@echo "make docs           build the documentation site in site/"
+	@echo "make docs-serve     show it at http://127.0.0.1:8000, and rebuild it after each change"
+	@echo "make examples       run all examples on an emulated workspace (ARGS=--workspace: a real one)"
+	@echo "make notebooks      write the notebooks of the examples"
+	@echo "make korean         copy the code of the English pages to the Korean ones"
 	@echo "make test           run the tests (ARGS=tests/wire runs some of them)"
 	@echo "make check          check format, lint, types and architecture, and run the tests"
 	@echo "make faults         run the clients against each fault of a server (4 minutes)"
@@ -24,6 +29,25 @@ help:
 
 demo: $(VENV)/installed-demo
 	@$(BIN)/langchain-dbx-eval demo $(ARGS)
+
+docs: $(VENV)/installed-dev
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
+docs-serve: $(VENV)/installed-dev
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs serve
+
+examples: $(VENV)/installed-dev
+	@for example in examples/*.py; do \
+		echo "== $$example"; $(BIN)/python $$example $(ARGS) || exit 1; done
+
+notebooks: $(VENV)/installed-dev
+	@for example in examples/*.py; do \
+		$(BIN)/jupytext --quiet --to ipynb --update \
+		--output examples/notebooks/$$(basename $$example .py).ipynb $$example; done
+
+korean: $(VENV)/installed-dev
+	@$(BIN)/python scripts/copy_code_blocks.py
 
 test: $(VENV)/installed-dev
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
@@ -63,7 +87,7 @@ bench-statistics: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks.interval_coverage $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-bench dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench dist site .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/installed-%: pyproject.toml scripts/install
 	@scripts/install $(VENV) $*
