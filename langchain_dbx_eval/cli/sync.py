@@ -13,7 +13,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "sync",
         help="write the results of an evaluation that could not reach MLflow",
         description="Write an evaluation's rows, metrics and table to MLflow from its journal on "
-        "this machine. Nothing is invoked or judged again, and repeating the command is safe. The "
+        "this machine. Nothing is invoked or judged again: rows of a callback whose scorers had "
+        "not finished are written without the missing scores. Repeating the command is safe. The "
         "destination is the MLflow store that the evaluation was configured with; if the address "
         "of that store contains a password, MLFLOW_TRACKING_URI is used instead.",
     )

@@ -37,6 +37,9 @@ class CallbackOptions:
         judge_cache: A file that stores verdicts, so that the same answer is not judged twice.
         judge_repeats: Number of times that each judge of this package rates a row; the majority
             decides, and ``result.summary.instability`` shows how often the repeats disagree.
+        exit_timeout: Seconds that the end of the process waits for the scorers of calls that no
+            `result` has collected. A warning then says how many rows are saved, and how many are
+            scored; ``langchain-dbx-eval sync`` writes them to MLflow.
     """
 
     doc_uri: DocUri | None = None
@@ -44,6 +47,7 @@ class CallbackOptions:
     on_full: OnFull | None = None
     judge_cache: str | Path | None = None
     judge_repeats: int = 1
+    exit_timeout: float = 10.0
 
 
 class EvaluationCallbackHandler(CaptureHandler):
@@ -175,4 +179,10 @@ class EvaluationCallbackHandler(CaptureHandler):
             return self._result
 
     def _new_session(self) -> EvaluationSession:
-        return EvaluationSession(self._dataset, self._index, self._scorers, self._options.doc_uri)
+        return EvaluationSession(
+            self._dataset,
+            self._index,
+            self._scorers,
+            self._options.doc_uri,
+            exit_timeout=self._options.exit_timeout,
+        )

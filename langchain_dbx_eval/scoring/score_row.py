@@ -73,11 +73,18 @@ def score(context: ScoringContext, scorers: Iterable[Scorer]) -> RowScores:
     return event_loop.run(ascore(context, scorers))
 
 
-def row_scores(outputs: Iterable[ScorerOutput]) -> RowScores:
-    """Combine the outputs of the scorers, in their order, and add the overall assessment."""
+def row_scores(outputs: Iterable[ScorerOutput], *, is_complete: bool = True) -> RowScores:
+    """Combine the outputs of the scorers, in their order, and add the overall assessment.
+
+    Args:
+        outputs: The outputs.
+        is_complete: See `RowScores.is_complete`.
+    """
     items = [item for output in outputs for item in output]
     assessments = [item for item in items if isinstance(item, Assessment)]
     skipped = tuple(item for item in items if isinstance(item, Skip))
+    if not is_complete:
+        return RowScores(tuple(assessments), skipped, is_complete)
     overall = overall_assessment(assessments, skipped)
     return RowScores((*assessments, *([overall] if overall else [])), skipped)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from types import MappingProxyType
 
 from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval.errors import JournalError
@@ -18,7 +19,7 @@ from langchain_dbx_eval.scoring.mlflow.scorers import MlflowScorer
 from langchain_dbx_eval.scoring.mlflow.traces import session_of, trace_of
 from langchain_dbx_eval.scoring.score_row import ScorerOutput, failure
 
-__all__ = ["process_row", "score_sessions"]
+__all__ = ["process_row", "save_answer", "score_answer", "score_sessions"]
 
 
 async def process_row(
@@ -35,11 +36,51 @@ async def process_row(
     Raises:
         JournalError: The journal cannot be written to.
     """
-    known: Mapping[str, ScorerOutput] = {}
     if answer is None:
         answer, known = journal.row(key), journal.scorer_outputs([key]).get(key, {})
+        await score_answer(journal, scorers, key, answer, known)
     else:
-        answer = _save_answer(journal, key, answer)
+        await score_answer(journal, scorers, key, save_answer(journal, key, answer))
+
+
+def save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:
+    """Save the answer of a row, and return it as the journal returns it.
+
+    Raises:
+        JournalError: The journal cannot be written to.
+    """
+    try:
+        response = round_trip(answer.outcome.response)
+        answer = replace(answer, outcome=replace(answer.outcome, response=response))
+        journal.save_answer(key, answer)
+    except JournalError:
+        raise
+    except Exception as error:  # something in the answer that cannot be stored
+        reason = f"{describe_error(error)} (the answer cannot be stored)"
+        answer = Answer(record=answer.record, outcome=Outcome(error=reason), matched=answer.matched)
+        journal.save_answer(key, answer)
+    return answer
+
+
+async def score_answer(
+    journal: Journal,
+    scorers: Sequence[Scorer],
+    key: RowKey,
+    answer: Answer,
+    known: Mapping[str, ScorerOutput] = MappingProxyType({}),
+) -> None:
+    """Score an answer that is in the journal.
+
+    Args:
+        journal: Receives each score.
+        scorers: The scorers.
+        key: The key of the row.
+        answer: The answer.
+        known: The outputs of scorers that the journal contains, by column.
+
+    Raises:
+        JournalError: The journal cannot be written to.
+    """
     missing = {scorer.column for scorer in scorers} - known.keys()
 
     def save(outputs: Mapping[str, ScorerOutput]) -> None:
@@ -57,21 +98,6 @@ async def process_row(
         journal.save_scores(key, {}, last=True)
         return
     await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
-
-
-def _save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:
-    """Save an answer, and return it as the journal returns it."""
-    try:
-        response = round_trip(answer.outcome.response)
-        answer = replace(answer, outcome=replace(answer.outcome, response=response))
-        journal.save_answer(key, answer)
-    except JournalError:
-        raise
-    except Exception as error:  # something in the answer that cannot be stored
-        reason = f"{describe_error(error)} (the answer cannot be stored)"
-        answer = Answer(record=answer.record, outcome=Outcome(error=reason), matched=answer.matched)
-        journal.save_answer(key, answer)
-    return answer
 
 
 def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency: int = 32) -> None:
