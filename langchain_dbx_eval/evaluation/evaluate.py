@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from langchain_dbx_eval.evaluation.run.progress import show_progress
 from langchain_dbx_eval.evaluation.run.retry import reopen_failures
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
+from langchain_dbx_eval.evaluation.run.timeouts import DEFAULT_SCORER_TIMEOUT, check_timeouts
 from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
@@ -51,15 +51,17 @@ class EvaluationOptions:
         allow_changes: Resume although dataset, model, repeat or scorers changed: answers to
             requests that are still in the dataset are kept, a scorer that changed scores all rows
             again.
+        scorer_timeout: Seconds for each scorer of a row, and for each request to a judge model with
+            its retries, after which the row has an error of this scorer; None: no limit.
     """
 
     judge_cache: str | Path | None = None
     judge_repeats: int = 1
     allow_changes: bool = False
+    scorer_timeout: float | None = DEFAULT_SCORER_TIMEOUT
 
 
 _TYPES: dict[str, tuple[str, tuple[type[Any], ...]]] = {
-    "timeout": ("a positive number of seconds", (Real,)),
     "resume": _PATH,
     "judge_cache": _PATH,
     "run_name": _STRING,
@@ -119,7 +121,8 @@ def evaluate(
             function), the columns of its signature (a logged model), else the request unchanged.
         max_concurrency: The largest number of rows in flight, and of concurrent calls of the judge.
             While an endpoint answers 429 the number is lower, and its requests are repeated.
-        timeout: Seconds for one row, after which the row fails; None: no timeout.
+        timeout: Seconds for the model to answer one row, after which the row fails; None: no
+            timeout. `EvaluationOptions.scorer_timeout` limits its scorers.
         repeat: Number of invocations per record, for models whose answers vary.
         resume: An evaluation that was not finished: the id of its MLflow run, its evaluation id, or
             the path of its journal; ``"last"``: the newest one of the same dataset and model on
@@ -166,7 +169,6 @@ def evaluate(
     options = options or EvaluationOptions()
     _check_types(
         {
-            "timeout": timeout,
             "resume": resume,
             "run_name": run_name,
             "experiment_name": experiment_name,
@@ -181,9 +183,7 @@ def evaluate(
         msg = "retry_failures=True needs resume=: the evaluation whose failed rows run again."
         raise ConfigurationError(msg)
     budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
-    if timeout is not None and not 0 < timeout < math.inf:
-        msg = f"timeout must be a positive number of seconds, or None, got {timeout}."
-        raise ConfigurationError(msg)
+    check_timeouts(timeout=timeout, scorer_timeout=options.scorer_timeout)
     dataset = _load(data)
     selected = select_scorers(
         scorers,
@@ -223,8 +223,15 @@ def evaluate(
             selected,
             limiter,
             is_exhausted=partial(budget.is_exhausted, journal),
+            scorer_timeout=options.scorer_timeout,
         )
-        after_rows = partial(score_sessions, journal, selected, max_concurrency)
+        after_rows = partial(
+            score_sessions,
+            journal,
+            selected,
+            options.scorer_timeout,
+            max_concurrency=max_concurrency,
+        )
         return _run(scheduler, journal, writer, budget, dataset, repeat, after_rows)
 
 

@@ -33,6 +33,7 @@ class EvaluationSession:
         index: Finds the record of a call.
         scorers: The scorers.
         doc_uri: The URI of a retrieved document, as for `CapturedRun.outcome`.
+        scorer_timeout: Seconds for each scorer of a row; None: no limit.
         exit_timeout: Seconds that the end of the process waits for scorers.
 
     Attributes:
@@ -47,6 +48,7 @@ class EvaluationSession:
         scorers: Sequence[Scorer],
         doc_uri: DocUri | None,
         *,
+        scorer_timeout: float | None,
         exit_timeout: float,
     ) -> None:
         self._dataset = dataset
@@ -55,6 +57,7 @@ class EvaluationSession:
         self._doc_uri = doc_uri
         self._repetitions: Counter[int] = Counter()
         self.call_count = 0
+        self._scorer_timeout = scorer_timeout
         self.exit_timeout = exit_timeout
         self._numbering = threading.Lock()
         self._scoring: set[Future[None]] = set()
@@ -114,7 +117,7 @@ class EvaluationSession:
         for scored in scoring:
             scored.result()
         journal = self._open_journal()
-        score_sessions(journal, self._scorers)
+        score_sessions(journal, self._scorers, self._scorer_timeout)
         journal.update_manifest(complete=True)
         with self._journal_lock:
             result = MlflowWriter(journal, destination, self._dataset).finish()
@@ -122,7 +125,7 @@ class EvaluationSession:
         return result
 
     async def _score(self, journal: Journal, key: RowKey, answer: Answer) -> None:
-        await score_answer(journal, self._scorers, key, answer)
+        await score_answer(journal, self._scorers, key, answer, self._scorer_timeout)
 
     def _open_journal(self) -> Journal:
         with self._creating_journal:

@@ -8,5 +8,6 @@ Modules:
     retry: lets failed rows and scorers with an error run again.
     pipeline: saves and scores one answer; also used by the callback.
     progress: the progress bar.
+    timeouts: the time limits of rows and scorers.
     shutdown: `GracefulShutdown`, the handling of Ctrl-C and SIGTERM.
 """

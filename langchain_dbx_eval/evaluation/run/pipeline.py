@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 
+from langchain_dbx_eval._internal.daemon_threads import run_all
 from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval.errors import JournalError
 from langchain_dbx_eval.evaluation.journal.codec import round_trip
@@ -23,7 +23,11 @@ __all__ = ["process_row", "save_answer", "score_answer", "score_sessions"]
 
 
 async def process_row(
-    journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer | None
+    journal: Journal,
+    scorers: Sequence[Scorer],
+    key: RowKey,
+    answer: Answer | None,
+    scorer_timeout: float | None = None,
 ) -> None:
     """Save the answer of a row, and score it.
 
@@ -32,15 +36,17 @@ async def process_row(
         scorers: The scorers.
         key: The key of the row.
         answer: The answer; None: the journal contains it, and the outputs of some scorers.
+        scorer_timeout: Seconds for each scorer; None: no limit.
 
     Raises:
         JournalError: The journal cannot be written to.
     """
+    known: Mapping[str, ScorerOutput] = {}
     if answer is None:
         answer, known = journal.row(key), journal.scorer_outputs([key]).get(key, {})
-        await score_answer(journal, scorers, key, answer, known)
     else:
-        await score_answer(journal, scorers, key, save_answer(journal, key, answer))
+        answer = save_answer(journal, key, answer)
+    await score_answer(journal, scorers, key, answer, scorer_timeout, known=known)
 
 
 def save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:
@@ -67,6 +73,8 @@ async def score_answer(
     scorers: Sequence[Scorer],
     key: RowKey,
     answer: Answer,
+    scorer_timeout: float | None = None,
+    *,
     known: Mapping[str, ScorerOutput] = MappingProxyType({}),
 ) -> None:
     """Score an answer that is in the journal.
@@ -76,6 +84,7 @@ async def score_answer(
         scorers: The scorers.
         key: The key of the row.
         answer: The answer.
+        scorer_timeout: Seconds for each scorer; None: no limit.
         known: The outputs of scorers that the journal contains, by column.
 
     Raises:
@@ -97,10 +106,17 @@ async def score_answer(
     if answer.outcome.error is not None or not missing:
         journal.save_scores(key, {}, last=True)
         return
-    await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
+    context = _context(journal, key, answer)
+    await ascore(context, scorers, known=known, keep=save, timeout=scorer_timeout)
 
 
-def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency: int = 32) -> None:
+def score_sessions(
+    journal: Journal,
+    scorers: Sequence[Scorer],
+    scorer_timeout: float | None = None,
+    *,
+    max_concurrency: int = 32,
+) -> None:
     """Run the session-level scorers on each session, when all rows are scored.
 
     The assessments of a session are saved with its first row, as in ``mlflow.genai.evaluate``. A
@@ -109,6 +125,7 @@ def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency:
     Args:
         journal: Contains the rows, and receives the assessments.
         scorers: All scorers of the run.
+        scorer_timeout: Seconds for each scorer and session; None: no limit.
         max_concurrency: The largest number of sessions that are scored at once.
 
     Raises:
@@ -127,14 +144,16 @@ def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency:
             return
         turns = [_context(journal, row.key, row) for row in journal.read_rows(keys)]
         turns.sort(key=lambda turn: trace_of(turn).info.request_time)
-        outputs = {scorer.column: scorer.score_session(session, turns) for scorer in missing}
+        outputs = {
+            scorer.column: scorer.score_session(session, turns, scorer_timeout)
+            for scorer in missing
+        }
         journal.save_scores(keys[0], outputs)
         # Its trace may be in MLflow without these assessments.
         journal.mark_writing(keys[:1])
 
-    if sessions:
-        with ThreadPoolExecutor(max_concurrency) as pool:
-            list(pool.map(score, [session for session, _ in sessions], sessions.values()))
+    calls = [partial(score, session, keys) for (session, _), keys in sessions.items()]
+    run_all(calls, max_concurrency)
 
 
 def _context(journal: Journal, key: RowKey, answer: Answer) -> ScoringContext:

@@ -40,6 +40,7 @@ class RowScheduler:
             that are being scored: a row that waits for this keeps its slot of the limiter, so that
             answers do not pile up before slow judges.
         is_exhausted: Whether no further row may be started; called before each row.
+        scorer_timeout: Seconds for each scorer of a row; None: no limit.
     """
 
     def __init__(
@@ -49,12 +50,15 @@ class RowScheduler:
         scorers: Sequence[Scorer],
         limiter: AdaptiveLimiter,
         is_exhausted: Callable[[], bool] = lambda: False,
+        *,
+        scorer_timeout: float | None = None,
     ) -> None:
         self._journal = journal
         self._invoke = invoke
         self._scorers = scorers
         self._limiter = limiter
         self._is_exhausted = is_exhausted
+        self._scorer_timeout = scorer_timeout
         self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
@@ -114,7 +118,7 @@ class RowScheduler:
         finally:
             self._limiter.release()
         try:
-            await process_row(self._journal, self._scorers, key, answer)
+            await process_row(self._journal, self._scorers, key, answer, self._scorer_timeout)
         finally:
             self._scoring.release()
         outcome = Outcome() if answer is None else answer.outcome
