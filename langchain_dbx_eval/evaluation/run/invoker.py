@@ -31,6 +31,7 @@ from langchain_dbx_eval.scoring.mlflow.traces import SESSION, outcome_of_record
 __all__ = ["ModelInvoker", "recorded_answer"]
 
 _logger = logging.getLogger(__name__)
+_TRACE_TIMEOUT_S = 20.0
 
 _Result: TypeAlias = "tuple[Any, BaseException | None]"
 
@@ -136,8 +137,9 @@ async def _complete(
     known = {} if recording is None else recording.mlflow_spans
     try:
         if trace.has_spans() or agent_traces:
-            # In a thread: MLflow may write the trace before it returns.
-            return await asyncio.to_thread(trace.finish, run, known, agent_traces, response, error)
+            # In a thread: MLflow may write the trace before it returns, to a server that is frozen.
+            finishing = asyncio.to_thread(trace.finish, run, known, agent_traces, response, error)
+            return await run_task(finishing, _TRACE_TIMEOUT_S)
         trace.drop()
     except Exception:
         # MLflow's internals may change: the answer does not depend on them.
