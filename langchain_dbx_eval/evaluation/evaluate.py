@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,16 +14,17 @@ from typing import Any
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset
-from langchain_dbx_eval.errors import ConfigurationError, JournalError
+from langchain_dbx_eval.errors import ConfigurationError, DatabricksError, JournalError
 from langchain_dbx_eval.evaluation.journal.listing import find_last
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.reconcile import check_resumable, reconcile
-from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
+from langchain_dbx_eval.evaluation.journal.store import FAILED, SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.budget import Budget
 from langchain_dbx_eval.evaluation.run.invoker import ModelInvoker, recorded_answer
 from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
 from langchain_dbx_eval.evaluation.run.pipeline import score_sessions
+from langchain_dbx_eval.evaluation.run.preflight import check_data
 from langchain_dbx_eval.evaluation.run.progress import show_progress
 from langchain_dbx_eval.evaluation.run.retry import reopen_failures
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
@@ -33,8 +36,9 @@ from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["EvaluationOptions", "evaluate"]
 
+_logger = logging.getLogger(__name__)
 _MODEL_TYPE = "databricks-agent"
-
+_MAX_ERRORS = 5
 
 _PATH = "a string or a path", (str, Path)
 _STRING = "a string", (str,)
@@ -153,6 +157,9 @@ def evaluate(
         NotFoundError: The dataset, the model or the evaluation to resume does not exist.
         SchemaError: No row of the data is a valid record.
         JournalError: The journal cannot be written, or cannot be resumed.
+        AuthenticationError, PermissionDeniedError, NotFoundError, ConnectionFailedError: The first
+            row, which runs alone, met an error of the model or of a judge that all others would
+            meet too; also MissingDependencyError, for a package that a scorer cannot import.
         BudgetExceededError: `max_tokens` or `max_cost` was reached before all rows were finished;
             the message contains how to continue.
         KeyboardInterrupt: Ctrl-C was pressed; the message contains how to continue.
@@ -185,6 +192,7 @@ def evaluate(
     budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
     check_timeouts(timeout=timeout, scorer_timeout=options.scorer_timeout)
     dataset = _load(data)
+    check_data(dataset, has_model=model is not None)
     selected = select_scorers(
         scorers,
         extra_metrics=extra_metrics,
@@ -291,10 +299,14 @@ def _run(
     total = (len(dataset) + len(dataset.invalid_rows)) * repeat
     # The evaluation id, known from the start: MLflow's run id may come late, or never.
     advice = f"Continue with resume={journal.evaluation_id!r}."
-    with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
-        writer.wait_for_run()
-        with show_progress(total, journal.count(SCORED)) as on_row:
-            event_loop.run(scheduler.run(dataset, repeat, on_row))
+    try:
+        with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
+            writer.wait_for_run()
+            with show_progress(total, journal.count(SCORED)) as on_row:
+                event_loop.run(scheduler.run(dataset, repeat, on_row))
+    except DatabricksError:
+        writer.mark_failed()
+        raise
     done = journal.count(SCORED)
     if done < total and shutdown.signal is not None:
         try:
@@ -308,6 +320,19 @@ def _run(
     if done != total:
         msg = f"{done} of {total} rows are finished in {journal.path}, without an error."
         raise JournalError(msg)
+    _report_failures(journal, total, scheduler.traceback)
     after_rows()
     journal.update_manifest(complete=True)
     return writer.finish()
+
+
+def _report_failures(journal: Journal, total: int, traceback: str | None) -> None:
+    """Log the errors by their text, if all rows failed."""
+    if not total or journal.count(FAILED) < total:
+        return
+    errors = Counter(row.outcome.error for row in journal.rows(FAILED))
+    groups = [f"{n} x {error}" for error, n in errors.most_common(_MAX_ERRORS)]
+    if len(errors) > _MAX_ERRORS:
+        groups.append(f"and {len(errors) - _MAX_ERRORS} other errors")
+    first = f"\nThe first one:\n{traceback}" if traceback else ""
+    _logger.error("All %d rows failed:\n%s%s", total, "\n".join(groups), first)

@@ -268,6 +268,9 @@ class EvaluationResult:
         rows = f"{len(self.rows)} rows{data}, 0 failed"
         if warning := self.summary.warning:
             rows = f"{warning}{data}"
+        if errors := self.summary.errors:
+            named = ", ".join(f"{name} {number}" for name, number in sorted(errors.items()))
+            rows += f", scorer errors in rows: {named}"
         text = f"EvaluationResult({rows}, run_id={manifest.run_id!r})"
         if manifest.logged:
             return text

@@ -99,7 +99,7 @@ async def test_successes_raise_the_limit_by_one_per_round_up_to_the_maximum():
     assert limiter.limit == 8
 
 
-async def test_a_429_that_asks_for_too_long_a_wait_neither_pauses_nor_is_repeated():
+async def test_a_429_that_requests_too_long_a_wait_neither_pauses_nor_is_repeated():
     limiter = AdaptiveLimiter(8)
     for seconds in (86_400, float("inf")):
         error = errors.RateLimitError("slow", status_code=429, retry_after=seconds)

@@ -92,7 +92,7 @@ class ModelInvoker:
         # nothing to its callbacks, or only a step of it.
         response, _ = split_agent_trace(response)
         outcome = replace(run.outcome() if run else Outcome(), response=response, error=reason)
-        return Answer(record=record, outcome=outcome, run=run)
+        return Answer(record=record, outcome=outcome, run=run, exception=error)
 
     def _start_trace(self, record: EvalRecord) -> LiveTrace | None:
         experiment_id = self._experiment_id()

@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 from langchain_dbx_eval._internal.daemon_threads import run_all
 from langchain_dbx_eval._internal.log import describe_error
-from langchain_dbx_eval.errors import JournalError
+from langchain_dbx_eval.errors import DatabricksError, JournalError
 from langchain_dbx_eval.evaluation.journal.codec import round_trip
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
+from langchain_dbx_eval.evaluation.run.preflight import scorer_failure
 from langchain_dbx_eval.evaluation.tracking.traces import trace_of_row
 from langchain_dbx_eval.scoring import Outcome, RowScores, Scorer, ScoringContext, ascore
 from langchain_dbx_eval.scoring.mlflow.scorers import MlflowScorer
@@ -28,7 +29,9 @@ async def process_row(
     key: RowKey,
     answer: Answer | None,
     scorer_timeout: float | None = None,
-) -> None:
+    *,
+    is_first: bool = False,
+) -> bool:
     """Save the answer of a row, and score it.
 
     Args:
@@ -37,16 +40,24 @@ async def process_row(
         key: The key of the row.
         answer: The answer; None: the journal contains it, and the outputs of some scorers.
         scorer_timeout: Seconds for each scorer; None: no limit.
+        is_first: Whether an error of a scorer that all other rows would meet too is raised, and not
+            saved.
+
+    Returns:
+        Whether a scorer had an error.
 
     Raises:
         JournalError: The journal cannot be written to.
+        DatabricksError: See `is_first`.
     """
     known: Mapping[str, ScorerOutput] = {}
     if answer is None:
         answer, known = journal.row(key), journal.scorer_outputs([key]).get(key, {})
     else:
         answer = save_answer(journal, key, answer)
-    await score_answer(journal, scorers, key, answer, scorer_timeout, known=known)
+    return await score_answer(
+        journal, scorers, key, answer, scorer_timeout, known=known, is_first=is_first
+    )
 
 
 def save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:
@@ -76,7 +87,8 @@ async def score_answer(
     scorer_timeout: float | None = None,
     *,
     known: Mapping[str, ScorerOutput] = MappingProxyType({}),
-) -> None:
+    is_first: bool = False,
+) -> bool:
     """Score an answer that is in the journal.
 
     Args:
@@ -86,13 +98,22 @@ async def score_answer(
         answer: The answer.
         scorer_timeout: Seconds for each scorer; None: no limit.
         known: The outputs of scorers that the journal contains, by column.
+        is_first: See `process_row`.
+
+    Returns:
+        See `process_row`.
 
     Raises:
         JournalError: The journal cannot be written to.
+        DatabricksError: See `process_row`.
     """
+    failures: list[DatabricksError] = []
     missing = {scorer.column for scorer in scorers} - known.keys()
 
     def save(outputs: Mapping[str, ScorerOutput]) -> None:
+        if is_first and (fatal := scorer_failure(outputs)):
+            failures.append(fatal)
+            return
         missing.difference_update(outputs)
         # The last outputs and the completion of the row are one commit.
         try:
@@ -105,9 +126,12 @@ async def score_answer(
 
     if answer.outcome.error is not None or not missing:
         journal.save_scores(key, {}, last=True)
-        return
+        return False
     context = _context(journal, key, answer)
-    await ascore(context, scorers, known=known, keep=save, timeout=scorer_timeout)
+    scores = await ascore(context, scorers, known=known, keep=save, timeout=scorer_timeout)
+    if failures:
+        raise failures[0]
+    return any(assessment.error is not None for assessment in scores.assessments)
 
 
 def score_sessions(

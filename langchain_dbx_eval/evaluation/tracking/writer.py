@@ -115,6 +115,14 @@ class MlflowWriter:
                 self._journal.evaluation_id,
             )
 
+    def mark_failed(self) -> None:
+        """Set the status of the run to FAILED, if it exists and was created for the evaluation."""
+        if self._run is not None:
+            try:
+                self._run.mark_failed()
+            except TrackingError as error:
+                _logger.warning("%s", error)
+
     def finish(self, *, complete: bool = True) -> EvaluationResult:
         """Write the remaining rows and end the run; log a warning if that fails.
 

@@ -146,7 +146,7 @@ def test_a_judge_that_hangs_is_an_error_and_frees_its_slot() -> None:
         (None, "TimeoutError: the judge 'relevance_to_query' has no verdict after 3 s"),
     ],
 )
-def test_a_judge_that_asks_for_a_long_wait_or_does_not_answer_is_an_error(
+def test_a_judge_that_requests_a_long_wait_or_does_not_answer_is_an_error(
     workspace: LocalWorkspace, wait: float | None, error: str
 ) -> None:
     workspace.add_endpoint("judge", lambda messages, **params: "never", kind="chat")

@@ -17,7 +17,7 @@ def run_three_rows():
     with show_progress(total=5, done=2) as on_row:
         on_row(failed=False, tokens=7)
         on_row(failed=True, tokens=None)
-        on_row(failed=False, tokens=5)
+        on_row(failed=False, tokens=5, has_scorer_errors=True)
 
 
 def read_terminal(reader, output):
@@ -47,6 +47,7 @@ def test_a_terminal_shows_rows_failures_and_tokens(monkeypatch):
     text = b"".join(output).decode()
     assert "5/5" in text
     assert "1 failed" in text
+    assert "1 with scorer errors" in text
     assert "12 tokens" in text
 
 
@@ -56,3 +57,14 @@ def test_a_file_receives_no_progress_bar(monkeypatch):
     run_three_rows()
 
     assert file.getvalue() == ""
+
+
+def test_a_notebook_without_ipywidgets_shows_text(monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    # As `importlib.util.find_spec` sees a package that cannot be imported.
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    run_three_rows()
+
+    assert file.getvalue() == "Evaluating 5/5, 1 failed, 1 with scorer errors  12 tokens\n"
