@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import json
-import math
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval.datasets import EvalDataset
-from langchain_dbx_eval.errors import ConfigurationError, JournalError
+from langchain_dbx_eval.errors import ConfigurationError, DatabricksError, JournalError
 from langchain_dbx_eval.evaluation.journal.listing import find_last
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.reconcile import check_resumable, reconcile
-from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
+from langchain_dbx_eval.evaluation.journal.store import FAILED, SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.budget import Budget
 from langchain_dbx_eval.evaluation.run.invoker import ModelInvoker, recorded_answer
 from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
 from langchain_dbx_eval.evaluation.run.pipeline import score_sessions
+from langchain_dbx_eval.evaluation.run.preflight import check_data
 from langchain_dbx_eval.evaluation.run.progress import show_progress
 from langchain_dbx_eval.evaluation.run.retry import reopen_failures
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
+from langchain_dbx_eval.evaluation.run.timeouts import DEFAULT_SCORER_TIMEOUT, check_timeouts
 from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["EvaluationOptions", "evaluate"]
 
+_logger = logging.getLogger(__name__)
 _MODEL_TYPE = "databricks-agent"
-
+_MAX_ERRORS = 5
 
 _PATH = "a string or a path", (str, Path)
 _STRING = "a string", (str,)
@@ -54,16 +58,18 @@ class EvaluationOptions:
             again.
         settings: Plain JSON, stored in the journal: how to start the same evaluation again. The
             command line stores its arguments, and ``langchain-dbx-eval resume`` reads them.
+        scorer_timeout: Seconds for each scorer of a row, and for each request to a judge model with
+            its retries, after which the row has an error of this scorer; None: no limit.
     """
 
     judge_cache: str | Path | None = None
     judge_repeats: int = 1
     allow_changes: bool = False
     settings: Mapping[str, Any] | None = None
+    scorer_timeout: float | None = DEFAULT_SCORER_TIMEOUT
 
 
 _TYPES: dict[str, tuple[str, tuple[type[Any], ...]]] = {
-    "timeout": ("a positive number of seconds", (Real,)),
     "resume": _PATH,
     "judge_cache": _PATH,
     "run_name": _STRING,
@@ -123,7 +129,8 @@ def evaluate(
             function), the columns of its signature (a logged model), else the request unchanged.
         max_concurrency: The largest number of rows in flight, and of concurrent calls of the judge.
             While an endpoint answers 429 the number is lower, and its requests are repeated.
-        timeout: Seconds for one row, after which the row fails; None: no timeout.
+        timeout: Seconds for the model to answer one row, after which the row fails; None: no
+            timeout. `EvaluationOptions.scorer_timeout` limits its scorers.
         repeat: Number of invocations per record, for models whose answers vary.
         resume: An evaluation that was not finished: the id of its MLflow run, its evaluation id, or
             the path of its journal; ``"last"``: the newest one of the same dataset and model on
@@ -154,6 +161,9 @@ def evaluate(
         NotFoundError: The dataset, the model or the evaluation to resume does not exist.
         SchemaError: No row of the data is a valid record.
         JournalError: The journal cannot be written, or cannot be resumed.
+        AuthenticationError, PermissionDeniedError, NotFoundError, ConnectionFailedError: The first
+            row, which runs alone, met an error of the model or of a judge that all others would
+            meet too; also MissingDependencyError, for a package that a scorer cannot import.
         BudgetExceededError: `max_tokens` or `max_cost` was reached before all rows were finished;
             the message contains how to continue.
         KeyboardInterrupt: Ctrl-C was pressed; the message contains how to continue.
@@ -170,7 +180,6 @@ def evaluate(
     options = options or EvaluationOptions()
     _check_types(
         {
-            "timeout": timeout,
             "resume": resume,
             "run_name": run_name,
             "experiment_name": experiment_name,
@@ -186,10 +195,9 @@ def evaluate(
         msg = "retry_failures=True needs resume=: the evaluation whose failed rows run again."
         raise ConfigurationError(msg)
     budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
-    if timeout is not None and not 0 < timeout < math.inf:
-        msg = f"timeout must be a positive number of seconds, or None, got {timeout}."
-        raise ConfigurationError(msg)
+    check_timeouts(timeout=timeout, scorer_timeout=options.scorer_timeout)
     dataset = _load(data)
+    check_data(dataset, has_model=model is not None)
     selected = select_scorers(
         scorers,
         extra_metrics=extra_metrics,
@@ -230,8 +238,15 @@ def evaluate(
             selected,
             limiter,
             is_exhausted=partial(budget.is_exhausted, journal),
+            scorer_timeout=options.scorer_timeout,
         )
-        after_rows = partial(score_sessions, journal, selected, max_concurrency)
+        after_rows = partial(
+            score_sessions,
+            journal,
+            selected,
+            options.scorer_timeout,
+            max_concurrency=max_concurrency,
+        )
         return _run(scheduler, journal, writer, budget, dataset, repeat, after_rows)
 
 
@@ -299,11 +314,15 @@ def _run(
     total = (len(dataset) + len(dataset.invalid_rows)) * repeat
     # The evaluation id, known from the start: MLflow's run id may come late, or never.
     advice = f"Continue with resume={journal.evaluation_id!r}."
-    with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
-        writer.wait_for_run()
-        done, used = journal.count(SCORED), partial(budget.used, journal)
-        with show_progress(total, done, used=used, limiter=scheduler.limiter) as on_row:
-            event_loop.run(scheduler.run(dataset, repeat, on_row))
+    try:
+        with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
+            writer.wait_for_run()
+            done, used = journal.count(SCORED), partial(budget.used, journal)
+            with show_progress(total, done, used=used, limiter=scheduler.limiter) as on_row:
+                event_loop.run(scheduler.run(dataset, repeat, on_row))
+    except DatabricksError:
+        writer.mark_failed()
+        raise
     done = journal.count(SCORED)
     if done < total and shutdown.signal is not None:
         try:
@@ -317,6 +336,19 @@ def _run(
     if done != total:
         msg = f"{done} of {total} rows are finished in {journal.path}, without an error."
         raise JournalError(msg)
+    _report_failures(journal, total, scheduler.traceback)
     after_rows()
     journal.update_manifest(complete=True)
     return writer.finish()
+
+
+def _report_failures(journal: Journal, total: int, traceback: str | None) -> None:
+    """Log the errors by their text, if all rows failed."""
+    if not total or journal.count(FAILED) < total:
+        return
+    errors = Counter(row.outcome.error for row in journal.rows(FAILED))
+    groups = [f"{n} x {error}" for error, n in errors.most_common(_MAX_ERRORS)]
+    if len(errors) > _MAX_ERRORS:
+        groups.append(f"and {len(errors) - _MAX_ERRORS} other errors")
+    first = f"\nThe first one:\n{traceback}" if traceback else ""
+    _logger.error("All %d rows failed:\n%s%s", total, "\n".join(groups), first)

@@ -12,7 +12,13 @@ from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
-from langchain_dbx_eval.evaluation.journal.store import FAILED, REPEATED, UNWRITTEN, Journal
+from langchain_dbx_eval.evaluation.journal.store import (
+    FAILED,
+    REPEATED,
+    UNWRITTEN,
+    UNWRITTEN_ANSWERS,
+    Journal,
+)
 from langchain_dbx_eval.scoring.aggregates import (
     Failures,
     Metrics,
@@ -123,7 +129,9 @@ class EvaluationResult:
     @property
     def pending_rows(self) -> int:
         """Number of rows that are not in MLflow yet: ``langchain-dbx-eval sync`` writes them."""
-        return self._journal.count(UNWRITTEN)
+        # The calls of a callback cannot be scored later.
+        is_final = self._journal.manifest.from_callback
+        return self._journal.count(UNWRITTEN_ANSWERS if is_final else UNWRITTEN)
 
     @property
     def dataset(self) -> EvalDataset | None:
@@ -282,6 +290,9 @@ class EvaluationResult:
         rows = f"{len(self.rows)} rows{data}, 0 failed"
         if warning := self.summary.warning:
             rows = f"{warning}{data}"
+        if errors := self.summary.errors:
+            named = ", ".join(f"{name} {number}" for name, number in sorted(errors.items()))
+            rows += f", scorer errors in rows: {named}"
         text = f"EvaluationResult({rows}, run_id={self.run_id!r})"
         return f"{text} {self.next_step}".rstrip()
 

@@ -19,9 +19,10 @@ def sync(run: RunArgument) -> None:
     """Write what MLflow lacks of an evaluation.
 
     For an evaluation that could not reach MLflow: rows, metrics and table are written to MLflow
-    from the journal on this machine. Nothing is invoked or judged again, and repeating the command
-    is safe. The destination is the MLflow store that the evaluation was configured with; if the
-    address of that store contains a password, MLFLOW_TRACKING_URI is used instead.
+    from the journal on this machine. Nothing is invoked or judged again: rows of a callback whose
+    scorers had not finished are written without the missing scores. Repeating the command is safe.
+    The destination is the MLflow store that the evaluation was configured with; if the address of
+    that store contains a password, MLFLOW_TRACKING_URI is used instead.
 
     \b
     Examples:

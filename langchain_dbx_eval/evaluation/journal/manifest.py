@@ -57,7 +57,8 @@ class EvaluationManifest:
         destination: Where it is written; no field is set until it is known.
         run_id: The MLflow run; None until MLflow was reached.
         experiment_id: The MLflow experiment of the run.
-        complete: Whether every row is scored.
+        complete: Whether every row is scored; of a callback, whether its rows were collected, by
+            `result` or by ``langchain-dbx-eval sync``.
         logged: Whether all of it is in MLflow.
         replaced_traces: What is to be deleted in MLflow, because rows were retried: by the id of a
             trace, the names of its feedback, or None for the trace itself.

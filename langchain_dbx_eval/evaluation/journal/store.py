@@ -35,7 +35,9 @@ __all__ = [
     "MAYBE_WRITTEN",
     "REPEATED",
     "SCORED",
+    "UNSCORED",
     "UNWRITTEN",
+    "UNWRITTEN_ANSWERS",
     "Journal",
 ]
 
@@ -47,7 +49,9 @@ ANSWERED = "failed = 0"
 FAILED = "failed = 1"
 REPEATED = "repetition > 1"
 SCORED = "scored = 1"
+UNSCORED = "scored = 0"
 UNWRITTEN = "scored = 1 AND written < 2"
+UNWRITTEN_ANSWERS = "written < 2"
 MAYBE_WRITTEN = "written = 1"
 """Conditions for `Journal.rows`, `Journal.row_keys` and `Journal.count`."""
 
@@ -363,8 +367,9 @@ class Journal:
             answers = {RowKey(*row[:2]): row[2:] for row in self._read_at("answers", page)}
             for key in filter(answers.__contains__, page):
                 of_row = outputs.get(key, {})
-                scores = row_scores([of_row[column] for column in columns if column in of_row])
-                answer, trace_id = answers[key]
+                answer, trace_id, scored = answers[key]
+                found = [of_row[column] for column in columns if column in of_row]
+                scores = row_scores(found, is_complete=bool(scored))
                 yield codec.decode_row(key, answer, scores, trace_id)
 
     def scorer_outputs(self, keys: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
@@ -439,7 +444,7 @@ class Journal:
             raise JournalError(msg) from error
 
     def _read_at(self, table: str, keys: Sequence[RowKey]) -> list[Any]:
-        columns = {"answers": "answer, trace_id", "scores": "scorer, output"}[table]
+        columns = {"answers": "answer, trace_id, scored", "scores": "scorer, output"}[table]
         wanted = ", ".join(["(?, ?)"] * len(keys))
         return self._read(
             f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - no user input

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
@@ -50,7 +50,9 @@ def show_progress(
 
     progress = _Progress(total, done, used, limiter)
     console = rich.console.Console(file=sys.stderr)
-    has_bar = console.is_terminal or console.is_jupyter
+    # In a notebook without ipywidgets, rich shows no bar.
+    has_widgets = importlib.util.find_spec("ipywidgets") is not None
+    has_bar = console.is_terminal or (console.is_jupyter and has_widgets)
     with _bar(progress, console) if has_bar else _lines(progress):
         yield progress.on_row
 
@@ -118,11 +120,8 @@ def _bar(progress: _Progress, console: Console) -> Iterator[None]:
         parts = [part for fact in progress.facts() for part in (separator, fact)]
         return Group(line, Text.assemble("  ", *parts[1:]))
 
-    with warnings.catch_warnings():
-        # In a notebook without ipywidgets, rich shows no bar and warns at every refresh.
-        warnings.filterwarnings("ignore", message=".*ipywidgets.*")
-        with Live(get_renderable=render, console=console, refresh_per_second=1 / _BAR_INTERVAL_S):
-            yield
+    with Live(get_renderable=render, console=console, refresh_per_second=1 / _BAR_INTERVAL_S):
+        yield
 
 
 @contextmanager

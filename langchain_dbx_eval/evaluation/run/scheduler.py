@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.run.pipeline import process_row
+from langchain_dbx_eval.evaluation.run.preflight import model_failure
 from langchain_dbx_eval.evaluation.run.progress import OnRow
 from langchain_dbx_eval.scoring import Outcome, Scorer
 
@@ -25,6 +27,8 @@ Invoke: TypeAlias = Callable[[EvalRecord], Awaitable[Answer]]
 """Returns the answer to the request of a record."""
 
 _PAGE = 100
+# A first row that takes longer does not delay the others.
+_ALONE_S = 1.0
 
 
 class RowScheduler:
@@ -43,6 +47,10 @@ class RowScheduler:
             that are being scored: a row that waits for this keeps its slot of the limiter, so that
             answers do not pile up before slow judges.
         is_exhausted: Whether no further row may be started; called before each row.
+        scorer_timeout: Seconds for each scorer of a row; None: no limit.
+
+    Attributes:
+        traceback: That of the first exception of the model; None if it raised none.
     """
 
     def __init__(
@@ -52,16 +60,20 @@ class RowScheduler:
         scorers: Sequence[Scorer],
         limiter: AdaptiveLimiter,
         is_exhausted: Callable[[], bool] = lambda: False,
+        *,
+        scorer_timeout: float | None = None,
     ) -> None:
         self._journal = journal
         self._invoke = invoke
         self._scorers = scorers
         self.limiter = limiter
         self._is_exhausted = is_exhausted
+        self._scorer_timeout = scorer_timeout
         self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._stopping = False
+        self.traceback: str | None = None
 
     def stop(self) -> None:
         """Start no further row; those in flight are finished."""
@@ -70,6 +82,8 @@ class RowScheduler:
     async def run(self, dataset: EvalDataset, repeat: int, on_row: OnRow) -> None:
         """Run all rows, or those that were started before `stop` or `is_exhausted`.
 
+        The first row of an evaluation runs alone, to find what would fail on all rows.
+
         Args:
             dataset: The records.
             repeat: Number of invocations per record.
@@ -77,8 +91,10 @@ class RowScheduler:
 
         Raises:
             JournalError: A row could not be saved.
+            DatabricksError: The first row failed as all others would.
         """
         answered = self._journal.answered()
+        is_first = not any(is_scored for _, is_scored in answered.values())
         try:
             async for expected in _rows(dataset, repeat):
                 key = expected.key
@@ -88,10 +104,14 @@ class RowScheduler:
                     if self._stopping or self._is_exhausted():
                         self.limiter.release()
                         break
-                    row = self._run_row(key, expected if input_key is None else None, on_row)
+                    new = expected if input_key is None else None
+                    row = self._run_row(key, new, on_row, is_first=is_first)
                     task = asyncio.create_task(row)
                     self._tasks.add(task)
                     task.add_done_callback(self._on_done)
+                    if is_first and expected.error is None:
+                        is_first = False
+                        await asyncio.wait({task}, timeout=_ALONE_S)
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             for task in self._tasks:
@@ -105,7 +125,9 @@ class RowScheduler:
             self._error = self._error or error
             self.stop()
 
-    async def _run_row(self, key: RowKey, row: ExpectedRow | None, on_row: OnRow) -> None:
+    async def _run_row(
+        self, key: RowKey, row: ExpectedRow | None, on_row: OnRow, *, is_first: bool
+    ) -> None:
         """Run a row; None: the journal contains its answer."""
         answer = None
         try:
@@ -113,14 +135,25 @@ class RowScheduler:
                 answer = Answer(record=row.record, outcome=Outcome(error=row.error))
             elif row is not None:
                 answer = await self._answer(row.record)
+                if is_first and (fatal := model_failure(answer.exception)) is not None:
+                    raise fatal
+                if answer.exception is not None and self.traceback is None:
+                    self.traceback = "".join(traceback.format_exception(answer.exception))
             await self._scoring.acquire()
         finally:
             self.limiter.release()
         try:
-            errors = await process_row(self._journal, self._scorers, key, answer)
+            has_errors = await process_row(
+                self._journal,
+                self._scorers,
+                key,
+                answer,
+                self._scorer_timeout,
+                is_first=is_first,
+            )
         finally:
             self._scoring.release()
-        on_row(answer is not None and answer.outcome.error is not None, errors > 0)
+        on_row(answer is not None and answer.outcome.error is not None, has_errors)
 
     async def _answer(self, record: EvalRecord) -> Answer:
         try:

@@ -253,6 +253,16 @@ class MlflowRun:
         probe(self.tracking_uri)
         with_retries(self.tracking_uri, delete)
 
+    def mark_failed(self) -> None:
+        """End the run as failed; a run of the user's stays active.
+
+        Raises:
+            TrackingError: The store cannot be reached, or rejects the call.
+        """
+        if self.is_ours:
+            end = self._client.set_terminated
+            with_retries(self.tracking_uri, lambda: end(self.run_id, "FAILED"))
+
     def finish(
         self,
         metrics: Mapping[str, float],

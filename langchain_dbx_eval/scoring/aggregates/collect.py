@@ -113,9 +113,9 @@ def summarize(
         for the aggregations of a scorer, ``judge/<name>/error_count`` for each judge that ran
         (0 if it never failed) and each other scorer that failed, and ``rows/total``,
         ``rows/answered``, ``rows/failed`` and ``rows/empty``, and with an overall assessment
-        ``rows/unknown``. A judge that is asked several times has
-        ``judge/<name>/unstable/percentage`` and ``judge/<name>/disagreement/average`` too (see
-        `JudgeInstability`).
+        ``rows/unknown``, with rows whose scorers have not finished ``rows/unscored``. A judge that
+        is asked several times has ``judge/<name>/unstable/percentage`` and
+        ``judge/<name>/disagreement/average`` too (see `JudgeInstability`).
 
     Raises:
         ConfigurationError: An argument is invalid, or no record has the column `cluster`.
@@ -137,9 +137,9 @@ def summarize(
     )
     counted = {f"judge/{name}/error_count": n for name, n in found.errors.items()}
     outcomes = found.row_counts()
-    counted |= {f"rows/{name}": n for name, n in vars(outcomes).items() if name != "unknown"}
-    if found.unknown is not None:
-        counted["rows/unknown"] = found.unknown
+    optional = {"unknown": found.unknown, "unscored": found.unscored or None}
+    counts = {**vars(outcomes), **optional}
+    counted |= {f"rows/{name}": n for name, n in counts.items() if n is not None}
     for name, number in counted.items():
         total = outcomes.total
         details[name] = MetricSummary(name, float(number), None, total, total, total)
@@ -193,6 +193,7 @@ class _Rows:
         self.judging = JudgeUsage()
         # None: no row has an overall assessment.
         self.unknown: int | None = None
+        self.unscored = 0
         self.named_clusters: list[Hashable] = []
         self._records: list[Hashable] = []
         # The ground truth of each row: it decides to which rows a scorer applies.
@@ -220,7 +221,7 @@ class _Rows:
     def row_counts(self) -> RowCounts:
         failed, empty = len(self._failed), len(self._empty)
         answered = self.total - failed - empty
-        return RowCounts(self.total, answered, failed, empty, self.unknown or 0)
+        return RowCounts(self.total, answered, failed, empty, self.unknown or 0, self.unscored)
 
     def add(self, result: RowResult, cluster: RecordKey | None) -> None:
         row, (outcome, scores, record) = self.total, result
@@ -235,6 +236,7 @@ class _Rows:
             return
         if outcome.is_empty:
             self._empty.add(row)
+        self.unscored += not scores.is_complete
         # An invocation that failed at once was not a fast one.
         for column, value in outcome_values(outcome).items():
             if value is not None:

@@ -109,3 +109,15 @@ def test_a_closed_stream_does_not_end_an_evaluation(monkeypatch):
     monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.01)
     monkeypatch.setattr(sys, "stderr", Closed())
     run_three_rows(AdaptiveLimiter(8), lambda: wait_until(lambda: Closed.tries > 2))
+
+
+def test_a_notebook_without_ipywidgets_receives_lines(monkeypatch):
+    monkeypatch.setattr(progress, "_LINE_INTERVAL_S", 0.01)
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    # As `importlib.util.find_spec` sees a package that cannot be imported.
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    run_three_rows(AdaptiveLimiter(8), lambda: wait_until(file.getvalue))
+
+    assert "Evaluating: 5 of 5 rows, 1 failed, 1 with scorer errors" in file.getvalue()
