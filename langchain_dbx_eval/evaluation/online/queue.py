@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from langchain_dbx_eval._internal import event_loop
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Recording
 
@@ -20,7 +20,7 @@ __all__ = ["OnFull", "ScoringQueue"]
 OnFull = Literal["block", "drop"]
 """What happens to a call when the queue is full."""
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 # A chain's thread only appends its call here, which takes microseconds. Calls that arrive within
 # this time are processed together: waking the loop for each call costs more than the rest of the
 # callback.

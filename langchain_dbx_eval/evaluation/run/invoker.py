@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
-from langchain_dbx_eval._internal.log import describe_error
+from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval._internal.retry import retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
@@ -29,7 +28,7 @@ from langchain_dbx_eval.scoring.mlflow.traces import SESSION, outcome_of_record
 
 __all__ = ["ModelInvoker", "recorded_answer"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _CANCEL_TIMEOUT_S = 1.0
 
 _Result: TypeAlias = "tuple[Any, BaseException | None]"
