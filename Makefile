@@ -13,7 +13,7 @@ help:
 	@echo "make test           run the tests (ARGS=tests/wire runs some of them)"
 	@echo "make check          check format, lint, types and architecture, and run the tests"
 	@echo "make faults         run the clients against each fault of a server (4 minutes)"
-	@echo "make fuzz           run the decoders with random input, 10,000 examples each"
+	@echo "make fuzz           run decoders and parsers with random input, 10,000 examples each"
 	@echo "make fuzz-atheris   run the parsers of streams and records with atheris, 10 minutes each"
 	@echo "make audit          look for known vulnerabilities of all installed packages"
 	@echo "make format         format the code and fix lint errors"
@@ -42,7 +42,7 @@ faults: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 fuzz: $(VENV)/installed-dev
-	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 tests/fuzz $(ARGS)
+	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 tests/fuzz tests/driver/test_fuzz.py $(ARGS)
 
 fuzz-atheris: $(VENV)/installed-dev $(VENV)/installed-fuzz
 	@$(BIN)/python -m tests.fuzz.coverage_guided events -max_total_time=600 $(ARGS)
