@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # Arguments of `langchain-dbx-eval demo`, pytest or a benchmark: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo docs docs-serve examples notebooks korean test check faults fuzz format bench-clients bench-driver bench-data bench-eval bench-statistics \
+.PHONY: help demo docs docs-serve examples notebooks korean test check faults fuzz fuzz-atheris audit format \
+	bench-clients bench-driver bench-data bench-eval bench-statistics \
 	clean
 
 help:
@@ -18,7 +19,9 @@ help:
 	@echo "make test           run the tests (ARGS=tests/wire runs some of them)"
 	@echo "make check          check format, lint, types and architecture, and run the tests"
 	@echo "make faults         run the clients against each fault of a server (4 minutes)"
-	@echo "make fuzz           run the decoders with random input, 10,000 examples each"
+	@echo "make fuzz           run decoders and parsers with random input, 10,000 examples each"
+	@echo "make fuzz-atheris   run the parsers of streams and records with atheris, 10 minutes each"
+	@echo "make audit          look for known vulnerabilities of all installed packages"
 	@echo "make format         format the code and fix lint errors"
 	@echo "make bench-clients  compare the clients with other packages (ARGS=--quick: small)"
 	@echo "make bench-driver   compare the driver server with the documentation's (7 minutes)"
@@ -64,7 +67,17 @@ faults: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 fuzz: $(VENV)/installed-dev
-	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 tests/fuzz $(ARGS)
+	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 tests/fuzz tests/driver/test_fuzz.py $(ARGS)
+
+fuzz-atheris: $(VENV)/installed-dev $(VENV)/installed-fuzz
+	@$(BIN)/python -m tests.fuzz.coverage_guided events -max_total_time=600 $(ARGS)
+	@$(BIN)/python -m tests.fuzz.coverage_guided records -max_total_time=600 $(ARGS)
+
+# Not a part of `check`: it needs PyPI's service, and a new report fails an unchanged project. torch
+# has a local version (+cpu), which the service does not know.
+audit: $(VENV)/installed-dev
+	@$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | sed 's/+cpu$$//' > $(VENV)/audited.txt
+	@$(BIN)/uvx pip-audit --strict --disable-pip --no-deps --requirement $(VENV)/audited.txt $(ARGS)
 
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .

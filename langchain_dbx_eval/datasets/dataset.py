@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.base import (
     DatasetInfo,
     LoadOptions,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EvalDataset"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class EvalDataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError, JournalError
 from langchain_dbx_eval.evaluation.journal.listing import find_last
@@ -37,7 +37,7 @@ from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["EvaluationOptions", "evaluate"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _MODEL_TYPE = "databricks-agent"
 _MAX_ERRORS = 5
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.errors import JournalError, NotFoundError
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
@@ -17,7 +17,7 @@ from langchain_dbx_eval.evaluation.journal.store import FAILED, SCORED, Journal
 
 __all__ = ["EvaluationInfo", "EvaluationState", "find_last", "list_evaluations"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 EvaluationState: TypeAlias = Literal["running", "interrupted", "complete", "not synced"]
 """How far an evaluation got: a living process runs it or writes it to MLflow; its process ended

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import BudgetExceededError, ConfigurationError, DatabricksError
 from langchain_dbx_eval.evaluation.capture.spans import ModelUsage
@@ -21,7 +21,7 @@ from langchain_dbx_eval.evaluation.run.scheduler import Invoke
 
 __all__ = ["Budget", "Price", "read_prices"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _ANY_MODEL = "*"
 _PER_TOKENS = 1_000_000

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
-from langchain_dbx_eval._internal.log import describe_error
+from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey, expected_rows
 from langchain_dbx_eval.evaluation.journal.store import Journal
@@ -21,7 +20,7 @@ from langchain_dbx_eval.scoring import Outcome, Scorer
 
 __all__ = ["Invoke", "RowScheduler"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 Invoke: TypeAlias = Callable[[EvalRecord], Awaitable[Answer]]
 """Returns the answer to the request of a record."""

@@ -9,7 +9,6 @@ and attributes are those of `mlflow.genai.evaluate`, so that MLflow's UI lists t
 from __future__ import annotations
 
 import json
-import logging
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.assessments import (
@@ -47,7 +47,7 @@ __all__ = [
     "table_file",
 ]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 TABLE_FILE = "eval_results.json"
 """The artifact with ``tables["eval_results"]``, under Agent Evaluation's name.

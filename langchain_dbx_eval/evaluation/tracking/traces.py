@@ -12,7 +12,6 @@ MLflow's own exporter sends.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import record_key
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span, mlflow_token_usage
 from langchain_dbx_eval.evaluation.journal.rows import Row
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REQUEST_ID_TAG", "trace_id_of", "trace_of_row", "write_traces"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _AUTOLOG_TIMEOUT_S = 10
 _POLL_INTERVAL_S = 0.2

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.base import LoadOptions
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import AlreadyExistsError, DatabricksError
@@ -25,7 +25,7 @@ from langchain_dbx_eval.reporting.dashboard.tables import MetricsTable, open_tab
 
 __all__ = ["AppendedMetrics", "append_metrics_to_table"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 # Each round reads what the table has and writes what it lacks; other writers cause another round.
 _MAX_ROUNDS = 20
 
