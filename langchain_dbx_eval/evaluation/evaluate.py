@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
@@ -17,6 +17,7 @@ from langchain_dbx_eval.errors import ConfigurationError, JournalError
 from langchain_dbx_eval.evaluation.journal.listing import find_last
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.reconcile import check_resumable, reconcile
+from langchain_dbx_eval.evaluation.journal.rows import expected_rows
 from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.budget import Budget
@@ -27,6 +28,7 @@ from langchain_dbx_eval.evaluation.run.progress import show_progress
 from langchain_dbx_eval.evaluation.run.retry import reopen_failures
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
+from langchain_dbx_eval.evaluation.spark import SparkEvaluation, SparkOptions, evaluate_on_spark
 from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
@@ -90,6 +92,7 @@ def evaluate(
     prices: Any = None,
     run_name: str | None = None,
     experiment_name: str | None = None,
+    engine: Literal["local", "spark"] | SparkOptions = "local",
     options: EvaluationOptions | None = None,
 ) -> EvaluationResult:
     """Evaluate a model on a dataset, and log the evaluation to MLflow as one run.
@@ -138,6 +141,10 @@ def evaluate(
         run_name: The name of the MLflow run; ignored within an active run.
         experiment_name: The MLflow experiment; default: the current one. An evaluation that is
             resumed continues in its MLflow run.
+        engine: ``"local"``: this process; ``"spark"`` or ``SparkOptions(…)``: the tasks of a Spark
+            session, see ``docs/scaling.md``. Then `model` is an import string, a
+            models-from-code file, or a URI; `data` may be a Spark frame; and `resume` may be the
+            results table.
         options: Further options.
 
     Returns:
@@ -184,6 +191,34 @@ def evaluate(
     if timeout is not None and not 0 < timeout < math.inf:
         msg = f"timeout must be a positive number of seconds, or None, got {timeout}."
         raise ConfigurationError(msg)
+    if engine != "local":
+        return _on_spark(
+            engine,
+            budget,
+            options,
+            SparkEvaluation(
+                model=model,
+                data=data,
+                scorers={
+                    "scorers": scorers,
+                    "extra_metrics": extra_metrics,
+                    "judge": judge,
+                    "evaluator_config": evaluator_config,
+                    "judge_repeats": options.judge_repeats,
+                    "max_concurrency": max_concurrency,
+                },
+                input_fn=input_fn,
+                max_concurrency=max_concurrency,
+                timeout=timeout,
+                repeat=repeat,
+                resume=resume,
+                retry_failures=retry_failures,
+                prices=prices,
+                run_name=run_name,
+                experiment_name=experiment_name,
+                allow_changes=options.allow_changes,
+            ),
+        )
     dataset = _load(data)
     selected = select_scorers(
         scorers,
@@ -264,6 +299,28 @@ def _check_counts(**arguments: Any) -> None:
             raise ConfigurationError(msg)
 
 
+def _on_spark(
+    engine: Any, budget: Budget, options: EvaluationOptions, evaluation: SparkEvaluation
+) -> EvaluationResult:
+    """Check what only the local engine supports, and run the evaluation on Spark."""
+    spark = SparkOptions() if engine == "spark" else engine
+    if not isinstance(spark, SparkOptions):
+        msg = f"engine={engine!r} is not supported. Use 'local', 'spark' or SparkOptions(…)."
+        raise ConfigurationError(msg)
+    unsupported = {
+        "max_tokens": budget.max_tokens,
+        "max_cost": budget.max_cost,
+        "judge_cache": options.judge_cache,
+    }
+    if given := [name for name, value in unsupported.items() if value is not None]:
+        msg = (
+            f"engine='spark' does not support {', '.join(given)}: tasks on several machines share "
+            "no file. Limit the cost with a smaller dataset, or use the local engine."
+        )
+        raise ConfigurationError(msg)
+    return evaluate_on_spark(evaluation, spark)
+
+
 def _load(data: Any) -> EvalDataset:
     dataset = EvalDataset.load(data)
     if not len(dataset) and dataset.errors:
@@ -287,7 +344,7 @@ def _run(
     with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
         writer.wait_for_run()
         with show_progress(total, journal.count(SCORED)) as on_row:
-            event_loop.run(scheduler.run(dataset, repeat, on_row))
+            event_loop.run(scheduler.run(expected_rows(dataset, repeat), on_row))
     done = journal.count(SCORED)
     if done < total and shutdown.signal is not None:
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval._internal.log import describe_error
-from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
-from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey, expected_rows
+from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.run.pipeline import process_row
 from langchain_dbx_eval.evaluation.run.progress import OnRow
@@ -64,12 +64,11 @@ class RowScheduler:
         """Start no further row; those in flight are finished."""
         self._stopping = True
 
-    async def run(self, dataset: EvalDataset, repeat: int, on_row: OnRow) -> None:
+    async def run(self, rows: Iterable[ExpectedRow], on_row: OnRow) -> None:
         """Run all rows, or those that were started before `stop` or `is_exhausted`.
 
         Args:
-            dataset: The records.
-            repeat: Number of invocations per record.
+            rows: The rows.
             on_row: Called with each finished row.
 
         Raises:
@@ -77,7 +76,7 @@ class RowScheduler:
         """
         answered = self._journal.answered()
         try:
-            async for expected in _rows(dataset, repeat):
+            async for expected in _in_pages(rows):
                 key = expected.key
                 input_key, is_scored = answered.get(key, (None, False))
                 if not is_scored:
@@ -129,9 +128,9 @@ class RowScheduler:
             return Answer(record=record, outcome=Outcome(error=describe_error(error)))
 
 
-async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[ExpectedRow]:
+async def _in_pages(rows: Iterable[ExpectedRow]) -> AsyncIterator[ExpectedRow]:
     """Yield the rows in order; the records are read in a thread, since a store may be slow."""
-    rows = expected_rows(dataset, repeat)
-    while page := await asyncio.to_thread(lambda: list(itertools.islice(rows, _PAGE))):
+    remaining = iter(rows)
+    while page := await asyncio.to_thread(lambda: list(itertools.islice(remaining, _PAGE))):
         for row in page:
             yield row
