@@ -239,6 +239,11 @@ class EvaluationResult:
         return tuple(row.trace_id for row in self.rows)
 
     @property
+    def sample(self) -> EvaluationResult:
+        """The rows for a report: all of them, except of an evaluation on Spark."""
+        return self
+
+    @property
     def failures(self) -> list[Row]:
         """The rows whose invocation failed."""
         return list(self._journal.rows(FAILED))

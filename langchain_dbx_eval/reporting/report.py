@@ -127,7 +127,7 @@ def write_report(
     """Write an evaluation as an HTML page: one file that loads nothing from the network.
 
     Args:
-        result: The evaluation.
+        result: The evaluation; of one on Spark, the page shows the rows of its `sample`.
         path: The file to write; its parent folders are created.
         comparison: The comparison with the baselines to show; default: that of `compare`. Without
             `baselines`, the page shows the differences, and not the rows of the baseline.
@@ -160,7 +160,7 @@ def write_report(
         comparison = compare(result, *baselines)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = render_report(result, baselines=baselines, comparison=comparison, redact=redact)
+    parts = render_report(result.sample, baselines=baselines, comparison=comparison, redact=redact)
     # The rows are read while the file is written: an error must not leave half a page.
     unfinished = path.with_name(f"{path.name}.new")
     try:
@@ -190,7 +190,7 @@ def worst_rows(result: EvaluationResult) -> list[Row]:
         mean = sum(scores) / len(scores) if scores else 1.0
         return row.outcome.error is None, not row.outcome.is_empty, mean, row.number
 
-    return sorted(result.rows, key=key)
+    return sorted(result.sample.rows, key=key)
 
 
 def _p_value_text(p_value: float) -> str:

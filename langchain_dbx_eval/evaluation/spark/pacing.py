@@ -1,16 +1,18 @@
-"""The limiter of one task, which also learns how many requests per second an endpoint accepts.
+"""The limiter of the tasks of one process, which learns how many requests per second are accepted.
 
-Tasks share no state: each has its share of ``max_concurrency``, and lowers it after a 429 as the
-local engine does. A limit per second needs more: one request in flight per task may already exceed
-it. After a 429 a task therefore spaces its requests, first by the rate at which it had answers, and
-then by additive increase and multiplicative decrease. Chiu and Jain (see `AdaptiveLimiter`) prove
-that the rates of independent clients of one endpoint converge to equal shares this way, without a
-message between them; a shared state in a table would react once per commit, which takes seconds.
+Processes share no state: each has its share of ``max_concurrency``. A limit per second needs more
+than that, because one request in flight may already exceed it: after a 429 a process spaces its
+requests, first by the rate at which it had answers, and then by slow increase and a decrease to
+90 %. The rates of independent clients of one endpoint approach equal shares this way, without a
+message between them (Chiu and Jain, see `AdaptiveLimiter`; for the increase by the square root, D.
+Bansal and H. Balakrishnan, "Binomial Congestion Control Algorithms", INFOCOM 2001). A shared state
+in a table would react once per commit, which takes seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 
@@ -20,11 +22,17 @@ from langchain_dbx_eval._internal.retry import rate_limit_error, retry_after
 __all__ = ["PacedLimiter"]
 
 _WINDOW_S = 3.0
-_DECREASE = 0.9
-_INCREASE_PER_S = 0.012
-"""Share of the rate by which it grows per second: from 90 % back to 100 % in about nine seconds."""
 _MIN_RATE = 0.05
 _MAX_ROUNDS = 20
+_DECREASE = 0.9
+_REACTION_S = 1.5
+# Growth per second. Slow near the rate at which the last 429 came, fast below and beyond it, as in
+# CUBIC (RFC 9438, section 4.1), with two speeds instead of a curve.
+_SLOW = 0.02
+_FAST = 0.1
+_NEAR = (0.6, 1.15)
+# The smallest value of the header Retry-After, in seconds: no more than "not now".
+_SHORTEST_WAIT_S = 1.0
 
 
 class PacedLimiter(AdaptiveLimiter):
@@ -37,10 +45,13 @@ class PacedLimiter(AdaptiveLimiter):
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
         self._rate: float | None = None
+        self._refused_rate: float | None = None
+        self._first_start: float | None = None
+        self._is_starting = False
         self._updated = 0.0
         self._next_start = 0.0
         self._answers: deque[float] = deque(maxlen=1000)
-        self._decreased_at = 0.0
+        self._decreased_at = -math.inf
         self._refused_in_a_row = 0
 
     @property
@@ -53,18 +64,22 @@ class PacedLimiter(AdaptiveLimiter):
         """Whether so many calls in a row were answered with 429 that waiting is pointless."""
         return self._refused_in_a_row >= _MAX_ROUNDS * max(1, self.limit)
 
+    def resize(self, change: int) -> None:
+        """Change the largest number of concurrent calls, when a task starts or ends."""
+        self._max += change
+        self._limit = max(1.0, self._limit + change)
+
     async def acquire(self) -> None:
         """Wait for a slot, and for the turn of the call at the present rate."""
         await super().acquire()
-        if self._rate is None:
-            return
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        self._grow(now)
-        start = max(self._next_start, now)
-        self._next_start = start + 1 / self._rate
+        if self._first_start is None:
+            self._first_start = loop.time()
         try:
-            await asyncio.sleep(start - now)
+            if self._is_starting:
+                await asyncio.sleep(self._next_start - loop.time())
+            if self._rate is not None:
+                await asyncio.sleep(self._reserve(loop.time()))
         except BaseException:
             self.release()
             raise
@@ -87,20 +102,44 @@ class PacedLimiter(AdaptiveLimiter):
         self._refused_in_a_row += 1
         now = asyncio.get_running_loop().time()
         # Calls that were in flight at the last decrease say nothing about the new rate.
-        if now - self._decreased_at >= 1.0:
+        if now - self._decreased_at >= _REACTION_S:
             self._grow(now)
-            recent = [answer for answer in self._answers if answer > now - _WINDOW_S]
-            measured = len(recent) / _WINDOW_S
             if self._rate is None:
-                self._rate = measured or 1.0
-            self._rate = max(_MIN_RATE, self._rate * _DECREASE)
+                # The answers of the calls in flight tell the rate: it is measured a second later.
+                self._is_starting, self._rate = True, 1.0
+                self._next_start = now + 1.0
+            elif not self._is_starting:
+                self._refused_rate = self._rate
+                self._rate = max(_MIN_RATE, self._rate * _DECREASE)
             self._decreased_at = now
+        # The row itself takes the next turn. Only a longer wait holds back the other rows too.
+        wait = max(0.0, (retry_after(rejection) or 0.0) - _SHORTEST_WAIT_S)
         # A random part: tasks that were refused together must not return together.
-        pause = max(retry_after(rejection) or 0.0, 1 / (self._rate or 1.0))
-        self._next_start = max(self._next_start, now) + pause * random.uniform(0.5, 1.0)  # noqa: S311
+        wait += random.random() / (1.0 if self._rate is None else self._rate)  # noqa: S311
+        if not self._is_starting or wait > 1.0:
+            self._next_start = max(self._next_start, now + wait)
         return True
+
+    def _reserve(self, now: float) -> float:
+        """Return the seconds until the turn of the next call."""
+        if self._is_starting:
+            self._is_starting, self._rate = False, self._measure(now)
+        self._grow(now)
+        start = max(self._next_start, now)
+        self._next_start = start + 1 / (self._rate or 1.0)
+        return start - now
+
+    def _measure(self, now: float) -> float:
+        """Return the answers per second up to now."""
+        elapsed = now - (self._first_start or now)
+        recent = sum(answer > now - _WINDOW_S for answer in self._answers)
+        return max(1.0, recent / min(_WINDOW_S, max(1.0, elapsed)))
 
     def _grow(self, now: float) -> None:
         if self._rate is not None:
-            self._rate *= 1 + _INCREASE_PER_S * max(0.0, now - self._updated)
+            low, high = ((self._refused_rate or 0.0) * factor for factor in _NEAR)
+            is_near = low <= self._rate <= high
+            # The square root grows faster, relatively, in a task that has less than its share.
+            growth = _SLOW * math.sqrt(self._rate) if is_near else _FAST * self._rate
+            self._rate += growth * min(1.0, now - self._updated)
         self._updated = now

@@ -114,8 +114,6 @@ class SparkEvaluationResult(EvaluationResult):
 
     Attributes:
         rows: All rows, in the order of the dataset if it has one.
-        sample: The rows that are on this machine: the sample of ``trace_sample``, and failed rows.
-            The HTML report shows these.
         results_table: The name or path of the results table.
     """
 
@@ -126,9 +124,14 @@ class SparkEvaluationResult(EvaluationResult):
         self._frame = frame
         self._columns = tuple(journal.manifest.scorers)
         self.__dict__["summary"] = summary
-        self.sample = SampledResult(journal, dataset, summary)
+        self._sample = SampledResult(journal, dataset, summary)
         self.results_table = location
         self.rows = ResultsTable(frame, self._columns, location, summary.rows.total)
+
+    @property
+    def sample(self) -> EvaluationResult:
+        """The rows that are on this machine: the sample of ``trace_sample``, and failed rows."""
+        return self._sample
 
     def summarize(
         self, *, cluster: RecordKey | None = None, failures: Failures = "exclude"

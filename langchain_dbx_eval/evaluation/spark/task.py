@@ -92,13 +92,15 @@ class _Worker:
     Attributes:
         model: The model and its input function; None without a model.
         input_fn: The user's input function.
-        idle: Scorers and limiters that no task uses now. A limiter keeps what it has learned about
-            the endpoint from one step to the next.
+        limiter: The limiter of all tasks of the process, which keeps what it has learned about the
+            endpoint from one step to the next.
+        idle: Scorers that no task uses now.
     """
 
     model: tuple[Runnable[Any, Any], ToInput] | None
     input_fn: Any
-    idle: list[tuple[Sequence[Scorer], PacedLimiter]] = field(default_factory=list)
+    limiter: PacedLimiter
+    idle: list[Sequence[Scorer]] = field(default_factory=list)
 
 
 _workers: dict[tuple[str, int], _Worker] = {}
@@ -130,15 +132,15 @@ def run_task(
     }
     if not rows:
         return
-    with _leased(spec) as (worker, scorers, limiter), _scratch(spec, step, rows) as journal:
+    with _leased(spec) as (worker, scorers), _scratch(spec, step, rows) as journal:
         _restore(journal, rows, spec)
         invoke: Invoke = recorded_answer
         if worker.model is not None:
             runnable, to_input = worker.model
             to_input = worker.input_fn or to_input
-            invoke = ModelInvoker(runnable, to_input, limiter, spec.timeout, lambda: None)
+            invoke = ModelInvoker(runnable, to_input, worker.limiter, spec.timeout, lambda: None)
         scheduler = RowScheduler(
-            journal, Budget(prices=spec.prices).with_cost(invoke), scorers, limiter
+            journal, Budget(prices=spec.prices).with_cost(invoke), scorers, worker.limiter
         )
         expected = (
             ExpectedRow(key, codec.decode_record(row["record"]), row["error"])
@@ -216,8 +218,8 @@ def _batch(rows: Iterable[dict[str, Any]]) -> pyarrow.RecordBatch:
 
 
 @contextlib.contextmanager
-def _leased(spec: TaskSpec) -> Iterator[tuple[_Worker, Sequence[Scorer], PacedLimiter]]:
-    """Return what the process has loaded, with scorers and a limiter for one task."""
+def _leased(spec: TaskSpec) -> Iterator[tuple[_Worker, Sequence[Scorer]]]:
+    """Return what the process has loaded, and scorers for one task."""
     digest = hashlib.sha256(pickle.dumps((spec.model, spec.input_fn, spec.scorers))).hexdigest()
     # A forked process has no event loop, to which clients of its parent may be bound.
     key = f"{digest}{spec.evaluation_id}", os.getpid()
@@ -226,16 +228,21 @@ def _leased(spec: TaskSpec) -> Iterator[tuple[_Worker, Sequence[Scorer], PacedLi
             _workers[key] = _Worker(
                 model=None if spec.model is None else spec.model.resolve(),
                 input_fn=None if spec.input_fn is None else pickle.loads(spec.input_fn),  # noqa: S301
+                limiter=PacedLimiter(0),
             )
         worker = _workers[key]
-        lease = worker.idle.pop() if worker.idle else None
-    if lease is None:
-        arguments = {**load_scorers(spec.scorers), "max_concurrency": spec.concurrency}
-        lease = select_scorers(**arguments), PacedLimiter(spec.concurrency)
+        worker.limiter.resize(spec.concurrency)
+        scorers = worker.idle.pop() if worker.idle else None
     try:
-        yield worker, *lease
+        if scorers is None:
+            arguments = {**load_scorers(spec.scorers), "max_concurrency": spec.concurrency}
+            scorers = select_scorers(**arguments)
+        yield worker, scorers
     finally:
-        worker.idle.append(lease)
+        with _worker_locks[key]:
+            worker.limiter.resize(-spec.concurrency)
+            if scorers is not None:
+                worker.idle.append(scorers)
 
 
 @contextlib.contextmanager
