@@ -39,7 +39,7 @@ class CountingEndpoint:
                 with lock:
                     counts[self.path[1:]] += 1
                 time.sleep(0.02)
-                body = json.dumps(f"answer {self.path[1:]}").encode()
+                body = json.dumps(f"answer {self.path[1:]}.").encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

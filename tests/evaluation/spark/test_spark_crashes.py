@@ -1,4 +1,4 @@
-"""A worker or a driver that is killed during an evaluation on Spark, counted at an HTTP endpoint."""
+"""A worker or a driver that is killed while an evaluation runs on Spark."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_a_frame_and_tables_of_the_session_are_read_by_the_tasks(sail, tmp_path:
         "request string, expected_facts array<string>, expected_response string",
     )
     result = evaluate(f"{_MODULE}:chain", frame, evaluator_config=_NO_JUDGES, engine="spark")
-    rows = {row.record.request: row for row in result.rows}
+    rows = {str(row.record.request): row for row in result.rows}
     assert rows["question 1"].record.expected_facts == ["a"]
     [invalid] = result.failures
     assert invalid.outcome.error == (
