@@ -6,6 +6,7 @@ Modules:
     demo: ``demo``, the shipped demonstration.
     list: ``list``, which lists the evaluations on this machine.
     sync: ``sync``, which writes the rest of an evaluation to MLflow.
+    export: ``export``, which copies the journal of an evaluation.
     check: ``check``, which checks an evaluation against conditions.
 """
 

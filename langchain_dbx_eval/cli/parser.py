@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from langchain_dbx_eval._version import __version__
-from langchain_dbx_eval.cli import check, demo, serve, sync
+from langchain_dbx_eval.cli import check, demo, export, serve, sync
 from langchain_dbx_eval.cli import list as list_command
 from langchain_dbx_eval.errors import DatabricksError
 
@@ -40,6 +40,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, demo, list_command, sync, check):
+    for command in (serve, demo, list_command, sync, export, check):
         command.add_command(commands)
     return parser

@@ -42,7 +42,7 @@ from langchain_dbx_eval.driver.engines.base import (
 )
 from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
 from langchain_dbx_eval.driver.engines.function import STANDARD_PARAMETERS, CallableEngine
-from langchain_dbx_eval.driver.engines.upstream import UpstreamEngine
+from langchain_dbx_eval.driver.engines.upstream.engine import UpstreamEngine
 from langchain_dbx_eval.driver.errors import RequestError
 from langchain_dbx_eval.driver.http.app import create_app
 from langchain_dbx_eval.driver.loading import EngineOptions, load_engine, serve

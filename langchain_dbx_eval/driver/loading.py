@@ -9,7 +9,7 @@ from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.driver.engines.base import Embedder, Engine
 from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
 from langchain_dbx_eval.driver.engines.function import CallableEngine
-from langchain_dbx_eval.driver.engines.upstream import UpstreamEngine
+from langchain_dbx_eval.driver.engines.upstream.engine import UpstreamEngine
 from langchain_dbx_eval.driver.http.auth import ApiKey, upstream_key
 from langchain_dbx_eval.driver.runtime.limits import MAX_IN_FLIGHT, Limits
 from langchain_dbx_eval.driver.server import ALL_INTERFACES, DriverServer
@@ -46,7 +46,8 @@ def load_engine(
 
     Args:
         target: ``"package.module:function"``, the name or folder of a model, or the address of an
-            upstream server, whose key is the environment variable ``DBX_EVAL_UPSTREAM_API_KEY``.
+            upstream server, or of several, separated by commas. Their key is the environment
+            variable ``DBX_EVAL_UPSTREAM_API_KEY``.
         options: The kind of engine, and its options.
         max_concurrency: The maximum number of concurrent calls of a function.
 
@@ -64,7 +65,7 @@ def load_engine(
         if options.model is None:
             msg = "An upstream server needs the name of a model: set it with --model."
             raise ConfigurationError(msg)
-        return UpstreamEngine(target, options.model, api_key=upstream_key())
+        return UpstreamEngine(target.split(","), options.model, api_key=upstream_key())
     if kind == "embeddings":
         return EmbeddingEngine(target, device=options.device)
     for module in ("torch", "transformers"):

@@ -7,25 +7,38 @@ Modules:
     comparison: the comparison of an evaluation with a baseline.
     differences: the differences between paired rows.
     pairing: the rows of two evaluations, paired by record and repetition.
+    dashboard: the metrics of evaluations over time: tables, plots, dashboards of Databricks.
     gate: conditions on an evaluation or a comparison, with a verdict.
 """
 
 from langchain_dbx_eval.reporting.agreement import CorrectedMean, JudgeAgreement, judge_agreement
 from langchain_dbx_eval.reporting.comparison import Comparison, compare
+from langchain_dbx_eval.reporting.dashboard import (
+    AppendedMetrics,
+    MetricsHistory,
+    append_metrics_to_table,
+    history,
+    write_dashboard,
+)
 from langchain_dbx_eval.reporting.gate import CheckReport, Verdict
 from langchain_dbx_eval.reporting.html import import_ratings
 from langchain_dbx_eval.reporting.report import print_comparison, print_result, write_report
 
 __all__ = [
+    "AppendedMetrics",
     "CheckReport",
     "Comparison",
     "CorrectedMean",
     "JudgeAgreement",
+    "MetricsHistory",
     "Verdict",
+    "append_metrics_to_table",
     "compare",
+    "history",
     "import_ratings",
     "judge_agreement",
     "print_comparison",
     "print_result",
+    "write_dashboard",
     "write_report",
 ]

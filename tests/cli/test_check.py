@@ -117,5 +117,5 @@ def test_the_help_lists_the_exit_status_of_each_verdict(
     with pytest.raises(SystemExit, match="0"):
         main(["check", "--help"])
     printed = capsys.readouterr().out
-    for line in ("0  all conditions pass", "3  a condition fails", "4  inconclusive"):
+    for line in ("0  all conditions pass", "3  regression: a condition", "4  inconclusive"):
         assert line in printed

@@ -4,7 +4,7 @@ Modules:
     base: the protocols that an engine implements, and their values.
     function: `CallableEngine`, any Python function.
     function_result: what a function returns, and the checks that are applied to it.
-    upstream: `UpstreamEngine`, an OpenAI-compatible server such as vLLM.
+    upstream: `UpstreamEngine`, OpenAI-compatible servers such as vLLM.
     embedding: `EmbeddingEngine`, sentence-transformers.
     transformers: `TransformersEngine`, a causal language model with continuous batching.
     parameters: the standard generation parameters and their ranges.

@@ -384,6 +384,16 @@ class Journal:
         with contextlib.suppress(sqlite3.Error), self._lock:
             self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
+    def backup(self, path: Path) -> None:
+        """Copy everything that is saved to an empty file, while other processes write.
+
+        Raises:
+            sqlite3.Error: The file cannot be written, or the journal cannot be read.
+        """
+        # In one step, and so of one state: other writers are not blocked, and do not restart it.
+        with contextlib.closing(sqlite3.connect(path)) as copy, self._lock:
+            self._database.backup(copy)
+
     @property
     def is_locked(self) -> bool:
         """Whether a living process runs this evaluation, or writes it to MLflow."""

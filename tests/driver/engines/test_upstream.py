@@ -278,7 +278,9 @@ def test_a_rejection_by_the_upstream_keeps_its_status_and_message(engine: Upstre
 def test_an_endless_stream_that_is_collected_has_a_maximum_size(
     engine: UpstreamEngine, upstream: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("langchain_dbx_eval.driver.engines.upstream._MAX_ANSWER_BYTES", 1 << 11)
+    monkeypatch.setattr(
+        "langchain_dbx_eval.driver.engines.upstream.engine._MAX_ANSWER_BYTES", 1 << 11
+    )
     with pytest.raises(RequestError, match="sent more than") as caught:
         engine.generate(GenerationRequest("endless", context=RequestContext(60)))
     assert caught.value.status == 502
