@@ -93,12 +93,12 @@ def test_a_second_run_after_a_killed_driver_repeats_only_rows_in_flight(
     first = _start(_PROGRAM + _ON_SAIL, endpoint.url, tmp_path)
     try:
         # In the second step: the first one is committed.
-        wait_until(lambda: len(endpoint.counts) >= 85, timeout=200)
+        wait_until(lambda: len(endpoint.counts) >= 85, timeout=300)
     finally:
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
     second = _start(_PROGRAM + _ON_SAIL, endpoint.url, tmp_path)
-    output, _ = second.communicate(timeout=200)
+    output, _ = second.communicate(timeout=300)
     assert output.split()[-3:] == [str(_ROWS), "0", str(_ROWS)]
     assert len(endpoint.counts) == _ROWS
     assert sum(endpoint.counts.values()) <= _ROWS + _CONCURRENCY
