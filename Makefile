@@ -6,8 +6,7 @@ BIN := $(VENV)/bin
 ARGS :=
 
 .PHONY: help demo docs docs-serve examples notebooks korean test check faults fuzz fuzz-atheris audit format \
-	bench-clients bench-driver bench-data bench-eval bench-statistics \
-	clean
+	bench-clients bench-driver bench-data bench-eval bench-spark bench-statistics clean
 
 help:
 	@echo "make demo           run an end-to-end demonstration (ARGS='--variant better' compares)"
@@ -27,6 +26,7 @@ help:
 	@echo "make bench-driver   compare the driver server with the documentation's (7 minutes)"
 	@echo "make bench-data     compare a million records with deltalake and MLflow"
 	@echo "make bench-eval     compare evaluate with mlflow.genai and pydantic_evals (ARGS=--quick)"
+	@echo "make bench-spark    measure engine='spark': rows/s and memory of the driver (ARGS='1000 10000')"
 	@echo "make bench-statistics  simulate the coverage of the intervals (2 minutes)"
 	@echo "make clean          delete all files that make created"
 
@@ -95,6 +95,9 @@ bench-data: $(VENV)/installed-dev
 
 bench-eval: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
+
+bench-spark: $(VENV)/installed-dev
+	@$(BIN)/python -m benchmarks.spark $(ARGS)
 
 bench-statistics: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks.interval_coverage $(ARGS)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
@@ -19,6 +19,7 @@ from langchain_dbx_eval.errors import ConfigurationError, DatabricksError, Journ
 from langchain_dbx_eval.evaluation.journal.listing import find_last
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.reconcile import check_resumable, reconcile
+from langchain_dbx_eval.evaluation.journal.rows import expected_rows
 from langchain_dbx_eval.evaluation.journal.store import FAILED, SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.budget import Budget
@@ -31,6 +32,7 @@ from langchain_dbx_eval.evaluation.run.retry import reopen_failures
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
 from langchain_dbx_eval.evaluation.run.timeouts import DEFAULT_SCORER_TIMEOUT, check_timeouts
+from langchain_dbx_eval.evaluation.spark import SparkEvaluation, SparkOptions, evaluate_on_spark
 from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
@@ -100,6 +102,7 @@ def evaluate(
     prices: Any = None,
     run_name: str | None = None,
     experiment_name: str | None = None,
+    engine: Literal["local", "spark"] | SparkOptions = "local",
     options: EvaluationOptions | None = None,
 ) -> EvaluationResult:
     """Evaluate a model on a dataset, and log the evaluation to MLflow as one run.
@@ -149,6 +152,10 @@ def evaluate(
         run_name: The name of the MLflow run; ignored within an active run.
         experiment_name: The MLflow experiment; default: the current one. An evaluation that is
             resumed continues in its MLflow run.
+        engine: ``"local"``: this process; ``"spark"`` or ``SparkOptions(…)``: the tasks of a Spark
+            session, see ``docs/scaling.md``. Then `model` is an import string, a
+            models-from-code file, or a URI; `data` may be a Spark frame; and `resume` may be the
+            results table.
         options: Further options.
 
     Returns:
@@ -196,6 +203,35 @@ def evaluate(
         raise ConfigurationError(msg)
     budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
     check_timeouts(timeout=timeout, scorer_timeout=options.scorer_timeout)
+    if engine != "local":
+        return _on_spark(
+            engine,
+            budget,
+            options,
+            SparkEvaluation(
+                model=model,
+                data=data,
+                scorers={
+                    "scorers": scorers,
+                    "extra_metrics": extra_metrics,
+                    "judge": judge,
+                    "evaluator_config": evaluator_config,
+                    "judge_repeats": options.judge_repeats,
+                    "max_concurrency": max_concurrency,
+                },
+                input_fn=input_fn,
+                max_concurrency=max_concurrency,
+                timeout=timeout,
+                scorer_timeout=options.scorer_timeout,
+                repeat=repeat,
+                resume=resume,
+                retry_failures=retry_failures,
+                prices=prices,
+                run_name=run_name,
+                experiment_name=experiment_name,
+                allow_changes=options.allow_changes,
+            ),
+        )
     dataset = _load(data)
     check_data(dataset, has_model=model is not None)
     selected = select_scorers(
@@ -294,6 +330,29 @@ def _check_counts(**arguments: Any) -> None:
             raise ConfigurationError(msg)
 
 
+def _on_spark(
+    engine: Any, budget: Budget, options: EvaluationOptions, evaluation: SparkEvaluation
+) -> EvaluationResult:
+    """Check what only the local engine supports, and run the evaluation on Spark."""
+    spark = SparkOptions() if engine == "spark" else engine
+    if not isinstance(spark, SparkOptions):
+        msg = f"engine={engine!r} is not supported. Use 'local', 'spark' or SparkOptions(…)."
+        raise ConfigurationError(msg)
+    unsupported = {
+        "max_tokens": budget.max_tokens,
+        "max_cost": budget.max_cost,
+        "judge_cache": options.judge_cache,
+        "settings": options.settings,
+    }
+    if given := [name for name, value in unsupported.items() if value is not None]:
+        msg = (
+            f"engine='spark' does not support {', '.join(given)}: tasks on several machines share "
+            "no file. Limit the cost with a smaller dataset, or use the local engine."
+        )
+        raise ConfigurationError(msg)
+    return evaluate_on_spark(evaluation, spark)
+
+
 def _load(data: Any) -> EvalDataset:
     dataset = EvalDataset.load(data)
     if not len(dataset) and dataset.errors:
@@ -319,7 +378,7 @@ def _run(
             writer.wait_for_run()
             done, used = journal.count(SCORED), partial(budget.used, journal)
             with show_progress(total, done, used=used, limiter=scheduler.limiter) as on_row:
-                event_loop.run(scheduler.run(dataset, repeat, on_row))
+                event_loop.run(scheduler.run(expected_rows(dataset, repeat), on_row))
     except DatabricksError:
         writer.mark_failed()
         raise

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from langchain_dbx_eval.reporting.gate import CheckReport
 
-__all__ = ["EvaluationResult", "Rows"]
+__all__ = ["EvaluationResult", "Rows", "frame_of"]
 
 _FIRST_COLUMNS = ("request_id", "repetition", "request", "response", "expected_response")
 _PAGE = 200
@@ -77,7 +77,7 @@ class EvaluationResult:
     def __init__(self, journal: Journal, dataset: EvalDataset | None = None) -> None:
         self._journal = journal
         self._dataset = dataset
-        self.rows = Rows(journal)
+        self.rows: Sequence[Row] = Rows(journal)
 
     @classmethod
     def load(cls, run_id: str | Path) -> EvaluationResult:
@@ -223,13 +223,7 @@ class EvaluationResult:
 
         If records were repeated, the column ``repetition`` contains which invocation a row is.
         """
-        pandas = require("pandas", extra="eval")
-        table = pandas.DataFrame(_columns(self.rows))
-        if "repetition" in table and (table["repetition"] == 1).all():
-            table = table.drop(columns="repetition")
-        if "trace_id" in table and table["trace_id"].isna().all():
-            table = table.drop(columns="trace_id")
-        return {"eval_results": table[_sort_columns(table.columns)]}
+        return {"eval_results": frame_of(self.rows)}
 
     def table_pages(self) -> Iterator[pd.DataFrame]:
         """Yield ``tables["eval_results"]`` in pages, for tables that do not fit in memory.
@@ -250,6 +244,11 @@ class EvaluationResult:
     def trace_ids(self) -> tuple[str | None, ...]:
         """The MLflow trace of each row; None for a row that is not written yet."""
         return tuple(row.trace_id for row in self.rows)
+
+    @property
+    def sample(self) -> EvaluationResult:
+        """The rows for a report: all of them, except of an evaluation on Spark."""
+        return self
 
     @property
     def failures(self) -> list[Row]:
@@ -300,6 +299,17 @@ class EvaluationResult:
         from langchain_dbx_eval.reporting.notebook import result_html
 
         return result_html(self)
+
+
+def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return rows as ``tables["eval_results"]``."""
+    pandas = require("pandas", extra="eval")
+    table: pd.DataFrame = pandas.DataFrame(_columns(rows))
+    if "repetition" in table and (table["repetition"] == 1).all():
+        table = table.drop(columns="repetition")
+    if "trace_id" in table and table["trace_id"].isna().all():
+        table = table.drop(columns="trace_id")
+    return table[_sort_columns(table.columns)]
 
 
 def _line(row: Row) -> dict[str, Any]:

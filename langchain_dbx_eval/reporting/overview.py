@@ -75,7 +75,7 @@ def find_worst(result: EvaluationResult, number: int) -> Worst:
     causes: Counter[str] = Counter()
 
     def counted() -> Iterator[Row]:
-        for row in result.rows:
+        for row in result.sample.rows:
             overall = overall_assessment(row)
             if overall is not None and (cause := overall.metadata.get("root_cause_assessment")):
                 causes[cause] += 1

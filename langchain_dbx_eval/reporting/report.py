@@ -29,7 +29,7 @@ def write_report(
     """Write an evaluation as an HTML page: one file that loads nothing from the network.
 
     Args:
-        result: The evaluation.
+        result: The evaluation; of one on Spark, the page shows the rows of its `sample`.
         path: The file to write; its parent folders are created.
         comparison: The comparison with the baselines to show; default: that of `compare`. Without
             `baselines`, the page shows the differences, and not the rows of the baseline.
@@ -62,7 +62,7 @@ def write_report(
         comparison = compare(result, *baselines)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = render_report(result, baselines=baselines, comparison=comparison, redact=redact)
+    parts = render_report(result.sample, baselines=baselines, comparison=comparison, redact=redact)
     # The rows are read while the file is written: an error must not leave half a page.
     unfinished = path.with_name(f"{path.name}.new")
     try:

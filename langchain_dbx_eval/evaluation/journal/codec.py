@@ -39,6 +39,7 @@ from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
 __all__ = [
     "decode_manifest",
+    "decode_record",
     "decode_row",
     "decode_scorer_output",
     "encode_answer",
@@ -114,6 +115,11 @@ def decode_row(key: RowKey, answer: str, scores: RowScores, trace_id: str | None
 def encode_record(record: EvalRecord) -> str:
     """Encode a record alone: two records are stored alike if this is equal."""
     return _to_json(record)
+
+
+def decode_record(text: str) -> EvalRecord:
+    """Decode what `encode_record` returned."""
+    return _build(EvalRecord, _decode(text))
 
 
 def encode_scorer_output(output: ScorerOutput) -> str:

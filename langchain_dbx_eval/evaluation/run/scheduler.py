@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval._internal.log import describe_error, get_logger
-from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
-from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey, expected_rows
+from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.run.pipeline import process_row
 from langchain_dbx_eval.evaluation.run.preflight import model_failure
@@ -35,9 +35,6 @@ class RowScheduler:
 
     An instance belongs to one event loop and is used once.
 
-    Attributes:
-        limiter: The limiter.
-
     Args:
         journal: Contains the finished rows, and receives the others.
         invoke: Returns the answer to the request of a record.
@@ -47,8 +44,10 @@ class RowScheduler:
             answers do not pile up before slow judges.
         is_exhausted: Whether no further row may be started; called before each row.
         scorer_timeout: Seconds for each scorer of a row; None: no limit.
+        checks_first_row: Whether the first row runs alone, to find what would fail on all rows.
 
     Attributes:
+        limiter: The limiter.
         traceback: That of the first exception of the model; None if it raised none.
     """
 
@@ -61,6 +60,7 @@ class RowScheduler:
         is_exhausted: Callable[[], bool] = lambda: False,
         *,
         scorer_timeout: float | None = None,
+        checks_first_row: bool = True,
     ) -> None:
         self._journal = journal
         self._invoke = invoke
@@ -68,6 +68,7 @@ class RowScheduler:
         self.limiter = limiter
         self._is_exhausted = is_exhausted
         self._scorer_timeout = scorer_timeout
+        self._checks_first_row = checks_first_row
         self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
@@ -78,14 +79,11 @@ class RowScheduler:
         """Start no further row; those in flight are finished."""
         self._stopping = True
 
-    async def run(self, dataset: EvalDataset, repeat: int, on_row: OnRow) -> None:
+    async def run(self, rows: Iterable[ExpectedRow], on_row: OnRow) -> None:
         """Run all rows, or those that were started before `stop` or `is_exhausted`.
 
-        The first row of an evaluation runs alone, to find what would fail on all rows.
-
         Args:
-            dataset: The records.
-            repeat: Number of invocations per record.
+            rows: The rows.
             on_row: Called with each finished row.
 
         Raises:
@@ -93,9 +91,11 @@ class RowScheduler:
             DatabricksError: The first row failed as all others would.
         """
         answered = self._journal.answered()
-        is_first = not any(is_scored for _, is_scored in answered.values())
+        is_first = self._checks_first_row and not any(
+            is_scored for _, is_scored in answered.values()
+        )
         try:
-            async for expected in _rows(dataset, repeat):
+            async for expected in _in_pages(rows):
                 key = expected.key
                 input_key, is_scored = answered.get(key, (None, False))
                 if not is_scored:
@@ -163,9 +163,9 @@ class RowScheduler:
             return Answer(record=record, outcome=Outcome(error=describe_error(error)))
 
 
-async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[ExpectedRow]:
+async def _in_pages(rows: Iterable[ExpectedRow]) -> AsyncIterator[ExpectedRow]:
     """Yield the rows in order; the records are read in a thread, since a store may be slow."""
-    rows = expected_rows(dataset, repeat)
-    while page := await asyncio.to_thread(lambda: list(itertools.islice(rows, _PAGE))):
+    remaining = iter(rows)
+    while page := await asyncio.to_thread(lambda: list(itertools.islice(remaining, _PAGE))):
         for row in page:
             yield row

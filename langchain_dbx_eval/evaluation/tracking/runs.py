@@ -192,6 +192,14 @@ class MlflowRun:
             self.tracking_uri, lambda: self._client.log_inputs(self.run_id, datasets=inputs)
         )
 
+    def set_tag(self, name: str, value: str) -> None:
+        """Set a tag of the run.
+
+        Raises:
+            TrackingError: The store cannot be reached, or rejects the call.
+        """
+        with_retries(self.tracking_uri, lambda: self._client.set_tag(self.run_id, name, value))
+
     def write_rows(self, rows: Sequence[Row], *, maybe_written: bool = False) -> list[str]:
         """Write a trace for each row, with its assessments, and link it to the run.
 
