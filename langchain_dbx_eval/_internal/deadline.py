@@ -2,9 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-__all__ = ["Deadline"]
+__all__ = ["Deadline", "DeadlineError", "run_task"]
+
+_Result = TypeVar("_Result")
+_CANCEL_TIMEOUT_S = 1.0
+
+
+class DeadlineError(TimeoutError):
+    """A task did not end before its deadline; a TimeoutError of its own is of another class."""
+
+
+async def run_task(coroutine: Coroutine[Any, Any, _Result], seconds: float | None) -> _Result:
+    """Await a coroutine in a task of its own, for a limited time.
+
+    Unlike `asyncio.wait_for`, it does not wait for a task that ignores its cancellation; and a task
+    that cancels itself does not cancel the caller.
+
+    Args:
+        coroutine: The coroutine.
+        seconds: Seconds after which the task is canceled; None: no limit.
+
+    Raises:
+        DeadlineError: The task did not end in time.
+        RuntimeError: The task canceled itself.
+        BaseException: What the coroutine raised.
+    """
+    task = asyncio.ensure_future(coroutine)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+    if not task.done():
+        # For the task to clean up. A thread that it waits for cannot be stopped.
+        await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT_S)
+        raise DeadlineError
+    if task.cancelled():
+        msg = "it canceled its own task"
+        raise RuntimeError(msg)
+    return task.result()
 
 
 class Deadline:

@@ -18,19 +18,49 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import cache
 from typing import Any, TypeVar
 
+from langchain_dbx_eval._internal import daemon_threads
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["call_in_thread", "ensure_off_loop", "is_own_thread", "run", "start"]
+__all__ = [
+    "call_in_thread",
+    "ensure_off_loop",
+    "is_own_thread",
+    "run",
+    "start",
+    "start_in_thread",
+]
 
 _Result = TypeVar("_Result")
-_MAX_THREADS = 512
 _CLOSE_TIMEOUT_S = 5.0
 # The system may deliver a signal to another thread than the waiting main thread. Its handler then
 # runs when the main thread runs next.
 _SIGNAL_POLL_S = 0.2
 _LOOP_THREAD = "dbx-eval-loop"
-_WORKER_THREAD = "dbx-eval-worker"
 _start_lock = threading.Lock()
+_worker = threading.local()
+
+
+class _DaemonExecutor(ThreadPoolExecutor):
+    """Runs the synchronous chains and scorers of the loop in daemon threads.
+
+    Python joins the threads of `ThreadPoolExecutor` when it exits: a chain or a scorer that hangs
+    would hold the process, also after Ctrl-C. The rows in flight limit the number of threads, and
+    not this executor: threads that are hung would use up its limit.
+    """
+
+    def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> Future[_Result]:
+        def work() -> _Result:
+            _worker.active = True
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                _worker.active = False
+
+        # The threads of an executor do not have the context variables of the caller.
+        return contextvars.Context().run(daemon_threads.submit, work)
+
+
+_executor = _DaemonExecutor()
 
 
 def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
@@ -73,6 +103,11 @@ def start(coroutine: Coroutine[Any, Any, _Result]) -> Future[_Result]:
     return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, _loop())
 
 
+def start_in_thread(function: Callable[[], _Result]) -> Future[_Result]:
+    """Call a function in a daemon thread, without the caller's context variables (see `start`)."""
+    return _executor.submit(function)
+
+
 async def call_in_thread(function: Callable[..., _Result], *args: Any, **kwargs: Any) -> _Result:
     """Call a function of the user in a thread, and raise what it raises.
 
@@ -109,8 +144,8 @@ def ensure_off_loop() -> None:
 
 
 def is_own_thread() -> bool:
-    """Whether this thread is the loop's or one of its workers, which must not wait for the loop."""
-    return threading.current_thread().name.startswith((_LOOP_THREAD, _WORKER_THREAD))
+    """Whether this thread is the loop's or works for it, and so must not wait for the loop."""
+    return threading.current_thread().name == _LOOP_THREAD or getattr(_worker, "active", False)
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -123,8 +158,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 @cache
 def _loop_of_process(pid: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    # Synchronous chains run in this pool. The rows in flight limit them, not the CPU count.
-    loop.set_default_executor(ThreadPoolExecutor(_MAX_THREADS, _WORKER_THREAD))
+    loop.set_default_executor(_executor)
     threading.Thread(target=_run_forever, args=(loop,), name=_LOOP_THREAD, daemon=True).start()
     atexit.register(_close, loop, pid)
     return loop

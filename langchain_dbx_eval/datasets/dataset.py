@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.base import (
     DatasetInfo,
     LoadOptions,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EvalDataset"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class EvalDataset:
@@ -546,19 +546,21 @@ class EvalDataset:
         return f"EvalDataset({self.name or 'unnamed'}{version}: {records} from {self.source})"
 
     def _repr_html_(self) -> str:
+        count, updated = self._opened.count(), self.last_update_time
         properties = {
-            "name": self.name,
-            "source": self.source,
+            "from": self.source,
             "version": self.version,
-            "records": self._opened.count(),
+            "records": None if count is None else f"{count:,}",
             "created by": self.created_by,
-            "last update": self.last_update_time,
+            "last update": updated and f"{updated:%Y-%m-%d %H:%M:%S %Z}".rstrip(),
         }
         rows = list(itertools.islice(self.iter_rows(), 5))
         if invalid := [row for row in rows if isinstance(row, InvalidRow)]:
             problem = f"{len(invalid)} of the first {len(rows)}: {invalid[0].error}"
             properties["invalid rows"] = problem
-        return preview_html(properties, (row for row in rows if isinstance(row, EvalRecord)))
+        title = self.name or "Dataset without a name"
+        records = (row for row in rows if isinstance(row, EvalRecord))
+        return preview_html(title, properties, records)
 
     @cached_property
     def _length(self) -> int:

@@ -17,6 +17,7 @@ from langchain_dbx_eval.evaluation.online.queue import OnFull, ScoringQueue
 from langchain_dbx_eval.evaluation.online.row_selection import RowSelector
 from langchain_dbx_eval.evaluation.online.session import EvaluationSession
 from langchain_dbx_eval.evaluation.result import EvaluationResult
+from langchain_dbx_eval.evaluation.run.timeouts import DEFAULT_SCORER_TIMEOUT, check_timeouts
 from langchain_dbx_eval.evaluation.tracking.runs import current_destination
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
@@ -37,6 +38,10 @@ class CallbackOptions:
         judge_cache: A file that stores verdicts, so that the same answer is not judged twice.
         judge_repeats: Number of times that each judge of this package rates a row; the majority
             decides, and ``result.summary.instability`` shows how often the repeats disagree.
+        scorer_timeout: Seconds for each scorer of a row, as for `EvaluationOptions`.
+        exit_timeout: Seconds that the end of the process waits for the scorers of calls that no
+            `result` has collected. A warning then says how many rows are saved, and how many are
+            scored; ``langchain-dbx-eval sync`` writes them to MLflow.
     """
 
     doc_uri: DocUri | None = None
@@ -44,6 +49,8 @@ class CallbackOptions:
     on_full: OnFull | None = None
     judge_cache: str | Path | None = None
     judge_repeats: int = 1
+    scorer_timeout: float | None = DEFAULT_SCORER_TIMEOUT
+    exit_timeout: float = 10.0
 
 
 class EvaluationCallbackHandler(CaptureHandler):
@@ -105,6 +112,8 @@ class EvaluationCallbackHandler(CaptureHandler):
         options: CallbackOptions | None = None,
     ) -> None:
         self._options = options or CallbackOptions()
+        check_timeouts(scorer_timeout=self._options.scorer_timeout)
+        check_timeouts(exit_timeout=self._options.exit_timeout, minimum=0)
         self._run_name = run_name
         self._experiment_name = experiment_name
         self._selector = RowSelector(sample_rate)
@@ -175,4 +184,11 @@ class EvaluationCallbackHandler(CaptureHandler):
             return self._result
 
     def _new_session(self) -> EvaluationSession:
-        return EvaluationSession(self._dataset, self._index, self._scorers, self._options.doc_uri)
+        return EvaluationSession(
+            self._dataset,
+            self._index,
+            self._scorers,
+            self._options.doc_uri,
+            scorer_timeout=self._options.scorer_timeout,
+            exit_timeout=self._options.exit_timeout,
+        )

@@ -161,7 +161,9 @@ class RowScores:
     Attributes:
         assessments: Those of the scorers, then the overall assessment if there is one.
         skipped: Scorers that lacked an input.
+        is_complete: Whether all scorers have finished. If not, there is no overall assessment.
     """
 
     assessments: tuple[Assessment, ...] = ()
     skipped: tuple[Skip, ...] = ()
+    is_complete: bool = True

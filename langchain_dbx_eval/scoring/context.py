@@ -114,7 +114,8 @@ class Scorer(Protocol):
     """An object that scores rows, usually a dataclass whose fields are its configuration.
 
     It may have an attribute ``leaf`` (see `Assessment.leaf`), which places the error of a `score`
-    that raises.
+    that raises, and an attribute ``limits_time``: whether it limits its own time, so that the time
+    limit of scorers does not apply to it.
     """
 
     @property

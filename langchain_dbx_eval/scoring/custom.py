@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 from langchain_dbx_eval._internal.event_loop import call_in_thread
 from langchain_dbx_eval.errors import ConfigurationError
@@ -213,6 +213,7 @@ class PromptJudge:
         scale: The allowed ratings: `YesNo`, `Numeric` or `Categorical`.
         model: The judge model, as for ``evaluate(judge=…)``; default: that of the run.
         backend: The resolved judge model; set from `model`.
+        limits_time: See `JudgeScorer`.
 
     Raises:
         ConfigurationError: The instructions contain no input, or an unknown one.
@@ -223,6 +224,7 @@ class PromptJudge:
     scale: Scale = field(default_factory=YesNo)
     model: Any = None
     backend: JudgeBackend | None = field(default=None, repr=False)
+    limits_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         names = self._spec.inputs

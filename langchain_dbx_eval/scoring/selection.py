@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.context import Scorer
 from langchain_dbx_eval.scoring.custom import PromptJudge
@@ -21,8 +21,9 @@ from langchain_dbx_eval.scoring.mlflow.scorers import as_scorer
 
 __all__ = ["EvaluatorConfig", "built_in_judges", "select_scorers"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _MODEL_TYPE = "databricks-agent"
+_AGENT_KEYS = ("metrics", "global_guidelines")
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,17 @@ class EvaluatorConfig:
             ConfigurationError: A key or a judge is unknown, or a value has the wrong type.
         """
         outer = dict(config or {})
+        if outer and outer.keys() <= set(_AGENT_KEYS):
+            msg = (
+                f"evaluator_config={config!r:.200} lacks its outer key. Pass "
+                f"evaluator_config={{{_MODEL_TYPE!r}: {config!r:.200}}}."
+            )
+            raise ConfigurationError(msg)
         _check_known(outer, (_MODEL_TYPE,), "evaluator_config")
         inner = outer.get(_MODEL_TYPE) or {}
         if not isinstance(inner, Mapping):
             raise _wrong_type(f"[{_MODEL_TYPE!r}]", "a dict", inner)
-        _check_known(inner, ("metrics", "global_guidelines"), f"evaluator_config[{_MODEL_TYPE!r}]")
+        _check_known(inner, _AGENT_KEYS, f"evaluator_config[{_MODEL_TYPE!r}]")
         guidelines = _parse_guidelines(inner.get("global_guidelines"))
         metrics = inner.get("metrics")
         if metrics is None:

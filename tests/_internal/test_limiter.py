@@ -99,6 +99,31 @@ async def test_successes_raise_the_limit_by_one_per_round_up_to_the_maximum():
     assert limiter.limit == 8
 
 
+async def test_a_429_that_requests_too_long_a_wait_neither_pauses_nor_is_repeated():
+    limiter = AdaptiveLimiter(8)
+    for seconds in (86_400, float("inf")):
+        error = errors.RateLimitError("slow", status_code=429, retry_after=seconds)
+        assert not limiter.on_error(error)
+        assert not limiter.on_error(error, max_wait=60)
+    assert limiter.on_error(errors.RateLimitError("slow", status_code=429, retry_after=5))
+    await asyncio.wait_for(limiter.acquire(), 30)
+
+
+async def test_a_call_that_is_canceled_while_it_waits_again_has_one_slot_to_return():
+    limiter = AdaptiveLimiter(1)
+    await limiter.acquire()
+    limiter.on_error(RATE_LIMIT_ERROR)
+    waiting = asyncio.create_task(limiter.reacquire())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    limiter.release()
+    await in_flight(limiter, 1)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(limiter.acquire(), 0.05)
+
+
 @pytest.mark.usefixtures("_no_pause")
 async def test_repeated_429s_exhaust_the_limiter_until_a_success():
     limiter = AdaptiveLimiter(4)

@@ -274,8 +274,8 @@ def test_the_error_for_missing_data_shows_the_right_call() -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "message"),
     [
-        ("timeout", "5", "timeout must be a positive number of seconds, got '5'"),
-        ("timeout", True, "timeout must be a positive number of seconds, got True"),
+        ("timeout", "5", "timeout must be a positive number of seconds, or None, got '5'"),
+        ("timeout", True, "timeout must be a positive number of seconds, or None, got True"),
         ("timeout", float("nan"), "timeout must be a positive number of seconds, or None, got nan"),
         ("timeout", float("inf"), "timeout must be a positive number of seconds, or None, got inf"),
         ("repeat", 1.5, "repeat must be an integer, got 1.5"),

@@ -8,11 +8,11 @@ A merge for which MLflow would rewrite the table is rejected.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions
 from langchain_dbx_eval.datasets.databricks.agents_client import agents_package, call_agents
 from langchain_dbx_eval.datasets.databricks.unity_catalog import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ManagedTable"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _DATASETS = "/api/2.0/managed-evals/datasets"
 _PAGE_SIZE = 500

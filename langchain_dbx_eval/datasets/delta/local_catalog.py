@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["LocalTable", "table_lock"]
+__all__ = ["LocalTable", "list_tables", "no_retry_properties", "table_lock"]
 
 # Writers are serialized by a lock, so commits conflict only where the lock has no effect (on some
 # network drives); the table is then read and merged again.
@@ -129,7 +129,7 @@ class LocalTable(DeltaSource):
         path = name.folder(catalog_root())
         if not is_delta_folder(path):
             near = cls.similar(str(name))
-            existing = _list_tables()
+            existing = list_tables()
             more = f" and {len(existing) - 20} more" if len(existing) > 20 else ""
             msg = (
                 f"There is no dataset {name} in the local catalog {catalog_root()}. "
@@ -148,7 +148,7 @@ class LocalTable(DeltaSource):
     @staticmethod
     def similar(name: str) -> str | None:
         """Return the existing names that are similar to one, for messages; None without any."""
-        tables = _list_tables()
+        tables = list_tables()
         near = [t for t in tables if t.endswith(f".{name}")]
         for table in difflib.get_close_matches(name, tables, cutoff=0.75):
             # Names in the same schema are similar by their first two levels alone.
@@ -265,7 +265,8 @@ def table_lock(path: Path) -> Iterator[None]:
         raise RequestTimeoutError(msg) from error
 
 
-def _list_tables() -> list[str]:
+def list_tables() -> list[str]:
+    """Return the names of the tables in the local catalog, sorted."""
     logs = catalog_root().glob("*/*/*/_delta_log")
     return sorted(str(TableName(*log.parts[-4:-1])) for log in logs)
 
@@ -290,7 +291,7 @@ def _commit(table: DeltaTable, data: pa.Table, *, append: bool) -> None:
         table,
         data,
         mode="append",
-        commit_properties=_commit_properties(),
+        commit_properties=no_retry_properties(),
         writer_properties=_writer_properties(),
     )
 
@@ -301,12 +302,13 @@ def _merge_builder(table: DeltaTable, source: pa.Table) -> Any:
         predicate=f"target.{KEY} = source.{KEY}",
         source_alias="source",
         target_alias="target",
-        commit_properties=_commit_properties(),
+        commit_properties=no_retry_properties(),
         writer_properties=_writer_properties(),
     )
 
 
-def _commit_properties() -> Any:
+def no_retry_properties() -> Any:
+    """Return deltalake's properties of a commit that fails if another writer committed first."""
     # Delta allows concurrent appends. Here they conflict: both could contain the same new key.
     return require("deltalake", extra="delta").CommitProperties(max_commit_retries=0)
 

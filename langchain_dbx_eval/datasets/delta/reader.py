@@ -79,7 +79,8 @@ class DeltaSource(OpenDataset):
     def info(self) -> DatasetInfo:
         """See `OpenDataset`."""
         with storage_errors(self.label):
-            [commit] = self.table.history(1)
+            # Of an earlier version, deltalake 1.6 returns the commits after it first.
+            *_, commit = self.table.history(1)
         updated = datetime.fromtimestamp(commit["timestamp"] / 1000, timezone.utc)
         metadata = self.table.metadata()
         _, is_ours, user = (metadata.description or "").partition(CREATED_BY)

@@ -38,6 +38,7 @@ __all__ = [
     "export_template",
     "is_url",
     "write_jsonl",
+    "yaml_loader",
 ]
 
 URL_ADVICE = (
@@ -269,7 +270,7 @@ def _read_yaml(path: Path) -> Iterator[Any]:
 
     loader = None
     try:
-        loader = _yaml_loader()(path.read_text("utf-8-sig"))
+        loader = yaml_loader()(path.read_text("utf-8-sig"))
         root = loader.get_single_node()
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise _parse_error(path, "YAML", error) from error
@@ -286,7 +287,7 @@ def _read_yaml(path: Path) -> Iterator[Any]:
 
 
 @functools.cache
-def _yaml_loader() -> Any:
+def yaml_loader() -> Any:
     """Return a safe loader for YAML 1.2.
 
     PyYAML implements YAML 1.1, in which ``no`` is false and ``2026-11-21`` is a date.

@@ -21,7 +21,7 @@ from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError, NotFoundError
 
-__all__ = ["BACKENDS", "TableSource", "create_table"]
+__all__ = ["BACKENDS", "TableSource", "create_table", "writable_backend"]
 
 # Without `backend=`, the first one that is the default for a table opens it. The local catalog
 # precedes the workspace's storage, so that `load` finds a table that `create` stored there because
@@ -99,6 +99,21 @@ def create_table(
         raise AlreadyExistsError(
             msg, status_code=400, error_code="TABLE_ALREADY_EXISTS", target=error.target
         ) from error
+
+
+def writable_backend(name: TableName, options: LoadOptions) -> str:
+    """Return the backend to write a table with: that of the options, or the default one.
+
+    That is where the table exists, or where it is created.
+
+    Raises:
+        ConfigurationError: The backend of the options cannot write tables.
+    """
+    writers = (SparkTable, WarehouseTable, LocalTable)
+    if options.backend is not None:
+        return _by_name(options.backend, writers).backend
+    defaults = (writer for writer in writers if writer.is_default_for(name, options))
+    return next(defaults, _default_creator(options)).backend
 
 
 def _local_advice(name: TableName) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, InvalidRow
@@ -60,12 +60,14 @@ class Answer:
         outcome: The result of the model: its response, documents, tokens, or error.
         run: The captured call of the model; None if there was no call.
         matched: Whether the record belongs to the dataset.
+        exception: What the model raised; not stored.
     """
 
     record: EvalRecord
     outcome: Outcome
     run: CapturedRun | None = None
     matched: bool = True
+    exception: BaseException | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,11 @@ class Row(Answer):
     def assessments(self) -> tuple[Assessment, ...]:
         """The assessments of the row."""
         return self.scores.assessments
+
+    def _repr_html_(self) -> str:
+        from langchain_dbx_eval.reporting.notebook import row_html
+
+        return row_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row of ``tables["eval_results"]``: input columns, outcome, assessments."""

@@ -35,7 +35,9 @@ __all__ = [
     "MAYBE_WRITTEN",
     "REPEATED",
     "SCORED",
+    "UNSCORED",
     "UNWRITTEN",
+    "UNWRITTEN_ANSWERS",
     "Journal",
 ]
 
@@ -47,7 +49,9 @@ ANSWERED = "failed = 0"
 FAILED = "failed = 1"
 REPEATED = "repetition > 1"
 SCORED = "scored = 1"
+UNSCORED = "scored = 0"
 UNWRITTEN = "scored = 1 AND written < 2"
+UNWRITTEN_ANSWERS = "written < 2"
 MAYBE_WRITTEN = "written = 1"
 """Conditions for `Journal.rows`, `Journal.row_keys` and `Journal.count`."""
 
@@ -150,6 +154,21 @@ class Journal:
             database.execute("BEGIN IMMEDIATE")
             self._replace_manifest(database, changes)
 
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """How the evaluation was started, if its caller saved it with `save_settings`."""
+        for (value,) in self._read("SELECT value FROM manifest WHERE name = 'settings'"):
+            settings: dict[str, Any] = json.loads(value)
+            return settings
+        return None
+
+    def save_settings(self, settings: Mapping[str, Any]) -> None:
+        """Save how the evaluation was started, as plain JSON."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO manifest VALUES ('settings', ?)", (json.dumps(settings),)
+            )
+
     def save_answer(self, key: RowKey, answer: Answer) -> None:
         """Save the answer of a row, which has no scores yet.
 
@@ -180,7 +199,7 @@ class Journal:
             database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
             _add_usage(database, _judge_usage(outputs))
             if last:
-                database.execute(f"UPDATE answers SET scored = 1 {_AT}", key)  # noqa: S608
+                database.execute(f"UPDATE answers SET scored = 1 {_AT}", key)  # noqa: S608 - no user input
 
     def save_ratings(self, ratings: Mapping[RowKey, ScorerOutput]) -> None:
         """Save the ratings of a person, and mark their rows to be written to MLflow again."""
@@ -190,7 +209,7 @@ class Journal:
                 [(*k, HUMAN_RATING, codec.encode_scorer_output(r)) for k, r in ratings.items()],
             )
             database.executemany(
-                f"UPDATE answers SET written = min(written, {_MAYBE}) {_AT}",  # noqa: S608
+                f"UPDATE answers SET written = min(written, {_MAYBE}) {_AT}",  # noqa: S608 - no user input
                 list(ratings),
             )
         self.update_manifest(logged=False)
@@ -251,7 +270,7 @@ class Journal:
             )
             # Assessments that are in MLflow stay there; new ones are added.
             database.execute(
-                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) "  # noqa: S608
+                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) "  # noqa: S608 - no user input
                 "WHERE failed = 0"
             )
 
@@ -274,9 +293,9 @@ class Journal:
             database.execute("BEGIN IMMEDIATE")
             for table in ("answers", "scores"):
                 database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - no user input
-            database.executemany(f"DELETE FROM scores {_AT} AND scorer = ?", outputs)  # noqa: S608
+            database.executemany(f"DELETE FROM scores {_AT} AND scorer = ?", outputs)  # noqa: S608 - no user input
             database.executemany(
-                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) {_AT}",  # noqa: S608
+                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) {_AT}",  # noqa: S608 - no user input
                 list(scorers),
             )
             replaced = dict(self.manifest.replaced_traces)
@@ -306,7 +325,7 @@ class Journal:
 
     def count(self, condition: str = "1") -> int:
         """Return the number of answered rows that meet a condition."""
-        [(count,)] = self._read(f"SELECT count(*) FROM answers WHERE {condition}")  # noqa: S608
+        [(count,)] = self._read(f"SELECT count(*) FROM answers WHERE {condition}")  # noqa: S608 - no user input
         return int(count)
 
     def row_keys(self, condition: str = "1") -> list[RowKey]:
@@ -348,8 +367,9 @@ class Journal:
             answers = {RowKey(*row[:2]): row[2:] for row in self._read_at("answers", page)}
             for key in filter(answers.__contains__, page):
                 of_row = outputs.get(key, {})
-                scores = row_scores([of_row[column] for column in columns if column in of_row])
-                answer, trace_id = answers[key]
+                answer, trace_id, scored = answers[key]
+                found = [of_row[column] for column in columns if column in of_row]
+                scores = row_scores(found, is_complete=bool(scored))
                 yield codec.decode_row(key, answer, scores, trace_id)
 
     def scorer_outputs(self, keys: Sequence[RowKey]) -> dict[RowKey, dict[str, ScorerOutput]]:
@@ -424,7 +444,7 @@ class Journal:
             raise JournalError(msg) from error
 
     def _read_at(self, table: str, keys: Sequence[RowKey]) -> list[Any]:
-        columns = {"answers": "answer, trace_id", "scores": "scorer, output"}[table]
+        columns = {"answers": "answer, trace_id, scored", "scores": "scorer, output"}[table]
         wanted = ", ".join(["(?, ?)"] * len(keys))
         return self._read(
             f"WITH wanted (number, repetition) AS (VALUES {wanted}) "  # noqa: S608 - no user input
@@ -473,7 +493,7 @@ def _run_id_in(path: Path) -> str | None:
     """Return the MLflow run of a journal; None for a file that cannot be read."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as database:
         table = "facts" if schema.version_of(database) == 1 else "manifest"
-        for (value,) in database.execute(f"SELECT value FROM {table} WHERE name = 'run_id'"):  # noqa: S608
+        for (value,) in database.execute(f"SELECT value FROM {table} WHERE name = 'run_id'"):  # noqa: S608 - no user input
             run_id: str | None = json.loads(value)
             return run_id
     return None

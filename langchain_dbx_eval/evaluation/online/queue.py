@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -12,27 +11,30 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from langchain_dbx_eval._internal import event_loop
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Recording
+from langchain_dbx_eval.evaluation.online.exit_flush import exit_flush
 
 __all__ = ["OnFull", "ScoringQueue"]
 
 OnFull = Literal["block", "drop"]
 """What happens to a call when the queue is full."""
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 # A chain's thread only appends its call here, which takes microseconds. Calls that arrive within
-# this time are processed together: waking the loop for each call costs more than the rest of the
-# callback.
-_BATCH_WINDOW_S = 0.05
+# this time are processed together: waking a thread for each call costs more than the rest of the
+# callback. `kill -9` loses the calls of the last such moment.
+_BATCH_WINDOW_S = 0.01
 _BATCH = 64
 
 
 class ScoringQueue:
-    """Receives calls in the threads of chains, and starts scoring them in the background.
+    """Receives calls in the threads of chains; saves them, and starts scoring them, in another one.
 
     Args:
-        score: Starts to score a call; the future that it returns is done when the call is scored.
+        score: Saves a call and starts to score it; the future that it returns is done when the call
+            is scored.
         max_pending: The largest number of calls that wait or are being scored.
         on_full: Whether the thread of a further call blocks until there is space, or the call is
             dropped. A thread on which scoring itself depends never blocks: its call is queued
@@ -68,6 +70,11 @@ class ScoringQueue:
         self._is_scheduled = False
         self.dropped = 0
         self.errors = 0
+        exit_flush.queues.add(self)
+
+    def __len__(self) -> int:
+        """Number of calls that are not saved."""
+        return len(self._calls)
 
     def put(self, call: Recording) -> None:
         """Queue a call."""
@@ -81,15 +88,20 @@ class ScoringQueue:
         with self._counters:
             must_schedule, self._is_scheduled = not self._is_scheduled, True
         if must_schedule:
-            event_loop.start(self._drain())
+            event_loop.start_in_thread(self._process_soon)
 
     @contextmanager
     def drained(self) -> Iterator[None]:
-        """Start scoring all queued calls, and no further one while the `with` block runs."""
+        """Save all queued calls, and no further one while the `with` block runs."""
         with self._processing:
             while self._calls:
                 self._process_next()
             yield
+
+    def save_all(self) -> None:
+        """Save all queued calls, and start scoring them."""
+        with self.drained():
+            pass
 
     def _drop(self) -> None:
         with self._counters:
@@ -101,20 +113,15 @@ class ScoringQueue:
                 "counts them. Lower sample_rate, raise max_pending, or set on_full='block'."
             )
 
-    async def _drain(self) -> None:
-        await asyncio.sleep(_BATCH_WINDOW_S)
+    def _process_soon(self) -> None:
+        time.sleep(_BATCH_WINDOW_S)
         self._is_scheduled = False
         while self._calls:
-            # The loop that scores must not wait for a lock that a thread may hold.
-            if self._processing.acquire(blocking=False):
-                try:
-                    for _ in range(min(_BATCH, len(self._calls))):
-                        self._process_next()
-                finally:
-                    self._processing.release()
-                await asyncio.sleep(0)
-            else:
-                await asyncio.sleep(_BATCH_WINDOW_S)
+            with self._processing:
+                for _ in range(min(_BATCH, len(self._calls))):
+                    self._process_next()
+            # Locks are not fair: another thread may wait for this one.
+            time.sleep(0)
 
     def _process_next(self) -> None:
         call, has_slot = self._calls.popleft()

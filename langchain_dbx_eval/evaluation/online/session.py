@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -11,13 +10,15 @@ from contextlib import ExitStack
 
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
+from langchain_dbx_eval.errors import JournalError
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, DocUri
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
+from langchain_dbx_eval.evaluation.online.exit_flush import exit_flush
 from langchain_dbx_eval.evaluation.online.matching import RecordIndex
 from langchain_dbx_eval.evaluation.result import EvaluationResult
-from langchain_dbx_eval.evaluation.run.pipeline import process_row, score_sessions
+from langchain_dbx_eval.evaluation.run.pipeline import save_answer, score_answer, score_sessions
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import Scorer
 
@@ -25,16 +26,19 @@ __all__ = ["EvaluationSession"]
 
 
 class EvaluationSession:
-    """Scores captured calls in the background, and collects them in one result.
+    """Saves captured calls, scores them in the background, and collects them in one result.
 
     Args:
         dataset: The dataset; None scores without ground truth.
         index: Finds the record of a call.
         scorers: The scorers.
         doc_uri: The URI of a retrieved document, as for `CapturedRun.outcome`.
+        scorer_timeout: Seconds for each scorer of a row; None: no limit.
+        exit_timeout: Seconds that the end of the process waits for scorers.
 
     Attributes:
         call_count: Number of calls that were added.
+        exit_timeout: See above.
     """
 
     def __init__(
@@ -43,6 +47,9 @@ class EvaluationSession:
         index: RecordIndex,
         scorers: Sequence[Scorer],
         doc_uri: DocUri | None,
+        *,
+        scorer_timeout: float | None,
+        exit_timeout: float,
     ) -> None:
         self._dataset = dataset
         self._index = index
@@ -50,15 +57,22 @@ class EvaluationSession:
         self._doc_uri = doc_uri
         self._repetitions: Counter[int] = Counter()
         self.call_count = 0
+        self._scorer_timeout = scorer_timeout
+        self.exit_timeout = exit_timeout
         self._numbering = threading.Lock()
         self._scoring: set[Future[None]] = set()
         self._journal: Journal | None = None
         self._creating_journal = threading.Lock()
         # Until `finish`, or the end of the process: the evaluation is running.
         self._journal_lock = ExitStack()
+        exit_flush.sessions.add(self)
+
+    def unscored(self) -> set[Future[None]]:
+        """Return the rows whose scorers have not finished, or that could not be saved."""
+        return set(self._scoring)
 
     def add(self, run: CapturedRun) -> Future[None]:
-        """Start scoring a call.
+        """Save a call, and start scoring it.
 
         Returns:
             A future that is done when the row is scored and saved.
@@ -77,7 +91,14 @@ class EvaluationSession:
             run=run,
             matched=match is not None,
         )
-        scored = event_loop.start(self._process(key, answer))
+        try:
+            journal = self._open_journal()
+            answer = save_answer(journal, key, answer)
+        except JournalError as error:
+            scored: Future[None] = Future()
+            scored.set_exception(error)
+        else:
+            scored = event_loop.start(self._score(journal, key, answer))
         self._scoring.add(scored)
         scored.add_done_callback(self._on_scored)
         return scored
@@ -96,17 +117,15 @@ class EvaluationSession:
         for scored in scoring:
             scored.result()
         journal = self._open_journal()
-        score_sessions(journal, self._scorers)
+        score_sessions(journal, self._scorers, self._scorer_timeout)
         journal.update_manifest(complete=True)
         with self._journal_lock:
-            return MlflowWriter(journal, destination, self._dataset).finish()
+            result = MlflowWriter(journal, destination, self._dataset).finish()
+        exit_flush.journals.pop(journal.evaluation_id, None)
+        return result
 
-    async def _process(self, key: RowKey, answer: Answer) -> None:
-        journal = self._journal
-        if journal is None:
-            # The manifest contains the digest of the dataset: reading the dataset may take long.
-            journal = await asyncio.to_thread(self._open_journal)
-        await process_row(journal, self._scorers, key, answer)
+    async def _score(self, journal: Journal, key: RowKey, answer: Answer) -> None:
+        await score_answer(journal, self._scorers, key, answer, self._scorer_timeout)
 
     def _open_journal(self) -> Journal:
         with self._creating_journal:
@@ -116,6 +135,7 @@ class EvaluationSession:
                 )
                 self._journal_lock.enter_context(journal.locked())
                 self._journal = journal
+                exit_flush.journals[journal.evaluation_id] = journal.path
             return self._journal
 
     def _on_scored(self, scored: Future[None]) -> None:

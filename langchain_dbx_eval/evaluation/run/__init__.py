@@ -6,7 +6,9 @@ Modules:
     scheduler: `RowScheduler`, which runs many rows concurrently.
     budget: `Budget`, the limit of tokens or cost, and the table of prices.
     retry: lets failed rows and scorers with an error run again.
+    preflight: checks of the data and of the first row, which end an evaluation before it costs.
     pipeline: saves and scores one answer; also used by the callback.
     progress: the progress bar.
+    timeouts: the time limits of rows and scorers.
     shutdown: `GracefulShutdown`, the handling of Ctrl-C and SIGTERM.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,9 +10,10 @@ from typing import Any, TypeAlias
 
 from langchain_core.runnables import Runnable
 
-from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
-from langchain_dbx_eval._internal.log import describe_error
-from langchain_dbx_eval._internal.retry import retry_listener
+from langchain_dbx_eval._internal.deadline import DeadlineError, run_task
+from langchain_dbx_eval._internal.limiter import MAX_WAIT_S, AdaptiveLimiter, refused_wait
+from langchain_dbx_eval._internal.log import describe_error, get_logger
+from langchain_dbx_eval._internal.retry import rate_limit_error, retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
 from langchain_dbx_eval.evaluation.capture.live_trace import (
@@ -29,8 +29,8 @@ from langchain_dbx_eval.scoring.mlflow.traces import SESSION, outcome_of_record
 
 __all__ = ["ModelInvoker", "recorded_answer"]
 
-_logger = logging.getLogger(__name__)
-_CANCEL_TIMEOUT_S = 1.0
+_logger = get_logger(__name__)
+_TRACE_TIMEOUT_S = 20.0
 
 _Result: TypeAlias = "tuple[Any, BaseException | None]"
 
@@ -64,9 +64,11 @@ class ModelInvoker:
     async def __call__(self, record: EvalRecord) -> Answer:
         """Invoke the model for one row. If the model fails, the outcome contains the error."""
         loop = asyncio.get_running_loop()
+        max_wait = self._timeout or MAX_WAIT_S
+        on_error = self._limiter.on_error
         # A client inside the model that retries after a 429 slows down all rows. The row has a task
         # and so a context of its own; the client may call this in another thread.
-        retry_listener.set(lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error))
+        retry_listener.set(lambda error: loop.call_soon_threadsafe(on_error, error, max_wait))
         trace = self._start_trace(record)
         while True:
             calls: list[Recording] = []
@@ -74,21 +76,22 @@ class ModelInvoker:
             config = {"callbacks": [handler], "metadata": {"request_id": record.request_id}}
             with nullcontext() if trace is None else trace.active():
                 response, error = await self._invoke_within_timeout(record.request, config)
-            if not self._limiter.on_error(error):
+            if rate_limit_error(error) is None:
                 self._limiter.on_success()
                 break
-            if self._limiter.exhausted:
+            if not on_error(error, max_wait):
                 break
-            self._limiter.release()
-            await self._limiter.acquire()
+            await self._limiter.reacquire()
         reason = None if error is None else describe_error(error)
+        if refused := refused_wait(error, max_wait, "timeout="):
+            reason = f"{reason}{refused}"
         # Of several calls, the last one to end: a custom Runnable may report only its steps.
         run = await _complete(trace, calls[-1] if calls else None, response, reason)
         # The model's return value, not that of the captured call: a custom Runnable may report
         # nothing to its callbacks, or only a step of it.
         response, _ = split_agent_trace(response)
         outcome = replace(run.outcome() if run else Outcome(), response=response, error=reason)
-        return Answer(record=record, outcome=outcome, run=run)
+        return Answer(record=record, outcome=outcome, run=run, exception=error)
 
     def _start_trace(self, record: EvalRecord) -> LiveTrace | None:
         experiment_id = self._experiment_id()
@@ -103,18 +106,12 @@ class ModelInvoker:
         )
 
     async def _invoke_within_timeout(self, request: Any, config: Mapping[str, Any]) -> _Result:
-        task = asyncio.ensure_future(self._invoke(request, config))
         try:
-            await asyncio.wait({task}, timeout=self._timeout)
-        finally:
-            task.cancel()
-        if not task.done():
-            # For the callbacks to receive the end of the call. A thread cannot be stopped.
-            await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT_S)
+            return await run_task(self._invoke(request, config), self._timeout)
+        except DeadlineError:
             return None, TimeoutError(f"no answer within {self._timeout:g} s (timeout=)")
-        if task.cancelled():
+        except RuntimeError:
             return None, RuntimeError("the model canceled its own task")
-        return task.result()
 
     async def _invoke(self, request: Any, config: Any) -> _Result:
         try:
@@ -139,8 +136,9 @@ async def _complete(
     known = {} if recording is None else recording.mlflow_spans
     try:
         if trace.has_spans() or agent_traces:
-            # In a thread: MLflow may write the trace before it returns.
-            return await asyncio.to_thread(trace.finish, run, known, agent_traces, response, error)
+            # In a thread: MLflow may write the trace before it returns, to a server that is frozen.
+            finishing = asyncio.to_thread(trace.finish, run, known, agent_traces, response, error)
+            return await run_task(finishing, _TRACE_TIMEOUT_S)
         trace.drop()
     except Exception:
         # MLflow's internals may change: the answer does not depend on them.

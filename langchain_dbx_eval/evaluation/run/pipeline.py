@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from types import MappingProxyType
 
+from langchain_dbx_eval._internal.daemon_threads import run_all
 from langchain_dbx_eval._internal.log import describe_error
-from langchain_dbx_eval.errors import JournalError
+from langchain_dbx_eval.errors import DatabricksError, JournalError
 from langchain_dbx_eval.evaluation.journal.codec import round_trip
 from langchain_dbx_eval.evaluation.journal.rows import Answer, Row, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
+from langchain_dbx_eval.evaluation.run.preflight import scorer_failure
 from langchain_dbx_eval.evaluation.tracking.traces import trace_of_row
 from langchain_dbx_eval.scoring import Outcome, RowScores, Scorer, ScoringContext, ascore
 from langchain_dbx_eval.scoring.mlflow.scorers import MlflowScorer
 from langchain_dbx_eval.scoring.mlflow.traces import session_of, trace_of
 from langchain_dbx_eval.scoring.score_row import ScorerOutput, failure
 
-__all__ = ["process_row", "score_sessions"]
+__all__ = ["process_row", "save_answer", "score_answer", "score_sessions"]
 
 
 async def process_row(
-    journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer | None
-) -> None:
+    journal: Journal,
+    scorers: Sequence[Scorer],
+    key: RowKey,
+    answer: Answer | None,
+    scorer_timeout: float | None = None,
+    *,
+    is_first: bool = False,
+) -> bool:
     """Save the answer of a row, and score it.
 
     Args:
@@ -31,36 +39,33 @@ async def process_row(
         scorers: The scorers.
         key: The key of the row.
         answer: The answer; None: the journal contains it, and the outputs of some scorers.
+        scorer_timeout: Seconds for each scorer; None: no limit.
+        is_first: Whether an error of a scorer that all other rows would meet too is raised, and not
+            saved.
+
+    Returns:
+        Whether a scorer had an error.
 
     Raises:
         JournalError: The journal cannot be written to.
+        DatabricksError: See `is_first`.
     """
     known: Mapping[str, ScorerOutput] = {}
     if answer is None:
         answer, known = journal.row(key), journal.scorer_outputs([key]).get(key, {})
     else:
-        answer = _save_answer(journal, key, answer)
-    missing = {scorer.column for scorer in scorers} - known.keys()
-
-    def save(outputs: Mapping[str, ScorerOutput]) -> None:
-        missing.difference_update(outputs)
-        # The last outputs and the completion of the row are one commit.
-        try:
-            journal.save_scores(key, outputs, last=not missing)
-        except JournalError:
-            raise
-        except Exception as error:  # something in the output that cannot be stored
-            failed = {s.column: [failure(s, error)] for s in scorers if s.column in outputs}
-            journal.save_scores(key, failed, last=not missing)
-
-    if answer.outcome.error is not None or not missing:
-        journal.save_scores(key, {}, last=True)
-        return
-    await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
+        answer = save_answer(journal, key, answer)
+    return await score_answer(
+        journal, scorers, key, answer, scorer_timeout, known=known, is_first=is_first
+    )
 
 
-def _save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:
-    """Save an answer, and return it as the journal returns it."""
+def save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:
+    """Save the answer of a row, and return it as the journal returns it.
+
+    Raises:
+        JournalError: The journal cannot be written to.
+    """
     try:
         response = round_trip(answer.outcome.response)
         answer = replace(answer, outcome=replace(answer.outcome, response=response))
@@ -74,7 +79,68 @@ def _save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:
     return answer
 
 
-def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency: int = 32) -> None:
+async def score_answer(
+    journal: Journal,
+    scorers: Sequence[Scorer],
+    key: RowKey,
+    answer: Answer,
+    scorer_timeout: float | None = None,
+    *,
+    known: Mapping[str, ScorerOutput] = MappingProxyType({}),
+    is_first: bool = False,
+) -> bool:
+    """Score an answer that is in the journal.
+
+    Args:
+        journal: Receives each score.
+        scorers: The scorers.
+        key: The key of the row.
+        answer: The answer.
+        scorer_timeout: Seconds for each scorer; None: no limit.
+        known: The outputs of scorers that the journal contains, by column.
+        is_first: See `process_row`.
+
+    Returns:
+        See `process_row`.
+
+    Raises:
+        JournalError: The journal cannot be written to.
+        DatabricksError: See `process_row`.
+    """
+    failures: list[DatabricksError] = []
+    missing = {scorer.column for scorer in scorers} - known.keys()
+
+    def save(outputs: Mapping[str, ScorerOutput]) -> None:
+        if is_first and (fatal := scorer_failure(outputs)):
+            failures.append(fatal)
+            return
+        missing.difference_update(outputs)
+        # The last outputs and the completion of the row are one commit.
+        try:
+            journal.save_scores(key, outputs, last=not missing)
+        except JournalError:
+            raise
+        except Exception as error:  # something in the output that cannot be stored
+            failed = {s.column: [failure(s, error)] for s in scorers if s.column in outputs}
+            journal.save_scores(key, failed, last=not missing)
+
+    if answer.outcome.error is not None or not missing:
+        journal.save_scores(key, {}, last=True)
+        return False
+    context = _context(journal, key, answer)
+    scores = await ascore(context, scorers, known=known, keep=save, timeout=scorer_timeout)
+    if failures:
+        raise failures[0]
+    return any(assessment.error is not None for assessment in scores.assessments)
+
+
+def score_sessions(
+    journal: Journal,
+    scorers: Sequence[Scorer],
+    scorer_timeout: float | None = None,
+    *,
+    max_concurrency: int = 32,
+) -> None:
     """Run the session-level scorers on each session, when all rows are scored.
 
     The assessments of a session are saved with its first row, as in ``mlflow.genai.evaluate``. A
@@ -83,6 +149,7 @@ def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency:
     Args:
         journal: Contains the rows, and receives the assessments.
         scorers: All scorers of the run.
+        scorer_timeout: Seconds for each scorer and session; None: no limit.
         max_concurrency: The largest number of sessions that are scored at once.
 
     Raises:
@@ -101,14 +168,16 @@ def score_sessions(journal: Journal, scorers: Sequence[Scorer], max_concurrency:
             return
         turns = [_context(journal, row.key, row) for row in journal.read_rows(keys)]
         turns.sort(key=lambda turn: trace_of(turn).info.request_time)
-        outputs = {scorer.column: scorer.score_session(session, turns) for scorer in missing}
+        outputs = {
+            scorer.column: scorer.score_session(session, turns, scorer_timeout)
+            for scorer in missing
+        }
         journal.save_scores(keys[0], outputs)
         # Its trace may be in MLflow without these assessments.
         journal.mark_writing(keys[:1])
 
-    if sessions:
-        with ThreadPoolExecutor(max_concurrency) as pool:
-            list(pool.map(score, [session for session, _ in sessions], sessions.values()))
+    calls = [partial(score, session, keys) for (session, _), keys in sessions.items()]
+    run_all(calls, max_concurrency)
 
 
 def _context(journal: Journal, key: RowKey, answer: Answer) -> ScoringContext:

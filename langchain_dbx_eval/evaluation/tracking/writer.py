@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,20 +11,27 @@ from pathlib import Path
 from typing import Literal
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval._internal.log import describe_error
+from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval._internal.retry import RetryPolicy
+from langchain_dbx_eval._redaction import contains_secret, remember_login
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
 from langchain_dbx_eval.evaluation.journal.manifest import Destination
 from langchain_dbx_eval.evaluation.journal.rows import RowKey
-from langchain_dbx_eval.evaluation.journal.store import MAYBE_WRITTEN, UNWRITTEN, Journal
+from langchain_dbx_eval.evaluation.journal.store import (
+    MAYBE_WRITTEN,
+    UNSCORED,
+    UNWRITTEN,
+    UNWRITTEN_ANSWERS,
+    Journal,
+)
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun, stored_destination
 from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
 
 __all__ = ["MlflowWriter", "sync"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _INTERVAL_S = 5.0
 _MAX_INTERVAL_S = 60.0
@@ -33,6 +39,7 @@ _BATCH = 200
 _FLUSH_TIMEOUT_S = 20.0
 _MAX_REJECTED = 10
 _OPEN_TIMEOUT_S = 10.0
+_MAX_NAMED = 5
 
 
 class MlflowWriter:
@@ -43,6 +50,8 @@ class MlflowWriter:
         destination: The store, experiment and run to write to.
         dataset: The dataset, which is logged as the run's input; None without one.
         is_new: Whether the evaluation was started by this process, and so has no run yet.
+        includes_unscored: Whether rows whose scorers have not finished are written too, with the
+            assessments that they have.
 
     Attributes:
         experiment_id: The experiment of the run; None until it is known.
@@ -55,8 +64,10 @@ class MlflowWriter:
         dataset: EvalDataset | None,
         *,
         is_new: bool = False,
+        includes_unscored: bool = False,
     ) -> None:
         self._journal = journal
+        self._unwritten = UNWRITTEN_ANSWERS if includes_unscored else UNWRITTEN
         self._is_new = is_new
         self._destination = destination
         self._dataset = dataset
@@ -103,6 +114,14 @@ class MlflowWriter:
                 " ".join(str(reason).split()).rstrip("."),
                 self._journal.evaluation_id,
             )
+
+    def mark_failed(self) -> None:
+        """Set the status of the run to FAILED, if it exists and was created for the evaluation."""
+        if self._run is not None:
+            try:
+                self._run.mark_failed()
+            except TrackingError as error:
+                _logger.warning("%s", error)
 
     def finish(self, *, complete: bool = True) -> EvaluationResult:
         """Write the remaining rows and end the run; log a warning if that fails.
@@ -156,13 +175,14 @@ class MlflowWriter:
             return policy.run(write)
         except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
             uri = self._destination.tracking_uri or mlflow.get_tracking_uri()
+            remember_login(uri)
             msg = (
                 f"The evaluation is saved in {self._journal.path}, but "
-                f"{self._journal.count(UNWRITTEN)} of its rows are not in MLflow at "
+                f"{self._journal.count(self._unwritten)} of its rows are not in MLflow at "
                 f"{redact_uri(uri)}: {error}. Write them later with: langchain-dbx-eval sync "
                 f"{self._journal.manifest.run_id or self._journal.evaluation_id}"
             )
-            raise TrackingError(msg) from error
+            raise TrackingError(msg) from (None if contains_secret(error) else error)
 
     def _write_at_intervals(self) -> None:
         try:
@@ -206,7 +226,9 @@ class MlflowWriter:
         errors: list[TrackingError] = []
         self._has_written = False
         # Rows that were rejected before come last: they must not delay others.
-        keys = iter(sorted(self._journal.row_keys(UNWRITTEN), key=self._rejected.__contains__))
+        keys = iter(
+            sorted(self._journal.row_keys(self._unwritten), key=self._rejected.__contains__)
+        )
         while batch := list(itertools.islice(keys, _BATCH)):
             try:
                 self._write(run, batch)
@@ -283,6 +305,11 @@ class MlflowWriter:
 def sync(reference: str | Path) -> EvaluationResult:
     """Write the rows, metrics and table of an evaluation to MLflow that are not there yet.
 
+    Rows of a callback whose scorers had not finished when its process ended are written with the
+    assessments that they have: their calls cannot be repeated, and the journal does not contain the
+    scorers. They are logged, and ``rows/unscored`` counts them. Those of `evaluate` are not
+    written: resuming the evaluation scores them.
+
     Args:
         reference: The id of its MLflow run, its evaluation id, or the path of its journal.
 
@@ -297,5 +324,26 @@ def sync(reference: str | Path) -> EvaluationResult:
     journal = Journal.find(reference)
     with journal.locked():
         manifest = journal.manifest
-        writer = MlflowWriter(journal, stored_destination(manifest), None)
-        return writer.flush(complete=manifest.complete)
+        is_final = manifest.from_callback
+        destination = stored_destination(manifest)
+        writer = MlflowWriter(journal, destination, None, includes_unscored=is_final)
+        if is_final:
+            journal.update_manifest(complete=True)
+        result = writer.flush(complete=manifest.complete or is_final)
+        if unscored := journal.row_keys(UNSCORED):
+            _logger.warning(
+                "%d of %d rows %s, since their scorers had not finished when the process ended: %s",
+                len(unscored),
+                journal.count(),
+                "are in MLflow without the scores that are missing"
+                if is_final
+                else f"are not written (continue with resume={journal.evaluation_id!r})",
+                _names(journal, unscored),
+            )
+        return result
+
+
+def _names(journal: Journal, keys: Sequence[RowKey]) -> str:
+    """Return the request ids of some rows, not all if these are many."""
+    ids = [row.record.request_id for row in journal.read_rows(keys[:_MAX_NAMED])]
+    return ", ".join([*ids, *(["…"] if len(keys) > len(ids) else [])])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.aggregates.names import OPERATIONAL, Metrics
@@ -48,7 +48,7 @@ __all__ = [
     "summarize",
 ]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 Failures: TypeAlias = Literal["exclude", "zero"]
 """Whether rows that failed, or have an empty answer and no score, are left out or count as 0."""
@@ -113,9 +113,9 @@ def summarize(
         for the aggregations of a scorer, ``judge/<name>/error_count`` for each judge that ran
         (0 if it never failed) and each other scorer that failed, and ``rows/total``,
         ``rows/answered``, ``rows/failed`` and ``rows/empty``, and with an overall assessment
-        ``rows/unknown``. A judge that is asked several times has
-        ``judge/<name>/unstable/percentage`` and ``judge/<name>/disagreement/average`` too (see
-        `JudgeInstability`).
+        ``rows/unknown``, with rows whose scorers have not finished ``rows/unscored``. A judge that
+        is asked several times has ``judge/<name>/unstable/percentage`` and
+        ``judge/<name>/disagreement/average`` too (see `JudgeInstability`).
 
     Raises:
         ConfigurationError: An argument is invalid, or no record has the column `cluster`.
@@ -137,9 +137,9 @@ def summarize(
     )
     counted = {f"judge/{name}/error_count": n for name, n in found.errors.items()}
     outcomes = found.row_counts()
-    counted |= {f"rows/{name}": n for name, n in vars(outcomes).items() if name != "unknown"}
-    if found.unknown is not None:
-        counted["rows/unknown"] = found.unknown
+    optional = {"unknown": found.unknown, "unscored": found.unscored or None}
+    counts = {**vars(outcomes), **optional}
+    counted |= {f"rows/{name}": n for name, n in counts.items() if n is not None}
     for name, number in counted.items():
         total = outcomes.total
         details[name] = MetricSummary(name, float(number), None, total, total, total)
@@ -193,6 +193,7 @@ class _Rows:
         self.judging = JudgeUsage()
         # None: no row has an overall assessment.
         self.unknown: int | None = None
+        self.unscored = 0
         self.named_clusters: list[Hashable] = []
         self._records: list[Hashable] = []
         # The ground truth of each row: it decides to which rows a scorer applies.
@@ -220,7 +221,7 @@ class _Rows:
     def row_counts(self) -> RowCounts:
         failed, empty = len(self._failed), len(self._empty)
         answered = self.total - failed - empty
-        return RowCounts(self.total, answered, failed, empty, self.unknown or 0)
+        return RowCounts(self.total, answered, failed, empty, self.unknown or 0, self.unscored)
 
     def add(self, result: RowResult, cluster: RecordKey | None) -> None:
         row, (outcome, scores, record) = self.total, result
@@ -235,6 +236,7 @@ class _Rows:
             return
         if outcome.is_empty:
             self._empty.add(row)
+        self.unscored += not scores.is_complete
         # An invocation that failed at once was not a fast one.
         for column, value in outcome_values(outcome).items():
             if value is not None:

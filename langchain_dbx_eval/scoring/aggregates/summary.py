@@ -90,6 +90,7 @@ class RowCounts:
         failed: Rows whose invocation failed.
         empty: Rows whose answer is None, or contains nothing.
         unknown: Rows whose overall assessment is unknown because a judge had an error.
+        unscored: Rows with an answer whose scorers have not all finished.
     """
 
     total: int = 0
@@ -97,6 +98,7 @@ class RowCounts:
     failed: int = 0
     empty: int = 0
     unknown: int = 0
+    unscored: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Summary:
     def warning(self) -> str:
         """What the metrics do not cover, such as ``4 of 100 rows failed (TimeoutError 4)``.
 
-        Empty if all rows are answered, and no overall assessment is unknown.
+        Empty if all rows are answered and scored, and no overall assessment is unknown.
         """
         rows, parts = self.rows, []
         if rows.failed:
@@ -170,6 +172,8 @@ class Summary:
             parts.append(f"{rows.empty} of {rows.total} answers empty")
         if rows.unknown:
             parts.append(f"{rows.unknown} of {rows.total} overall assessments unknown")
+        if rows.unscored:
+            parts.append(f"{rows.unscored} of {rows.total} rows not scored")
         return ", ".join(parts)
 
     def __getitem__(self, name: str) -> MetricSummary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import secrets
 import time
 from dataclasses import replace
@@ -14,7 +13,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 
-from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
+from langchain_dbx_eval._internal.deadline import DeadlineError, run_task
+from langchain_dbx_eval._internal.limiter import MAX_WAIT_S, AdaptiveLimiter, refused_wait
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval._internal.retry import (
     RetryPolicy,
     is_transient,
@@ -26,12 +27,17 @@ from langchain_dbx_eval.errors import DatabricksError
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
 from langchain_dbx_eval.scoring.judges.parsing import ParsedVerdict, parse_object, parse_text
 from langchain_dbx_eval.scoring.judges.prompt import answer_schema, repair_messages
-from langchain_dbx_eval.scoring.judges.protocol import JudgeRequest, Verdict
+from langchain_dbx_eval.scoring.judges.protocol import (
+    JudgeRequest,
+    Verdict,
+    judge_timeout,
+    late_verdict,
+)
 from langchain_dbx_eval.scoring.judges.scales import Scale
 
 __all__ = ["ChatBackend"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _TRANSIENT_STATUS = {408, 409, 500, 502, 503, 504}
 # Errors that a call without a schema would meet again.
 _NOT_ABOUT_SCHEMAS = {401, 403, 404, 429, *_TRANSIENT_STATUS}
@@ -52,6 +58,8 @@ class ChatBackend:
     It requests structured output if the model and its endpoint support it, and parses the text
     otherwise, which must state the verdict where no quotation can stand (`parse_text`). An answer
     that cannot be parsed is requested once more, and is then an error.
+
+    A request takes at most `judge_timeout`, its retries and waits after 429 included.
 
     Args:
         model: Any LangChain chat model.
@@ -79,17 +87,22 @@ class ChatBackend:
 
     async def judge(self, request: JudgeRequest) -> Verdict:
         """See `JudgeBackend.judge`."""
-        loop = asyncio.get_running_loop()
+        loop, timeout = asyncio.get_running_loop(), judge_timeout.get()
+        max_wait = _max_wait()
+        on_error = self._limiter.on_error
         # Clients that retry 429 themselves report it here. The variable is set for this request
         # only: each one has its own task.
-        retry_listener.set(lambda error: loop.call_soon_threadsafe(self._limiter.on_error, error))
+        retry_listener.set(lambda error: loop.call_soon_threadsafe(on_error, error, max_wait))
         await self._limiter.acquire()
         started = time.perf_counter()
         try:
-            verdict = await self._verdict(request)
+            verdict = await run_task(self._verdict(request), timeout)
+        except DeadlineError:
+            verdict = late_verdict(request, timeout)
         except Exception as failure:
             # The error of one row, not of the run.
-            verdict = Verdict(error=f"{type(failure).__name__}: {failure}")
+            refused = refused_wait(failure, max_wait, "scorer_timeout=")
+            verdict = Verdict(error=f"{type(failure).__name__}: {failure}{refused}")
         finally:
             self._limiter.release()
         return replace(
@@ -160,13 +173,17 @@ class ChatBackend:
             try:
                 answer: Any = await self._policy.run_async(lambda: model.ainvoke(messages))
             except Exception as error:
-                if not self._limiter.on_error(error) or self._limiter.exhausted:
+                if not self._limiter.on_error(error, _max_wait()):
                     raise
             else:
                 self._limiter.on_success()
                 return answer
-            self._limiter.release()
-            await self._limiter.acquire()
+            await self._limiter.reacquire()
+
+
+def _max_wait() -> float:
+    timeout = judge_timeout.get()
+    return MAX_WAIT_S if timeout is None else timeout
 
 
 def _structured_verdict(

@@ -7,10 +7,16 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from langchain_dbx_eval._internal.deadline import DeadlineError, run_task
 from langchain_dbx_eval._internal.event_loop import call_in_thread
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
-from langchain_dbx_eval.scoring.judges.protocol import JudgeRequest, Verdict
+from langchain_dbx_eval.scoring.judges.protocol import (
+    JudgeRequest,
+    Verdict,
+    judge_timeout,
+    late_verdict,
+)
 from langchain_dbx_eval.scoring.judges.scales import YesNo
 
 __all__ = ["MlflowBackend"]
@@ -44,7 +50,10 @@ class MlflowBackend:
         async with self._slots:
             started = time.perf_counter()
             try:
-                verdict = await call_in_thread(self._call, request)
+                timeout = judge_timeout.get()
+                verdict = await run_task(call_in_thread(self._call, request), timeout)
+            except DeadlineError:
+                verdict = late_verdict(request, timeout)
             except Exception as failure:
                 verdict = Verdict(error=f"{type(failure).__name__}: {failure}")
             usage = verdict.usage + JudgeUsage(seconds=time.perf_counter() - started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +14,14 @@ from langchain_dbx_eval.scoring.judges.inputs import JudgeInputs
 from langchain_dbx_eval.scoring.judges.prompt import judge_messages
 from langchain_dbx_eval.scoring.judges.spec import JudgeSpec
 
-__all__ = ["JudgeBackend", "JudgeRequest", "Verdict"]
+__all__ = ["JudgeBackend", "JudgeRequest", "Verdict", "judge_timeout", "late_verdict"]
+
+judge_timeout: ContextVar[float | None] = ContextVar("judge_timeout", default=None)
+"""Seconds for one request to a judge model, all retries included; None: no limit.
+
+A backend counts them from the moment at which the request has a slot, since the requests of many
+rows wait for slots.
+"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,12 @@ class Verdict:
     judge_model: str = ""
     prompt_version: str = ""
     ratings: tuple[str | float | None, ...] = ()
+
+
+def late_verdict(request: JudgeRequest, seconds: float | None) -> Verdict:
+    """Return the verdict on a request that exceeded `judge_timeout`."""
+    error = f"TimeoutError: the judge {request.spec.name!r} has no verdict after {seconds:g} s"
+    return Verdict(error=f"{error} (scorer_timeout=)")
 
 
 class JudgeBackend(Protocol):

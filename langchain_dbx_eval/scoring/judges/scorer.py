@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
 from operator import add
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_dbx_eval.scoring.assessments import (
     EMPTY_RESPONSE,
@@ -45,11 +45,13 @@ class JudgeScorer:
         spec: The judge.
         backend: Its model.
         by_default: Whether it scores only the rows to which it applies by default.
+        limits_time: See `Scorer`: the backend limits the time of each request (`judge_timeout`).
     """
 
     spec: JudgeSpec
     backend: JudgeBackend
     by_default: bool = False
+    limits_time: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

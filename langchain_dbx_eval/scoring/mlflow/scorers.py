@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage
 
+from langchain_dbx_eval._internal.daemon_threads import submit
 from langchain_dbx_eval._internal.event_loop import call_in_thread
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalRecord
@@ -31,7 +33,7 @@ from langchain_dbx_eval.scoring.results import (
     aggregation_metadata,
     check_output,
 )
-from langchain_dbx_eval.scoring.score_row import failure, score
+from langchain_dbx_eval.scoring.score_row import failure, late, score
 
 if TYPE_CHECKING:
     from mlflow.entities import Feedback
@@ -83,21 +85,30 @@ class MlflowScorer:
             return [] if has_session else [Skip(self.name, "session_id", f"{self.name}/value")]
         return self._reader.read(await call_in_thread(self._run, context))
 
-    def score_session(self, session: str, contexts: Sequence[ScoringContext]) -> ScorerOutput:
-        """Score the rows of a session, in their order.
+    def score_session(
+        self, session: str, contexts: Sequence[ScoringContext], timeout: float | None = None
+    ) -> ScorerOutput:
+        """Score the rows of a session, in their order, in a thread.
 
         Args:
             session: The id of the session.
             contexts: The rows.
+            timeout: Seconds after which the thread is left; None: no limit.
 
         Returns:
             The assessments of the session; an exception of the scorer is an error in them.
         """
-        try:
-            result = self.scorer.run(session=[trace_of(context) for context in contexts])
-            output = check_output(self._reader.read(result))
-        except BaseException as error:  # in a thread of a pool, where Ctrl-C is not raised
-            output = [failure(self, error)]
+
+        def run() -> ScorerOutput:
+            try:
+                result = self.scorer.run(session=[trace_of(context) for context in contexts])
+                return check_output(self._reader.read(result))
+            except BaseException as error:  # in a thread, where Ctrl-C is not raised
+                return [failure(self, error)]
+
+        scoring = submit(run)
+        wait([scoring], timeout)
+        output = scoring.result() if scoring.done() else [late(self, timeout)]
         return [
             replace(item, metadata={**item.metadata, SESSION: session})
             for item in output

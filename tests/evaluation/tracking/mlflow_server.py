@@ -56,6 +56,16 @@ class MlflowServer:
                 time.sleep(0.1)
         raise TimeoutError(self._database.with_suffix(".log").read_text())
 
+    def freeze(self) -> None:
+        """Stop the server and its workers: they accept connections, and answer nothing."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen server go on."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """Kill the server and its workers."""
         if self._process is not None:

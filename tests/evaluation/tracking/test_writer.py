@@ -26,7 +26,7 @@ from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Answer, RowKey
 from langchain_dbx_eval.evaluation.journal.store import SCORED, UNWRITTEN, Journal
-from langchain_dbx_eval.evaluation.tracking import writer
+from langchain_dbx_eval.evaluation.tracking import store_access, writer
 from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
 from langchain_dbx_eval.scoring import Outcome
 from tests.evaluation.questions import RECORDS
@@ -136,6 +136,42 @@ class TestAServer:
         assert result.pending_rows == 0, repr(result)
         assert request_ids_in_mlflow(result) == sorted(f"r{n}" for n in range(60))
         assert mlflow.get_run(result.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.timeout(600)
+def test_a_server_that_freezes_in_mid_run_does_not_hold_the_evaluation(server, monkeypatch, caplog):
+    monkeypatch.setattr(store_access, "_PROBE_INTERVAL_S", 1.0)
+    server.start()
+    frozen_at = []
+
+    def chain(request):
+        number = int(answer(request).split()[-1])
+        if number == 30:
+            # The server is frozen while it is written to, and stays so.
+            wait_until(lambda: journal_of_this_test().count(UNWRITTEN) < number)
+            server.freeze()
+            frozen_at.append(time.monotonic())
+        return answer(request)
+
+    data = [{"request": f"question {n}"} for n in range(40)]
+    result = evaluate(chain, data, max_concurrency=1)
+    # Without deadlines: 395 s.
+    assert time.monotonic() - frozen_at[0] < 120
+    assert 0 < result.pending_rows <= 40
+    assert f"langchain-dbx-eval sync {result.run_id}" in caplog.text
+
+    server.resume()
+    monkeypatch.setattr(writer, "_FLUSH_TIMEOUT_S", 120.0)
+    assert main(["sync", result.run_id]) == 0
+    assert EvaluationResult.load(result.run_id).pending_rows == 0
+    assert sorted(request_ids_in_mlflow(result)) == sorted(
+        row.record.request_id for row in result.rows
+    )
+
+
+def journal_of_this_test():
+    [path] = journals_root().glob("*.sqlite")
+    return Journal.find(path)
 
 
 def test_a_store_that_cannot_be_used_is_logged_and_no_row_is_lost(tmp_path, caplog):
