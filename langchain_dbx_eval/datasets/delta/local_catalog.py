@@ -152,8 +152,8 @@ class LocalTable(DeltaSource):
         near = [t for t in tables if t.endswith(f".{name}")]
         for table in difflib.get_close_matches(name, tables, cutoff=0.75):
             # Names in the same schema are similar by their first two levels alone.
-            last = (text.rpartition(".")[2] for text in (table, name))
-            if difflib.SequenceMatcher(None, *last).ratio() > 0.6:
+            found, wanted = table.rpartition(".")[2], name.rpartition(".")[2]
+            if difflib.SequenceMatcher(None, found, wanted).ratio() > 0.6:
                 near.append(table)
         return " or ".join(repr(table) for table in dict.fromkeys(near[:3])) or None
 
