@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import ast
 import codeop
+import contextlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import typer
+from typer.main import get_command
 
 from langchain_dbx_eval import errors
-from langchain_dbx_eval.cli.parser import build_parser
+from langchain_dbx_eval.cli.app import app
 from scripts.copy_code_blocks import BLOCK
 from scripts.copy_code_blocks import pages as korean_pages
 
@@ -44,6 +47,12 @@ COMMANDS = [
     for block in blocks(page, "sh")
     for line in block.splitlines()
     if line and not line.startswith("#")
+] + [
+    line.removeprefix("$ ").split(" && ")[0]
+    for page in PAGES
+    for block in blocks(page, "console")
+    for line in block.splitlines()
+    if line.startswith("$ langchain-dbx-eval")
 ]
 
 
@@ -106,7 +115,11 @@ def test_a_command_of_a_page_exists(command: str) -> None:
         targets = [word for word in words if "=" not in word]
         assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     elif program == "langchain-dbx-eval":
-        build_parser().parse_args(words)
+        commands = get_command(app)
+        while words and words[0] in getattr(commands, "commands", {}):
+            commands = commands.commands[words.pop(0)]
+        with contextlib.suppress(typer.Exit):  # --help
+            commands.make_context(program, words)  # raises if the arguments are not valid
     elif program == "python":
         script = words[0] if words[0] != "-m" else words[1].replace(".", "/")
         assert any((ROOT / f"{script}{suffix}").exists() for suffix in ("", ".py"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-__all__ = ["describe_error", "get_logger"]
+__all__ = ["describe_error", "escape_control", "get_logger"]
 
 _TRACEBACK_PREFIX = "  | "
 _CONTROL = (
@@ -25,11 +25,11 @@ class _EscapeText(logging.Filter):
     """Escape the message of a record, and indent each line of its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _escape(record.getMessage()), None
+        record.msg, record.args = escape_control(record.getMessage()), None
         if record.exc_info and record.exc_info[0] is not None:
             # The formatters of logging use this text instead of formatting the exception.
             lines = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
-            record.exc_text = "\n".join(_TRACEBACK_PREFIX + _escape(line) for line in lines)
+            record.exc_text = "\n".join(_TRACEBACK_PREFIX + escape_control(line) for line in lines)
         return True
 
 
@@ -58,5 +58,6 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
-def _escape(text: str) -> str:
+def escape_control(text: str) -> str:
+    """Escape control characters, line breaks, half surrogates, and what changes the direction."""
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -51,11 +52,14 @@ class EvaluationOptions:
         allow_changes: Resume although dataset, model, repeat or scorers changed: answers to
             requests that are still in the dataset are kept, a scorer that changed scores all rows
             again.
+        settings: Plain JSON, stored in the journal: how to start the same evaluation again. The
+            command line stores its arguments, and ``langchain-dbx-eval resume`` reads them.
     """
 
     judge_cache: str | Path | None = None
     judge_repeats: int = 1
     allow_changes: bool = False
+    settings: Mapping[str, Any] | None = None
 
 
 _TYPES: dict[str, tuple[str, tuple[type[Any], ...]]] = {
@@ -175,6 +179,7 @@ def evaluate(
             "judge_cache": getattr(options, "judge_cache", None),
         }
     )
+    _check_settings(options.settings)
     repeats = options.judge_repeats
     _check_counts(max_concurrency=max_concurrency, repeat=repeat, judge_repeats=repeats)
     if retry_failures and resume is None:
@@ -204,6 +209,8 @@ def evaluate(
     else:
         journal = Journal.create(manifest) if resume is None else Journal.find(resume)
     with journal.locked():
+        if options.settings is not None:
+            journal.save_settings(options.settings)
         if resume is not None:
             check_resumable(journal, manifest, allow_changes=options.allow_changes)
             reconcile(journal, manifest, dataset)
@@ -254,6 +261,14 @@ def _check_types(arguments: Mapping[str, Any]) -> None:
             raise ConfigurationError(msg)
 
 
+def _check_settings(settings: Any) -> None:
+    try:
+        json.dumps(settings)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"EvaluationOptions(settings=…) must be plain JSON, got {settings!r:.100}: {error}."
+        raise ConfigurationError(msg) from error
+
+
 def _check_counts(**arguments: Any) -> None:
     for name, number in arguments.items():
         if not isinstance(number, Integral) or isinstance(number, bool):
@@ -286,7 +301,8 @@ def _run(
     advice = f"Continue with resume={journal.evaluation_id!r}."
     with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
         writer.wait_for_run()
-        with show_progress(total, journal.count(SCORED)) as on_row:
+        done, used = journal.count(SCORED), partial(budget.used, journal)
+        with show_progress(total, done, used=used, limiter=scheduler.limiter) as on_row:
             event_loop.run(scheduler.run(dataset, repeat, on_row))
     done = journal.count(SCORED)
     if done < total and shutdown.signal is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -254,29 +253,42 @@ class EvaluationResult:
         """The rows without a record of the dataset: calls that a callback captured."""
         return [row for row in self.rows if not row.matched]
 
-    def __repr__(self) -> str:
+    @property
+    def next_step(self) -> str:
+        """How to complete the evaluation, or its MLflow run; empty if both are complete."""
         manifest = self._journal.manifest
+        run = manifest.run_id or self._journal.evaluation_id
+        if manifest.logged:
+            return ""
+        if not self.is_complete:
+            return f"incomplete: continue with evaluate(…, resume={run!r})"
+        return f"not all in MLflow yet: langchain-dbx-eval sync {run}"
+
+    def show(self, path: str | Path | None = None) -> Path:
+        """Write the HTML report, and open it: in a notebook inline, else in the browser.
+
+        Args:
+            path: The file; default: a file of this evaluation in ``reports`` of ``DBX_EVAL_HOME``.
+
+        Returns:
+            The file. Its path is printed.
+        """
+        from langchain_dbx_eval.reporting.notebook import show_result
+
+        return show_result(self, path)
+
+    def __repr__(self) -> str:
         data = f" on {self.dataset_name}" if self.dataset_name else ""
         rows = f"{len(self.rows)} rows{data}, 0 failed"
         if warning := self.summary.warning:
             rows = f"{warning}{data}"
-        text = f"EvaluationResult({rows}, run_id={manifest.run_id!r})"
-        if manifest.logged:
-            return text
-        run = manifest.run_id or self._journal.evaluation_id
-        if not manifest.complete and not manifest.from_callback:
-            return f"{text} incomplete: continue with evaluate(…, resume={run!r})"
-        return f"{text} not all in MLflow yet: langchain-dbx-eval sync {run}"
+        text = f"EvaluationResult({rows}, run_id={self.run_id!r})"
+        return f"{text} {self.next_step}".rstrip()
 
     def _repr_html_(self) -> str:
-        pandas = require("pandas", extra="eval")
-        columns = ["metric", "value [95 % interval], rows", "failures as 0"]
-        metrics = pandas.DataFrame(self.summary.lines(), columns=columns)
-        if not metrics["failures as 0"].any():
-            metrics = metrics.drop(columns="failures as 0")
-        # The full text of each cell, whatever the display options are.
-        with pandas.option_context("display.max_colwidth", None):
-            return f"<p>{escape(repr(self))}</p>{metrics.to_html(index=False)}"
+        from langchain_dbx_eval.reporting.notebook import result_html
+
+        return result_html(self)
 
 
 def _line(row: Row) -> dict[str, Any]:

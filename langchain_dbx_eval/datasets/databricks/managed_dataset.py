@@ -25,10 +25,12 @@ from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_managed, map_numbers, to_managed
 from langchain_dbx_eval.datasets.schema.row_codec import KEY, Row
 from langchain_dbx_eval.datasets.schema.table_name import TableName
+from langchain_dbx_eval.datasets.schema.validation import decode_rows
 from langchain_dbx_eval.errors import (
     ConfigurationError,
     DatabricksError,
     NotFoundError,
+    SchemaError,
     ServerError,
 )
 
@@ -134,9 +136,9 @@ class ManagedTable(UnityCatalogTable):
         )
         return cls.open(name, options)._merge_rows(rows)
 
-    def rows(self) -> Iterator[Mapping[str, Any]]:
+    def rows(self) -> Iterator[Mapping[str, Any] | SchemaError]:
         """See `OpenDataset`; read page by page."""
-        return map(from_managed, self._read())
+        return decode_rows(self._read(), from_managed)
 
     def info(self) -> DatasetInfo:
         """See `OpenDataset`."""

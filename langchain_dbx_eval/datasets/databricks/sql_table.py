@@ -22,6 +22,7 @@ from langchain_dbx_eval.datasets.schema.row_codec import (
     merge_rows,
 )
 from langchain_dbx_eval.datasets.schema.table_name import TableName
+from langchain_dbx_eval.datasets.schema.validation import decode_rows
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     DatabricksError,
@@ -74,8 +75,8 @@ class SqlEngine(Protocol):
         """Return Unity Catalog's metadata of a table; None if it is not available."""
         ...
 
-    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
-        """Execute a query and stream its rows.
+    def query(self, sql: str, /, **parameters: str | None) -> Iterator[Any]:
+        """Execute a query and stream its rows as dicts; see `read_batches` for the exception.
 
         Args:
             sql: The query, with parameters as ``:name``.
@@ -137,11 +138,11 @@ class SqlTable(UnityCatalogTable):
         engine.execute(f"CREATE TABLE {name.sql} ({columns}) COMMENT '{comment}'")
         return cls(name, engine)._merge_all(rows) if rows else cls(name, engine)
 
-    def rows(self) -> Iterator[Mapping[str, Any]]:
+    def rows(self) -> Iterator[Mapping[str, Any] | SchemaError]:
         """See `OpenDataset`; tables with this package's schema are sorted by time of creation."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
-        for row in self._engine.query(f"SELECT * FROM {self._pinned_sql()}{order}"):  # noqa: S608
-            yield from_table(row)
+        rows = self._engine.query(f"SELECT * FROM {self._pinned_sql()}{order}")  # noqa: S608
+        return decode_rows(rows, from_table)
 
     def count(self) -> int | None:
         """See `OpenDataset`; tables of others may contain invalid rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,14 +55,18 @@ class EvaluationInfo:
     journal: Path
 
 
-def list_evaluations() -> list[EvaluationInfo]:
+def list_evaluations(limit: int | None = None) -> list[EvaluationInfo]:
     """List the evaluations on this machine, the newest first, those of callbacks included.
 
     An interrupted evaluation can be continued with ``evaluate(…, resume=info.evaluation_id)``, one
     that is not synced with ``langchain-dbx-eval sync``. Files that cannot be read, such as journals
     of a later release, are left out with a warning.
+
+    Args:
+        limit: The largest number of evaluations; None: all.
     """
-    return [_describe(journal, manifest) for journal, manifest in _newest_first()]
+    newest = itertools.islice(_newest_first(), limit)
+    return [_describe(journal, manifest) for journal, manifest in newest]
 
 
 def find_last(manifest: EvaluationManifest, *, allow_complete: bool = False) -> Journal:

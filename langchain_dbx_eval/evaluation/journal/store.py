@@ -150,6 +150,21 @@ class Journal:
             database.execute("BEGIN IMMEDIATE")
             self._replace_manifest(database, changes)
 
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """How the evaluation was started, if its caller saved it with `save_settings`."""
+        for (value,) in self._read("SELECT value FROM manifest WHERE name = 'settings'"):
+            settings: dict[str, Any] = json.loads(value)
+            return settings
+        return None
+
+    def save_settings(self, settings: Mapping[str, Any]) -> None:
+        """Save how the evaluation was started, as plain JSON."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO manifest VALUES ('settings', ?)", (json.dumps(settings),)
+            )
+
     def save_answer(self, key: RowKey, answer: Answer) -> None:
         """Save the answer of a row, which has no scores yet.
 
@@ -383,6 +398,16 @@ class Journal:
         # PASSIVE does not wait for other connections. A file that is read-only has no log.
         with contextlib.suppress(sqlite3.Error), self._lock:
             self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def backup(self, path: Path) -> None:
+        """Copy everything that is saved to an empty file, while other processes write.
+
+        Raises:
+            sqlite3.Error: The file cannot be written, or the journal cannot be read.
+        """
+        # In one step, and so of one state: other writers are not blocked, and do not restart it.
+        with contextlib.closing(sqlite3.connect(path)) as copy, self._lock:
+            self._database.backup(copy)
 
     @property
     def is_locked(self) -> bool:

@@ -23,7 +23,7 @@ __all__ = ["process_row", "score_sessions"]
 
 async def process_row(
     journal: Journal, scorers: Sequence[Scorer], key: RowKey, answer: Answer | None
-) -> None:
+) -> int:
     """Save the answer of a row, and score it.
 
     Args:
@@ -31,6 +31,9 @@ async def process_row(
         scorers: The scorers.
         key: The key of the row.
         answer: The answer; None: the journal contains it, and the outputs of some scorers.
+
+    Returns:
+        The number of assessments with an error.
 
     Raises:
         JournalError: The journal cannot be written to.
@@ -55,8 +58,9 @@ async def process_row(
 
     if answer.outcome.error is not None or not missing:
         journal.save_scores(key, {}, last=True)
-        return
-    await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
+        return 0
+    scores = await ascore(_context(journal, key, answer), scorers, known=known, keep=save)
+    return sum(a.error is not None for a in scores.assessments)
 
 
 def _save_answer(journal: Journal, key: RowKey, answer: Answer) -> Answer:

@@ -32,6 +32,9 @@ class RowScheduler:
 
     An instance belongs to one event loop and is used once.
 
+    Attributes:
+        limiter: The limiter.
+
     Args:
         journal: Contains the finished rows, and receives the others.
         invoke: Returns the answer to the request of a record.
@@ -53,7 +56,7 @@ class RowScheduler:
         self._journal = journal
         self._invoke = invoke
         self._scorers = scorers
-        self._limiter = limiter
+        self.limiter = limiter
         self._is_exhausted = is_exhausted
         self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,9 +84,9 @@ class RowScheduler:
                 key = expected.key
                 input_key, is_scored = answered.get(key, (None, False))
                 if not is_scored:
-                    await self._limiter.acquire()
+                    await self.limiter.acquire()
                     if self._stopping or self._is_exhausted():
-                        self._limiter.release()
+                        self.limiter.release()
                         break
                     row = self._run_row(key, expected if input_key is None else None, on_row)
                     task = asyncio.create_task(row)
@@ -112,13 +115,12 @@ class RowScheduler:
                 answer = await self._answer(row.record)
             await self._scoring.acquire()
         finally:
-            self._limiter.release()
+            self.limiter.release()
         try:
-            await process_row(self._journal, self._scorers, key, answer)
+            errors = await process_row(self._journal, self._scorers, key, answer)
         finally:
             self._scoring.release()
-        outcome = Outcome() if answer is None else answer.outcome
-        on_row(outcome.error is not None, outcome.total_tokens)
+        on_row(answer is not None and answer.outcome.error is not None, errors > 0)
 
     async def _answer(self, record: EvalRecord) -> Answer:
         try:

@@ -212,7 +212,7 @@ def _trace(row: Row, spans: list[MlflowSpan], experiment_id: str) -> Trace:
         execution_duration=end_ms - start_ms,
         state=TraceState.OK if row.outcome.error is None else TraceState.ERROR,
         request_preview=_preview(root.inputs),
-        response_preview=_preview(root.outputs),
+        response_preview=None if row.outcome.error is not None else _preview(root.outputs),
         tags={**_tags_of(row), "mlflow.traceName": root.name},
         trace_metadata=metadata,
     )
@@ -311,8 +311,10 @@ def _attributes(span: Span, trace_id: str) -> dict[str, Any]:
         "mlflow.traceRequestId": trace_id,
         "mlflow.spanType": span.kind,
         "mlflow.spanInputs": to_plain_json(span.inputs),
-        "mlflow.spanOutputs": to_plain_json(span.outputs),
     }
+    # Without an output, as MLflow's own spans of failed calls: its UI would show "null" as answer.
+    if span.error is None or span.outputs is not None:
+        attributes["mlflow.spanOutputs"] = to_plain_json(span.outputs)
     if span.error is not None:
         attributes["error"] = span.error
     if span.first_token_ns is not None:
