@@ -18,7 +18,7 @@ from langchain_dbx_eval.datasets.schema.row_codec import KEY as DATASET_KEY
 from langchain_dbx_eval.datasets.schema.row_codec import Row
 from langchain_dbx_eval.errors import ConfigurationError, SchemaError
 from langchain_dbx_eval.reporting.dashboard.run_metrics import MetricPoint, RunMetrics
-from langchain_dbx_eval.reporting.html.run import metric_kind
+from langchain_dbx_eval.reporting.metric_names import metric_kind
 
 __all__ = ["EncodedRun", "Form", "choose_form", "decode_runs", "encode_run", "key_of"]
 

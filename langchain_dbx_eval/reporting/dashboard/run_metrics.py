@@ -12,7 +12,7 @@ from typing import Any
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import EvaluationResult
-from langchain_dbx_eval.reporting.html.run import metric_kind
+from langchain_dbx_eval.reporting.metric_names import metric_kind
 
 __all__ = ["MetricPoint", "RunMetrics", "describe_run"]
 
