@@ -26,7 +26,9 @@ def used():
 def limiter_after_429():
     async def reject():
         limiter = AdaptiveLimiter(8)
-        limiter.on_error(errors.RateLimitError("slow down", status_code=429, retry_after=900))
+        limiter.on_error(
+            errors.RateLimitError("slow down", status_code=429, retry_after=900), max_wait=1_000
+        )
         return limiter
 
     return asyncio.run(reject())
