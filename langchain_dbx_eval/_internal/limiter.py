@@ -51,6 +51,11 @@ class AdaptiveLimiter:
         """Whether only 429 came for so many rounds (8, over a minute) that waiting is pointless."""
         return self._rejected_rounds >= _MAX_REJECTED_ROUNDS
 
+    @property
+    def is_rejecting(self) -> bool:
+        """Whether the last call that ended was answered with 429."""
+        return self._rejected_rounds > 0
+
     async def acquire(self) -> None:
         """Wait for a slot and for the end of the current pause."""
         loop = asyncio.get_running_loop()

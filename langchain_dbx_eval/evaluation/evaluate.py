@@ -192,7 +192,8 @@ def evaluate(
     budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
     check_timeouts(timeout=timeout, scorer_timeout=options.scorer_timeout)
     dataset = _load(data)
-    check_data(dataset, has_model=model is not None)
+    # An evaluation that is resumed has its answers.
+    check_data(dataset, has_model=model is not None or resume is not None)
     selected = select_scorers(
         scorers,
         extra_metrics=extra_metrics,
