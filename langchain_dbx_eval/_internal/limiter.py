@@ -58,6 +58,11 @@ class AdaptiveLimiter:
         return self.limit < self._max
 
     @property
+    def is_rejecting(self) -> bool:
+        """Whether the last call that ended was answered with 429."""
+        return self._rejected_rounds > 0
+
+    @property
     def pause_seconds(self) -> float:
         """How long no call starts, because of a 429; may be read in another thread."""
         # The clock of the event loop (asyncio documentation, "loop.time").

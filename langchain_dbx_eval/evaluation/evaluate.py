@@ -233,7 +233,8 @@ def evaluate(
             ),
         )
     dataset = _load(data)
-    check_data(dataset, has_model=model is not None)
+    # An evaluation that is resumed has its answers.
+    check_data(dataset, has_model=model is not None or resume is not None)
     selected = select_scorers(
         scorers,
         extra_metrics=extra_metrics,

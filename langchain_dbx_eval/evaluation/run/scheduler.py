@@ -8,6 +8,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
+from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
 from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval.datasets import EvalRecord
@@ -28,6 +29,7 @@ Invoke: TypeAlias = Callable[[EvalRecord], Awaitable[Answer]]
 _PAGE = 100
 # A first row that takes longer does not delay the others.
 _ALONE_S = 1.0
+_POLL_S = 0.05
 
 
 class RowScheduler:
@@ -110,13 +112,19 @@ class RowScheduler:
                     task.add_done_callback(self._on_done)
                     if is_first and expected.error is None:
                         is_first = False
-                        await asyncio.wait({task}, timeout=_ALONE_S)
+                        await self._leave_alone(task)
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             for task in self._tasks:
                 task.cancel()
         if self._error is not None:
             raise self._error
+
+    async def _leave_alone(self, task: asyncio.Task[None]) -> None:
+        """Wait for the first row, but not if it takes long, or only has to be repeated."""
+        deadline = Deadline(_ALONE_S)
+        while not (task.done() or deadline.passed or self.limiter.is_rejecting):
+            await asyncio.wait({task}, timeout=min(_POLL_S, deadline.remaining))
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -110,7 +110,7 @@ class TestRateLimits:
     def test_every_row_is_answered(self, workspace, retries, monkeypatch):
         monkeypatch.setattr(limiter, "_MIN_PAUSE_S", 0.05)
         workspace.add_endpoint("chat", lambda messages, temperature: "fine", kind="chat")
-        workspace.fail("chat", status=429, times=12, retry_after=0)
+        workspace.fail("chat", status=429, times=9, retry_after=0)
         model = ChatDatabricks(model="chat", temperature=0.0, max_retries=retries)
 
         result = evaluate(model, records(30), max_concurrency=8)
