@@ -15,10 +15,13 @@ from langchain_dbx_eval.evaluation.spark import session as spark_sessions
 
 
 @pytest.fixture(scope="module")
-def sail() -> Iterator[object]:
+def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """A session on Sail; without it, an evaluation would start the same one."""
     pytest.importorskip("pysail", reason="the extra sail is not installed")
-    yield spark_sessions.spark_session()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBX_EVAL_HOME", str(tmp_path_factory.mktemp("sail")))
+        session = spark_sessions.spark_session()
+    yield session
     for process, session in spark_sessions._sail:
         session.stop()
         process.kill()
