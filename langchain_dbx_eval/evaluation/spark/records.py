@@ -23,6 +23,8 @@ __all__ = ["SparkDataset", "open_records"]
 
 _SCHEMA = "record_key string, number bigint, record string, error string"
 _ROW_NUMBER = re.compile(r"^Row \d+, ")
+# Of a table in the current catalog or schema of the session.
+_SHORT_NAME = re.compile(r"\w+(\.\w+)?")
 # Positive, and without collisions below a hundred million rows.
 _HASH_BITS = 2**60 - 1
 
@@ -59,8 +61,8 @@ def open_records(data: Any, session: Any) -> SparkDataset:
     if type(data).__module__.startswith("pyspark.") and hasattr(data, "mapInArrow"):
         dataset = EvalDataset(FrameSource(data, "pyspark"))
         return SparkDataset(_with_occurrence(data.mapInArrow(_parse_frame, _SCHEMA)), dataset)
-    if isinstance(data, str) and looks_like_table_name(data):
-        name = TableName.parse(data).sql
+    if isinstance(data, str) and (looks_like_table_name(data) or _SHORT_NAME.fullmatch(data)):
+        name = TableName.parse(data).sql if looks_like_table_name(data) else data
         if _has_table(session, name):
             table = session.table(name)
             dataset = EvalDataset(_NamedFrame(table, data))

@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import Any
 
+from langchain_dbx_eval._internal.paths import create_private_folder, home
 from langchain_dbx_eval.datasets.databricks.spark import active_session
 from langchain_dbx_eval.errors import ConfigurationError, MissingDependencyError
 
@@ -54,11 +55,15 @@ def _sail_session() -> Any:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path])),
         }
+        # Tables without a path are files in the working directory of Sail.
+        folder = home() / "spark" / "tables"
+        create_private_folder(folder)
         process = subprocess.Popen(  # noqa: S603 - no user input
             [sys.executable, "-m", f"{__package__}.sail_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
+            cwd=folder,
             text=True,
             # Ctrl-C in a terminal is for the driver, which ends the server with its input.
             start_new_session=True,

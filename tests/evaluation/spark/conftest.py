@@ -15,10 +15,13 @@ from langchain_dbx_eval.evaluation.spark import session as spark_sessions
 
 
 @pytest.fixture(scope="module")
-def sail() -> Iterator[object]:
+def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """A session on Sail; without it, an evaluation would start the same one."""
     pytest.importorskip("pysail", reason="the extra sail is not installed")
-    yield spark_sessions.spark_session()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBX_EVAL_HOME", str(tmp_path_factory.mktemp("sail")))
+        session = spark_sessions.spark_session()
+    yield session
     for process, session in spark_sessions._sail:
         session.stop()
         process.kill()
@@ -48,7 +51,11 @@ class CountingEndpoint:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            # The default of 5 refuses connections on a busy machine.
+            request_queue_size = 128
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
