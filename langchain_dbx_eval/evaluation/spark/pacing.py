@@ -16,7 +16,7 @@ import math
 import random
 from collections import deque
 
-from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
+from langchain_dbx_eval._internal.limiter import MAX_WAIT_S, AdaptiveLimiter
 from langchain_dbx_eval._internal.retry import rate_limit_error, retry_after
 
 __all__ = ["PacedLimiter"]
@@ -90,11 +90,15 @@ class PacedLimiter(AdaptiveLimiter):
         self._answers.append(asyncio.get_running_loop().time())
         super().on_success()
 
-    def on_error(self, error: BaseException | None) -> bool:
+    def on_error(self, error: BaseException | None, max_wait: float = MAX_WAIT_S) -> bool:
         """Record that a call failed, and lower the rate if the cause is a 429.
 
+        Args:
+            error: See `AdaptiveLimiter.on_error`.
+            max_wait: See `AdaptiveLimiter.on_error`.
+
         Returns:
-            Whether it was a 429: the call should be repeated, unless `exhausted`.
+            See `AdaptiveLimiter.on_error`.
         """
         rejection = rate_limit_error(error)
         if rejection is None:
@@ -113,12 +117,15 @@ class PacedLimiter(AdaptiveLimiter):
                 self._rate = max(_MIN_RATE, self._rate * _DECREASE)
             self._decreased_at = now
         # The row itself takes the next turn. Only a longer wait holds back the other rows too.
-        wait = max(0.0, (retry_after(rejection) or 0.0) - _SHORTEST_WAIT_S)
+        requested = retry_after(rejection) or 0.0
+        if requested > max_wait:
+            return False
+        wait = max(0.0, requested - _SHORTEST_WAIT_S)
         # A random part: tasks that were refused together must not return together.
         wait += random.random() / (1.0 if self._rate is None else self._rate)  # noqa: S311
         if not self._is_starting or wait > 1.0:
             self._next_start = max(self._next_start, now + wait)
-        return True
+        return not self.exhausted
 
     def _reserve(self, now: float) -> float:
         """Return the seconds until the turn of the next call."""
