@@ -122,7 +122,7 @@ class PacedLimiter(AdaptiveLimiter):
             return False
         wait = max(0.0, requested - _SHORTEST_WAIT_S)
         # A random part: tasks that were refused together must not return together.
-        wait += random.random() / (1.0 if self._rate is None else self._rate)  # noqa: S311
+        wait += random.random() / (1.0 if self._rate is None else self._rate)  # noqa: S311 - jitter
         if not self._is_starting or wait > 1.0:
             self._next_start = max(self._next_start, now + wait)
         return not self.exhausted

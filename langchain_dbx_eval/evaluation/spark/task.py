@@ -235,7 +235,7 @@ def _leased(spec: TaskSpec) -> Iterator[tuple[_Worker, Sequence[Scorer]]]:
         if key not in _workers:
             _workers[key] = _Worker(
                 model=None if spec.model is None else spec.model.resolve(),
-                input_fn=None if spec.input_fn is None else pickle.loads(spec.input_fn),  # noqa: S301
+                input_fn=None if spec.input_fn is None else pickle.loads(spec.input_fn),  # noqa: S301 - from the driver of the job
                 limiter=PacedLimiter(0),
             )
         worker = _workers[key]

@@ -76,7 +76,7 @@ FROM (
   WHERE kind = 'score'
 ) AS ranked
 WHERE age = 1
-ORDER BY dataset, metric""",  # noqa: S608
+ORDER BY dataset, metric""",  # noqa: S608 - quoted names
         "failures": f"""SELECT {columns}, value AS failed, total
 {source}
 WHERE kind = 'count' AND metric NOT IN ('rows/total', 'rows/answered')

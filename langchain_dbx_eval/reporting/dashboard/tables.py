@@ -170,7 +170,7 @@ class SqlMetricsTable:
 
     def rows(self, key: Mapping[str, str] | None = None) -> Iterator[Row]:
         """See `MetricsTable`."""
-        sql = f"SELECT * FROM {self._name.sql}"  # noqa: S608
+        sql = f"SELECT * FROM {self._name.sql}"  # noqa: S608 - quoted names
         for column in key or {}:
             sql += f" WHERE {_quote(column)} = :{column}"
         return self._engine.query(sql, **(key or {}))
