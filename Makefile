@@ -5,25 +5,52 @@ BIN := $(VENV)/bin
 # Arguments of `langchain-dbx-eval demo`, pytest or a benchmark: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo test check faults fuzz format bench-clients bench-driver bench-data bench-eval bench-statistics \
-	clean
+.PHONY: help demo docs docs-serve examples notebooks korean test check faults fuzz fuzz-atheris audit format \
+	bench-clients bench-driver bench-data bench-eval bench-spark bench-statistics clean
 
 help:
 	@echo "make demo           run an end-to-end demonstration (ARGS='--variant better' compares)"
+	@echo "make docs           build the documentation site in site/"
+	@echo "make docs-serve     show it at http://127.0.0.1:8000, and rebuild it after each change"
+	@echo "make examples       run all examples on an emulated workspace (ARGS=--workspace: a real one)"
+	@echo "make notebooks      write the notebooks of the examples"
+	@echo "make korean         copy the code of the English pages to the Korean ones"
 	@echo "make test           run the tests (ARGS=tests/wire runs some of them)"
 	@echo "make check          check format, lint, types and architecture, and run the tests"
 	@echo "make faults         run the clients against each fault of a server (4 minutes)"
-	@echo "make fuzz           run the decoders with random input, 10,000 examples each"
+	@echo "make fuzz           run decoders and parsers with random input, 10,000 examples each"
+	@echo "make fuzz-atheris   run the parsers of streams and records with atheris, 10 minutes each"
+	@echo "make audit          look for known vulnerabilities of all installed packages"
 	@echo "make format         format the code and fix lint errors"
 	@echo "make bench-clients  compare the clients with other packages (ARGS=--quick: small)"
 	@echo "make bench-driver   compare the driver server with the documentation's (7 minutes)"
 	@echo "make bench-data     compare a million records with deltalake and MLflow"
 	@echo "make bench-eval     compare evaluate with mlflow.genai and pydantic_evals (ARGS=--quick)"
+	@echo "make bench-spark    measure engine='spark': rows/s and memory of the driver (ARGS='1000 10000')"
 	@echo "make bench-statistics  simulate the coverage of the intervals (2 minutes)"
 	@echo "make clean          delete all files that make created"
 
 demo: $(VENV)/installed-demo
 	@$(BIN)/langchain-dbx-eval demo $(ARGS)
+
+docs: $(VENV)/installed-dev
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
+docs-serve: $(VENV)/installed-dev
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs serve
+
+examples: $(VENV)/installed-dev
+	@for example in examples/*.py; do \
+		echo "== $$example"; $(BIN)/python $$example $(ARGS) || exit 1; done
+
+notebooks: $(VENV)/installed-dev
+	@for example in examples/*.py; do \
+		$(BIN)/jupytext --quiet --to ipynb --update \
+		--output examples/notebooks/$$(basename $$example .py).ipynb $$example; done
+
+korean: $(VENV)/installed-dev
+	@$(BIN)/python scripts/copy_code_blocks.py
 
 test: $(VENV)/installed-dev
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
@@ -40,7 +67,17 @@ faults: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 fuzz: $(VENV)/installed-dev
-	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 tests/fuzz $(ARGS)
+	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 tests/fuzz tests/driver/test_fuzz.py $(ARGS)
+
+fuzz-atheris: $(VENV)/installed-dev $(VENV)/installed-fuzz
+	@$(BIN)/python -m tests.fuzz.coverage_guided events -max_total_time=600 $(ARGS)
+	@$(BIN)/python -m tests.fuzz.coverage_guided records -max_total_time=600 $(ARGS)
+
+# Not a part of `check`: it needs PyPI's service, and a new report fails an unchanged project. torch
+# has a local version (+cpu), which the service does not know.
+audit: $(VENV)/installed-dev
+	@$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | sed 's/+cpu$$//' > $(VENV)/audited.txt
+	@$(BIN)/uvx pip-audit --strict --disable-pip --no-deps --requirement $(VENV)/audited.txt $(ARGS)
 
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
@@ -59,11 +96,14 @@ bench-data: $(VENV)/installed-dev
 bench-eval: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
 
+bench-spark: $(VENV)/installed-dev
+	@$(BIN)/python -m benchmarks.spark $(ARGS)
+
 bench-statistics: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks.interval_coverage $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-bench dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench dist site .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/installed-%: pyproject.toml scripts/install
 	@scripts/install $(VENV) $*

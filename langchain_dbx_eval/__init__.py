@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_dbx_eval.embeddings import DatabricksEmbeddings
     from langchain_dbx_eval.evaluation import EvaluationCallbackHandler, EvaluationResult, evaluate
     from langchain_dbx_eval.llms import Databricks
-    from langchain_dbx_eval.reporting import compare, judge_agreement
+    from langchain_dbx_eval.reporting import append_metrics_to_table, compare, judge_agreement
     from langchain_dbx_eval.scoring import PromptJudge, scorer
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "EvaluationResult",
     "PromptJudge",
     "__version__",
+    "append_metrics_to_table",
     "compare",
     "errors",
     "evaluate",
@@ -62,6 +63,7 @@ _MODULES = {
     "EvaluationCallbackHandler": "evaluation",
     "EvaluationResult": "evaluation",
     "PromptJudge": "scoring",
+    "append_metrics_to_table": "reporting",
     "compare": "reporting",
     "evaluate": "evaluation",
     "judge_agreement": "reporting",

@@ -1,16 +1,34 @@
-"""Removal of secrets from the text of errors.
+"""Removal of secrets from the text of errors and logs.
 
-Each token and key passes `remember` before it is sent for the first time, and each error of this
-package passes `redact` when it is created. A server that repeats a request's headers, a proxy's URL
-in an HTTP library's error, or a token in a mistyped host therefore reach no log, journal or table.
+Each token and key passes `remember` before it is sent for the first time. Each error of this
+package passes `redact` when it is created, the text of any other exception in `describe_error`, and
+each record of a log in `get_logger` (`_internal.log`). A server that repeats a request's headers, a
+proxy's URL in an HTTP library's error, or a token in a mistyped host therefore reach no log,
+journal or table.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from urllib.parse import unquote, urlsplit
 
-__all__ = ["contains_secret", "redact", "remember", "shorten"]
+__all__ = [
+    "SECRET_HEADER",
+    "contains_secret",
+    "redact",
+    "remember",
+    "remember_login",
+    "remember_request",
+    "shorten",
+]
+
+SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+"""The names of headers whose values are secrets."""
+_SECRET_VARIABLES = ("TOKEN", "API_KEY", "SECRET", "PASSWORD", "ACCESS_KEY")
+"""How the names of environment variables end whose values are secrets."""
 
 _REDACTED = "[redacted]"
 _MIN_CHARS = 8
@@ -34,10 +52,38 @@ def remember(secret: str) -> None:
         _secrets.pop(next(iter(_secrets)), None)
 
 
+def remember_login(url: str) -> None:
+    """Let `redact` remove the user name and the password of a URL, also in a header."""
+    login = urlsplit(url).netloc.rpartition("@")[0]
+    user, _, password = unquote(login).partition(":")
+    # A user name alone may be a token.
+    for secret in (password or user, login.partition(":")[2]):
+        remember(secret)
+    remember(b64encode(f"{user}:{password}".encode()).decode())
+
+
+def remember_request(error: BaseException) -> None:
+    """Let `redact` remove the keys of the request that failed with an error.
+
+    The errors of requests, httpx and the libraries above them, such as openai, have that request. A
+    key that was given to the model of another package is known only there.
+    """
+    for one in _chain(error):
+        headers = getattr(getattr(one, "request", None), "headers", None)
+        for name, value in headers.items() if isinstance(headers, Mapping) else ():
+            if SECRET_HEADER.search(str(name)):
+                remember(re.sub(r"^(Bearer|Basic) ", "", str(value)))
+
+
 def redact(text: str) -> str:
-    """Replace the secrets in a text, and the user names and passwords in its URLs."""
+    """Replace the secrets in a text, and the user names and passwords in its URLs.
+
+    Secrets are what `remember` was called with, and the values of variables such as OPENAI_API_KEY.
+    """
+    variables = (v for name, v in os.environ.items() if name.endswith(_SECRET_VARIABLES))
+    known = {*_secrets, *(value for value in variables if len(value) >= _MIN_CHARS)}
     # The longest first: one secret may be the beginning of another.
-    for secret in sorted(_secrets, key=len, reverse=True):
+    for secret in sorted(known, key=len, reverse=True):
         if secret in text:
             text = text.replace(secret, _REDACTED)
     return _USERINFO.sub(f"{_REDACTED}@", text) if "://" in text else text

@@ -23,7 +23,7 @@ from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.arguments import OTHER_NAMES, ModelArguments
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import DEFAULT_CONCURRENCY, Flow, OpenStream
-from langchain_dbx_eval.client.request_options import split_options
+from langchain_dbx_eval.client.request_options import hide_secret_headers, split_options
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
 from langchain_dbx_eval.wire.content import translator
 from langchain_dbx_eval.wire.metadata import PROVIDER
@@ -175,7 +175,8 @@ class ChatDatabricks(DatabricksConnection, BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         named = {} if self.model is None else {"model": self.model}
-        return {**named, **self._identity(), "task": self._task, **self._params(None, {})}
+        params = hide_secret_headers(self._params(None, {}))
+        return {**named, **self._identity(), "task": self._task, **params}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

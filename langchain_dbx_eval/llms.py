@@ -19,7 +19,11 @@ from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.client.arguments import ModelArguments
 from langchain_dbx_eval.client.connection import DatabricksConnection
 from langchain_dbx_eval.client.flow import Concurrent, Flow, OpenStream
-from langchain_dbx_eval.client.request_options import RequestOptions, split_options
+from langchain_dbx_eval.client.request_options import (
+    RequestOptions,
+    hide_secret_headers,
+    split_options,
+)
 from langchain_dbx_eval.client.targets import ServingEndpoint
 from langchain_dbx_eval.errors import ConfigurationError, InvalidRequestError
 from langchain_dbx_eval.wire.metadata import PROVIDER
@@ -137,6 +141,9 @@ class Databricks(DatabricksConnection, BaseLLM):
                 raise ConfigurationError(msg)
         left_out = {*self.lc_secrets, "workspace_client", "callbacks", "cache"}
         given = self.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
+        for name in ("model_kwargs", "extra_params"):
+            if name in given:
+                given[name] = hide_secret_headers(given[name])
         path.parent.mkdir(parents=True, exist_ok=True)
         # The type is that of LangChain's own format.
         text = yaml.safe_dump({"_type": self._llm_type, **given}, allow_unicode=True)
@@ -169,7 +176,8 @@ class Databricks(DatabricksConnection, BaseLLM):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         named = {} if self.endpoint_name is None else {"model": self.endpoint_name}
-        return {**named, **self._identity(), "task": self.task, "n": self.n, **self._params({})}
+        params = hide_secret_headers(self._params({}))
+        return {**named, **self._identity(), "task": self.task, "n": self.n, **params}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

@@ -1,17 +1,38 @@
-"""The code of the README and the docs runs, their commands exist, and their links are valid."""
+"""The code of the README and the docs runs, their commands exist, and their links are valid.
+
+The pages in Korean have the code of the English pages, which a test compares.
+"""
 
 from __future__ import annotations
 
+import ast
+import codeop
+import contextlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import typer
+from typer.main import get_command
 
-from langchain_dbx_eval.cli.parser import build_parser
+from langchain_dbx_eval import errors
+from langchain_dbx_eval.cli.app import app
+from scripts.copy_code_blocks import BLOCK
+from scripts.copy_code_blocks import pages as korean_pages
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PACKAGE = ROOT / "langchain_dbx_eval"
+KOREAN = [korean for korean, _ in korean_pages()]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("**/*.md")),
+    ROOT / "README.ko.md",
+    *sorted((ROOT / "examples").glob("*.md")),
+]
+# Links of the README, which is also shown by a package index, begin with this address.
+REPOSITORY = "https://github.com/langchain-dbx-eval/langchain-dbx-eval"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -19,13 +40,19 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-PAGES_WITH_CODE = [page for page in PAGES if blocks(page, "python")]
+PAGES_WITH_CODE = [page for page in PAGES if page not in KOREAN and blocks(page, "python")]
 COMMANDS = [
     line
     for page in PAGES
     for block in blocks(page, "sh")
     for line in block.splitlines()
     if line and not line.startswith("#")
+] + [
+    line.removeprefix("$ ").split(" && ")[0]
+    for page in PAGES
+    for block in blocks(page, "console")
+    for line in block.splitlines()
+    if line.startswith("$ langchain-dbx-eval")
 ]
 
 
@@ -34,10 +61,50 @@ COMMANDS = [
 @pytest.mark.usefixtures("mlflow_store", "documented_port", "_restored_log_levels")
 @pytest.mark.filterwarnings("ignore:Without an API key")
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs_from_top_to_bottom(page: Path) -> None:
-    namespace: dict[str, object] = {"__name__": "__main__"}
+def test_the_code_of_a_page_runs_from_top_to_bottom_twice(page: Path) -> None:
+    for _ in range(2):  # with the same files, as for a user who reads the page again
+        namespace: dict[str, object] = {"__name__": "__main__"}
+        for number, block in enumerate(blocks(page, "python"), start=1):
+            exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+def test_the_code_of_a_page_can_be_pasted_into_the_python_prompt(page: Path) -> None:
+    """The prompt ends a function at its first blank line, and needs one after it."""
     for number, block in enumerate(blocks(page, "python"), start=1):
-        exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
+        statement: list[str] = []
+        for line in [*block.splitlines(), ""]:
+            statement.append(line)
+            try:
+                is_complete = codeop.compile_command("\n".join(statement)) is not None
+            except SyntaxError as error:
+                text = "\n".join(statement)
+                pytest.fail(f"{page.name}, block {number}: {error.msg}\n{text}")
+            if is_complete:
+                statement = []
+        assert "\n".join(statement).strip() == "", f"{page.name}, block {number} is not complete"
+
+
+def test_each_korean_page_has_the_code_of_its_english_page() -> None:
+    """`make korean` copies it."""
+    for korean, english in korean_pages():
+        korean_blocks = BLOCK.findall(korean.read_text(encoding="utf-8"))
+        assert korean_blocks == BLOCK.findall(english.read_text(encoding="utf-8")), korean
+
+
+def test_tutorials_and_how_to_pages_have_a_korean_page_and_a_switch() -> None:
+    translated = [page for _, page in korean_pages()]
+    for folder in ("tutorials", "how-to"):
+        pages = sorted((ROOT / "docs" / folder).glob("*.md"))
+        assert [page for page in pages if page not in translated] == []
+    for korean, english in korean_pages():
+        for page, other, language in ((korean, english, "English"), (english, korean, "한국어")):
+            head = page.read_text(encoding="utf-8").splitlines()[2]
+            target = re.search(rf"\[{language}\]\(([^)]+)\)", head)
+            assert target is not None, f"{page}: {head}"
+            link = target[1].removeprefix(f"{REPOSITORY}/blob/main/")
+            base = page.parent if link == target[1] else ROOT
+            assert (base / link).resolve() == other, page
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -48,12 +115,24 @@ def test_a_command_of_a_page_exists(command: str) -> None:
         targets = [word for word in words if "=" not in word]
         assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     elif program == "langchain-dbx-eval":
-        build_parser().parse_args(words)
+        commands = get_command(app)
+        while words and words[0] in getattr(commands, "commands", {}):
+            commands = commands.commands[words.pop(0)]
+        with contextlib.suppress(typer.Exit):  # --help
+            commands.make_context(program, words)  # raises if the arguments are not valid
     elif program == "python":
         script = words[0] if words[0] != "-m" else words[1].replace(".", "/")
         assert any((ROOT / f"{script}{suffix}").exists() for suffix in ("", ".py"))
     else:
-        assert program in {"pip", "pre-commit", "mlflow", "curl", "databricks", "export", "vllm"}
+        assert program in {
+            "pip",
+            "pre-commit",
+            "mlflow",
+            "curl",
+            "databricks",
+            "export",
+            "vllm",
+        }  # programs of others
 
 
 def test_every_link_between_pages_is_valid() -> None:
@@ -62,12 +141,73 @@ def test_every_link_between_pages_is_valid() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_every_link_of_the_readme_is_absolute_and_valid(name: str) -> None:
+    assert f'Repository = "{REPOSITORY}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert [target for target in targets if not target.startswith("https://")] == []
+    raw = REPOSITORY.replace("//github.com", "//raw.githubusercontent.com")
+    for start in (f"{REPOSITORY}/blob/main/", f"{raw}/main/"):
+        files = [target.removeprefix(start) for target in targets if target.startswith(start)]
+        assert [file for file in files if not (ROOT / file).exists()] == []
+        assert files
+
+
+def test_every_error_class_is_on_the_page_of_errors() -> None:
+    text = (ROOT / "docs/reference/errors.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(errors.__all__)
+
+
+def string_literals() -> set[str]:
+    """Return the strings in the code of the package; of an f-string, its constant parts."""
+    return {
+        node.value
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+# Names in the form of environment variables that the package does not read, but sets, unsets or
+# passes on: those of the emulator's logins, and options of deltalake.
+NOT_READ = {"DATABRICKS_PASSWORD", "DATABRICKS_USERNAME", "DATABRICKS_CLIENT_SECRET"}
+NOT_READ |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+NOT_READ |= {"MLFLOW_EXPERIMENT"}  # a type of trace locations
+
+
+def test_every_environment_variable_is_on_its_page() -> None:
+    text = (ROOT / "docs/reference/environment.md").read_text(encoding="utf-8")
+    name = re.compile(r"(?:DATABRICKS|DBX_EVAL|MLFLOW|AWS|GITHUB|REQUESTS|CURL)_[A-Z_]+")
+    used = {literal for literal in string_literals() if name.fullmatch(literal)} - NOT_READ
+    assert len(used) > 15
+    assert [variable for variable in sorted(used) if f"`{variable}`" not in text] == []
+
+
+def test_the_messages_on_the_page_of_troubleshooting_are_those_of_the_package() -> None:
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    section = text.split("## Messages of this package")[1].split("\n## ")[0]
+    messages = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    assert len(messages) > 15
+    literals = string_literals()
+    missing = [one for one in messages if not any(one in literal for literal in literals)]
+    assert missing == []
+
+
 def test_every_test_that_the_security_page_names_exists() -> None:
     text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
     names = re.findall(r"`(tests/[^`]+)::(\w+)`", text)
-    assert len(names) > 10
+    assert len(names) > 50
     for path, name in names:
         assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
+
+
+def test_every_exception_from_a_security_rule_has_a_reason() -> None:
+    sources = (ROOT / "langchain_dbx_eval").glob("**/*.py")
+    lines = [line for path in sources for line in path.read_text(encoding="utf-8").splitlines()]
+    exceptions = [line for line in lines if re.search(r"# noqa: S\d", line)]
+    assert exceptions
+    assert [line for line in exceptions if not re.search(r"# noqa: S\d+ - \w", line)] == []
 
 
 def test_every_path_in_contributing_exists() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 from langchain_dbx_eval._internal.retry import rate_limit_error, retry_after
@@ -55,6 +56,17 @@ class AdaptiveLimiter:
     def is_rejecting(self) -> bool:
         """Whether the last call that ended was answered with 429."""
         return self._rejected_rounds > 0
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether 429 lowered the limit, and the successes since then have not raised it again."""
+        return self.limit < self._max
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long no call starts, because of a 429; may be read in another thread."""
+        # The clock of the event loop (asyncio documentation, "loop.time").
+        return max(0.0, self._paused_until - time.monotonic())
 
     async def acquire(self) -> None:
         """Wait for a slot and for the end of the current pause."""

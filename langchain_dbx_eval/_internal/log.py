@@ -1,4 +1,4 @@
-"""Loggers whose lines cannot be forged by the text that they contain.
+"""Loggers whose lines contain no secret, and cannot be forged by the text that they contain.
 
 A request, a path or the message of an exception may contain line breaks and terminal sequences. A
 line that begins like one of the log would then look like one, and an ANSI sequence could hide
@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import traceback
 
-__all__ = ["describe_error", "get_logger"]
+from langchain_dbx_eval._redaction import redact, remember_request
+
+__all__ = ["describe_error", "escape_control", "get_logger"]
 
 _TRACEBACK_PREFIX = "  | "
 _CONTROL = (
@@ -21,23 +23,25 @@ _CONTROL = (
 _ESCAPES = {code: chr(code).encode("unicode_escape").decode("ascii") for code in _CONTROL}
 
 
-class _EscapeText(logging.Filter):
-    """Escape the message of a record, and indent each line of its traceback."""
+class _CleanText(logging.Filter):
+    """Redact and escape the message of a record, and indent each line of its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _escape(record.getMessage()), None
-        if record.exc_info and record.exc_info[0] is not None:
+        record.msg, record.args = escape_control(redact(record.getMessage())), None
+        if record.exc_info and record.exc_info[1] is not None:
+            remember_request(record.exc_info[1])
             # The formatters of logging use this text instead of formatting the exception.
-            lines = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
-            record.exc_text = "\n".join(_TRACEBACK_PREFIX + _escape(line) for line in lines)
+            text = redact("".join(traceback.format_exception(*record.exc_info)))
+            lines = text.rstrip("\n").split("\n")
+            record.exc_text = "\n".join(_TRACEBACK_PREFIX + escape_control(line) for line in lines)
         return True
 
 
-_FILTER = _EscapeText()
+_FILTER = _CleanText()
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return a logger that escapes control characters.
+    """Return a logger that removes secrets and escapes control characters.
 
     In a message, line breaks are escaped too; the lines of a traceback are indented instead.
 
@@ -50,13 +54,15 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the class and the text of an exception, also if its `__str__` fails."""
+    """Return the class and the text of an exception without secrets, also if `__str__` fails."""
+    remember_request(error)
     try:
-        text = str(error)
+        text = redact(str(error))
     except Exception:  # the code of a user
         text = "(its text cannot be read)"
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
-def _escape(text: str) -> str:
+def escape_control(text: str) -> str:
+    """Escape control characters, line breaks, half surrogates, and what changes the direction."""
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import DatabricksError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _Result = TypeVar("_Result")
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 RETRYABLE_STATUS = frozenset({408, 429, 502, 503, 504})
 """HTTP statuses that may succeed later. 500 is not one: a model may fail on this very input."""

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import argparse
+from enum import Enum
+from typing import Annotated
 
-__all__ = ["add_command"]
+import typer
 
-
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command ``demo``."""
-    parser = commands.add_parser(
-        "demo",
-        help="run an end-to-end demonstration on this machine, without a workspace",
-        description="Run a chain on 48 questions through an emulated workspace and a real "
-        "driver server, score its answers, and log them to MLflow.",
-    )
-    parser.add_argument(
-        "--variant",
-        choices=["baseline", "better"],
-        default="baseline",
-        help="retriever to use; 'better' also prints a comparison with the baseline",
-    )
-    parser.set_defaults(run=_run)
+__all__ = ["add_to"]
 
 
-def _run(options: argparse.Namespace) -> None:
+class _Variant(str, Enum):
+    BASELINE = "baseline"
+    BETTER = "better"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("demo")(demo)
+
+
+def demo(
+    variant: Annotated[
+        _Variant, typer.Option(help="The retriever; 'better' is also compared with 'baseline'.")
+    ] = _Variant.BASELINE,
+) -> None:
+    """Run an end-to-end demonstration on this machine.
+
+    Without a workspace: a chain answers 48 questions through an emulated workspace and a real
+    driver server. Its answers are scored and logged to MLflow. It takes about half a minute, and no
+    model or key is needed.
+
+    \b
+    Examples:
+      langchain-dbx-eval demo
+      langchain-dbx-eval demo --variant better
+    """
     from langchain_dbx_eval.demo.run import run_demo
 
-    run_demo(options.variant)
+    run_demo(variant.value)

@@ -29,7 +29,11 @@ from langchain_dbx_eval.client.credentials import (
 from langchain_dbx_eval.client.flow import Blocking, Flow, naming_target
 from langchain_dbx_eval.client.hooks import Hook, apply_input_hook, call_hook, display_name, hook_id
 from langchain_dbx_eval.client.request import Request
-from langchain_dbx_eval.client.request_options import NO_OPTIONS, RequestOptions
+from langchain_dbx_eval.client.request_options import (
+    NO_OPTIONS,
+    RequestOptions,
+    hide_secret_headers,
+)
 from langchain_dbx_eval.client.targets import (
     LOCAL,
     DriverNodeApp,
@@ -54,6 +58,8 @@ _Result = TypeVar("_Result")
 # The private attributes that are resolved from the fields.
 _RESOLVED = ("_credentials", "_target", "_description", "_optimized", "_resolving")
 _SECRETS = ("api_token", "driver_api_key")
+# The fields that may contain `extra_headers`.
+_PARAMS = ("extra_params", "model_kwargs", "query_params", "documents_params")
 
 
 class DatabricksConnection(BaseModel):
@@ -225,7 +231,13 @@ class DatabricksConnection(BaseModel):
         for name in ("transform_input_fn", "transform_output_fn", "workspace_client"):
             if not isinstance(kwargs.get(name), str):
                 kwargs.pop(name, None)
+        kwargs.update(_without_secrets(kwargs))
         return serialized
+
+    def __repr_args__(self) -> Any:
+        # Its text is in logs and, as the name of a judge or model, in MLflow.
+        named = {name or "": value for name, value in super().__repr_args__()}
+        return _without_secrets(named).items()
 
     def __copy__(self) -> Self:
         copied = super().__copy__()
@@ -247,7 +259,7 @@ class DatabricksConnection(BaseModel):
         # pickle is a file like any other: it contains no secret.
         state = super().__getstate__()
         left_out = dict.fromkeys((*_SECRETS, "workspace_client"))
-        state["__dict__"] = {**state["__dict__"], **left_out}
+        state["__dict__"] = _without_secrets({**state["__dict__"], **left_out})
         private = state.get("__pydantic_private__") or {}
         had_secret = self._is_unpickled or any(getattr(self, name) for name in _SECRETS)
         changed = {**dict.fromkeys(_RESOLVED), "_is_unpickled": had_secret}
@@ -499,3 +511,9 @@ class DatabricksConnection(BaseModel):
                 f"{error}"
             )
             raise TransformError(msg, target=str(self._called)) from None
+
+
+def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields without the keys in the headers of their parameters."""
+    hidden = {name: hide_secret_headers(fields[name]) for name in _PARAMS if name in fields}
+    return {**fields, **hidden}

@@ -6,20 +6,21 @@ and ``timeout``.
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from langchain_dbx_eval._redaction import remember
+from langchain_dbx_eval._redaction import SECRET_HEADER, remember
 from langchain_dbx_eval.client.credentials import header_value
 from langchain_dbx_eval.errors import ConfigurationError
 
-__all__ = ["NO_OPTIONS", "RequestOptions", "split_options"]
+__all__ = ["NO_OPTIONS", "RequestOptions", "hide_secret_headers", "split_options"]
 
 _NAMES = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+
+_HIDDEN = "[redacted, SHA-256 "
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,23 @@ def split_options(params: dict[str, Any]) -> tuple[dict[str, Any], RequestOption
     return {name: value for name, value in params.items() if name not in _NAMES}, options
 
 
+def hide_secret_headers(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters with a hash in place of each key in ``extra_headers``.
+
+    With the hash, LangChain's caches still distinguish two keys.
+    """
+    headers = params.get("extra_headers")
+    if not isinstance(headers, Mapping):
+        return params
+    hidden = {
+        name: f"{_HIDDEN}{hashlib.sha256(str(value).encode()).hexdigest()[:12]}]"
+        if SECRET_HEADER.search(str(name)) and not str(value).startswith(_HIDDEN)
+        else value
+        for name, value in headers.items()
+    }
+    return {**params, "extra_headers": hidden}
+
+
 def _mapping(name: str, given: Mapping[str, Any], content: str) -> Mapping[str, Any]:
     value = given.get(name, {})
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -82,8 +100,11 @@ def _headers(given: Mapping[str, Any]) -> dict[str, str]:
             # Without the value, which may be a key.
             msg = f"extra_headers[{name!r}] must be a string, not {type(value).__name__}."
             raise ConfigurationError(msg)
+        if value.startswith(_HIDDEN):
+            msg = f"extra_headers[{name!r}] is not stored with a component. Give it again."
+            raise ConfigurationError(msg)
         sent = header_value(value, f"extra_headers[{name!r}]")
-        if _SECRET_HEADER.search(name):
+        if SECRET_HEADER.search(name):
             remember(sent.removeprefix("Bearer "))
         headers[header_value(name, "A name in extra_headers=")] = sent
     return headers

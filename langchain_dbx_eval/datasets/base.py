@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from langchain_dbx_eval.datasets.record import EvalRecord
+from langchain_dbx_eval.datasets.record import EvalRecord, describe_value
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import ConfigurationError
 
@@ -22,6 +22,8 @@ __all__ = [
     "SupportsDelete",
     "SupportsMerge",
     "TableBackend",
+    "check_count",
+    "is_number",
 ]
 
 
@@ -38,7 +40,8 @@ class LoadOptions:
         volume: The volume for large uploads to a warehouse; None: ``DBX_EVAL_VOLUME``.
 
     Raises:
-        ConfigurationError: `version` is negative, or `timeout` is not positive.
+        ConfigurationError: An argument is of a wrong type, `version` is negative, or `timeout` is
+            not positive.
     """
 
     backend: str | None = None
@@ -49,11 +52,15 @@ class LoadOptions:
     volume: str | None = None
 
     def __post_init__(self) -> None:
-        if self.version is not None and self.version < 0:
-            msg = f"`version` must be 0 or more, got {self.version}."
-            raise ConfigurationError(msg)
-        if not self.timeout > 0:
-            msg = f"`timeout` must be a positive number of seconds, got {self.timeout}."
+        for name in ("backend", "warehouse_id", "volume"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                msg = f"`{name}` must be a string, got {describe_value(value)}."
+                raise ConfigurationError(msg)
+        if self.version is not None:
+            check_count("version", self.version)
+        if not is_number(self.timeout) or not self.timeout > 0:
+            msg = f"`timeout` must be a positive number of seconds, got {self.timeout!r}."
             raise ConfigurationError(msg)
 
     @property
@@ -144,6 +151,22 @@ class SupportsDelete(Protocol):
     def drop(self) -> None:
         """Delete the dataset with all its records."""
         ...
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is an integer or a float, and no boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise if an argument is not an integer of 0 or more.
+
+    Raises:
+        ConfigurationError: It is not; the message contains the name of the argument.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        msg = f"`{name}` must be an integer, 0 or more, got {describe_value(value)}."
+        raise ConfigurationError(msg)
 
 
 class DatasetSource(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -11,16 +11,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.base import (
     DatasetInfo,
     LoadOptions,
     OpenDataset,
     SupportsDelete,
     SupportsMerge,
+    check_count,
 )
 from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
 from langchain_dbx_eval.datasets.preview import preview_html
-from langchain_dbx_eval.datasets.record import EvalRecord, describe_value, record_key
+from langchain_dbx_eval.datasets.record import (
+    EvalRecord,
+    describe_value,
+    misnamed_columns,
+    record_key,
+)
 from langchain_dbx_eval.datasets.schema.mlflow_codec import to_frame
 from langchain_dbx_eval.datasets.schema.row_codec import digest_of
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
@@ -40,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EvalDataset"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class EvalDataset:
@@ -51,7 +58,14 @@ class EvalDataset:
     """
 
     def __init__(self, opened: OpenDataset) -> None:
+        if not isinstance(opened, OpenDataset):
+            msg = (
+                "EvalDataset is not created by its class. Call EvalDataset.load(…) for a table, a "
+                "file, a frame or a list of records, or EvalDataset.create('main.default.…')."
+            )
+            raise ConfigurationError(msg)
         self._opened = opened
+        self._has_checked_names = False
 
     @classmethod
     def load(
@@ -216,7 +230,13 @@ class EvalDataset:
 
         Raises:
             NotFoundError: The experiment does not exist.
+            ConfigurationError: An argument is of a wrong type.
         """
+        check_count("limit", limit)
+        for name, value in (("experiment", experiment), ("filter_string", filter_string)):
+            if value is not None and not isinstance(value, str):
+                msg = f"`{name}` must be a string, got {describe_value(value)}."
+                raise ConfigurationError(msg)
         return cls(open_traces(experiment, filter_string, limit))
 
     @staticmethod
@@ -231,7 +251,11 @@ class EvalDataset:
 
         Raises:
             AlreadyExistsError: The file exists.
+            ConfigurationError: `path` is not a path, or the file cannot be written.
         """
+        if not isinstance(path, str | os.PathLike):
+            msg = f"`path` must be the path of a new .yaml file, got {describe_value(path)}."
+            raise ConfigurationError(msg)
         return export_template(Path(path))
 
     def merge_records(self, records: Any) -> EvalDataset:
@@ -273,7 +297,8 @@ class EvalDataset:
         if not isinstance(self._opened, SupportsDelete):
             raise self._not_supported("Records cannot be deleted from")
         ids: set[str] = set()
-        for item in [None] if isinstance(records, str | Mapping) else records:
+        is_list = isinstance(records, Iterable) and not isinstance(records, str | Mapping)
+        for item in records if is_list else [None]:
             if not isinstance(item, str | EvalRecord):
                 msg = (
                     "delete_records() takes a list of records, or of values of "
@@ -341,14 +366,26 @@ class EvalDataset:
 
     @cached_property
     def invalid_rows(self) -> tuple[InvalidRow, ...]:
-        """The rows of the source that are not valid records, each with its index and its error."""
+        """The rows of the source that are not valid records, each with its index and its error.
+
+        A table in the format of `create` is not read for this: its rows were validated when they
+        were written. If one of them was damaged later, `iter_rows` returns it as an invalid row.
+        """
         if self._opened.count() is not None:
             return ()
         return tuple(row for row in self.iter_rows() if isinstance(row, InvalidRow))
 
     def iter_rows(self) -> Iterator[EvalRecord | InvalidRow]:
         """Iterate over all rows of the source in order: each is a record or an invalid row."""
-        return parse_rows(self._opened.rows())
+        for row in parse_rows(self._opened.rows()):
+            if not self._has_checked_names and isinstance(row, EvalRecord):
+                self._has_checked_names = True
+                for name, meant in misnamed_columns(row).items():
+                    _logger.warning(
+                        "No scorer reads the column %r of %s. If it contains the %s, name it %r.",
+                        name, self.source, meant.replace("_", " "), meant,
+                    )  # fmt: skip
+            yield row
 
     @cached_property
     def digest(self) -> str:
@@ -356,7 +393,17 @@ class EvalDataset:
         return self._opened.digest() or digest_of(self)
 
     def filter(self, predicate: Callable[[EvalRecord], bool]) -> EvalDataset:
-        """Return the records for which `predicate` is true."""
+        """Return the records for which `predicate` is true.
+
+        Raises:
+            ConfigurationError: `predicate` is not callable.
+        """
+        if not callable(predicate):
+            msg = (
+                "`predicate` must be a function of a record, such as lambda record: "
+                f"record.expected_facts is not None, got {describe_value(predicate)}."
+            )
+            raise ConfigurationError(msg)
         return self._filtered(predicate, "filter")
 
     def sample(self, n: int, *, seed: int = 0) -> EvalDataset:
@@ -367,7 +414,7 @@ class EvalDataset:
             seed: Another seed results in another sample.
 
         Raises:
-            ConfigurationError: `n` is negative.
+            ConfigurationError: `n` is not an integer, or negative.
         """
         ids = sample_ids(self, n, seed)
         return self._filtered(lambda record: record.request_id in ids, f"sample of {n}")
@@ -386,7 +433,7 @@ class EvalDataset:
             The parts by name.
 
         Raises:
-            ConfigurationError: A fraction is not positive.
+            ConfigurationError: A fraction is not a positive number.
         """
         part_of = split_by_hash(fractions, seed)
 
@@ -417,8 +464,8 @@ class EvalDataset:
                 return EvalDataset(LocalTable.open(name, LoadOptions()))
         if isinstance(to, str) and looks_like_table_name(to):
             return EvalDataset(LocalTable.create(TableName.parse(to), self))
-        if Path(to).suffix.lower() != ".jsonl":
-            msg = f"`to` must be a three-level name or a .jsonl file, got {str(to)!r}."
+        if not isinstance(to, str | os.PathLike) or Path(to).suffix.lower() != ".jsonl":
+            msg = f"`to` must be a three-level name or a .jsonl file, got {describe_value(to)}."
             raise ConfigurationError(msg)
         write_jsonl(Path(to), (record.to_row() for record in self))
         return EvalDataset.load(to)
@@ -444,8 +491,10 @@ class EvalDataset:
             SchemaError: MLflow rejected a record; nothing was exported.
         """
         name = name or self.name
-        if not name:
-            msg = "An MLflow dataset requires a name, and this dataset has none: to_mlflow('name')."
+        if not isinstance(name, str) or not name:
+            msg = (
+                f"An MLflow dataset requires a name, got {describe_value(name)}: to_mlflow('name')."
+            )
             raise ConfigurationError(msg)
         return export(name, self)
 
@@ -471,16 +520,17 @@ class EvalDataset:
         return pd.DataFrame(rows, columns=columns, dtype=object)
 
     def __iter__(self) -> Iterator[EvalRecord]:
-        invalid = 0
+        invalid, first = 0, ""
         for row in self.iter_rows():
             if isinstance(row, InvalidRow):
-                invalid += 1
+                invalid, first = invalid + 1, first or str(row.error)
             else:
                 yield row
         if invalid:
             _logger.warning(
-                "%d invalid rows of %s are skipped: see .invalid_rows", invalid, self.source
-            )
+                "%d invalid rows of %s are skipped: see .invalid_rows. The first one: %s",
+                invalid, self.source, first,
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return self._length
@@ -496,15 +546,21 @@ class EvalDataset:
         return f"EvalDataset({self.name or 'unnamed'}{version}: {records} from {self.source})"
 
     def _repr_html_(self) -> str:
+        count, updated = self._opened.count(), self.last_update_time
         properties = {
-            "name": self.name,
-            "source": self.source,
+            "from": self.source,
             "version": self.version,
-            "records": self._opened.count(),
+            "records": None if count is None else f"{count:,}",
             "created by": self.created_by,
-            "last update": self.last_update_time,
+            "last update": updated and f"{updated:%Y-%m-%d %H:%M:%S %Z}".rstrip(),
         }
-        return preview_html(properties, itertools.islice(self, 5))
+        rows = list(itertools.islice(self.iter_rows(), 5))
+        if invalid := [row for row in rows if isinstance(row, InvalidRow)]:
+            problem = f"{len(invalid)} of the first {len(rows)}: {invalid[0].error}"
+            properties["invalid rows"] = problem
+        title = self.name or "Dataset without a name"
+        records = (row for row in rows if isinstance(row, EvalRecord))
+        return preview_html(title, properties, records)
 
     @cached_property
     def _length(self) -> int:
@@ -530,6 +586,7 @@ class EvalDataset:
     def _filtered(self, predicate: Callable[[EvalRecord], bool], operation: str) -> EvalDataset:
         # A copy of this object, which `merge_records` does not move to another version.
         parent = EvalDataset(self._opened)
+        parent._has_checked_names = self._has_checked_names
         return EvalDataset(FilteredDataset(self._opened, parent, predicate, operation))
 
 

@@ -7,10 +7,11 @@ Evaluation input schema"; MLflow, "Evaluation datasets".
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -20,17 +21,27 @@ from langchain_dbx_eval.errors import SchemaError
 
 __all__ = [
     "DOC_URI_KEYS",
+    "MAX_DEPTH",
     "EvalRecord",
+    "check_record",
+    "describe_names",
     "describe_value",
     "doc_uri_of",
     "from_cell",
+    "misnamed_columns",
+    "parse_cell",
     "parse_json",
+    "parse_json_strictly",
     "record_key",
     "trace_id_of",
 ]
 
 DOC_URI_KEYS = ("doc_uri", "uri", "source", "url")
 """The metadata keys in which LangChain's loaders and vector stores store a document's URI."""
+
+MAX_DEPTH = 200
+"""Levels of a nested value. What reads records is recursive, as are MLflow and pandas, and Python
+limits all calls together (to 1,000 by default)."""
 
 _ALIASES = {
     "inputs": "request",
@@ -43,6 +54,19 @@ _EXPECTATIONS = (
     "guidelines",
     "expected_retrieved_context",
 )
+# Names in other libraries and data sets (RAGAS, LangSmith, DeepEval, Hugging Face), by column.
+_MISNOMERS = {
+    name: column
+    for column, names in {
+        "request": "question query prompt input user_input",
+        "response": "answer output completion prediction actual_output",
+        "expected_response": "expected_answer expected_output ground_truth ground_truths reference "
+        "reference_answer target targets correct_answer",
+        "retrieved_context": "context contexts retrieved_contexts retrieval_context",
+        "expected_retrieved_context": "expected_context reference_contexts",
+    }.items()
+    for name in names.split()
+}
 # MLflow's `inputs` are always a dict: a string request is stored there under this key.
 _STRING_INPUT = "request"
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -115,7 +139,7 @@ class EvalRecord:
             SchemaError: A column is missing, given under both of its names, or of a wrong type.
         """
         values = _rename_columns(
-            {str(name): from_cell(value) for name, value in row.items()}, index
+            {str(name): _read_cell(str(name), value, index) for name, value in row.items()}, index
         )
         expectations = values.pop("expectations", {})
         _check_column("expectations", expectations, index)
@@ -125,7 +149,11 @@ class EvalRecord:
         if custom := _present(expectations, without=_EXPECTATIONS):
             values["custom_expected"] = custom
         if "request" not in values:
-            raise _column_error(index, "request", "a value in 'request' or 'inputs', got none")
+            found = f"The row has {describe_names(row)}" if row else "The row is empty"
+            similar = [name for name in map(str, row) if _meant_by(name) == "request"]
+            advice = f". Rename {similar[0]!r} to 'request'" if similar else ""
+            expected = f"a value in 'request' or 'inputs', got none. {found}{advice}"
+            raise _column_error(index, "request", expected)
         values["request"] = _unwrap_string(values["request"])
         for name, value in values.items():
             _check_column(name, value, index)
@@ -171,8 +199,15 @@ def record_key(request: Any) -> str:
 
     Returns:
         64 hexadecimal digits.
+
+    Raises:
+        SchemaError: The request is nested deeper than `MAX_DEPTH`, or contains an integer that
+            Python does not convert.
     """
-    text = json.dumps(_inputs_of(_to_plain(request)), sort_keys=True, default=str)
+    try:
+        text = json.dumps(_inputs_of(_to_plain(request)), sort_keys=True, default=str)
+    except (ValueError, RecursionError) as error:
+        raise _value_error(error, "The request: ") from error
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -207,16 +242,102 @@ def parse_json(value: Any) -> Any:
         return value
 
 
+def parse_json_strictly(text: str | bytes) -> Any:
+    """Parse a JSON text of a record, and reject one that two parsers may read differently.
+
+    NaN and Infinity are accepted, since Python writes them for the empty numbers of a frame.
+
+    Args:
+        text: The JSON; bytes in UTF-8, UTF-16 or UTF-32.
+
+    Returns:
+        The value.
+
+    Raises:
+        SchemaError: The text is JSON, but a key appears twice in one object, it is nested deeper
+            than `MAX_DEPTH`, or it contains an integer of more than 4,300 digits.
+        ValueError: The text is not JSON.
+    """
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text))
+    try:
+        value = json.loads(text, object_pairs_hook=_unique_keys)
+        # Two levels more: of the row itself, and of `inputs` around a request.
+        return _to_plain(value, depth=-2) if _may_be_deep(text) else value
+    except (json.JSONDecodeError, SchemaError):
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _value_error(error) from error
+
+
+def parse_cell(value: Any) -> Any:
+    """Return the value of a JSON text; anything else, other strings included, unchanged.
+
+    Raises:
+        SchemaError: See `parse_json_strictly`.
+    """
+    try:
+        return parse_json_strictly(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        return value
+
+
 def from_cell(value: Any) -> Any:
-    """Return a frame's cell as plain Python; NaN, a frame's empty number, is None."""
-    plain = _to_plain(value)
+    """Return a frame's cell as plain Python; NaN, a frame's empty number, is None.
+
+    Raises:
+        RecursionError: The value is nested deeper than `MAX_DEPTH`.
+    """
+    # The dict around the request in `inputs` is no level of the request.
+    plain = _to_plain(value, depth=-1 if _is_wrapped(value) else 0)
     return None if isinstance(plain, float) and math.isnan(plain) else plain
 
 
 def describe_value(value: Any) -> str:
     """Return the type of a value and its first 60 characters, for error messages."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:
+        # A deeply nested list, an integer of 4,301 digits, or an object whose __repr__ fails.
+        return f"{type(value).__name__}"
     return f"{type(value).__name__} {text[:60]}{'…' if len(text) > 60 else ''}"
+
+
+def describe_names(names: Iterable[Any]) -> str:
+    """Return the first ten names of columns, for error messages."""
+    listed = [repr(str(name)[:60]) for name in names]
+    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
+    return ("the column " if len(listed) == 1 else "the columns ") + ", ".join(listed[:10]) + more
+
+
+def misnamed_columns(record: EvalRecord) -> dict[str, str]:
+    """Return columns that were probably meant to be others, which the record lacks.
+
+    Returns:
+        The name of the column that a scorer reads, by that of the metadata.
+    """
+    names = {name: _meant_by(name) for name in record.metadata}
+    return {
+        name: meant for name, meant in names.items() if meant and getattr(record, meant, "") is None
+    }
+
+
+def check_record(record: EvalRecord, index: int) -> None:
+    """Validate a record that was not read from a row.
+
+    Args:
+        record: The record.
+        index: Its index, from 0, for error messages.
+
+    Raises:
+        SchemaError: A field is of a wrong type, or nested deeper than `MAX_DEPTH`.
+    """
+    for name, value in vars(record).items():
+        if value is not None:
+            try:
+                _check_column(name, from_cell(value), index)
+            except RecursionError as error:
+                raise _value_error(error, f"Row {index}, column {name!r}: ") from error
 
 
 def _inputs_of(request: Any) -> dict[str, Any]:
@@ -228,18 +349,29 @@ def _present(values: Mapping[str, Any], without: Collection[str] = ()) -> dict[s
 
 
 def _unwrap_string(request: Any) -> Any:
-    if isinstance(request, dict) and request.keys() == {_STRING_INPUT}:
-        return request[_STRING_INPUT]
-    return request
+    return request[_STRING_INPUT] if _is_wrapped(request) else request
+
+
+def _is_wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {_STRING_INPUT}
+
+
+def _read_cell(name: str, value: Any, index: int) -> Any:
+    """Return a cell as plain Python, and the JSON of a column that contains it as text, parsed."""
+    try:
+        plain = from_cell(value)
+        parsed = parse_cell(plain) if name in _JSON_COLUMNS else plain
+        if parsed is not plain and _may_be_deep(plain):
+            from_cell(parsed)
+    except (ValueError, RecursionError) as error:
+        raise _value_error(error, f"Row {index}, column {name!r}: ") from error
+    # A string that is the JSON of a scalar, such as the question "5", stays a string.
+    return parsed if isinstance(parsed, list | dict) else plain
 
 
 def _rename_columns(row: dict[str, Any], index: int) -> dict[str, Any]:
-    """Return the values that are present under Agent Evaluation's names, with JSON parsed."""
+    """Return the values that are present under Agent Evaluation's names."""
     values = {name: value for name, value in row.items() if value is not None}
-    for name in _JSON_COLUMNS:
-        # A string that is the JSON of a scalar, such as the question "5", stays a string.
-        if isinstance(parsed := parse_json(values.get(name)), list | dict):
-            values[name] = parsed
     for alias, name in _ALIASES.items():
         if alias in values:
             if name in values:
@@ -290,6 +422,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a list of {'doc_uri': optional string, 'content': optional string}",
     ),
     "expectations": (_is_dict, "a dict"),
+    "custom_expected": (_is_dict, "a dict"),
     "metadata": (_is_dict, "a dict"),
 }
 
@@ -304,22 +437,59 @@ def _column_error(index: int, column: str, expectation: str) -> SchemaError:
     return SchemaError(f"Row {index}, column {column!r}: expected {expectation}.")
 
 
-def _to_plain(value: Any) -> Any:
+def _may_be_deep(text: str) -> bool:
+    return text.count("[") + text.count("{") > MAX_DEPTH
+
+
+def _meant_by(name: str) -> str | None:
+    """Return the column that another name was probably meant to be."""
+    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
+    if plain in _MISNOMERS:
+        return _MISNOMERS[plain]
+    near = difflib.get_close_matches(plain, _CHECKS.keys() | {"request", "response"}, cutoff=0.85)
+    return near[0] if near else None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"the key {twice[:60]!r} appears more than once in one object. Keep one of them."
+        raise SchemaError(msg)
+    return values
+
+
+def _value_error(error: Exception, label: str = "") -> SchemaError:
+    """Return the `SchemaError` of a value that `json` does not convert."""
+    if isinstance(error, SchemaError):
+        return SchemaError(f"{label}{error}")
+    if isinstance(error, RecursionError):
+        return SchemaError(f"{label}the value is nested deeper than {MAX_DEPTH} levels.")
+    if "integer string conversion" in str(error):
+        msg = f"{label}an integer has more than 4,300 digits, which Python does not convert."
+        return SchemaError(f"{msg} Pass it as text.")
+    return SchemaError(f"{label}the value has no JSON ({error}).")
+
+
+def _to_plain(value: Any, depth: int = 0) -> Any:
     """Convert arrays to lists and messages to dicts, recursively; nested NaN stays NaN."""
     cls = type(value)
     if cls in _SCALARS:
         return value
+    if depth >= MAX_DEPTH:
+        raise RecursionError
     if cls is dict:
-        return {str(key): _to_plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, BaseMessage):
         return convert_to_openai_messages(value)
     if cls.__module__.startswith(("numpy", "pandas")):
         if hasattr(value, "tolist"):
-            return _to_plain(value.tolist())
+            return _to_plain(value.tolist(), depth + 1)
         # pandas' NA and NaT are equal to nothing, themselves included.
         return value if bool(value is value and str(value) not in {"<NA>", "NaT"}) else None
     if isinstance(value, list | tuple):
-        return [_to_plain(item) for item in value]
+        return [_to_plain(item, depth + 1) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _to_plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item, depth + 1) for key, item in value.items()}
     return value

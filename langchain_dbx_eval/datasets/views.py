@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from langchain_dbx_eval.datasets.base import DatasetInfo, OpenDataset
-from langchain_dbx_eval.datasets.record import EvalRecord, record_key
+from langchain_dbx_eval.datasets.base import DatasetInfo, OpenDataset, check_count, is_number
+from langchain_dbx_eval.datasets.record import EvalRecord, describe_value, record_key
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = ["FilteredDataset", "sample_ids", "split_by_hash"]
@@ -68,11 +69,9 @@ def sample_ids(records: Iterable[EvalRecord], n: int, seed: int) -> frozenset[st
         The request ids of the sample.
 
     Raises:
-        ConfigurationError: `n` is negative.
+        ConfigurationError: `n` is not an integer, or negative.
     """
-    if n < 0:
-        msg = f"The size of a sample must be 0 or more, got {n}."
-        raise ConfigurationError(msg)
+    check_count("n", n)
     ids = (record.request_id for record in records)
     return frozenset(heapq.nsmallest(n, ids, key=lambda id_: _unit_hash(id_, seed)))
 
@@ -91,11 +90,14 @@ def split_by_hash(fractions: Mapping[str, float], seed: int) -> Callable[[EvalRe
         A function that returns the name of a record's part.
 
     Raises:
-        ConfigurationError: There are no parts, or a fraction is not positive.
+        ConfigurationError: There are no parts, or a fraction is not a positive number.
     """
-    if not fractions or not all(fraction > 0 for fraction in fractions.values()):
-        example = "{'dev': 0.8, 'test': 0.2}"
-        msg = f"The fractions of a split must be positive, such as {example}, got {fractions}."
+    values = fractions.values() if isinstance(fractions, Mapping) else ()
+    if not values or not all(is_number(v) and 0 < v <= sys.float_info.max for v in values):
+        msg = (
+            "`fractions` must be positive numbers by part, such as {'dev': 0.8, 'test': 0.2}, got "
+            f"{describe_value(fractions)}."
+        )
         raise ConfigurationError(msg)
     total = sum(fractions.values())
 

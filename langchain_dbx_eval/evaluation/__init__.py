@@ -9,6 +9,7 @@ Modules:
     result: `EvaluationResult`, read from a journal.
     mlflow_plugin: the evaluator ``dbx-eval`` of `mlflow.models.evaluate`.
     capture: what a chain does, from LangChain callbacks.
+    spark: `evaluate()` on the tasks of a Spark session.
     run: one run of `evaluate()`: invoking, scheduling, scoring, progress, Ctrl-C.
     online: the callback in production: which calls become rows, matching, queue, session.
     journal: the durable state of an evaluation, its file format and its migrations.
@@ -19,6 +20,7 @@ from langchain_dbx_eval.evaluation.callback import CallbackOptions, EvaluationCa
 from langchain_dbx_eval.evaluation.evaluate import EvaluationOptions, evaluate
 from langchain_dbx_eval.evaluation.journal.listing import EvaluationInfo, list_evaluations
 from langchain_dbx_eval.evaluation.result import EvaluationResult
+from langchain_dbx_eval.evaluation.spark import SparkEvaluationResult, SparkOptions
 
 __all__ = [
     "CallbackOptions",
@@ -26,6 +28,8 @@ __all__ = [
     "EvaluationInfo",
     "EvaluationOptions",
     "EvaluationResult",
+    "SparkEvaluationResult",
+    "SparkOptions",
     "evaluate",
     "list_evaluations",
 ]

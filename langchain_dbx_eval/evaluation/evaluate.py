@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from langchain_dbx_eval._internal import event_loop
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError, JournalError
 from langchain_dbx_eval.evaluation.journal.listing import find_last
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.reconcile import check_resumable, reconcile
+from langchain_dbx_eval.evaluation.journal.rows import expected_rows
 from langchain_dbx_eval.evaluation.journal.store import FAILED, SCORED, Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult
 from langchain_dbx_eval.evaluation.run.budget import Budget
@@ -30,13 +32,14 @@ from langchain_dbx_eval.evaluation.run.retry import reopen_failures
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.run.shutdown import GracefulShutdown
 from langchain_dbx_eval.evaluation.run.timeouts import DEFAULT_SCORER_TIMEOUT, check_timeouts
+from langchain_dbx_eval.evaluation.spark import SparkEvaluation, SparkOptions, evaluate_on_spark
 from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
 
 __all__ = ["EvaluationOptions", "evaluate"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _MODEL_TYPE = "databricks-agent"
 _MAX_ERRORS = 5
 
@@ -55,6 +58,8 @@ class EvaluationOptions:
         allow_changes: Resume although dataset, model, repeat or scorers changed: answers to
             requests that are still in the dataset are kept, a scorer that changed scores all rows
             again.
+        settings: Plain JSON, stored in the journal: how to start the same evaluation again. The
+            command line stores its arguments, and ``langchain-dbx-eval resume`` reads them.
         scorer_timeout: Seconds for each scorer of a row, and for each request to a judge model with
             its retries, after which the row has an error of this scorer; None: no limit.
     """
@@ -62,6 +67,7 @@ class EvaluationOptions:
     judge_cache: str | Path | None = None
     judge_repeats: int = 1
     allow_changes: bool = False
+    settings: Mapping[str, Any] | None = None
     scorer_timeout: float | None = DEFAULT_SCORER_TIMEOUT
 
 
@@ -96,6 +102,7 @@ def evaluate(
     prices: Any = None,
     run_name: str | None = None,
     experiment_name: str | None = None,
+    engine: Literal["local", "spark"] | SparkOptions = "local",
     options: EvaluationOptions | None = None,
 ) -> EvaluationResult:
     """Evaluate a model on a dataset, and log the evaluation to MLflow as one run.
@@ -145,6 +152,10 @@ def evaluate(
         run_name: The name of the MLflow run; ignored within an active run.
         experiment_name: The MLflow experiment; default: the current one. An evaluation that is
             resumed continues in its MLflow run.
+        engine: ``"local"``: this process; ``"spark"`` or ``SparkOptions(…)``: the tasks of a Spark
+            session, see ``docs/scaling.md``. Then `model` is an import string, a
+            models-from-code file, or a URI; `data` may be a Spark frame; and `resume` may be the
+            results table.
         options: Further options.
 
     Returns:
@@ -184,6 +195,7 @@ def evaluate(
             "judge_cache": getattr(options, "judge_cache", None),
         }
     )
+    _check_settings(options.settings)
     repeats = options.judge_repeats
     _check_counts(max_concurrency=max_concurrency, repeat=repeat, judge_repeats=repeats)
     if retry_failures and resume is None:
@@ -191,6 +203,35 @@ def evaluate(
         raise ConfigurationError(msg)
     budget = Budget(max_tokens=max_tokens, max_cost=max_cost, prices=prices)
     check_timeouts(timeout=timeout, scorer_timeout=options.scorer_timeout)
+    if engine != "local":
+        return _on_spark(
+            engine,
+            budget,
+            options,
+            SparkEvaluation(
+                model=model,
+                data=data,
+                scorers={
+                    "scorers": scorers,
+                    "extra_metrics": extra_metrics,
+                    "judge": judge,
+                    "evaluator_config": evaluator_config,
+                    "judge_repeats": options.judge_repeats,
+                    "max_concurrency": max_concurrency,
+                },
+                input_fn=input_fn,
+                max_concurrency=max_concurrency,
+                timeout=timeout,
+                scorer_timeout=options.scorer_timeout,
+                repeat=repeat,
+                resume=resume,
+                retry_failures=retry_failures,
+                prices=prices,
+                run_name=run_name,
+                experiment_name=experiment_name,
+                allow_changes=options.allow_changes,
+            ),
+        )
     dataset = _load(data)
     # An evaluation that is resumed has its answers.
     check_data(dataset, has_model=model is not None or resume is not None)
@@ -213,6 +254,8 @@ def evaluate(
     else:
         journal = Journal.create(manifest) if resume is None else Journal.find(resume)
     with journal.locked():
+        if options.settings is not None:
+            journal.save_settings(options.settings)
         if resume is not None:
             check_resumable(journal, manifest, allow_changes=options.allow_changes)
             reconcile(journal, manifest, dataset)
@@ -270,6 +313,14 @@ def _check_types(arguments: Mapping[str, Any]) -> None:
             raise ConfigurationError(msg)
 
 
+def _check_settings(settings: Any) -> None:
+    try:
+        json.dumps(settings)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"EvaluationOptions(settings=…) must be plain JSON, got {settings!r:.100}: {error}."
+        raise ConfigurationError(msg) from error
+
+
 def _check_counts(**arguments: Any) -> None:
     for name, number in arguments.items():
         if not isinstance(number, Integral) or isinstance(number, bool):
@@ -278,6 +329,29 @@ def _check_counts(**arguments: Any) -> None:
         if number < 1:
             msg = f"{name} must be at least 1, got {number}."
             raise ConfigurationError(msg)
+
+
+def _on_spark(
+    engine: Any, budget: Budget, options: EvaluationOptions, evaluation: SparkEvaluation
+) -> EvaluationResult:
+    """Check what only the local engine supports, and run the evaluation on Spark."""
+    spark = SparkOptions() if engine == "spark" else engine
+    if not isinstance(spark, SparkOptions):
+        msg = f"engine={engine!r} is not supported. Use 'local', 'spark' or SparkOptions(…)."
+        raise ConfigurationError(msg)
+    unsupported = {
+        "max_tokens": budget.max_tokens,
+        "max_cost": budget.max_cost,
+        "judge_cache": options.judge_cache,
+        "settings": options.settings,
+    }
+    if given := [name for name, value in unsupported.items() if value is not None]:
+        msg = (
+            f"engine='spark' does not support {', '.join(given)}: tasks on several machines share "
+            "no file. Limit the cost with a smaller dataset, or use the local engine."
+        )
+        raise ConfigurationError(msg)
+    return evaluate_on_spark(evaluation, spark)
 
 
 def _load(data: Any) -> EvalDataset:
@@ -303,8 +377,9 @@ def _run(
     try:
         with writer.in_background(), GracefulShutdown(scheduler.stop, advice) as shutdown:
             writer.wait_for_run()
-            with show_progress(total, journal.count(SCORED)) as on_row:
-                event_loop.run(scheduler.run(dataset, repeat, on_row))
+            done, used = journal.count(SCORED), partial(budget.used, journal)
+            with show_progress(total, done, used=used, limiter=scheduler.limiter) as on_row:
+                event_loop.run(scheduler.run(expected_rows(dataset, repeat), on_row))
     except DatabricksError:
         writer.mark_failed()
         raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from langchain_dbx_eval.reporting.gate import CheckReport
 
-__all__ = ["EvaluationResult", "Rows"]
+__all__ = ["EvaluationResult", "Rows", "frame_of"]
 
 _FIRST_COLUMNS = ("request_id", "repetition", "request", "response", "expected_response")
 _PAGE = 200
@@ -78,7 +77,7 @@ class EvaluationResult:
     def __init__(self, journal: Journal, dataset: EvalDataset | None = None) -> None:
         self._journal = journal
         self._dataset = dataset
-        self.rows = Rows(journal)
+        self.rows: Sequence[Row] = Rows(journal)
 
     @classmethod
     def load(cls, run_id: str | Path) -> EvaluationResult:
@@ -224,13 +223,7 @@ class EvaluationResult:
 
         If records were repeated, the column ``repetition`` contains which invocation a row is.
         """
-        pandas = require("pandas", extra="eval")
-        table = pandas.DataFrame(_columns(self.rows))
-        if "repetition" in table and (table["repetition"] == 1).all():
-            table = table.drop(columns="repetition")
-        if "trace_id" in table and table["trace_id"].isna().all():
-            table = table.drop(columns="trace_id")
-        return {"eval_results": table[_sort_columns(table.columns)]}
+        return {"eval_results": frame_of(self.rows)}
 
     def table_pages(self) -> Iterator[pd.DataFrame]:
         """Yield ``tables["eval_results"]`` in pages, for tables that do not fit in memory.
@@ -253,6 +246,11 @@ class EvaluationResult:
         return tuple(row.trace_id for row in self.rows)
 
     @property
+    def sample(self) -> EvaluationResult:
+        """The rows for a report: all of them, except of an evaluation on Spark."""
+        return self
+
+    @property
     def failures(self) -> list[Row]:
         """The rows whose invocation failed."""
         return list(self._journal.rows(FAILED))
@@ -262,8 +260,31 @@ class EvaluationResult:
         """The rows without a record of the dataset: calls that a callback captured."""
         return [row for row in self.rows if not row.matched]
 
-    def __repr__(self) -> str:
+    @property
+    def next_step(self) -> str:
+        """How to complete the evaluation, or its MLflow run; empty if both are complete."""
         manifest = self._journal.manifest
+        run = manifest.run_id or self._journal.evaluation_id
+        if manifest.logged:
+            return ""
+        if not self.is_complete:
+            return f"incomplete: continue with evaluate(…, resume={run!r})"
+        return f"not all in MLflow yet: langchain-dbx-eval sync {run}"
+
+    def show(self, path: str | Path | None = None) -> Path:
+        """Write the HTML report, and open it: in a notebook inline, else in the browser.
+
+        Args:
+            path: The file; default: a file of this evaluation in ``reports`` of ``DBX_EVAL_HOME``.
+
+        Returns:
+            The file. Its path is printed.
+        """
+        from langchain_dbx_eval.reporting.notebook import show_result
+
+        return show_result(self, path)
+
+    def __repr__(self) -> str:
         data = f" on {self.dataset_name}" if self.dataset_name else ""
         rows = f"{len(self.rows)} rows{data}, 0 failed"
         if warning := self.summary.warning:
@@ -271,23 +292,24 @@ class EvaluationResult:
         if errors := self.summary.errors:
             named = ", ".join(f"{name} {number}" for name, number in sorted(errors.items()))
             rows += f", scorer errors in rows: {named}"
-        text = f"EvaluationResult({rows}, run_id={manifest.run_id!r})"
-        if manifest.logged:
-            return text
-        run = manifest.run_id or self._journal.evaluation_id
-        if not manifest.complete and not manifest.from_callback:
-            return f"{text} incomplete: continue with evaluate(…, resume={run!r})"
-        return f"{text} not all in MLflow yet: langchain-dbx-eval sync {run}"
+        text = f"EvaluationResult({rows}, run_id={self.run_id!r})"
+        return f"{text} {self.next_step}".rstrip()
 
     def _repr_html_(self) -> str:
-        pandas = require("pandas", extra="eval")
-        columns = ["metric", "value [95 % interval], rows", "failures as 0"]
-        metrics = pandas.DataFrame(self.summary.lines(), columns=columns)
-        if not metrics["failures as 0"].any():
-            metrics = metrics.drop(columns="failures as 0")
-        # The full text of each cell, whatever the display options are.
-        with pandas.option_context("display.max_colwidth", None):
-            return f"<p>{escape(repr(self))}</p>{metrics.to_html(index=False)}"
+        from langchain_dbx_eval.reporting.notebook import result_html
+
+        return result_html(self)
+
+
+def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return rows as ``tables["eval_results"]``."""
+    pandas = require("pandas", extra="eval")
+    table: pd.DataFrame = pandas.DataFrame(_columns(rows))
+    if "repetition" in table and (table["repetition"] == 1).all():
+        table = table.drop(columns="repetition")
+    if "trace_id" in table and table["trace_id"].isna().all():
+        table = table.drop(columns="trace_id")
+    return table[_sort_columns(table.columns)]
 
 
 def _line(row: Row) -> dict[str, Any]:

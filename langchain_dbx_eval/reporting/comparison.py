@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval.errors import ConfigurationError
@@ -66,6 +67,7 @@ class Comparison:
         others: The comparisons with further baselines.
         margins: The largest acceptable losses by the name of the metric, from ``margin=``.
         result: The candidate.
+        baseline: The earlier evaluation.
     """
 
     metrics: tuple[MetricDifference, ...]
@@ -82,9 +84,30 @@ class Comparison:
     others: tuple[Comparison, ...] = ()
     margins: Mapping[str, float] = field(default_factory=dict)
     result: EvaluationResult | None = field(default=None, repr=False, compare=False)
+    baseline: EvaluationResult | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> MetricDifference:
         return self.metrics[_resolve(name, self.metrics)]
+
+    def show(self, path: str | Path | None = None) -> Path:
+        """Write the HTML report with all compared evaluations, and open it.
+
+        In a notebook, it is shown inline, else in the browser.
+
+        Args:
+            path: The file; default: a file of this evaluation in ``reports`` of ``DBX_EVAL_HOME``.
+
+        Returns:
+            The file. Its path is printed.
+        """
+        from langchain_dbx_eval.reporting.notebook import show_comparison
+
+        return show_comparison(self, path)
+
+    def _repr_html_(self) -> str:
+        from langchain_dbx_eval.reporting.notebook import comparison_html
+
+        return comparison_html(self)
 
     def check(
         self, *conditions: str, margin: float | Mapping[str, float] | None = None
@@ -214,19 +237,21 @@ def _compare(
         flips=tuple(flips(paired.pairs)),
         slices=tuple(slices),
         result=result,
+        baseline=baseline,
     )
 
 
 def _resolve(name: str, metrics: Sequence[MetricDifference], *, argument: str | None = None) -> int:
-    """Return the index of a metric by its name or alias."""
+    """Return the index of a metric by its name, its alias, or the name of its scorer alone."""
     indexes = Metrics({metric.name: index for index, metric in enumerate(metrics)})
-    if name not in indexes:
+    candidates = indexes.candidates(name)
+    if len(candidates) != 1:
         known = ", ".join(indexes)
         if argument is None:
             raise KeyError(f"{name} (this comparison has: {known})")
         msg = f"'{argument}' names the metric {name!r}, which the results lack. They have: {known}."
         raise ConfigurationError(msg)
-    return int(indexes[name])
+    return int(indexes[candidates[0]])
 
 
 def _margins(

@@ -89,6 +89,13 @@ class MetricDifference:
         return self.p_adjusted is not None and self.p_adjusted < 0.05
 
     @property
+    def is_better(self) -> bool | None:
+        """Whether the candidate is significantly better, or worse; None if neither."""
+        if not self.is_significant or not self.difference:
+            return None
+        return (self.difference > 0) != self.name.startswith(OPERATIONAL)
+
+    @property
     def minimum_detectable_effect(self) -> float | None:
         """Smallest true difference that this number of pairs finds in 80 % of all cases."""
         return self.paired.minimum_detectable_effect if self.paired else None
@@ -146,6 +153,12 @@ class Flip:
     root_cause_after: str | None
     reason_before: str | None
     reason_after: str | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the row passes in the candidate, and failed in the baseline."""
+        # A failed invocation is 1 in its metric.
+        return (self.after > self.before) != (self.metric == FAILED)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.context import Scorer
 from langchain_dbx_eval.scoring.custom import PromptJudge
@@ -21,7 +21,7 @@ from langchain_dbx_eval.scoring.mlflow.scorers import as_scorer
 
 __all__ = ["EvaluatorConfig", "built_in_judges", "select_scorers"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _MODEL_TYPE = "databricks-agent"
 _AGENT_KEYS = ("metrics", "global_guidelines")
 

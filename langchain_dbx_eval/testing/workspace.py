@@ -347,7 +347,13 @@ class LocalWorkspace:
             start_seconds: The duration of a start in seconds; None: it never ends.
             start_failure: The error with which a start ends; None: it succeeds.
             chunk_rows: Rows per chunk of a result.
+
+        Raises:
+            MissingDependencyError: The extra ``testing`` is not installed.
         """
+        # Otherwise a statement fails, in a thread of the server.
+        for module in ("duckdb", "sqlglot"):
+            require(module, extra="testing")
         self._state.lakehouse.warehouses[warehouse_id] = SqlWarehouse(
             warehouse_id, state, start_seconds, start_failure, chunk_rows
         )

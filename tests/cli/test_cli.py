@@ -20,16 +20,14 @@ COMMAND = [sys.executable, "-m", "langchain_dbx_eval.cli"]
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
+    assert main(["--help"]) == 0
     printed = capsys.readouterr().out
     assert "serve" in printed
     assert "demo" in printed
 
 
 def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["--version"])
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
 
 

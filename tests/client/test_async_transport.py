@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
 from tests.loopback import (
@@ -470,3 +472,27 @@ def test_cookies_are_not_kept(call: str) -> None:
             chat.batch(["hi", "hi"], {"max_concurrency": 1})
         assert len(server.requests) == 2
         assert all("Cookie" not in request.headers for request in server.requests)
+
+
+@pytest.mark.parametrize("call", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_the_certificate_of_a_server_is_verified(
+    call: str, is_trusted: bool, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    if is_trusted:
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        os.environ["REQUESTS_CA_BUNDLE"] = str(tmp_path / "ca.pem")
+    server = LoopbackServer(ok)
+    server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+    with server:
+        host = f"https://localhost:{server.port}"
+        chat = ChatDatabricks(model="m", host=host, api_token=TOKEN, max_retries=0)
+        if is_trusted:
+            assert call_model(chat, call).text == "ok"
+            return
+        with pytest.raises(errors.ConnectionFailedError, match="certificate"):
+            call_model(chat, call)
+    assert server.requests == []

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from langchain_dbx_eval import ChatDatabricks
+from tests.client import many_calls
 from tests.client.test_async_transport import chat_at, ok
-from tests.loopback import LoopbackServer
+from tests.loopback import LoopbackServer, chat_answer, chat_chunk, events
 
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -78,3 +83,55 @@ def test_many_batches_reuse_their_threads() -> None:
         own = [t for t in threading.enumerate() if t.name == "dbx-eval-daemon"]
         assert "dbx-eval-daemon" in names
         assert len(own) <= 12
+
+
+@pytest.fixture
+def fast_server() -> Iterator[str]:
+    """The URL of a server on one event loop, which takes less time than the calls."""
+    plain = json.dumps({**chat_answer("ok"), "data": [{"index": 0, "embedding": [1.0]}]}).encode()
+    stream = b"".join(events(chat_chunk("o"), chat_chunk("k"), chat_chunk(end="stop")))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+                await reader.readexactly(length)
+                kind, body = b"application/json", plain
+                if b"text/event-stream" in head:
+                    kind, body = b"text/event-stream", stream
+                length_line = b"Content-Length: %d" % len(body)
+                lines = (b"HTTP/1.1 200 OK", b"Content-Type: " + kind, length_line, b"", body)
+                writer.write(b"\r\n".join(lines))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    server.close()
+    loop.close()
+
+
+@pytest.mark.skipif(not _DESCRIPTORS.exists(), reason="only Linux lists its descriptors")
+@pytest.mark.parametrize("kind", ["calls", "runs", "abandoned"])
+def test_many_calls_leave_nothing_behind(kind: str, fast_server: str) -> None:
+    """10,000 calls, 1,000 event loops, and 400 streams that are not read to their end."""
+    done = subprocess.run(
+        [sys.executable, "-m", many_calls.__name__, fast_server, kind],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        timeout=280,
+        check=True,
+    )
+    grown = json.loads(done.stdout)
+    assert grown["descriptors"] <= 10, grown
+    assert grown["threads"] <= 10, grown
+    # At 1050a86, each event loop left 5 KB.
+    assert grown["objects"] <= 3_000, grown
+    assert grown["bytes"] <= 20 << 20, grown

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
+from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import pytest
+import requests
+from langchain_core.load import dumps
 from pydantic import SecretStr
 
 from langchain_dbx_eval import ChatDatabricks, Databricks, DatabricksEmbeddings, errors
+from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval._redaction import redact, remember, shorten
+from langchain_dbx_eval.evaluation.tracking.store_access import with_retries
 from tests.client.test_async_transport import chat_at, ok
 from tests.loopback import TOKEN, Answer, LoopbackServer, call_model
 
@@ -112,6 +118,59 @@ def test_a_pickle_contains_no_secret(component: Any, target: Any, library: Any) 
         assert (loaded.api_token, loaded.driver_api_key) == (None, None)
         assert loaded.host == "w.example"
         assert original.api_token == SecretStr(SECRET)
+
+
+@pytest.mark.parametrize(
+    ("component", "field"), [(Databricks, "model_kwargs"), (ChatDatabricks, "extra_params")]
+)
+def test_a_key_in_extra_headers_is_in_no_form_of_a_component(
+    component: Any, field: str, tmp_path: Path
+) -> None:
+    def create(key: str) -> Any:
+        headers = {"X-Gateway-Key": key, "X-Team": "search"}
+        target = {"endpoint_name": "m"} if component is Databricks else {"model": "m"}
+        return component(host="w.example", **{field: {"extra_headers": headers}, **target})
+
+    model, other = create(SECRET), create(f"{SECRET}-2")
+    forms = [repr(model), dumps(model), str(model._identifying_params), str(pickle.dumps(model))]
+    if component is Databricks:
+        model.save(tmp_path / "model.yaml")
+        forms.append((tmp_path / "model.yaml").read_text())
+    assert not [form for form in forms if SECRET in form]
+    assert all("search" in form for form in forms)
+    # LangChain's caches are keyed by it.
+    assert model._identifying_params != other._identifying_params
+    with pytest.raises(errors.ConfigurationError, match=r"X-Gateway-Key.*Give it again"):
+        pickle.loads(pickle.dumps(model)).invoke("hi")
+
+
+def test_the_login_of_an_mlflow_store_is_in_no_error() -> None:
+    def echo(received: Any) -> Answer:
+        error = {"error_code": "PERMISSION_DENIED", "message": str(received.headers)}
+        return Answer(error, status=403)
+
+    import mlflow
+
+    with LoopbackServer(echo) as server:
+        uri = server.url.replace("://", f"://user:{SECRET}@")
+        client = mlflow.MlflowClient(uri)
+        with pytest.raises(errors.TrackingError, match=r"\[redacted\]") as raised:
+            with_retries(uri, lambda: client.get_run("r"))
+    written = full_text(raised.value)
+    assert SECRET not in written
+    assert b64encode(f"user:{SECRET}".encode()).decode() not in written
+
+
+def test_the_key_that_a_failed_request_sent_is_in_no_description_of_its_error() -> None:
+    request = requests.Request("GET", "http://w", headers={"X-Api-Key": f"{SECRET}-sent"}).prepare()
+    error = RuntimeError(f"failed with {SECRET}-sent")
+    error.__cause__ = requests.HTTPError("failed", request=request)
+    assert describe_error(error) == "RuntimeError: failed with [redacted]"
+
+
+def test_the_keys_of_the_environment_are_in_no_error() -> None:
+    os.environ["SOME_API_KEY"] = f"{SECRET}-variable"
+    assert redact(f"failed with {SECRET}-variable") == "failed with [redacted]"
 
 
 def test_an_unpickled_component_logs_in_anew() -> None:

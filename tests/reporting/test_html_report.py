@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import platform
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import EvaluationResult, compare, errors, evaluate
+from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.reporting import write_report
 from langchain_dbx_eval.reporting.html.redaction import REDACTED, Redactor
 from tests.reporting.report_file import read_elements, read_overview, read_rows
@@ -233,3 +240,49 @@ def test_the_report_is_an_artifact_of_the_run(tmp_path: Path) -> None:
     path = write_report(result, tmp_path / "report.html", log_artifact=True)
     logged = mlflow.artifacts.download_artifacts(run_id=result.run_id, artifact_path="report.html")
     assert Path(logged).read_bytes() == path.read_bytes()
+
+
+class _Counting(BaseChatModel):
+    """A chat model that reports tokens."""
+
+    model_name: str = "counting"
+
+    @property
+    def _llm_type(self) -> str:
+        return "counting"
+
+    def _get_ls_params(self, *args: Any, **kwargs: Any) -> Any:
+        return {"ls_model_name": self.model_name}
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        usage = UsageMetadata(input_tokens=1000, output_tokens=500, total_tokens=1500)
+        message = AIMessage("answer", usage_metadata=usage)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def test_a_step_has_the_cost_of_its_model_if_the_model_has_a_price(tmp_path: Path) -> None:
+    models = {name: _Counting(model_name=name) for name in ("cheap", "dear", "free")}
+    chain: Any = RunnableLambda(lambda _: [m.invoke("q").text for m in models.values()])
+    prices = {"cheap": {"input": 1, "output": 2}, "dear": {"input": 10, "output": 20}}
+    result = evaluate(chain, [{"request": "q"}], prices=prices, evaluator_config=NO_JUDGES)
+    [row] = read_rows(write_report(result, tmp_path / "r.html"))
+    costs = [span["cost"] for span in row["spans"]]
+    assert costs == [None, pytest.approx(0.002), pytest.approx(0.02), None]
+    # One of the models has no price.
+    assert row["cost"] is None
+
+
+def test_the_header_has_the_packages_that_ran_the_evaluation(tmp_path: Path) -> None:
+    result = result_of(a="right")
+    Journal.find(result.journal).update_manifest(versions={"Python": "3.9", "mlflow": "3.0"})
+    [run] = read_overview(write_report(result, tmp_path / "r.html"))["runs"]
+    assert ["Packages", "Python 3.9, mlflow 3.0"] in run["facts"]
+
+    # The journal of an earlier release does not have them.
+    files = Path(__file__).parents[1] / "evaluation" / "journal" / "files"
+    earlier = EvaluationResult.load(shutil.copy(files / "v4.sqlite", tmp_path))
+    [run] = read_overview(write_report(earlier, tmp_path / "earlier.html"))["runs"]
+    facts = dict(run["facts"])
+    assert "Packages" not in facts
+    title = "Packages of the report, not of the evaluation"
+    assert f"Python {platform.python_version()}" in facts[title]

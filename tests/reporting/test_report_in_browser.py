@@ -151,6 +151,21 @@ def test_a_comparison_sorts_by_regression_and_shows_what_differs(
     assert "safety" not in page.text(".ratings")
 
 
+def test_only_significant_differences_of_metrics_are_green_or_red(
+    page: Page, report: Report
+) -> None:
+    page.open(report("comparison"))
+    script = """return Array.from(document.querySelectorAll("[aria-label=Differences] tbody tr"),
+        line => [!!line.querySelector(".significant"),
+            !!line.querySelector(".delta.better, .delta.worse")])"""
+    found = page.run(script)
+    assert len(found) > 5
+    assert all(is_significant or not is_colored for is_significant, is_colored in found)
+    tiles = "return document.querySelectorAll('.tile .delta.better, .tile .delta.worse').length"
+    significant = sum(is_significant for is_significant, _ in found)
+    assert page.run(tiles) <= significant < len(found)
+
+
 def test_repetitions_are_one_line_that_opens_with_all_of_them(page: Page, report: Report) -> None:
     page.open(report("repeated"))
     assert matched(page) == "36"

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from langchain_dbx_eval import EvaluationResult, compare, errors, evaluate
 from langchain_dbx_eval.reporting import print_comparison, print_result
-from langchain_dbx_eval.reporting.report import worst_rows
+from langchain_dbx_eval.reporting.overview import find_worst
 from langchain_dbx_eval.scoring import DEFAULT_SCORERS, scorer
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
@@ -58,8 +58,8 @@ def test_the_worst_rows_come_first_and_failed_rows_before_them() -> None:
         {"request_id": "bad", "request": "q2", "response": "y", "expected_response": "x"},
         {"request_id": "failed", "request": "q3", "expected_response": "x"},
     ]
-    worst = worst_rows(evaluate(data=rows))
-    assert [row.record.request_id for row in worst] == ["failed", "bad", "good"]
+    worst = find_worst(evaluate(data=rows), 3)
+    assert [row.record.request_id for row in worst.rows] == ["failed", "bad"]
 
 
 def test_the_terminal_shows_metrics_and_rows_without_markup() -> None:
@@ -97,8 +97,9 @@ def test_a_comparison_fits_80_columns_with_the_full_name_of_each_metric() -> Non
     lines = printed(print_comparison, comparison, width=80).splitlines()
     assert max(map(len, lines)) <= 80
     for metric in comparison.metrics:
-        numbers = lines[lines.index(metric.name) + 1].split("  ")
-        if metric.paired is not None:
+        # The average of a boolean is its share, which is shown.
+        if metric.paired is not None and not metric.name.endswith("department/average"):
+            numbers = lines[lines.index(metric.name) + 1].split("  ")
             assert numbers[-1].strip() == "20 of 20"
     f1 = lines[lines.index(f"{F1}/average") + 1]
     interval = comparison[f"{F1}/average"].interval

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import EvaluationCallbackHandler, PromptJudge, evaluate
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.reporting.report import print_result, write_report
+from langchain_dbx_eval.reporting import print_result, write_report
 from langchain_dbx_eval.scoring import as_mlflow_scorer
 from langchain_dbx_eval.testing import LocalWorkspace
 from tests.reporting.report_file import read_overview

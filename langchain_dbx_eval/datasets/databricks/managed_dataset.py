@@ -8,11 +8,11 @@ A merge for which MLflow would rewrite the table is rejected.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions
 from langchain_dbx_eval.datasets.databricks.agents_client import agents_package, call_agents
 from langchain_dbx_eval.datasets.databricks.unity_catalog import (
@@ -25,10 +25,12 @@ from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_managed, map_numbers, to_managed
 from langchain_dbx_eval.datasets.schema.row_codec import KEY, Row
 from langchain_dbx_eval.datasets.schema.table_name import TableName
+from langchain_dbx_eval.datasets.schema.validation import decode_rows
 from langchain_dbx_eval.errors import (
     ConfigurationError,
     DatabricksError,
     NotFoundError,
+    SchemaError,
     ServerError,
 )
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ManagedTable"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _DATASETS = "/api/2.0/managed-evals/datasets"
 _PAGE_SIZE = 500
@@ -134,9 +136,9 @@ class ManagedTable(UnityCatalogTable):
         )
         return cls.open(name, options)._merge_rows(rows)
 
-    def rows(self) -> Iterator[Mapping[str, Any]]:
+    def rows(self) -> Iterator[Mapping[str, Any] | SchemaError]:
         """See `OpenDataset`; read page by page."""
-        return map(from_managed, self._read())
+        return decode_rows(self._read(), from_managed)
 
     def info(self) -> DatasetInfo:
         """See `OpenDataset`."""

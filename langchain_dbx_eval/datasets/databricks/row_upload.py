@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
 from langchain_dbx_eval.datasets.delta.staging import to_arrow
 from langchain_dbx_eval.datasets.schema.row_codec import Row
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParameterUploader", "RowUploader", "UploadedRows", "VolumeUploader", "volume_folder"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # A statement with its parameters is limited to 16 MiB (Databricks, "Statement Execution API").
 _PARAMETER_BYTES = 4 << 20
@@ -124,7 +124,7 @@ class VolumeUploader:
             self._upload_file(path, _to_parquet(rows, columns))
             names = ", ".join(f"`{name}`" for name in columns)
             literal = path.replace("\\", "\\\\").replace("'", "\\'")
-            sql = f"SELECT {names} FROM read_files('{literal}', format => 'parquet')"  # noqa: S608
+            sql = f"SELECT {names} FROM read_files('{literal}', format => 'parquet')"  # noqa: S608 - an escaped literal
             yield UploadedRows(sql)
         finally:
             self._delete_file(path)

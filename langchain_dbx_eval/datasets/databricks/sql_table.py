@@ -22,6 +22,7 @@ from langchain_dbx_eval.datasets.schema.row_codec import (
     merge_rows,
 )
 from langchain_dbx_eval.datasets.schema.table_name import TableName
+from langchain_dbx_eval.datasets.schema.validation import decode_rows
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     DatabricksError,
@@ -74,8 +75,8 @@ class SqlEngine(Protocol):
         """Return Unity Catalog's metadata of a table; None if it is not available."""
         ...
 
-    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
-        """Execute a query and stream its rows.
+    def query(self, sql: str, /, **parameters: str | None) -> Iterator[Any]:
+        """Execute a query and stream its rows as dicts; see `read_batches` for the exception.
 
         Args:
             sql: The query, with parameters as ``:name``.
@@ -137,17 +138,17 @@ class SqlTable(UnityCatalogTable):
         engine.execute(f"CREATE TABLE {name.sql} ({columns}) COMMENT '{comment}'")
         return cls(name, engine)._merge_all(rows) if rows else cls(name, engine)
 
-    def rows(self) -> Iterator[Mapping[str, Any]]:
+    def rows(self) -> Iterator[Mapping[str, Any] | SchemaError]:
         """See `OpenDataset`; tables with this package's schema are sorted by time of creation."""
         order = f" ORDER BY create_time, {KEY}" if self._is_ours() else ""
-        for row in self._engine.query(f"SELECT * FROM {self._pinned_sql()}{order}"):  # noqa: S608
-            yield from_table(row)
+        rows = self._engine.query(f"SELECT * FROM {self._pinned_sql()}{order}")  # noqa: S608 - quoted names, values are parameters
+        return decode_rows(rows, from_table)
 
     def count(self) -> int | None:
         """See `OpenDataset`; tables of others may contain invalid rows."""
         if not self._is_ours():
             return None
-        [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned_sql()}")  # noqa: S608
+        [row] = self._engine.query(f"SELECT count(*) AS n FROM {self._pinned_sql()}")  # noqa: S608 - quoted names, values are parameters
         return int(row["n"])
 
     def schema(self) -> dict[str, str]:
@@ -180,7 +181,7 @@ class SqlTable(UnityCatalogTable):
             with uploader.upload([{KEY: id_} for id_ in batch], {KEY: "STRING"}) as keys:
                 found = sum(1 for _ in self._select(keys, KEY))
                 if found:
-                    sql = f"DELETE FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608
+                    sql = f"DELETE FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608 - quoted names, values are parameters
                     self._engine.execute(sql, **keys.parameters)
             deleted += found
         return type(self)(self._name, self._engine), deleted
@@ -232,7 +233,7 @@ class SqlTable(UnityCatalogTable):
         raise DatabricksError(msg, retryable=True) from conflict
 
     def _select(self, keys: UploadedRows, columns: str = "*") -> Iterator[Row]:
-        sql = f"SELECT {columns} FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608
+        sql = f"SELECT {columns} FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608 - quoted names, values are parameters
         return self._engine.query(sql, **keys.parameters)
 
     def _is_ours(self) -> bool:
@@ -285,7 +286,7 @@ def _merge_sql(name: TableName, source: UploadedRows) -> str:
         f"USING ({source.sql}) AS source",
         f"ON target.`{KEY}` = source.`{KEY}`",
         f"WHEN MATCHED AND {is_unchanged} THEN UPDATE SET {assignments}",
-        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})",  # noqa: S608
+        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})",  # noqa: S608 - quoted names, values are parameters
     )
     return " ".join(clauses)
 

@@ -17,10 +17,10 @@ from langchain_dbx_eval.datasets.databricks.row_upload import (
 from langchain_dbx_eval.datasets.databricks.sql_table import SqlTable
 from langchain_dbx_eval.datasets.databricks.statement_execution import Statement
 from langchain_dbx_eval.datasets.databricks.unity_catalog import get_table_info, workspace_client
-from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
+from langchain_dbx_eval.datasets.delta.reader import read_batches
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.table_name import TableName
-from langchain_dbx_eval.errors import ConfigurationError, NotFoundError, PermissionDeniedError
+from langchain_dbx_eval.errors import ConfigurationError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from databricks.sdk.service.catalog import TableInfo
@@ -47,12 +47,7 @@ class WarehouseTable(SqlTable):
             NotFoundError: The table, the version or the warehouse does not exist.
             WarehouseError: The warehouse did not start.
         """
-        engine = WarehouseEngine(options)
-        try:
-            return cls(name, engine, options.version)
-        except NotFoundError as error:
-            hint = " The local catalog has it: backend='local'." if LocalTable.exists(name) else ""
-            raise NotFoundError(f"{error}{hint}", error_code=error.error_code) from error
+        return cls(name, WarehouseEngine(options), options.version)
 
     @classmethod
     def create(
@@ -99,7 +94,7 @@ class WarehouseEngine:
         except PermissionDeniedError:
             return None
 
-    def query(self, sql: str, /, **parameters: str | None) -> Iterator[dict[str, Any]]:
+    def query(self, sql: str, /, **parameters: str | None) -> Iterator[Any]:
         """See `SqlEngine`.
 
         Raises:
@@ -108,8 +103,7 @@ class WarehouseEngine:
             InvalidResponseError: A part of the result is missing.
         """
         require("pyarrow", extra="delta")
-        for batch in self._statement().query(sql, parameters):
-            yield from batch.to_pylist(maps_as_pydicts="strict")
+        yield from read_batches(self._statement().query(sql, parameters))
 
     def execute(self, sql: str, /, **parameters: str | None) -> None:
         """See `SqlEngine`.

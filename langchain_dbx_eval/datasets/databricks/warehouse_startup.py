@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
 from langchain_dbx_eval.errors import NotFoundError, PermissionDeniedError, WarehouseError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ensure_running"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # For a moment after it was started, a warehouse may still report STOPPED (apache/airflow#70088).
 _GRACE_SECONDS = 10.0

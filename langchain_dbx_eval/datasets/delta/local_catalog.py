@@ -7,6 +7,7 @@ each other's records, even if a process is killed at any moment.
 
 from __future__ import annotations
 
+import difflib
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -41,6 +42,7 @@ from langchain_dbx_eval.datasets.schema.row_codec import (
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
+    ConfigurationError,
     NotFoundError,
     RequestTimeoutError,
     SchemaError,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["LocalTable", "table_lock"]
+__all__ = ["LocalTable", "list_tables", "no_retry_properties", "table_lock"]
 
 # Writers are serialized by a lock, so commits conflict only where the lock has no effect (on some
 # network drives); the table is then read and merged again.
@@ -126,10 +128,14 @@ class LocalTable(DeltaSource):
         """
         path = name.folder(catalog_root())
         if not is_delta_folder(path):
+            near = cls.similar(str(name))
+            existing = list_tables()
+            more = f" and {len(existing) - 20} more" if len(existing) > 20 else ""
             msg = (
                 f"There is no dataset {name} in the local catalog {catalog_root()}. "
-                f"Create it with EvalDataset.create('{name}', records). "
-                f"Existing datasets: {', '.join(_list_tables()) or 'none'}."
+                f"{f'Did you mean {near}? ' if near else ''}"
+                f"Create it with EvalDataset.create({str(name)!r}, records). "
+                f"Existing datasets: {', '.join(existing[:20]) or 'none'}{more}."
             )
             raise NotFoundError(msg)
         return cls(name, path, options.version)
@@ -138,6 +144,18 @@ class LocalTable(DeltaSource):
     def exists(name: TableName) -> bool:
         """Return whether a table of this name exists."""
         return is_delta_folder(name.folder(catalog_root()))
+
+    @staticmethod
+    def similar(name: str) -> str | None:
+        """Return the existing names that are similar to one, for messages; None without any."""
+        tables = list_tables()
+        near = [t for t in tables if t.endswith(f".{name}")]
+        for table in difflib.get_close_matches(name, tables, cutoff=0.75):
+            # Names in the same schema are similar by their first two levels alone.
+            last = (text.rpartition(".")[2] for text in (table, name))
+            if difflib.SequenceMatcher(None, *last).ratio() > 0.6:
+                near.append(table)
+        return " or ".join(repr(table) for table in dict.fromkeys(near[:3])) or None
 
     def merge(self, records: Iterable[EvalRecord]) -> LocalTable:
         """Merge records into the newest version, by key.
@@ -230,7 +248,11 @@ def table_lock(path: Path) -> Iterator[None]:
         RequestTimeoutError: Another process held the lock for 300 s.
     """
     filelock = require("filelock", extra="delta")
-    create_private_folder(path.parent)
+    try:
+        create_private_folder(path.parent)
+    except OSError as error:
+        msg = f"The local catalog cannot be written to: {error}. DBX_EVAL_CATALOG sets its folder."
+        raise ConfigurationError(msg) from error
     file = path.parent / f".{path.name}.lock"
     try:
         with filelock.FileLock(file, timeout=_LOCK_TIMEOUT, mode=0o600), storage_errors(str(path)):
@@ -243,7 +265,8 @@ def table_lock(path: Path) -> Iterator[None]:
         raise RequestTimeoutError(msg) from error
 
 
-def _list_tables() -> list[str]:
+def list_tables() -> list[str]:
+    """Return the names of the tables in the local catalog, sorted."""
     logs = catalog_root().glob("*/*/*/_delta_log")
     return sorted(str(TableName(*log.parts[-4:-1])) for log in logs)
 
@@ -268,7 +291,7 @@ def _commit(table: DeltaTable, data: pa.Table, *, append: bool) -> None:
         table,
         data,
         mode="append",
-        commit_properties=_commit_properties(),
+        commit_properties=no_retry_properties(),
         writer_properties=_writer_properties(),
     )
 
@@ -279,12 +302,13 @@ def _merge_builder(table: DeltaTable, source: pa.Table) -> Any:
         predicate=f"target.{KEY} = source.{KEY}",
         source_alias="source",
         target_alias="target",
-        commit_properties=_commit_properties(),
+        commit_properties=no_retry_properties(),
         writer_properties=_writer_properties(),
     )
 
 
-def _commit_properties() -> Any:
+def no_retry_properties() -> Any:
+    """Return deltalake's properties of a commit that fails if another writer committed first."""
     # Delta allows concurrent appends. Here they conflict: both could contain the same new key.
     return require("deltalake", extra="delta").CommitProperties(max_commit_retries=0)
 

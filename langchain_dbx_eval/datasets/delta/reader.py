@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,8 @@ from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets.base import DatasetInfo, OpenDataset
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.row_codec import COLUMNS, KEY, ContentDigest, content_of
-from langchain_dbx_eval.errors import DatabricksError, NotFoundError
+from langchain_dbx_eval.datasets.schema.validation import decode_rows
+from langchain_dbx_eval.errors import DatabricksError, NotFoundError, SchemaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +27,7 @@ __all__ = [
     "arrow_schema_of",
     "is_delta_folder",
     "open_delta",
+    "read_batches",
     "scan",
     "storage_errors",
 ]
@@ -33,6 +37,10 @@ CREATED_BY = "Evaluation records, created by "
 
 # Rows that are sorted in memory at once, about 50 MB.
 _WINDOW_ROWS = 50_000
+_COMMIT = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\b.*\.parquet")
+# The shortest action is longer.
+_MIN_COMMIT_BYTES = 8
 _NOT_FOUND_PHRASES = ("not found", "no such file", "end version", "does not exist")
 
 
@@ -54,13 +62,11 @@ class DeltaSource(OpenDataset):
         self.description = label
         self.version: int | None = table.version()
 
-    def rows(self) -> Iterator[Mapping[str, Any]]:
+    def rows(self) -> Iterator[Mapping[str, Any] | SchemaError]:
         """See `OpenDataset`; tables with this package's schema are sorted by time of creation."""
         with storage_errors(self.label):
             batches = _scan_in_order(self.table) if self._is_ours() else scan(self.table)
-            for batch in batches:
-                for row in batch.to_pylist():
-                    yield from_table(row)
+            yield from decode_rows(read_batches(batches), from_table)
 
     def count(self) -> int | None:
         """See `OpenDataset`; tables of others may contain invalid rows."""
@@ -73,7 +79,8 @@ class DeltaSource(OpenDataset):
     def info(self) -> DatasetInfo:
         """See `OpenDataset`."""
         with storage_errors(self.label):
-            [commit] = self.table.history(1)
+            # Of an earlier version, deltalake 1.6 returns the commits after it first.
+            *_, commit = self.table.history(1)
         updated = datetime.fromtimestamp(commit["timestamp"] / 1000, timezone.utc)
         metadata = self.table.metadata()
         _, is_ours, user = (metadata.description or "").partition(CREATED_BY)
@@ -117,13 +124,60 @@ def open_delta(
 
     Raises:
         NotFoundError: The version does not exist.
-        DatabricksError: The table cannot be read.
+        DatabricksError: The table cannot be read, or a commit of a folder is damaged.
     """
     deltalake = require("deltalake", extra="delta")
     require("pyarrow", extra="delta")
+    _check_commits(Path(location) / "_delta_log", version, label)
     with storage_errors(label, version):
         table: DeltaTable = deltalake.DeltaTable(location, version=version, storage_options=options)
     return table
+
+
+def _check_commits(log: Path, version: int | None, label: str) -> None:
+    """Raise if a commit of a folder was not written completely.
+
+    deltalake 1.6 reads an empty commit as one without changes, and its records are missing without
+    an error. A power failure, a full disk or an interrupted copy leaves such a file; the storage of
+    a cloud does not.
+
+    Args:
+        log: The folder of the commits; nothing is checked if it does not exist, as for a URI.
+        version: The version that is read; None: the newest.
+        label: The table, as a phrase for messages.
+    """
+    if not log.is_dir():
+        return
+    last = sys.maxsize if version is None else version
+    names = [entry.name for entry in log.iterdir()]
+    checkpoints = [int(m[1]) for name in names if (m := _CHECKPOINT.fullmatch(name))]
+    # A checkpoint contains the changes of all commits up to its own.
+    first = max((found for found in checkpoints if found <= last), default=-1)
+    commits = sorted((int(m[1]), name) for name in names if (m := _COMMIT.fullmatch(name)))
+    for number, name in commits:
+        if first < number <= last and _is_damaged(log / name):
+            msg = (
+                f"Cannot read {label}: its commit {log / name} is damaged, so the changes of "
+                f"version {number} are unknown. Restore the file from a backup."
+            )
+            if number:
+                msg += (
+                    f" The version before it can be read: version={number - 1}. To give up the "
+                    "changes of the damaged one, replace the content of the file by "
+                    '{"commitInfo":{}}, and merge the records again.'
+                )
+            raise DatabricksError(msg)
+
+
+def _is_damaged(commit: Path) -> bool:
+    """Return whether a commit contains no action, or a line that is not one."""
+    with commit.open("rb") as file:
+        end = commit.stat().st_size
+        if end < _MIN_COMMIT_BYTES:
+            return True
+        # A file that was cut, or whose blocks were not written, has no such end.
+        file.seek(max(0, end - 100))
+        return not file.read().rstrip().endswith(b"}")
 
 
 def scan(table: DeltaTable, **arguments: Any) -> Iterator[pa.RecordBatch]:
@@ -140,6 +194,27 @@ def scan(table: DeltaTable, **arguments: Any) -> Iterator[pa.RecordBatch]:
     for batch in pa.RecordBatchReader.from_stream(table.scan(**arguments)):
         # deltalake returns string views, which Arrow can neither sort nor filter.
         yield batch.cast(pa.schema([_without_view(field) for field in batch.schema]))
+
+
+def read_batches(batches: Iterable[Any]) -> Iterator[dict[str, Any] | SchemaError]:
+    """Read the rows of Arrow's batches or tables.
+
+    Yields:
+        Values by column, maps as dicts; or the error of a row with a value that Python cannot
+        represent: a map with duplicate keys, or a date before the year 1.
+    """
+    number = 0
+    for batch in batches:
+        try:
+            yield from batch.to_pylist(maps_as_pydicts="strict")
+        except (KeyError, ValueError, OverflowError):
+            for start in range(len(batch)):
+                try:
+                    [row] = batch.slice(start, 1).to_pylist(maps_as_pydicts="strict")
+                except (KeyError, ValueError, OverflowError) as error:
+                    row = SchemaError(f"Row {number + start} cannot be read: {error.args[0]}")
+                yield row
+        number += len(batch)
 
 
 def is_delta_folder(path: Path) -> bool:

@@ -134,13 +134,18 @@ def arrow_schema(columns: Mapping[str, str] = COLUMNS) -> pa.Schema:
     """Return the Arrow schema of columns.
 
     Args:
-        columns: SQL types by column, ``STRING`` or ``TIMESTAMP``; default: those
-            of this package's schema.
+        columns: SQL types by column, ``STRING``, ``TIMESTAMP``, ``DOUBLE`` or ``BIGINT``; default:
+            those of this package's schema.
     """
     require("pyarrow", extra="delta")
     import pyarrow as pa
 
-    types = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", tz="UTC")}
+    types = {
+        "STRING": pa.string(),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+        "DOUBLE": pa.float64(),
+        "BIGINT": pa.int64(),
+    }
     return pa.schema(
         [pa.field(name, types[type_], nullable=name != KEY) for name, type_ in columns.items()]
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from langchain_dbx_eval.datasets.record import EvalRecord, from_cell, parse_json, record_key
+from langchain_dbx_eval.datasets.record import EvalRecord, from_cell, parse_cell, record_key
 from langchain_dbx_eval.datasets.schema.row_codec import KEY, decode, encode, stored_trace
 from langchain_dbx_eval.errors import SchemaError
 
@@ -130,7 +130,7 @@ def from_frame(row: Mapping[str, Any]) -> Mapping[str, Any]:
     found: dict[str, Any] = {"inputs": values.pop("inputs", None)}
     for name in ("expectations", "tags", "metadata"):
         # Any other value stays where it is, for `EvalRecord.from_row` to reject.
-        if isinstance(value := parse_json(from_cell(values.get(name))), dict):
+        if isinstance(value := parse_cell(from_cell(values.get(name))), dict):
             found[name] = value
             del values[name]
     if "source_type" in row and values.get("outputs") == {}:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from langchain_dbx_eval.datasets.record import EvalRecord, parse_json, record_key, trace_id_of
+from langchain_dbx_eval.datasets.record import EvalRecord, parse_cell, record_key, trace_id_of
 from langchain_dbx_eval.errors import SchemaError
 
 __all__ = [
@@ -129,7 +129,7 @@ def decode(row: Mapping[str, Any]) -> dict[str, Any]:
         values["request_id"] = row["request_id"]
     for name in _JSON_COLUMNS:
         if row.get(name) is not None:
-            values[name] = parse_json(row[name])
+            values[name] = parse_cell(row[name])
     tags = values.pop("tags", None)
     if tags:
         metadata = values.get("metadata") or {}

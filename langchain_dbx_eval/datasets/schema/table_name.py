@@ -51,6 +51,12 @@ class TableName:
             ConfigurationError: The text is not a three-level name, or a level has a character that
                 is invalid in a table name, a URL or a folder name.
         """
+        if not isinstance(text, str):
+            msg = (
+                f"A table name must be a string such as 'main.default.questions', got a value of "
+                f"type {type(text).__name__}."
+            )
+            raise ConfigurationError(msg)
         match = _NAME.fullmatch(text.strip())
         if match is None:
             msg = f"{text!r} is not a three-level table name: {_explain_mismatch(text)}."
@@ -97,7 +103,7 @@ class TableName:
 def looks_like_table_name(text: str) -> bool:
     """Return whether a string is a table name rather than a path, a file name or a URI."""
     match = _NAME.fullmatch(text.strip())
-    if match is None or re.search(r"[/\\\n]", text):
+    if match is None or re.search(r"[/\\\n]", text.strip()):
         return False
     return match.group(3).lower() not in _FILE_SUFFIXES
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval.datasets.record import doc_uri_of, from_cell, parse_json
+from langchain_dbx_eval.datasets.record import doc_uri_of, from_cell, parse_cell
 from langchain_dbx_eval.errors import SchemaError
 
 __all__ = ["complete_from_trace", "is_trace"]
@@ -66,7 +66,7 @@ def complete_from_trace(row: Mapping[str, Any], index: int) -> Mapping[str, Any]
         raise SchemaError(msg)
     logged = {k: v for k, v in values.pop("expectations").items() if k not in own}
     column = next((name for name in _EXPECTATIONS if name in own), "expectations")
-    given = parse_json(own.get(column, {}))
+    given = parse_cell(own.get(column, {}))
     # `EvalRecord.from_row` rejects expectations that are not a dict.
     if isinstance(given, dict):
         own[column] = {**logged, **given}

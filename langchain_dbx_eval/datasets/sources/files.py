@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import json
@@ -14,17 +15,39 @@ from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset
-from langchain_dbx_eval.datasets.delta.reader import DeltaSource, is_delta_folder, open_delta
-from langchain_dbx_eval.datasets.record import describe_value
+from langchain_dbx_eval.datasets.delta.reader import (
+    DeltaSource,
+    is_delta_folder,
+    open_delta,
+    read_batches,
+)
+from langchain_dbx_eval.datasets.record import describe_value, parse_json_strictly
+from langchain_dbx_eval.datasets.schema.validation import check_columns
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
     ConfigurationError,
+    DatabricksError,
     NotFoundError,
     SchemaError,
 )
 
-__all__ = ["DeltaFolderSource", "FileSource", "export_template", "write_jsonl"]
+__all__ = [
+    "URL_ADVICE",
+    "DeltaFolderSource",
+    "FileSource",
+    "export_template",
+    "is_url",
+    "write_jsonl",
+    "yaml_loader",
+]
 
+URL_ADVICE = (
+    "Only files of this machine can: download it, or pass the path of a volume, /Volumes/…."
+)
+# A cell of a CSV file: what fits into C's `long` on each platform.
+_MAX_CELL = (1 << 31) - 1
+# Strings (also one that is not closed), and what separates values.
+_JSON_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|[\[\]{},]', re.DOTALL)
 # Core schema of YAML 1.2, section 10.3.2: pattern and possible first characters by tag.
 _YAML_SCALARS = {
     "null": (r"null|Null|NULL|~|", ["n", "N", "~", ""]),
@@ -51,8 +74,13 @@ class FileSource(OpenDataset):
     @staticmethod
     def matches(source: Any, _: LoadOptions) -> bool:
         """See `DatasetSource`; paths, and strings with the suffix of a supported format."""
-        is_path = isinstance(source, os.PathLike)
-        return is_path or (isinstance(source, str) and Path(source).suffix.lower() in _READERS)
+        if not isinstance(source, str):
+            return isinstance(source, os.PathLike)
+        try:
+            is_path = Path(source).suffix.lower() in _READERS or Path(source).exists()
+        except (OSError, ValueError):
+            return False
+        return is_path and bool(source.strip())
 
     @classmethod
     def open(cls, source: Any, _: LoadOptions) -> FileSource:
@@ -62,9 +90,16 @@ class FileSource(OpenDataset):
             NotFoundError: The file does not exist.
             ConfigurationError: Its format is not supported.
         """
+        if is_url(str(source)):
+            raise ConfigurationError(f"{source} cannot be read. {URL_ADVICE}")
         path = Path(source).expanduser().absolute()
+        if path.is_dir():
+            msg = f"{path} is a folder, and no Delta table. Pass the path of one of its files."
+            raise ConfigurationError(msg)
         if not path.is_file():
-            msg = f"There is no file {path}. For a table of this name, use back-ticks: a.b.`csv`."
+            msg = f"There is no file {path}."
+            if str(source).count(".") == 2 and "/" not in str(source):
+                msg += " For a table of this name, use back-ticks: a.b.`csv`."
             raise NotFoundError(msg)
         if path.suffix.lower() not in _READERS:
             msg = (
@@ -74,8 +109,17 @@ class FileSource(OpenDataset):
         return cls(path)
 
     def rows(self) -> Iterator[Any]:
-        """See `OpenDataset`; an invalid line is a `SchemaError` among the rows."""
-        return self._read(self._path)
+        """See `OpenDataset`; an invalid line is a `SchemaError` among the rows.
+
+        Raises:
+            SchemaError: The file is not of the format of its suffix.
+            DatabricksError: The file cannot be read.
+        """
+        try:
+            yield from self._read(self._path)
+        except OSError as error:
+            msg = f"{self._path} cannot be read: {error}. Check its permissions."
+            raise DatabricksError(msg) from error
 
 
 class DeltaFolderSource(DeltaSource):
@@ -105,6 +149,11 @@ class DeltaFolderSource(DeltaSource):
         return cls(open_delta(str(path), version=options.version, label=label), label)
 
 
+def is_url(text: str) -> bool:
+    """Return whether a string starts with the scheme of a URL."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
+
+
 def write_jsonl(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
     """Write rows to a new file of JSON lines; an interrupted call leaves no file.
 
@@ -119,11 +168,14 @@ def write_jsonl(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         partial.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
     except (TypeError, ValueError) as error:
         msg = f"{path} was not written: JSON does not support a value of a record ({error})."
         raise SchemaError(msg) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def export_template(path: Path) -> Path:
@@ -137,7 +189,10 @@ def export_template(path: Path) -> Path:
     """
     _check_absent(path)
     text = files("langchain_dbx_eval.datasets.sources").joinpath("template.yaml").read_text("utf-8")
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _write_error(path, error) from error
     return path
 
 
@@ -145,7 +200,14 @@ def _check_absent(path: Path) -> None:
     if path.exists():
         msg = f"The file {path} already exists. Delete it, or choose another name."
         raise AlreadyExistsError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+def _write_error(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be written: {error}.")
 
 
 def _read_json_lines(path: Path) -> Iterator[Any]:
@@ -154,33 +216,78 @@ def _read_json_lines(path: Path) -> Iterator[Any]:
             text = line.removeprefix(b"\xef\xbb\xbf").strip()
             if not text:
                 continue
-            try:
-                yield json.loads(text)
-            except (ValueError, RecursionError) as error:
-                yield SchemaError(f"{path}, line {number}: expected one JSON object ({error}).")
+            yield _parse_item(text, f"{path}, line {number}")
 
 
 def _read_json(path: Path) -> Iterator[Any]:
+    content = path.read_bytes()
     try:
-        rows = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        rows = parse_json_strictly(content)
+    except SchemaError:
+        # Only the row that contains it is invalid.
+        text = content.decode(json.detect_encoding(content))
+        items = enumerate(_split_array(text))
+        return (_parse_item(item, f"{path}, row {index}") for index, item in items)
+    except ValueError as error:
         raise _parse_error(path, "JSON", error) from error
-    return _iterate_list(rows, path)
+    if not isinstance(rows, list):
+        msg = (
+            f"{path}: expected a list of records, got {describe_value(rows)}. A file with one "
+            "record per line is a .jsonl file."
+        )
+        raise SchemaError(msg)
+    return iter(rows)
+
+
+def _parse_item(text: str | bytes, label: str) -> Any:
+    """Return the value of a JSON text, or its error."""
+    try:
+        return parse_json_strictly(text)
+    except SchemaError as error:
+        return SchemaError(f"{label}: {error}")
+    except ValueError as error:
+        return SchemaError(f"{label}: expected one JSON object ({error}).")
+
+
+def _split_array(text: str) -> Iterator[str]:
+    """Split a JSON array into the texts of its items; any other value has none or one."""
+    depth = start = 0
+    for token in _JSON_TOKENS.finditer(text):
+        character = token[0][0]
+        if depth == 1 and character in ",]":
+            yield text[start : token.start()]
+            start = token.end()
+        if character in "[{":
+            depth += 1
+            start = token.end() if depth == 1 else start
+        elif character in "]}":
+            depth -= 1
 
 
 def _read_yaml(path: Path) -> Iterator[Any]:
     require("yaml", extra="delta")
     import yaml
 
+    loader = None
     try:
-        rows = yaml.load(path.read_text("utf-8-sig"), Loader=_yaml_loader())  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        loader = yaml_loader()(path.read_text("utf-8-sig"))
+        root = loader.get_single_node()
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise _parse_error(path, "YAML", error) from error
-    return _iterate_list(rows, path)
+    if not isinstance(root, yaml.SequenceNode) or root.tag != "tag:yaml.org,2002:seq":
+        msg = f"{path}: expected a list of records ('- request: …'), got another YAML value."
+        raise SchemaError(msg)
+    for item in root.value:
+        try:
+            row = loader.construct_document(item)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            # A tag that is not supported, a duplicate key, an integer of too many digits.
+            row = SchemaError(f"{path}, line {item.start_mark.line + 1}: {error}")
+        yield row
 
 
 @functools.cache
-def _yaml_loader() -> Any:
+def yaml_loader() -> Any:
     """Return a safe loader for YAML 1.2.
 
     PyYAML implements YAML 1.1, in which ``no`` is false and ``2026-11-21`` is a date.
@@ -190,6 +297,14 @@ def _yaml_loader() -> Any:
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - an attribute of PyYAML
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for name in names:
+                if names.count(name) > 1:
+                    msg = f"the key {name!r} appears more than once. Keep one of them."
+                    raise yaml.constructor.ConstructorError(None, None, msg, node.start_mark)
+            return super().construct_mapping(node, deep)
+
     for tag, (pattern, first) in _YAML_SCALARS.items():
         regex = re.compile(rf"^(?:{pattern})$")
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", regex, first)
@@ -197,9 +312,14 @@ def _yaml_loader() -> Any:
 
 
 def _read_csv(path: Path) -> Iterator[Any]:
+    # 131,072 characters by default, for the whole process; a document may be longer.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
+            reader.fieldnames = _check_header(
+                [name.strip() for name in reader.fieldnames or ()], path
+            )
             for row in reader:
                 if None in row or None in row.values():
                     yield SchemaError(
@@ -218,21 +338,30 @@ def _read_parquet(path: Path) -> Iterator[Any]:
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(1_000):
-                yield from batch.to_pylist(maps_as_pydicts="strict")
+            check_columns(file.schema_arrow.names, f"{path}")
+            yield from read_batches(file.iter_batches(1_000))
     except pyarrow.ArrowException as error:
         raise _parse_error(path, "Parquet", error) from error
 
 
-def _iterate_list(rows: Any, path: Path) -> Iterator[Any]:
-    if not isinstance(rows, list):
-        msg = f"{path}: expected a list of records, got {describe_value(rows)}."
-        raise SchemaError(msg)
-    return iter(rows)
+def _check_header(names: list[str], path: Path) -> list[str]:
+    if not names:
+        raise SchemaError(f"{path} is empty: expected a line with the names of the columns.")
+    check_columns(names, f"{path}, line 1")
+    for character, separators in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and character in names[0]:
+            msg = f"{path}, line 1: expected commas between the columns, got {separators}."
+            raise SchemaError(msg)
+    return names
 
 
 def _parse_error(path: Path, format_: str, error: Exception) -> SchemaError:
-    return SchemaError(f"{path} cannot be read as {format_}: {error}.")
+    if isinstance(error, RecursionError):
+        return SchemaError(f"{path} cannot be read as {format_}: a value is nested too deeply.")
+    advice = " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
+    if "Extra data" in str(error):
+        advice = " A file with one record per line is a .jsonl file: rename it."
+    return SchemaError(f"{path} cannot be read as {format_}: {error}.{advice}")
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Any]]] = {

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset
+from langchain_dbx_eval.datasets.delta.reader import read_batches
+from langchain_dbx_eval.datasets.schema.validation import check_columns
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = ["FrameSource"]
@@ -43,6 +45,7 @@ class FrameSource(OpenDataset):
 
         Raises:
             ConfigurationError: It is a dict of several datasets, as Hugging Face returns.
+            SchemaError: Two columns have the same name.
         """
         if isinstance(source, Mapping):
             msg = (
@@ -56,10 +59,14 @@ class FrameSource(OpenDataset):
         if type(source).__name__ == "LazyFrame":
             return cls(source.collect(), library)
         if type(source).__name__ == "RecordBatchReader":
-            return cls(source.read_all(), library)
-        return cls(source, library)
+            source = source.read_all()
+        frame = cls(source, library)
+        names = getattr(source, _NAMES.get(library, "columns"))
+        # Of a streamed Hugging Face dataset they may be unknown.
+        check_columns(() if names is None else names, frame.description)
+        return frame
 
-    def rows(self) -> Iterator[Mapping[str, Any]]:
+    def rows(self) -> Iterator[Any]:
         """See `OpenDataset`."""
         return _READERS[self._library](self._frame)
 
@@ -74,9 +81,10 @@ def _read_pandas(frame: Any) -> Iterator[Mapping[str, Any]]:
         yield from frame.iloc[start : start + _SLICE_ROWS].to_dict(orient="records")
 
 
-def _read_arrow(table: Any) -> Iterator[Mapping[str, Any]]:
-    for batch in table.to_batches(max_chunksize=_SLICE_ROWS):
-        yield from batch.to_pylist(maps_as_pydicts="strict")
+def _read_arrow(table: Any) -> Iterator[Any]:
+    # A record batch, the other class of this library, has no parts.
+    slices = range(0, len(table), _SLICE_ROWS)
+    return read_batches(table.slice(start, _SLICE_ROWS) for start in slices)
 
 
 def _read_spark(frame: Any) -> Iterator[Mapping[str, Any]]:
@@ -84,7 +92,7 @@ def _read_spark(frame: Any) -> Iterator[Mapping[str, Any]]:
         yield row.asDict(recursive=True)
 
 
-_READERS: dict[str, Callable[[Any], Iterator[Mapping[str, Any]]]] = {
+_READERS: dict[str, Callable[[Any], Iterator[Any]]] = {
     "pandas": _read_pandas,
     "polars": lambda frame: frame.iter_rows(named=True),
     "pyarrow": _read_arrow,
@@ -92,6 +100,8 @@ _READERS: dict[str, Callable[[Any], Iterator[Mapping[str, Any]]]] = {
     "datasets": iter,
     "mlflow": _read_pandas,
 }
+# The attribute with the names of the columns, where it is not `columns`.
+_NAMES = {"pyarrow": "column_names", "datasets": "column_names"}
 _SCHEMAS: dict[str, Callable[[Any], dict[str, str]]] = {
     "pandas": lambda frame: {str(name): str(dtype) for name, dtype in frame.dtypes.items()},
     "polars": lambda frame: {name: str(dtype) for name, dtype in frame.schema.items()},

@@ -28,7 +28,9 @@ class MemorySource(OpenDataset):
     @staticmethod
     def matches(source: Any, _: LoadOptions) -> bool:
         """See `DatasetSource`; lists, tuples and generators."""
-        return isinstance(source, list | tuple) or hasattr(source, "__next__")
+        # An open file is an iterator of its lines, which are no rows.
+        is_iterator = hasattr(source, "__next__") and not hasattr(source, "read")
+        return isinstance(source, list | tuple) or is_iterator
 
     @classmethod
     def open(cls, source: Any, _: LoadOptions) -> MemorySource:

@@ -16,6 +16,7 @@ from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_mlflow, to_mlflow
+from langchain_dbx_eval.datasets.schema.validation import decode_rows
 from langchain_dbx_eval.datasets.sources.table_resolver import TableSource
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,
@@ -85,9 +86,9 @@ class MlflowStoreSource(OpenDataset):
                 return cls(client.get_dataset(source))
             return cls(_only_one(source, _search(client, source)))
 
-    def rows(self) -> Iterator[Mapping[str, Any]]:
+    def rows(self) -> Iterator[Mapping[str, Any] | SchemaError]:
         """See `OpenDataset`; read page by page."""
-        return (from_mlflow(record.to_dict()) for record in self._records())
+        return decode_rows(self._records(), lambda record: from_mlflow(record.to_dict()))
 
     def _records(self) -> Iterator[Any]:
         from mlflow.tracking._tracking_service.utils import _get_store

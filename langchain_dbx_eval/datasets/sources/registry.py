@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_dbx_eval.datasets.base import DatasetSource, LoadOptions, OpenDataset
-from langchain_dbx_eval.datasets.sources.files import DeltaFolderSource, FileSource
+from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
+from langchain_dbx_eval.datasets.record import EvalRecord
+from langchain_dbx_eval.datasets.sources.files import (
+    URL_ADVICE,
+    DeltaFolderSource,
+    FileSource,
+    is_url,
+)
 from langchain_dbx_eval.datasets.sources.frames import FrameSource
 from langchain_dbx_eval.datasets.sources.memory import MemorySource
 from langchain_dbx_eval.datasets.sources.mlflow_store import MlflowStoreSource
@@ -28,6 +35,7 @@ SOURCES: tuple[type[DatasetSource], ...] = (
     FrameSource,
     MemorySource,
 )
+_WITHOUT_OPTIONS: tuple[type[DatasetSource], ...] = (FileSource, FrameSource, MemorySource)
 
 
 def open_rows(source: Any, options: LoadOptions) -> Iterable[Any]:
@@ -52,8 +60,25 @@ def open_source(source: Any, options: LoadOptions) -> OpenDataset:
     """
     for cls in SOURCES:
         if cls.matches(source, options):
+            if cls in _WITHOUT_OPTIONS and (options.version, options.backend) != (None, None):
+                msg = f"`version` and `backend` apply to tables, and not to {cls.accepts}."
+                raise ConfigurationError(msg)
             return cls.open(source, options)
     value = repr(source) if isinstance(source, str) else f"a value of type {type(source).__name__}"
     accepted = "; ".join(cls.accepts for cls in SOURCES)
-    msg = f"No dataset can be read from {value}. Accepted sources: {accepted}."
+    msg = f"No dataset can be read from {value}. {_advice(source)}Accepted sources: {accepted}."
     raise ConfigurationError(msg)
+
+
+def _advice(source: Any) -> str:
+    if isinstance(source, Mapping | EvalRecord):
+        return "Pass one record as a list: [record]. "
+    if hasattr(source, "read"):
+        return "Pass the path of the file. "
+    if isinstance(source, Iterable) and not isinstance(source, str | bytes):
+        return "Pass list(…) of its rows, each a dict of columns. "
+    if isinstance(source, str) and is_url(source):
+        return f"{URL_ADVICE} "
+    if isinstance(source, str) and (near := LocalTable.similar(source)):
+        return f"Did you mean {near}, of the local catalog? "
+    return ""

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from langchain_dbx_eval._internal.paths import catalog_root
 from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset, SupportsCreate, TableBackend
 from langchain_dbx_eval.datasets.databricks.credential_vending import VendedTable
 from langchain_dbx_eval.datasets.databricks.managed_dataset import ManagedTable
@@ -18,9 +19,9 @@ from langchain_dbx_eval.datasets.databricks.warehouse import WarehouseTable
 from langchain_dbx_eval.datasets.delta.local_catalog import LocalTable
 from langchain_dbx_eval.datasets.record import EvalRecord
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
-from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
+from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError, NotFoundError
 
-__all__ = ["BACKENDS", "TableSource", "create_table"]
+__all__ = ["BACKENDS", "TableSource", "create_table", "writable_backend"]
 
 # Without `backend=`, the first one that is the default for a table opens it. The local catalog
 # precedes the workspace's storage, so that `load` finds a table that `create` stored there because
@@ -57,10 +58,22 @@ class TableSource:
         """
         name = TableName.parse(source)
         if options.backend is not None:
-            return _by_name(options.backend, BACKENDS).open(name, options)
-        defaults = (backend for backend in BACKENDS if backend.is_default_for(name, options))
-        # For a table that does not exist, the error of `LocalTable` lists those that do.
-        return next(defaults, LocalTable).open(name, options)
+            backend = _by_name(options.backend, BACKENDS)
+        else:
+            defaults = (backend for backend in BACKENDS if backend.is_default_for(name, options))
+            backend = next(defaults, LocalTable)
+        try:
+            return backend.open(name, options)
+        except NotFoundError as error:
+            # Of the other places, in which the table may be.
+            if backend is not LocalTable:
+                error.add_advice(_local_advice(name))
+            elif options.backend is None and not LocalTable.exists(name):
+                error.add_advice(
+                    "No workspace is configured; for one of its tables, set DATABRICKS_HOST and "
+                    "DATABRICKS_TOKEN, or pass warehouse_id= or workspace_client=."
+                )
+            raise
 
 
 def create_table(
@@ -86,6 +99,29 @@ def create_table(
         raise AlreadyExistsError(
             msg, status_code=400, error_code="TABLE_ALREADY_EXISTS", target=error.target
         ) from error
+
+
+def writable_backend(name: TableName, options: LoadOptions) -> str:
+    """Return the backend to write a table with: that of the options, or the default one.
+
+    That is where the table exists, or where it is created.
+
+    Raises:
+        ConfigurationError: The backend of the options cannot write tables.
+    """
+    writers = (SparkTable, WarehouseTable, LocalTable)
+    if options.backend is not None:
+        return _by_name(options.backend, writers).backend
+    defaults = (writer for writer in writers if writer.is_default_for(name, options))
+    return next(defaults, _default_creator(options)).backend
+
+
+def _local_advice(name: TableName) -> str:
+    if LocalTable.exists(name):
+        return "The local catalog has it: backend='local'."
+    if near := LocalTable.similar(str(name)):
+        return f"The local catalog ({catalog_root()}) has {near}."
+    return f"The local catalog ({catalog_root()}) does not have it either."
 
 
 def _default_creator(options: LoadOptions) -> type[TableBackend]:

@@ -12,6 +12,7 @@ import os
 import secrets
 from typing import Literal
 
+from langchain_dbx_eval._redaction import remember
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = ["KEY_HEADER", "KEY_VARIABLE", "ApiKey", "has_key", "resolve_key", "upstream_key"]
@@ -47,6 +48,7 @@ def resolve_key(api_key: ApiKey) -> str | None:
     if os.environ.get(KEY_VARIABLE):
         return _check(os.environ[KEY_VARIABLE], f"The variable {KEY_VARIABLE}")
     key = secrets.token_urlsafe(32)
+    remember(key)
     os.environ[KEY_VARIABLE] = key
     # Printed for the user of the notebook or terminal; a log would store the secret.
     print(f"New API key, to be set as {KEY_VARIABLE} where clients run: {key}", flush=True)  # noqa: T201
@@ -96,4 +98,5 @@ def _check(key: object, source: str) -> str:
             "without spaces at its ends. secrets.token_urlsafe() generates a suitable key."
         )
         raise ConfigurationError(msg)
+    remember(key)
     return key

@@ -11,7 +11,6 @@ access to them, or to drop a trace.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from uuid import UUID, uuid4
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span, mlflow_token_usage
 from langchain_dbx_eval.scoring.answer_text import to_plain_json
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentTrace", "LiveTrace", "split_agent_trace", "take_agent_traces"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _OUTPUT = "databricks_output"
 _LOW_64_BITS = 2**64 - 1

@@ -84,6 +84,8 @@ class Span:
         cached_input_tokens: Those of `input_tokens` that the provider read from its prompt cache;
             None if it does not report them.
         model: The name of the model that was called; None if the step is none, or it is not known.
+        cost_usd: The cost of the model call in US dollars, by ``prices`` of `evaluate`; None if it
+            is not known.
     """
 
     run_id: UUID
@@ -100,6 +102,17 @@ class Span:
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
     model: str | None = None
+    cost_usd: float | None = None
+
+    @property
+    def usage(self) -> ModelUsage:
+        """The tokens of the model call."""
+        return ModelUsage(
+            self.model or "",
+            self.input_tokens or 0,
+            self.cached_input_tokens or 0,
+            self.output_tokens or 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,7 @@ class CapturedRun:
             return document.metadata.get(doc_uri) if doc_uri else doc_uri_of(document.metadata)
 
         retrievals = self._outermost(lambda s: s.kind == "RETRIEVER" and s.error is None)
-        models = self._models()
+        models = self.models()
         return Outcome(
             response=self.root.outputs,
             retrieved_context=[
@@ -167,17 +180,10 @@ class CapturedRun:
 
     def usage(self) -> list[ModelUsage]:
         """Return the tokens of each model call."""
-        return [
-            ModelUsage(
-                span.model or "",
-                span.input_tokens or 0,
-                span.cached_input_tokens or 0,
-                span.output_tokens or 0,
-            )
-            for span in self._models()
-        ]
+        return [span.usage for span in self.models()]
 
-    def _models(self) -> list[Span]:
+    def models(self) -> list[Span]:
+        """Return the steps that called a model."""
         # Only models have token counts.
         return self._outermost(lambda s: (s.input_tokens, s.output_tokens) != (None, None))
 

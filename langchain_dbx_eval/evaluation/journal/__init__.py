@@ -8,5 +8,6 @@ Modules:
     manifest: `EvaluationManifest`, what an evaluation consists of, its destination and progress.
     fingerprint: a hash of models and scorers, by which a change is noticed.
     reconcile: adapts a journal to a changed dataset, model or set of scorers.
+    export: copies of journals, also of running evaluations.
     listing: the evaluations on this machine, and their states.
 """

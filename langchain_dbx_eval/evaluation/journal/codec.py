@@ -39,6 +39,7 @@ from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
 __all__ = [
     "decode_manifest",
+    "decode_record",
     "decode_row",
     "decode_scorer_output",
     "encode_answer",
@@ -59,7 +60,7 @@ _T = TypeVar("_T")
 # The stored fields of this package's dataclasses.
 _FIELDS: dict[type[Any], str] = {
     EvaluationManifest: """created_at dataset model repeat from_callback scorers destination run_id
-        experiment_id complete logged replaced_traces""",
+        experiment_id complete logged replaced_traces versions""",
     Destination: "tracking_uri experiment_name experiment_id run_name run_id",
     Answer: "record outcome run matched",
     EvalRecord: """request request_id response expected_response expected_facts guidelines
@@ -68,7 +69,7 @@ _FIELDS: dict[type[Any], str] = {
         output_tokens error cached_input_tokens cost_usd""",
     CapturedRun: "spans metadata tags trace_id trace_span_id",
     Span: """run_id parent_id kind name inputs outputs error start_ns end_ns first_token_ns
-        input_tokens output_tokens cached_input_tokens model""",
+        input_tokens output_tokens cached_input_tokens model cost_usd""",
     Assessment: "name column leaf value rationale error source extra_columns metadata usage",
     JudgeUsage: "calls cached input_tokens output_tokens cost_usd seconds cached_input_tokens",
     Skip: "name reason value_column",
@@ -114,6 +115,11 @@ def decode_row(key: RowKey, answer: str, scores: RowScores, trace_id: str | None
 def encode_record(record: EvalRecord) -> str:
     """Encode a record alone: two records are stored alike if this is equal."""
     return _to_json(record)
+
+
+def decode_record(text: str) -> EvalRecord:
+    """Decode what `encode_record` returned."""
+    return _build(EvalRecord, _decode(text))
 
 
 def encode_scorer_output(output: ScorerOutput) -> str:

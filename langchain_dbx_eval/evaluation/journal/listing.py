@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval._internal.paths import journals_root
 from langchain_dbx_eval.errors import JournalError, NotFoundError
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
@@ -16,7 +17,7 @@ from langchain_dbx_eval.evaluation.journal.store import FAILED, SCORED, Journal
 
 __all__ = ["EvaluationInfo", "EvaluationState", "find_last", "list_evaluations"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 EvaluationState: TypeAlias = Literal["running", "interrupted", "complete", "not synced"]
 """How far an evaluation got: a living process runs it or writes it to MLflow; its process ended
@@ -54,14 +55,18 @@ class EvaluationInfo:
     journal: Path
 
 
-def list_evaluations() -> list[EvaluationInfo]:
+def list_evaluations(limit: int | None = None) -> list[EvaluationInfo]:
     """List the evaluations on this machine, the newest first, those of callbacks included.
 
     An interrupted evaluation can be continued with ``evaluate(…, resume=info.evaluation_id)``, one
     that is not synced with ``langchain-dbx-eval sync``. Files that cannot be read, such as journals
     of a later release, are left out with a warning.
+
+    Args:
+        limit: The largest number of evaluations; None: all.
     """
-    return [_describe(journal, manifest) for journal, manifest in _newest_first()]
+    newest = itertools.islice(_newest_first(), limit)
+    return [_describe(journal, manifest) for journal, manifest in newest]
 
 
 def find_last(manifest: EvaluationManifest, *, allow_complete: bool = False) -> Journal:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.evaluation.journal.fingerprint import fingerprint
 from langchain_dbx_eval.scoring import Scorer
 
-__all__ = ["Destination", "EvaluationManifest"]
+__all__ = ["Destination", "EvaluationManifest", "package_versions"]
+
+# What determines the answers and the scores.
+_PACKAGES = ("langchain-core", "langchain", "langgraph", "databricks-sdk", "mlflow-skinny")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,8 @@ class EvaluationManifest:
         logged: Whether all of it is in MLflow.
         replaced_traces: What is to be deleted in MLflow, because rows were retried: by the id of a
             trace, the names of its feedback, or None for the trace itself.
+        versions: The versions of Python and of packages that ran the evaluation; empty in the
+            journal of an earlier release.
     """
 
     created_at: str
@@ -69,6 +78,7 @@ class EvaluationManifest:
     complete: bool = False
     logged: bool = False
     replaced_traces: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def describe(
@@ -102,6 +112,7 @@ class EvaluationManifest:
             repeat=repeat,
             from_callback=from_callback,
             scorers={scorer.column: fingerprint(scorer) for scorer in scorers},
+            versions=package_versions(),
         )
 
     def changes_since(self, earlier: EvaluationManifest) -> list[str]:
@@ -116,3 +127,12 @@ class EvaluationManifest:
         if dict(self.scorers) != dict(earlier.scorers):
             changes.append("scorers")
         return changes
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that this process uses."""
+    versions = {"langchain-dbx-eval": __version__, "Python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name.removesuffix("-skinny")] = version(name)
+    return versions

@@ -99,6 +99,11 @@ class Row(Answer):
         """The assessments of the row."""
         return self.scores.assessments
 
+    def _repr_html_(self) -> str:
+        from langchain_dbx_eval.reporting.notebook import row_html
+
+        return row_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row of ``tables["eval_results"]``: input columns, outcome, assessments."""
         values: dict[str, Any] = {

@@ -3,6 +3,9 @@
 `codec` defines what the JSON texts contain. A change of either increments `VERSION` and adds a
 migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of each version.
 
+The row ``settings`` of the table ``manifest`` is optional: only the command line writes it.
+
+Version 5: the cost of a step; the versions of Python and of packages.
 Version 4: the table ``usage``; cached tokens, the model of a step, the cost of a row, and the
 traces that retried rows replace.
 Version 3: records have `custom_expected`.
@@ -25,7 +28,7 @@ from langchain_dbx_eval.errors import JournalError
 
 __all__ = ["VERSION", "connect", "create", "is_locked", "locked", "version_of"]
 
-VERSION = 4
+VERSION = 5
 _TABLES = """
 CREATE TABLE manifest (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE answers (
@@ -258,4 +261,25 @@ def _migrate_3_to_4(database: sqlite3.Connection) -> None:
     )
 
 
-_MIGRATIONS = {1: _migrate_1_to_2, 2: _migrate_2_to_3, 3: _migrate_3_to_4}
+def _migrate_4_to_5(database: sqlite3.Connection) -> None:
+    def convert(text: str) -> str:
+        answer = json.loads(text)
+        for span in (answer["run"] or {}).get("spans", ()):
+            span["cost_usd"] = None
+        return json.dumps(answer)
+
+    database.create_function("answer_5", 1, convert)
+    database.execute("UPDATE answers SET answer = answer_5(answer)")
+    # Not if the process ended before the evaluation started (version 1).
+    database.execute(
+        "INSERT INTO manifest SELECT 'versions', '{}' "
+        "WHERE EXISTS (SELECT 1 FROM manifest WHERE name = 'scorers')"
+    )
+
+
+_MIGRATIONS = {
+    1: _migrate_1_to_2,
+    2: _migrate_2_to_3,
+    3: _migrate_3_to_4,
+    4: _migrate_4_to_5,
+}

@@ -154,6 +154,21 @@ class Journal:
             database.execute("BEGIN IMMEDIATE")
             self._replace_manifest(database, changes)
 
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """How the evaluation was started, if its caller saved it with `save_settings`."""
+        for (value,) in self._read("SELECT value FROM manifest WHERE name = 'settings'"):
+            settings: dict[str, Any] = json.loads(value)
+            return settings
+        return None
+
+    def save_settings(self, settings: Mapping[str, Any]) -> None:
+        """Save how the evaluation was started, as plain JSON."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO manifest VALUES ('settings', ?)", (json.dumps(settings),)
+            )
+
     def save_answer(self, key: RowKey, answer: Answer) -> None:
         """Save the answer of a row, which has no scores yet.
 
@@ -184,7 +199,7 @@ class Journal:
             database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
             _add_usage(database, _judge_usage(outputs))
             if last:
-                database.execute(f"UPDATE answers SET scored = 1 {_AT}", key)  # noqa: S608
+                database.execute(f"UPDATE answers SET scored = 1 {_AT}", key)  # noqa: S608 - no user input
 
     def save_ratings(self, ratings: Mapping[RowKey, ScorerOutput]) -> None:
         """Save the ratings of a person, and mark their rows to be written to MLflow again."""
@@ -194,7 +209,7 @@ class Journal:
                 [(*k, HUMAN_RATING, codec.encode_scorer_output(r)) for k, r in ratings.items()],
             )
             database.executemany(
-                f"UPDATE answers SET written = min(written, {_MAYBE}) {_AT}",  # noqa: S608
+                f"UPDATE answers SET written = min(written, {_MAYBE}) {_AT}",  # noqa: S608 - no user input
                 list(ratings),
             )
         self.update_manifest(logged=False)
@@ -255,7 +270,7 @@ class Journal:
             )
             # Assessments that are in MLflow stay there; new ones are added.
             database.execute(
-                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) "  # noqa: S608
+                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) "  # noqa: S608 - no user input
                 "WHERE failed = 0"
             )
 
@@ -278,9 +293,9 @@ class Journal:
             database.execute("BEGIN IMMEDIATE")
             for table in ("answers", "scores"):
                 database.executemany(f"DELETE FROM {table} {_AT}", deletions)  # noqa: S608 - no user input
-            database.executemany(f"DELETE FROM scores {_AT} AND scorer = ?", outputs)  # noqa: S608
+            database.executemany(f"DELETE FROM scores {_AT} AND scorer = ?", outputs)  # noqa: S608 - no user input
             database.executemany(
-                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) {_AT}",  # noqa: S608
+                f"UPDATE answers SET scored = 0, written = min(written, {_MAYBE}) {_AT}",  # noqa: S608 - no user input
                 list(scorers),
             )
             replaced = dict(self.manifest.replaced_traces)
@@ -310,7 +325,7 @@ class Journal:
 
     def count(self, condition: str = "1") -> int:
         """Return the number of answered rows that meet a condition."""
-        [(count,)] = self._read(f"SELECT count(*) FROM answers WHERE {condition}")  # noqa: S608
+        [(count,)] = self._read(f"SELECT count(*) FROM answers WHERE {condition}")  # noqa: S608 - no user input
         return int(count)
 
     def row_keys(self, condition: str = "1") -> list[RowKey]:
@@ -388,6 +403,16 @@ class Journal:
         # PASSIVE does not wait for other connections. A file that is read-only has no log.
         with contextlib.suppress(sqlite3.Error), self._lock:
             self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def backup(self, path: Path) -> None:
+        """Copy everything that is saved to an empty file, while other processes write.
+
+        Raises:
+            sqlite3.Error: The file cannot be written, or the journal cannot be read.
+        """
+        # In one step, and so of one state: other writers are not blocked, and do not restart it.
+        with contextlib.closing(sqlite3.connect(path)) as copy, self._lock:
+            self._database.backup(copy)
 
     @property
     def is_locked(self) -> bool:
@@ -468,7 +493,7 @@ def _run_id_in(path: Path) -> str | None:
     """Return the MLflow run of a journal; None for a file that cannot be read."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as database:
         table = "facts" if schema.version_of(database) == 1 else "manifest"
-        for (value,) in database.execute(f"SELECT value FROM {table} WHERE name = 'run_id'"):  # noqa: S608
+        for (value,) in database.execute(f"SELECT value FROM {table} WHERE name = 'run_id'"):  # noqa: S608 - no user input
             run_id: str | None = json.loads(value)
             return run_id
     return None

@@ -6,7 +6,6 @@ Their answers are saved, their scorers get some time to finish, and a warning sa
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -17,12 +16,13 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from langchain_dbx_eval._internal.event_loop import start_in_thread
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import JournalError
 from langchain_dbx_eval.evaluation.journal.store import SCORED, Journal
 
 __all__ = ["ExitFlush", "exit_flush"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 # Saving takes less than a millisecond per call, unless a `match_fn` or the disk hangs.
 _SAVE_TIMEOUT_S = 10.0
 _MAX_REPORTED = 5

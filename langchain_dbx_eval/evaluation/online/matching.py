@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from langchain_core.messages import BaseMessage, convert_to_messages, convert_to_openai_messages
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun
 
@@ -18,7 +18,7 @@ __all__ = ["MatchFn", "RecordIndex"]
 MatchFn = Callable[[CapturedRun], str | None]
 """Returns the `request_id` of a call's record; None if the call has no record."""
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _NONE_MATCHED: Mapping[int, int] = MappingProxyType({})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from langchain_dbx_eval._internal import event_loop
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Recording
 from langchain_dbx_eval.evaluation.online.exit_flush import exit_flush
@@ -21,7 +21,7 @@ __all__ = ["OnFull", "ScoringQueue"]
 OnFull = Literal["block", "drop"]
 """What happens to a call when the queue is full."""
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 # A chain's thread only appends its call here, which takes microseconds. Calls that arrive within
 # this time are processed together: waking a thread for each call costs more than the rest of the
 # callback. `kill -9` loses the calls of the last such moment.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import BudgetExceededError, ConfigurationError, DatabricksError
 from langchain_dbx_eval.evaluation.capture.spans import ModelUsage
@@ -21,7 +21,7 @@ from langchain_dbx_eval.evaluation.run.scheduler import Invoke
 
 __all__ = ["Budget", "Price", "read_prices"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _ANY_MODEL = "*"
 _PER_TOKENS = 1_000_000
@@ -167,6 +167,9 @@ class Budget:
                     "The model reported no tokens for the row %r: the budget does not count it.",
                     record.request_id,
                 )
+            for span in [] if answer.run is None else answer.run.models():
+                if (price := self._price(span.usage)) is not None:
+                    span.cost_usd = price.cost(span.usage)
             cost = None if self._unpriced(usage) or not usage else self._cost(usage)
             return replace(answer, outcome=replace(answer.outcome, cost_usd=cost))
 
@@ -185,6 +188,12 @@ class Budget:
         if self.max_cost is None:
             return False
         return bool(self._unpriced(usage)) or self._cost(usage) >= self.max_cost
+
+    def used(self, journal: Journal) -> tuple[int, float | None]:
+        """Return the tokens that were used, and their cost; None if it is not known."""
+        usage = journal.usage()
+        has_cost = bool(self._prices) or any(used.cost_usd is not None for used in usage)
+        return _tokens(usage), self._cost(usage) if has_cost else None
 
     def error(self, journal: Journal, finished: int, total: int) -> DatabricksError:
         """Return the error of an evaluation that ended because `is_exhausted`.

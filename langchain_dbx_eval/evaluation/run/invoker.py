@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,7 +12,7 @@ from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval._internal.deadline import DeadlineError, run_task
 from langchain_dbx_eval._internal.limiter import MAX_WAIT_S, AdaptiveLimiter, refused_wait
-from langchain_dbx_eval._internal.log import describe_error
+from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval._internal.retry import rate_limit_error, retry_listener
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.capture.handler import CaptureHandler
@@ -30,7 +29,7 @@ from langchain_dbx_eval.scoring.mlflow.traces import SESSION, outcome_of_record
 
 __all__ = ["ModelInvoker", "recorded_answer"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _TRACE_TIMEOUT_S = 20.0
 
 _Result: TypeAlias = "tuple[Any, BaseException | None]"

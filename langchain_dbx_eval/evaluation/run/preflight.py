@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -19,7 +18,7 @@ from langchain_core.exceptions import (
     ModelPermissionDeniedError,
 )
 
-from langchain_dbx_eval._internal.log import describe_error
+from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.errors import (
     AuthenticationError,
@@ -35,7 +34,7 @@ from langchain_dbx_eval.scoring.score_row import ScorerOutput
 
 __all__ = ["check_data", "model_failure", "scorer_failure"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _CHECKED_ROWS = 100
 _MIN_SIMILARITY = 0.8
 # Columns of the documentation that are no field of a record.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
-from langchain_dbx_eval._internal.log import describe_error
-from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
-from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey, expected_rows
+from langchain_dbx_eval._internal.log import describe_error, get_logger
+from langchain_dbx_eval.datasets import EvalRecord
+from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.run.pipeline import process_row
 from langchain_dbx_eval.evaluation.run.preflight import model_failure
@@ -22,14 +21,14 @@ from langchain_dbx_eval.scoring import Outcome, Scorer
 
 __all__ = ["Invoke", "RowScheduler"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 Invoke: TypeAlias = Callable[[EvalRecord], Awaitable[Answer]]
 """Returns the answer to the request of a record."""
 
 _PAGE = 100
 # A first row that takes longer does not delay the others.
-_ALONE_S = 10.0
+_ALONE_S = 1.0
 _POLL_S = 0.05
 
 
@@ -47,8 +46,10 @@ class RowScheduler:
             answers do not pile up before slow judges.
         is_exhausted: Whether no further row may be started; called before each row.
         scorer_timeout: Seconds for each scorer of a row; None: no limit.
+        checks_first_row: Whether the first row runs alone, to find what would fail on all rows.
 
     Attributes:
+        limiter: The limiter.
         traceback: That of the first exception of the model; None if it raised none.
     """
 
@@ -61,13 +62,15 @@ class RowScheduler:
         is_exhausted: Callable[[], bool] = lambda: False,
         *,
         scorer_timeout: float | None = None,
+        checks_first_row: bool = True,
     ) -> None:
         self._journal = journal
         self._invoke = invoke
         self._scorers = scorers
-        self._limiter = limiter
+        self.limiter = limiter
         self._is_exhausted = is_exhausted
         self._scorer_timeout = scorer_timeout
+        self._checks_first_row = checks_first_row
         self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
@@ -78,14 +81,11 @@ class RowScheduler:
         """Start no further row; those in flight are finished."""
         self._stopping = True
 
-    async def run(self, dataset: EvalDataset, repeat: int, on_row: OnRow) -> None:
+    async def run(self, rows: Iterable[ExpectedRow], on_row: OnRow) -> None:
         """Run all rows, or those that were started before `stop` or `is_exhausted`.
 
-        The first row of an evaluation runs alone, to find what would fail on all rows.
-
         Args:
-            dataset: The records.
-            repeat: Number of invocations per record.
+            rows: The rows.
             on_row: Called with each finished row.
 
         Raises:
@@ -93,15 +93,17 @@ class RowScheduler:
             DatabricksError: The first row failed as all others would.
         """
         answered = self._journal.answered()
-        is_first = not any(is_scored for _, is_scored in answered.values())
+        is_first = self._checks_first_row and not any(
+            is_scored for _, is_scored in answered.values()
+        )
         try:
-            async for expected in _rows(dataset, repeat):
+            async for expected in _in_pages(rows):
                 key = expected.key
                 input_key, is_scored = answered.get(key, (None, False))
                 if not is_scored:
-                    await self._limiter.acquire()
+                    await self.limiter.acquire()
                     if self._stopping or self._is_exhausted():
-                        self._limiter.release()
+                        self.limiter.release()
                         break
                     new = expected if input_key is None else None
                     row = self._run_row(key, new, on_row, is_first=is_first)
@@ -121,7 +123,7 @@ class RowScheduler:
     async def _leave_alone(self, task: asyncio.Task[None]) -> None:
         """Wait for the first row, but not if it takes long, or only has to be repeated."""
         deadline = Deadline(_ALONE_S)
-        while not (task.done() or deadline.passed or self._limiter.is_rejecting):
+        while not (task.done() or deadline.passed or self.limiter.is_rejecting):
             await asyncio.wait({task}, timeout=min(_POLL_S, deadline.remaining))
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
@@ -146,7 +148,7 @@ class RowScheduler:
                     self.traceback = "".join(traceback.format_exception(answer.exception))
             await self._scoring.acquire()
         finally:
-            self._limiter.release()
+            self.limiter.release()
         try:
             has_errors = await process_row(
                 self._journal,
@@ -158,8 +160,7 @@ class RowScheduler:
             )
         finally:
             self._scoring.release()
-        outcome = Outcome() if answer is None else answer.outcome
-        on_row(outcome.error is not None, outcome.total_tokens, has_errors)
+        on_row(answer is not None and answer.outcome.error is not None, has_errors)
 
     async def _answer(self, record: EvalRecord) -> Answer:
         try:
@@ -170,9 +171,9 @@ class RowScheduler:
             return Answer(record=record, outcome=Outcome(error=describe_error(error)))
 
 
-async def _rows(dataset: EvalDataset, repeat: int) -> AsyncIterator[ExpectedRow]:
+async def _in_pages(rows: Iterable[ExpectedRow]) -> AsyncIterator[ExpectedRow]:
     """Yield the rows in order; the records are read in a thread, since a store may be slow."""
-    rows = expected_rows(dataset, repeat)
-    while page := await asyncio.to_thread(lambda: list(itertools.islice(rows, _PAGE))):
+    remaining = iter(rows)
+    while page := await asyncio.to_thread(lambda: list(itertools.islice(remaining, _PAGE))):
         for row in page:
             yield row

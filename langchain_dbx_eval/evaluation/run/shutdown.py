@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
+from langchain_dbx_eval._internal.log import get_logger
+
 __all__ = ["GracefulShutdown"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class GracefulShutdown:

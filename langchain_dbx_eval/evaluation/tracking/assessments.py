@@ -7,13 +7,13 @@ transaction (`sql_store`); any other store takes them one at a time, so a few th
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking import sql_store
 from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["assessments_of", "delete_feedback", "write_assessments"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # The length of the column in MLflow's store (3.17).
 _MAX_NAME = 250

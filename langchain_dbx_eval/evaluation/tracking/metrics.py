@@ -7,13 +7,13 @@ character. In the result and its table they stay as they are.
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.evaluation.tracking.store_access import is_transient
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["legal_metric_names", "log_metrics"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # MLflow 3.17: `mlflow.utils.validation`, `MAX_METRICS_PER_BATCH`.
 _REFUSED = re.compile(r"[^/\w.\- :]+")

@@ -9,7 +9,6 @@ and attributes are those of `mlflow.genai.evaluate`, so that MLflow's UI lists t
 from __future__ import annotations
 
 import json
-import logging
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.assessments import (
@@ -47,7 +47,7 @@ __all__ = [
     "table_file",
 ]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 TABLE_FILE = "eval_results.json"
 """The artifact with ``tables["eval_results"]``, under Agent Evaluation's name.
@@ -191,6 +191,14 @@ class MlflowRun:
         with_retries(
             self.tracking_uri, lambda: self._client.log_inputs(self.run_id, datasets=inputs)
         )
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Set a tag of the run.
+
+        Raises:
+            TrackingError: The store cannot be reached, or rejects the call.
+        """
+        with_retries(self.tracking_uri, lambda: self._client.set_tag(self.run_id, name, value))
 
     def write_rows(self, rows: Sequence[Row], *, maybe_written: bool = False) -> list[str]:
         """Write a trace for each row, with its assessments, and link it to the run.

@@ -18,7 +18,9 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_dbx_eval._internal.daemon_threads import submit
 from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.log import describe_error
 from langchain_dbx_eval._internal.retry import RetryPolicy
+from langchain_dbx_eval._redaction import contains_secret, remember_login
 from langchain_dbx_eval.errors import TrackingError
 
 __all__ = ["call_for_each", "is_transient", "probe", "redact_uri", "tracking_error", "with_retries"]
@@ -49,7 +51,8 @@ def probe(tracking_uri: str) -> None:
         # A server answered. MLflow's settings decide whether its certificate is accepted.
         return
     except requests.exceptions.RequestException as error:
-        raise tracking_error(tracking_uri, error) from error
+        raised = tracking_error(tracking_uri, error)
+        raise raised from (None if contains_secret(error) else error)
 
 
 def call_for_each(request: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
@@ -85,7 +88,8 @@ def with_retries(tracking_uri: str, action: Callable[[], _Result]) -> _Result:
     try:
         return call.result()
     except Exception as error:
-        raise tracking_error(tracking_uri, error) from error
+        raised = tracking_error(tracking_uri, error)
+        raise raised from (None if contains_secret(error) else error)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -111,10 +115,10 @@ _POLICY = RetryPolicy(4, is_retryable=is_transient, initial_wait=0.2, max_wait=5
 def tracking_error(tracking_uri: str, error: BaseException) -> TrackingError:
     """Return the error of a write, with the store and without the password in its URI."""
     redacted = redact_uri(tracking_uri)
-    reason = str(error).replace(tracking_uri, redacted)
-    if password := urlsplit(tracking_uri).password:
-        reason = reason.replace(password, "***")
-    msg = f"MLflow at {redacted} could not be written to: {type(error).__name__}: {reason}"
+    # A server may repeat the header that they are sent in.
+    remember_login(tracking_uri)
+    reason = describe_error(error).replace(tracking_uri, redacted)
+    msg = f"MLflow at {redacted} could not be written to: {reason}"
     is_unavailable = isinstance(error, requests.exceptions.RequestException | TimeoutError)
     retryable = is_unavailable or is_transient(error)
     return TrackingError(msg, retryable=retryable)

@@ -12,7 +12,6 @@ MLflow's own exporter sends.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import record_key
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span, mlflow_token_usage
 from langchain_dbx_eval.evaluation.journal.rows import Row
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REQUEST_ID_TAG", "trace_id_of", "trace_of_row", "write_traces"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _AUTOLOG_TIMEOUT_S = 10
 _POLL_INTERVAL_S = 0.2
@@ -212,7 +212,7 @@ def _trace(row: Row, spans: list[MlflowSpan], experiment_id: str) -> Trace:
         execution_duration=end_ms - start_ms,
         state=TraceState.OK if row.outcome.error is None else TraceState.ERROR,
         request_preview=_preview(root.inputs),
-        response_preview=_preview(root.outputs),
+        response_preview=None if row.outcome.error is not None else _preview(root.outputs),
         tags={**_tags_of(row), "mlflow.traceName": root.name},
         trace_metadata=metadata,
     )
@@ -311,8 +311,10 @@ def _attributes(span: Span, trace_id: str) -> dict[str, Any]:
         "mlflow.traceRequestId": trace_id,
         "mlflow.spanType": span.kind,
         "mlflow.spanInputs": to_plain_json(span.inputs),
-        "mlflow.spanOutputs": to_plain_json(span.outputs),
     }
+    # Without an output, as MLflow's own spans of failed calls: its UI would show "null" as answer.
+    if span.error is None or span.outputs is not None:
+        attributes["mlflow.spanOutputs"] = to_plain_json(span.outputs)
     if span.error is not None:
         attributes["error"] = span.error
     if span.first_token_ns is not None:

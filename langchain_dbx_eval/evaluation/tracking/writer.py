@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval._internal.log import describe_error
+from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval._internal.retry import RetryPolicy
+from langchain_dbx_eval._redaction import contains_secret, remember_login
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.errors import TrackingError
 from langchain_dbx_eval.evaluation.journal.manifest import Destination
@@ -31,7 +31,7 @@ from langchain_dbx_eval.evaluation.tracking.store_access import redact_uri
 
 __all__ = ["MlflowWriter", "sync"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _INTERVAL_S = 5.0
 _MAX_INTERVAL_S = 60.0
@@ -175,13 +175,14 @@ class MlflowWriter:
             return policy.run(write)
         except Exception as error:  # the errors of a store: SQLAlchemy's, requests', MLflow's
             uri = self._destination.tracking_uri or mlflow.get_tracking_uri()
+            remember_login(uri)
             msg = (
                 f"The evaluation is saved in {self._journal.path}, but "
                 f"{self._journal.count(self._unwritten)} of its rows are not in MLflow at "
                 f"{redact_uri(uri)}: {error}. Write them later with: langchain-dbx-eval sync "
                 f"{self._journal.manifest.run_id or self._journal.evaluation_id}"
             )
-            raise TrackingError(msg) from error
+            raise TrackingError(msg) from (None if contains_secret(error) else error)
 
     def _write_at_intervals(self) -> None:
         try:

@@ -14,7 +14,7 @@ from langchain_dbx_eval.reporting.html.model import (
     RunData,
 )
 from langchain_dbx_eval.reporting.html.redaction import Redactor
-from langchain_dbx_eval.reporting.html.run import column_order, metric_kind
+from langchain_dbx_eval.reporting.metric_names import displayed_metrics, metric_kind
 from langchain_dbx_eval.reporting.pairing import pair_rows, read_rows
 
 __all__ = ["describe_comparison", "find_partners"]
@@ -33,19 +33,13 @@ def describe_comparison(
     """
     numbers, repetitions = run["index"]["number"], run["index"]["repetition"]
     positions = {key: at for at, key in enumerate(zip(numbers, repetitions, strict=True))}
-    names = {metric.name for metric in comparison.metrics}
+    metrics = {metric.name: metric for metric in comparison.metrics}
     return ComparisonData(
         label=redact.text(label),
         paired=comparison.paired,
         only_baseline=len(comparison.only_baseline),
         only_run=len(comparison.only_candidate),
-        metrics=[
-            _difference(metric, redact)
-            for metric in sorted(comparison.metrics, key=lambda metric: column_order(metric.name))
-            # The average of a boolean is its share.
-            if f"{metric.name.removesuffix('/average')}/percentage" not in names
-            or metric.name.endswith("/percentage")
-        ],
+        metrics=[_difference(metrics[name], redact) for name in displayed_metrics(metrics)],
         flips=[_flip(flip, positions, redact) for flip in comparison.flips],
         latency=[
             [one.column, one.quantile, one.baseline, one.candidate]
@@ -92,8 +86,7 @@ def _flip(flip: Flip, positions: dict[tuple[int, int], int], redact: Redactor) -
         metric=redact.text(flip.metric),
         row=positions.get((flip.row_id.number, flip.row_id.repetition)),
         request_id=redact.text(flip.row_id.request_id),
-        # A failed invocation is 1 in its metric.
-        passed=(flip.after > flip.before) != flip.metric.startswith("rows/failed"),
+        passed=flip.passed,
         cause_before=redact(flip.root_cause_before),
         cause_after=redact(flip.root_cause_after),
     )

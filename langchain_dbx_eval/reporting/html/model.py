@@ -206,6 +206,7 @@ class SpanDetail(TypedDict):
     first_token: float | None
     input_tokens: int | None
     output_tokens: int | None
+    cost: float | None
     inputs: Any
     outputs: Any
     error: str | None
@@ -240,5 +241,6 @@ class RowDetail(TypedDict):
     first_token: float | None
     input_tokens: int | None
     output_tokens: int | None
+    cost: float | None
     metadata: dict[str, Any]
     spans: list[SpanDetail]

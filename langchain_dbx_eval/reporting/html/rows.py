@@ -21,13 +21,13 @@ from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 from langchain_dbx_eval.scoring.conversation import conversation_messages
 from langchain_dbx_eval.scoring.mlflow.traces import trace_of
 
-__all__ = ["describe_row"]
+__all__ = ["describe_row", "overall_assessment", "verdict_of"]
 
 
 def describe_row(row: Row) -> RowDetail:
     """Return all of a row."""
     record, outcome = row.record, row.outcome
-    overall = next((a for a in row.assessments if a.column == OVERALL_ASSESSMENT), None)
+    overall = overall_assessment(row)
     details: Mapping[str, str] = overall.metadata if overall else {}
     expected = {doc["doc_uri"] for doc in record.expected_retrieved_context or ()}
     retrieved = {doc.get("doc_uri") for doc in outcome.retrieved_context or ()}
@@ -39,7 +39,7 @@ def describe_row(row: Row) -> RowDetail:
         repetition=row.repetition,
         matched=row.matched,
         trace_id=row.trace_id,
-        verdict=_verdict(row, overall),
+        verdict=verdict_of(row),
         cause=details.get("root_cause_assessment"),
         cause_rationale=details.get("root_cause_rationale"),
         action=details.get("suggested_action"),
@@ -62,12 +62,20 @@ def describe_row(row: Row) -> RowDetail:
         first_token=outcome.time_to_first_token_seconds,
         input_tokens=outcome.input_tokens,
         output_tokens=outcome.output_tokens,
+        cost=outcome.cost_usd,
         metadata=to_plain_json({k: v for k, v in record.metadata.items() if k not in expectations}),
         spans=list(_spans(row)),
     )
 
 
-def _verdict(row: Row, overall: Assessment | None) -> Verdict:
+def overall_assessment(row: Row) -> Assessment | None:
+    """Return the verdict of all judges; None if none applied."""
+    return next((a for a in row.assessments if a.column == OVERALL_ASSESSMENT), None)
+
+
+def verdict_of(row: Row) -> Verdict:
+    """Return whether a row failed, and why."""
+    overall = overall_assessment(row)
     if row.outcome.error is not None:
         return "error"
     if overall is not None:
@@ -144,6 +152,7 @@ def _spans(row: Row) -> Iterator[SpanDetail]:
             else (span.first_token_ns - span.start_ns) / 1e6,
             input_tokens=span.input_tokens,
             output_tokens=span.output_tokens,
+            cost=span.cost_usd,
             inputs=to_plain_json(span.inputs),
             outputs=to_plain_json(span.outputs),
             error=span.error,
@@ -171,6 +180,7 @@ def _recorded_spans(row: Row) -> Iterator[SpanDetail]:
             first_token=None,
             input_tokens=usage.get("input_tokens"),
             output_tokens=usage.get("output_tokens"),
+            cost=None,
             inputs=to_plain_json(span.inputs),
             outputs=to_plain_json(span.outputs),
             error=span.status.description or None

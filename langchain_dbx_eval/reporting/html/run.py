@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any
 from zlib import crc32
 
-from langchain_dbx_eval._version import __version__
 from langchain_dbx_eval.evaluation import EvaluationResult
+from langchain_dbx_eval.evaluation.journal.manifest import package_versions
 from langchain_dbx_eval.reporting.html.model import (
     MetricData,
     RatingDetail,
@@ -25,8 +22,8 @@ from langchain_dbx_eval.reporting.html.model import (
 )
 from langchain_dbx_eval.reporting.html.redaction import Redactor
 from langchain_dbx_eval.reporting.html.rows import describe_row
+from langchain_dbx_eval.reporting.metric_names import column_order, displayed_metrics, metric_kind
 from langchain_dbx_eval.scoring.aggregates import (
-    OPERATIONAL,
     MetricSummary,
     RowResult,
     Summary,
@@ -34,7 +31,7 @@ from langchain_dbx_eval.scoring.aggregates import (
 )
 from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
-__all__ = ["column_order", "describe_run", "metric_kind"]
+__all__ = ["describe_run"]
 
 _PAGE_ROWS = 100
 _PAGE_CHARACTERS = 300_000
@@ -44,7 +41,6 @@ _MAX_SLICES = 20
 _MAX_SLICE_COLUMNS = 8
 _MAX_SLICE_TEXT = 80
 _MODELS = ("LLM", "CHAT_MODEL")
-_PACKAGES = ("langchain-core", "mlflow-skinny")
 
 
 def describe_run(
@@ -105,15 +101,6 @@ def describe_run(
         index=index,
         pages=pages,
     )
-
-
-def metric_kind(name: str) -> Literal["score", "operational", "count"]:
-    """Return whether a metric is a score, an operational one (latency, tokens), or a count."""
-    if name.endswith("/error_count") or (
-        name.startswith("rows/") and not name.endswith("/percentage")
-    ):
-        return "count"
-    return "operational" if name.startswith(OPERATIONAL) else "score"
 
 
 class _IndexBuilder:
@@ -222,11 +209,8 @@ class _Slices:
 
 def _metrics(summary: Summary, redact: Redactor | None = None) -> list[MetricData]:
     return [
-        _metric(detail, redact.text(name) if redact else name)
-        for name, detail in sorted(summary.details.items(), key=lambda item: column_order(item[0]))
-        # The average of a boolean is its share.
-        if f"{name.removesuffix('/average')}/percentage" not in summary.details
-        or name.endswith("/percentage")
+        _metric(summary.details[name], redact.text(name) if redact else name)
+        for name in displayed_metrics(summary.details)
     ]
 
 
@@ -284,11 +268,10 @@ def _facts(result: EvaluationResult, builder: _IndexBuilder) -> Iterator[tuple[s
         yield "Judge tokens", f"{judging.input_tokens + judging.output_tokens:,}"
     if judging.cost_usd is not None:
         yield "Judge cost", f"${judging.cost_usd:,.4f}"
-    versions = [f"langchain-dbx-eval {__version__}"]
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions.append(f"{name.removesuffix('-skinny')} {version(name)}")
-    yield "Report by", ", ".join([*versions, f"Python {platform.python_version()}"])
+    # Of a journal of an earlier release they are not known.
+    title = "Packages" if manifest.versions else "Packages of the report, not of the evaluation"
+    versions = manifest.versions or package_versions()
+    yield title, ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _notes(result: EvaluationResult, unmatched: int) -> Iterator[str]:
@@ -297,13 +280,6 @@ def _notes(result: EvaluationResult, unmatched: int) -> Iterator[str]:
     if unmatched:
         yield f"{unmatched} rows belong to no record of the dataset."
     yield from result.summary.notes()
-
-
-def column_order(name: str) -> tuple[int, str]:
-    """Sort the verdict first, then judges, other scores, and latency and tokens."""
-    parts: Iterable[str] = (OVERALL_ASSESSMENT, "response/llm_judged", "retrieval/llm_judged")
-    rank = next((n for n, part in enumerate(parts) if name.startswith(part)), 3)
-    return (4 if name.startswith(OPERATIONAL) else rank), name
 
 
 def _score(rating: RatingDetail) -> float | str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.aggregates.names import OPERATIONAL, Metrics
@@ -48,7 +48,7 @@ __all__ = [
     "summarize",
 ]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 Failures: TypeAlias = Literal["exclude", "zero"]
 """Whether rows that failed, or have an empty answer and no score, are left out or count as 0."""

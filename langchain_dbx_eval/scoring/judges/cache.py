@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval._internal.paths import create_private_file, create_private_folder
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.judges.protocol import Verdict
 
 __all__ = ["JudgeCache"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _BUSY_TIMEOUT_S = 30.0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import secrets
 import time
 from dataclasses import replace
@@ -16,6 +15,7 @@ from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval._internal.deadline import DeadlineError, run_task
 from langchain_dbx_eval._internal.limiter import MAX_WAIT_S, AdaptiveLimiter, refused_wait
+from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval._internal.retry import (
     RetryPolicy,
     is_transient,
@@ -37,7 +37,7 @@ from langchain_dbx_eval.scoring.judges.scales import Scale
 
 __all__ = ["ChatBackend"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _TRANSIENT_STATUS = {408, 409, 500, 502, 503, 504}
 # Errors that a call without a schema would meet again.
 _NOT_ABOUT_SCHEMAS = {401, 403, 404, 429, *_TRANSIENT_STATUS}

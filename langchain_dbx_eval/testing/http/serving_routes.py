@@ -45,13 +45,13 @@ def add_serving_routes(app: Flask, state: WorkspaceState) -> None:
     def describe(name: str) -> dict[str, object]:
         return _find_endpoint(state, name).describe()
 
-    # MLflow 3.17 appends a slash.
+    # MLflow 3.17 appends a slash, also to list them.
     @app.post("/api/2.0/serving-endpoints", strict_slashes=False)
     def create() -> dict[str, object]:
         endpoint = _new_endpoint(state, json_object(request))
         return state.endpoints.setdefault(endpoint.name, endpoint).describe()
 
-    @app.get("/api/2.0/serving-endpoints")
+    @app.get("/api/2.0/serving-endpoints", strict_slashes=False)
     def list_endpoints() -> dict[str, object]:
         return {"endpoints": [endpoint.describe() for endpoint in list(state.endpoints.values())]}
 

@@ -66,6 +66,8 @@ def execute(lakehouse: Lakehouse, sql: str, parameters: Mapping[str, str | None]
             tree = sqlglot.parse_one(sql, read="databricks")
             if type(tree).__name__ == "Create":
                 return _create(lakehouse, tree)
+            if type(tree).__name__ == "Alter":
+                return _add_columns(lakehouse, tree)
             if type(tree).__name__ == "Drop":
                 return _drop(lakehouse, tree)
             return _query(lakehouse, tree, parameters)
@@ -124,6 +126,25 @@ def _create(lakehouse: Lakehouse, tree: Any) -> pa.Table:
         connection.execute(tree.sql("duckdb"))
         empty = connection.sql("FROM created").to_arrow_table()
     lakehouse.add_table(name, _in_utc(empty))
+    return pa.table({})
+
+
+def _add_columns(lakehouse: Lakehouse, tree: Any) -> pa.Table:
+    """Execute ``ALTER TABLE … ADD COLUMNS (…)``."""
+    import pyarrow as pa
+    from deltalake.schema import Field, PrimitiveType
+    from sqlglot import exp
+
+    table = _find(lakehouse, tree.find(exp.Table)).load()
+    existing = {field.name.casefold() for field in table.schema().fields}
+    added = []
+    for column in tree.find_all(exp.ColumnDef):
+        if column.name.casefold() in existing:
+            message = f"[FIELD_ALREADY_EXISTS] Cannot add column, because {column.name} exists."
+            raise SqlError(message, "42710")
+        type_ = column.args["kind"].sql("databricks").lower()
+        added.append(Field(column.name, PrimitiveType({"bigint": "long"}.get(type_, type_))))
+    table.alter.add_columns(added)
     return pa.table({})
 
 

@@ -166,6 +166,7 @@ class Lakehouse:
             MissingDependencyError: The extra ``testing`` is not installed.
         """
         require("deltalake", extra="testing")
+        require("pyarrow", extra="testing")
         import pyarrow as pa
 
         data = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows))

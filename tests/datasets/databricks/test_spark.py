@@ -17,6 +17,12 @@ from langchain_dbx_eval.datasets.databricks.row_upload import ParameterUploader
 from langchain_dbx_eval.datasets.databricks.spark import SparkEngine
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.row_codec import COLUMNS, encode_all, merge_by_key
+from langchain_dbx_eval.datasets.schema.table_name import TableName
+from langchain_dbx_eval.reporting import history
+from langchain_dbx_eval.reporting.dashboard import MetricPoint, RunMetrics
+from langchain_dbx_eval.reporting.dashboard.forms import encode_run
+from langchain_dbx_eval.reporting.dashboard.lakeview import dashboard_queries
+from langchain_dbx_eval.reporting.dashboard.tables import merge_sql
 from tests.datasets.record_strategies import FULL_TABLE
 
 pytestmark = [
@@ -122,6 +128,44 @@ def test_spark_parses_the_uploaded_rows_of_a_merge_unchanged(spark) -> None:
     assert read["inputs"] == row["inputs"]
     assert read["create_time"].astimezone(timezone.utc) == moment
     assert read["outputs"] is None
+
+
+def test_spark_reads_metrics_and_parses_the_statements_that_write_them(spark) -> None:
+    """This session has no Delta, so it cannot execute a MERGE."""
+    name = TableName.parse("main.default.runs")
+    run = RunMetrics(
+        run_name="it's; --",
+        timestamp=datetime(2026, 11, 21, 5, 0, 0, 123456, tzinfo=timezone.utc),
+        run_id="1",
+        metrics={
+            "response/llm_judged/safety/rating/percentage": MetricPoint(
+                "score", 0.75, 0.5, 1.0, 3, 4
+            ),
+            "rows/failed": MetricPoint("count", 1.0, total=4),
+        },
+    )
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Seoul")
+    parser = spark._jsparkSession.sessionState().sqlParser()
+    for form in ("long", "wide"):
+        encoded = encode_run(run, form, None)
+        columns = ", ".join(f"`{column}` {type_}" for column, type_ in encoded.columns.items())
+        parser.parsePlan(f"CREATE TABLE IF NOT EXISTS {name.sql} ({columns}) COMMENT 'x'")
+        parser.parsePlan(f"ALTER TABLE {name.sql} ADD COLUMNS ({columns})")
+        for key in ({"run_id": "1"}, {"run_name": "it's; --"}):
+            parser.parsePlan(merge_sql(name, encoded, key, "SELECT inline(from_json(:rows, 'x'))"))
+    long = encode_run(run, "long", None)
+    frame = spark.createDataFrame(
+        [[row.get(column) for column in long.columns] for row in long.rows],
+        ", ".join(f"{column} {type_}" for column, type_ in long.columns.items()),
+    )
+    frame.writeTo("main.default.runs").create()
+    assert list(history("main.default.runs", backend="spark")) == [run]
+    frame.createTempView("runs")
+    sizes = {
+        dataset: spark.sql(sql.replace(name.sql, "runs")).count()
+        for dataset, sql in dashboard_queries(name).items()
+    }
+    assert sizes == {"scores": 1, "latest": 1, "failures": 1, "operations": 0}
 
 
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))

@@ -53,6 +53,15 @@ def test_a_dataset_stays_at_the_version_at_which_it_was_opened() -> None:
     assert after.digest != before.digest
 
 
+def test_an_earlier_version_has_the_time_of_its_own_commit() -> None:
+    dataset = EvalDataset.create(NAME, THREE[:1])
+    created = dataset.last_update_time
+    for record in THREE[1:]:
+        dataset.merge_records([record])
+    assert EvalDataset.load(NAME, version=0).last_update_time == created
+    assert dataset.last_update_time > created
+
+
 def test_merging_moves_the_dataset_to_the_new_version() -> None:
     dataset = EvalDataset.create(NAME, THREE)
     digest = dataset.digest

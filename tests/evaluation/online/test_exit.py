@@ -12,7 +12,7 @@ import mlflow
 import pytest
 
 from langchain_dbx_eval._internal.paths import journals_root
-from langchain_dbx_eval.cli.parser import main
+from langchain_dbx_eval.cli import main
 from langchain_dbx_eval.evaluation import EvaluationResult, list_evaluations
 from langchain_dbx_eval.evaluation.journal.store import UNSCORED, Journal
 from tests.polling import wait_until

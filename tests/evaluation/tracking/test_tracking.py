@@ -68,6 +68,8 @@ def test_a_failed_row_has_a_failed_trace(mlflow_store: str) -> None:
     [trace] = mlflow.search_traces(run_id=result.run_id, return_type="list")
     assert trace.info.state == "ERROR"
     assert trace.data.spans[0].attributes["error"] == "ValueError: no"
+    # MLflow's UI would show the text "null" as the answer.
+    assert not trace.info.response_preview
 
 
 def test_recorded_answers_have_a_trace(mlflow_store: str) -> None:

@@ -88,6 +88,12 @@ function seconds(value) {
   return value < 100 ? `${value.toFixed(value < 10 ? 2 : 1)} s` : `${count(value)} s`;
 }
 
+/** Return an amount with two significant digits, and at least cents. */
+function dollars(value) {
+  if (value === 0 || value >= 0.1) return `$${value.toFixed(2)}`;
+  return `$${Number(value.toPrecision(2)).toFixed(Math.min(9, 1 - Math.floor(Math.log10(value))))}`;
+}
+
 function percent(value) {
   if (value === null || value === undefined) return "–";
   return `${(100 * value).toFixed(value > 0.995 && value < 1 || value < 0.005 && value > 0 ? 1 : 0)} %`;

@@ -103,7 +103,7 @@ function onKey(event) {
   if (key === "Escape") {
     if (target.id === "search") { target.value = ""; setState({ q: null }); target.blur(); }
     else if (typing) target.blur();
-    else if (state.row) location.hash = hashOf({ row: null, rep: null, side: null });
+    else if (state.row) goTo(hashOf({ row: null, rep: null, side: null }));
     return;
   }
   if (typing) return;
@@ -141,6 +141,7 @@ async function start() {
   window.addEventListener("beforeprint", beforePrint);
   window.addEventListener("afterprint", () => { if (list?.overview.isConnected) renderRows(); });
   document.addEventListener("keydown", onKey);
+  if (isFramed) document.addEventListener("click", followLink);
   await render();
   document.documentElement.dataset.ready = "true";
 }

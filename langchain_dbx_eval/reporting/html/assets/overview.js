@@ -56,7 +56,7 @@ function tiles() {
     const partial = metric.n < metric.total;
     return h("div.tile", { title: `${metric.name}: ${metric.text}` },
       h("div.label", { dir: "auto" }, shortName(metric.name)),
-      h("div.value", null, number(metric.value), difference && difference.difference !== null && delta(difference.difference)),
+      h("div.value", null, number(metric.value), difference && difference.difference !== null && delta(difference.difference, false, number, difference.significant)),
       share ? intervalLine(metric.value, metric.low, metric.high) : h("span.interval.none"),
       h("div.detail", null,
         h("span", null, metric.low === null ? "no interval" : `${number(metric.low)} – ${number(metric.high)}`),
@@ -65,9 +65,13 @@ function tiles() {
   })), h("p.legendline", null, "Value, 95 % interval, and the rows that it covers of those that it should."));
 }
 
-function delta(value, lowerIsBetter = false, text = number) {
+/** Return a difference; that of a metric is green or red only if it is significant. */
+function delta(value, lowerIsBetter = false, text = number, significant = true) {
   const better = lowerIsBetter ? value < 0 : value > 0;
-  return h(`span.delta.${value === 0 ? "same" : better ? "better" : "worse"}`, null, signed(value, text));
+  const same = value === 0 || !significant;
+  return h(`span.delta.${same ? "same" : better ? "better" : "worse"}`, {
+    title: significant ? null : "not significant: p is 0.05 or more, corrected for the number of metrics",
+  }, signed(value, text));
 }
 
 /** Return the table of differences with the baselines. */
@@ -90,7 +94,7 @@ function differences() {
         h("tbody", null, shown.map((m) => h("tr", null,
           h("th", { scope: "row", title: m.name, dir: "auto" }, shortName(m.name)),
           h("td.num", null, text(m)(m.baseline)), h("td.num", null, text(m)(m.candidate)),
-          h("td.num", null, m.difference === null ? "–" : delta(m.difference, lower(m), text(m))),
+          h("td.num", null, m.difference === null ? "–" : delta(m.difference, lower(m), text(m), m.significant)),
           h("td.num", null, m.low === null ? "–" : `${signed(m.low, text(m))} … ${signed(m.high, text(m))}`),
           h("td.line", null, m.low !== null && m.kind === "score" && intervalLine(m.difference, m.low, m.high, -scale.score, scale.score)),
           h(m.significant ? "td.num.significant" : "td.num", null, m.p === null ? "–" : m.p < 0.001 ? "< 0.001" : m.p.toFixed(3)),

@@ -211,13 +211,15 @@ function trace(row) {
   spans.forEach((span, i) => depths.push(span.parent === null || span.parent >= i ? 0 : depths[span.parent] + 1));
   const end = Math.max(1e-6, ...spans.slice(0, 5000).map((s) => s.start + s.duration));
   const tokens = (span) => span.input_tokens === null && span.output_tokens === null ? "" : `${number(span.input_tokens ?? 0)} → ${number(span.output_tokens ?? 0)}`;
-  return card(["Trace ", h("span.quiet", null, plural(spans.length, "step"))], h(spans.some(tokens) ? "ol.trace" : "ol.trace.no-tokens", null, spans.slice(0, MAX_STEPS).map((span, i) =>
+  const list = `ol.trace${spans.some(tokens) ? "" : ".no-tokens"}${spans.some((s) => s.cost !== null) ? "" : ".no-cost"}`;
+  return card(["Trace ", h("span.quiet", null, plural(spans.length, "step"))], h(list, null, spans.slice(0, MAX_STEPS).map((span, i) =>
     h("li", null, h("details", null,
       h("summary", null,
         h("span.name", { style: { "padding-left": `${depths[i] * 14}px` }, dir: "auto" }, h("span.tag.kind", null, span.kind.toLowerCase().replace("_", " ")), span.name, span.error && [" ", dot("error", "failed")]),
         h("span.track", { "aria-hidden": "true" }, h(span.error ? "span.bad" : "span", { style: { left: `${(100 * span.start) / end}%`, width: `max(2px, ${(100 * span.duration) / end}%)` } })),
         h("span.num", { title: span.first_token === null ? null : `first token after ${seconds(span.first_token / 1000)}` }, seconds(span.duration / 1000)),
-        h("span.num.tokens", { title: "Tokens read → written" }, tokens(span))),
+        h("span.num.tokens", { title: "Tokens read → written" }, tokens(span)),
+        h("span.num.cost", { title: "Cost" }, span.cost === null ? "" : dollars(span.cost))),
       span.error && textBlock(span.error, "pre.bad"),
       h("h3", null, "Input"), jsonBlock(span.inputs), h("h3", null, "Output"), jsonBlock(span.outputs))))),
     spans.length > MAX_STEPS && h("p.quiet", null, `The first ${MAX_STEPS} steps; the raw JSON has all.`));
@@ -258,7 +260,7 @@ function ratingsCard(details, side) {
         r.rationale && h("p.rationale", { dir: "auto" }, r.rationale),
         r.source === "HUMAN" && h("span.tag", null, "human"),
       ]),
-      rating.judge && h("div.quiet.small", null, [rating.judge, rating.tokens && plural(rating.tokens, "token"), rating.cost !== null && `$${rating.cost.toPrecision(2)}`, rating.seconds !== null && seconds(rating.seconds)].filter(Boolean).join(" · ")));
+      rating.judge && h("div.quiet.small", null, [rating.judge, rating.tokens && plural(rating.tokens, "token"), rating.cost !== null && dollars(rating.cost), rating.seconds !== null && seconds(rating.seconds)].filter(Boolean).join(" · ")));
   }).filter(Boolean);
   const toggle = compared && h("button.choice", { type: "button", id: "only-different", "aria-pressed": String(onlyDifferent), onclick: () => { onlyDifferent = !onlyDifferent; render(); } }, "Only what differs");
   return card(["Ratings", toggle],
@@ -282,6 +284,7 @@ function numbers(row) {
     ["First token", row.first_token === null ? null : seconds(row.first_token)],
     ["Input tokens", row.input_tokens === null ? null : count(row.input_tokens)],
     ["Output tokens", row.output_tokens === null ? null : count(row.output_tokens)],
+    ["Cost", row.cost === null ? null : dollars(row.cost)],
     ["MLflow trace", row.trace_id && h("code", null, row.trace_id)],
   ].filter(([, value]) => value !== null);
   return entries.length ? card("Call", h("dl.list", null, entries.map(([name, value]) => h("div", null, h("dt", null, name), h("dd.num", null, value))))) : null;

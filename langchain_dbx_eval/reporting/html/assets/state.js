@@ -3,8 +3,13 @@
 const KEYS = ["q", "re", "verdict", "score", "error", "cause", "slice", "diff", "sort", "flat", "row", "rep", "side"];
 let state = {};
 
+// In a notebook the page is a frame without an address of its own, "about:srcdoc": its fragments
+// would be those of the notebook.
+const isFramed = location.protocol === "about:";
+let fragment = "";
+
 function readState() {
-  const query = new URLSearchParams(location.hash.replace(/^#/, ""));
+  const query = new URLSearchParams((isFramed ? fragment : location.hash).replace(/^#/, ""));
   state = {};
   for (const key of KEYS) if (query.get(key)) state[key] = query.get(key);
 }
@@ -18,9 +23,26 @@ function hashOf(changes) {
 
 /** Change what is shown; only the change to another row is a step of the history. */
 function setState(changes) {
-  history.replaceState(null, "", hashOf(changes));
+  if (!isFramed) history.replaceState(null, "", hashOf(changes));
+  else fragment = hashOf(changes);
   readState();
   render();
+}
+
+/** Go to a fragment, which is a step of the history. */
+function goTo(hash) {
+  if (!isFramed) { location.hash = hash; return; }
+  fragment = hash;
+  readState();
+  render();
+}
+
+/** Follow a link to a fragment inside a frame. */
+function followLink(event) {
+  const anchor = event.target.closest?.('a[href^="#"]');
+  if (!anchor || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  goTo(anchor.getAttribute("href"));
 }
 
 function defaultSort() { return report.runs.length > 1 ? "regression" : "worst"; }

@@ -1,0 +1,129 @@
+"""The results table, and the rows of an evaluation that are missing in it.
+
+Rows are only appended, one commit per step; of several rows with one key the newest one counts. So
+a table needs no ``MERGE``, which Parquet lacks, and a commit that is repeated changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import Any
+
+__all__ = ["KEY", "RESULT_SCHEMA", "RowStore", "default_format"]
+
+KEY = ["record_key", "occurrence", "repetition"]
+"""The digest of the record, which of the records with this digest it is, and the repetition."""
+
+RESULT_SCHEMA = {
+    "record_key": "string",
+    "occurrence": "int",
+    "repetition": "int",
+    "number": "bigint",
+    "version": "bigint",
+    "model": "string",
+    "scorers": "string",
+    "dataset": "string",
+    "request_id": "string",
+    "request": "string",
+    "response": "string",
+    "error": "string",
+    "failed": "boolean",
+    "scorer_failed": "boolean",
+    "latency_seconds": "double",
+    "total_tokens": "bigint",
+    "cost_usd": "double",
+    "scores": "map<string,double>",
+    "answer": "string",
+    "outputs": "string",
+}
+"""The columns of the results table.
+
+``version`` is the start of the run that wrote the row, in ns since 1970; ``model``, ``scorers`` and
+``dataset`` are fingerprints. ``answer`` and ``outputs`` contain the whole row as JSON (see
+`journal.codec`), ``outputs`` the output of each scorer with its fingerprint; the others are for
+queries.
+"""
+
+
+def default_format(session: Any) -> str:
+    """Return ``"delta"`` if it is the session's default, or on Databricks; else ``"parquet"``."""
+    is_databricks = "DATABRICKS_RUNTIME_VERSION" in os.environ
+    default = session.conf.get("spark.sql.sources.default", "parquet")
+    is_delta = is_databricks or default == "delta" or _is_databricks_connect(session)
+    return "delta" if is_delta else "parquet"
+
+
+class RowStore:
+    """A table by its name or path, and the table of missing rows beside it.
+
+    Args:
+        session: The Spark session.
+        location: The name of the table, or its path.
+        format: The format of the files.
+    """
+
+    def __init__(self, session: Any, location: str, format: str) -> None:
+        self.session = session
+        self.location = location
+        self.format = format
+
+    @cached_property
+    def is_path(self) -> bool:
+        """Whether the location is a path."""
+        return "/" in self.location or "\\" in self.location
+
+    def read(self) -> Any:
+        """Return all rows that were appended."""
+        if not self.is_path:
+            return self.session.table(self.location)
+        return self.session.read.format(self.format).load(self.location)
+
+    def latest(self) -> Any:
+        """Return the newest row of each key."""
+        # Expressions in SQL, here and elsewhere: `pyspark.sql.functions` follows a mode of the
+        # process (classic or Connect), which may differ from that of the session.
+        newest = f"row_number() OVER (PARTITION BY {', '.join(KEY)} ORDER BY version DESC) AS rank"
+        return self.read().selectExpr("*", newest).where("rank = 1").drop("rank")
+
+    def exists(self) -> bool:
+        """Whether the table exists and contains a commit."""
+        from pyspark.errors import PySparkException
+
+        if not self.is_path:
+            return bool(self.session.catalog.tableExists(self.location))
+        try:
+            # Sail (0.7.2) reads a folder that does not exist as a table without columns.
+            return "record_key" in self.read().columns
+        except PySparkException:
+            return False
+
+    def append(self, frame: Any) -> None:
+        """Append rows in one commit."""
+        self._save(frame.write.format(self.format).mode("append"), self.location)
+
+    def write_missing(self, frame: Any) -> Any:
+        """Replace the table of missing rows, and return it."""
+        name = f"{self.location.rstrip('/')}_missing"
+        writer = frame.write.format(self.format).mode("overwrite").partitionBy("step")
+        if self.format == "delta":
+            writer = writer.option("overwriteSchema", "true")
+        self._save(writer, name)
+        if self.is_path:
+            return self.session.read.format(self.format).load(name)
+        return self.session.table(name)
+
+    def drop_missing(self) -> None:
+        """Delete the table of missing rows, if it has a name."""
+        if not self.is_path:
+            self.session.sql(f"DROP TABLE IF EXISTS {self.location}_missing").collect()
+
+    def _save(self, writer: Any, location: str) -> None:
+        if self.is_path:
+            writer.save(location)
+        else:
+            writer.saveAsTable(location)
+
+
+def _is_databricks_connect(session: Any) -> bool:
+    return type(session).__module__.startswith("databricks.")

@@ -1,0 +1,65 @@
+"""One Sail server for the tests of a module, and an HTTP endpoint that counts requests."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from langchain_dbx_eval.evaluation.spark import session as spark_sessions
+
+
+@pytest.fixture(scope="module")
+def sail() -> Iterator[object]:
+    """A session on Sail; without it, an evaluation would start the same one."""
+    pytest.importorskip("pysail", reason="the extra sail is not installed")
+    yield spark_sessions.spark_session()
+    for process, session in spark_sessions._sail:
+        session.stop()
+        process.kill()
+        process.wait()
+    spark_sessions._sail.clear()
+
+
+class CountingEndpoint:
+    """Answers ``POST /<n>`` with a text, and counts the requests by number."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        counts, lock = self.counts, threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                with lock:
+                    counts[self.path[1:]] += 1
+                time.sleep(0.02)
+                body = json.dumps(f"answer {self.path[1:]}.").encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[CountingEndpoint]:
+    running = CountingEndpoint()
+    yield running
+    running.close()

@@ -1,0 +1,90 @@
+"""Models, scorers and judges that the tasks import."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langchain_dbx_eval import scorer
+
+
+def _answer(question: str) -> str:
+    number = int(question.split()[-1])
+    if number % 17 == 0:
+        raise ValueError("this number is not supported")
+    return "" if number % 19 == 0 else f"The answer is {number % 10}."
+
+
+chain = RunnableLambda(_answer, name="chain")
+
+
+def make_chain() -> Runnable[str, str]:
+    return chain
+
+
+def answer(inputs: dict[str, Any]) -> str:
+    return _answer(inputs["messages"][-1]["content"])
+
+
+def no_op(question: str) -> str:
+    return "answer"
+
+
+no_op_chain = RunnableLambda(no_op, name="no_op")
+
+
+@scorer
+def length(response: str) -> int:
+    return len(response)
+
+
+@scorer(affects_verdict=True)
+def is_even(response: str) -> bool:
+    return response[-2:-1] in "02468"
+
+
+class Judge(BaseChatModel):
+    """Rates an answer by its digit, and fails for some."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "stand-in"
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        # Only these digits: the prompt contains random ones.
+        total = sum(map(int, re.findall(r"(?:answer is|question) (\d+)", messages[-1].text)))
+        text = "?" if total % 11 == 0 else json.dumps(_verdict(total))
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(text))])
+
+
+def _verdict(total: int) -> dict[str, str]:
+    return {"rationale": f"{total}", "rating": "yes" if total % 3 else "no"}
+
+
+judge = Judge()
+
+
+def _post(question: str) -> str:
+    """Send a question ``<url> <folder> <n>`` to its URL; a number may end the process first."""
+    url, folder, number = question.split()
+    request = urllib.request.Request(f"{url}{number}", data=b"{}", method="POST")
+    with urllib.request.urlopen(request, timeout=30) as response:
+        text: str = json.loads(response.read())
+    marker = Path(folder, "kill-worker")
+    if number == "20" and marker.exists():
+        marker.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return text
+
+
+remote = RunnableLambda(_post, name="remote")
