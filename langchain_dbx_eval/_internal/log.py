@@ -12,9 +12,10 @@ import traceback
 
 from langchain_dbx_eval._redaction import redact, remember_request
 
-__all__ = ["describe_error", "escape_control", "get_logger"]
+__all__ = ["describe_error", "escape_control", "format_traceback", "get_logger"]
 
 _TRACEBACK_PREFIX = "  | "
+_MAX_TRACEBACK = 10_000
 _CONTROL = (
     *range(0x20),  # with line breaks, tab and escape
     *range(0x7F, 0xA0),
@@ -61,6 +62,13 @@ def describe_error(error: BaseException) -> str:
     except Exception:  # the code of a user
         text = "(its text cannot be read)"
     return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def format_traceback(error: BaseException) -> str:
+    """Return the traceback of an exception without secrets: at most its last 10,000 characters."""
+    remember_request(error)
+    text = redact("".join(traceback.format_exception(error)).rstrip())
+    return text if len(text) <= _MAX_TRACEBACK else f"…{text[1 - _MAX_TRACEBACK :]}"
 
 
 def escape_control(text: str) -> str:

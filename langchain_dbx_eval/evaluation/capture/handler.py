@@ -21,7 +21,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 from langchain_core.runnables.config import var_child_runnable_config
 from typing_extensions import override
 
-from langchain_dbx_eval._internal.log import describe_error
+from langchain_dbx_eval._internal.log import describe_error, format_traceback
 from langchain_dbx_eval.evaluation.capture.autolog import find_tracer
 from langchain_dbx_eval.evaluation.capture.spans import (
     OutputReader,
@@ -173,7 +173,7 @@ class CaptureHandler(BaseCallbackHandler):
         self._end(run_id, output)
 
     def _on_error(self, error: BaseException, *, run_id: UUID, **event: Any) -> None:
-        self._end(run_id, error=describe_error(error), inputs=event.get("inputs"))
+        self._end(run_id, error=error, inputs=event.get("inputs"))
 
     on_chain_error = on_llm_error = on_retriever_error = on_tool_error = _on_error
 
@@ -219,7 +219,7 @@ class CaptureHandler(BaseCallbackHandler):
         outputs: Any = None,
         *,
         inputs: Any = None,
-        error: str | None = None,
+        error: BaseException | None = None,
         read: OutputReader | None = None,
     ) -> None:
         """Record the end of a step; the end of the call itself completes the call.
@@ -240,7 +240,10 @@ class CaptureHandler(BaseCallbackHandler):
             recording.find_mlflow_span(run_id)
             if is_call:
                 outputs, inputs = _copy_containers(outputs), _copy_containers(inputs)
-            recording.ends[step] = (time.time_ns(), outputs, inputs, error, read)
+            described = None if error is None else describe_error(error)
+            # All steps around the one that failed receive the exception too.
+            traceback = format_traceback(error) if is_call and error is not None else None
+            recording.ends[step] = (time.time_ns(), outputs, inputs, (described, traceback), read)
         if is_call:
             with self._lock:
                 closed = self._close(step)

@@ -21,7 +21,12 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 
 from langchain_dbx_eval._internal.log import get_logger
-from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span, mlflow_token_usage
+from langchain_dbx_eval.evaluation.capture.spans import (
+    CapturedRun,
+    Span,
+    exception_attributes,
+    mlflow_token_usage,
+)
 from langchain_dbx_eval.scoring.answer_text import to_plain_json
 
 if TYPE_CHECKING:
@@ -114,6 +119,8 @@ class LiveTrace:
         Returns:
             The call, with the spans of the model as further steps, and the id of this trace.
         """
+        from mlflow.entities import SpanEvent
+
         run = run or CapturedRun((self._root_step(response, error),))
         # Both ways between LangChain's steps and MLflow's spans.
         span_of = {run_id: span_id for run_id, (_, span_id) in known.items()}
@@ -132,6 +139,11 @@ class LiveTrace:
             self._add_steps(run, span_of)
         for agent_trace in agent_traces:
             self._copy(agent_trace, span_of.get(agent_trace.step_id.int, self._root.span_id))
+        if run.root.traceback is not None:
+            event = SpanEvent(  # type: ignore[abstract]  # of a method that it does not need
+                "exception", attributes={**exception_attributes(run.root)}
+            )
+            self._root.add_event(event)
         if error is not None:
             self._root.set_status("ERROR")
         self._root.end(outputs=to_plain_json(response))

@@ -76,6 +76,7 @@ class Span:
         inputs: The input of the step.
         outputs: The output of the step; None if it failed.
         error: Why the step failed; None if it did not.
+        traceback: The traceback of the exception that ended the call; None for other steps.
         start_ns: Start, in nanoseconds since the epoch.
         end_ns: End, in nanoseconds since the epoch; 0 while the step runs.
         first_token_ns: When a model streamed its first token; None if it streamed none.
@@ -95,6 +96,7 @@ class Span:
     inputs: Any
     outputs: Any = None
     error: str | None = None
+    traceback: str | None = None
     start_ns: int
     end_ns: int = 0
     first_token_ns: int | None = None
@@ -211,8 +213,9 @@ class CapturedRun:
 OutputReader: TypeAlias = Callable[[Any], tuple[Any, TokenUsage]]
 # Kind, id, start time, inputs, serialized component, and LangChain's other keyword arguments.
 StepStart: TypeAlias = tuple[SpanKind, UUID, int, Any, Any, dict[str, Any]]
-# End time, outputs, inputs that are only known now, error, and the reader of the outputs.
-StepEnd: TypeAlias = tuple[int, Any, Any, str | None, OutputReader | None]
+# End time, outputs, inputs that are only known now, error with its traceback, and the reader of the
+# outputs.
+StepEnd: TypeAlias = tuple[int, Any, Any, tuple[str | None, str | None], OutputReader | None]
 
 
 class Recording:
@@ -266,8 +269,10 @@ class Recording:
     def _span(self, start: StepStart, call_end_ns: int) -> Span:
         kind, run_id, start_ns, inputs, serialized, event = start
         # A step that has not ended, such as one left open by a canceled stream, ends with its call.
-        unfinished: StepEnd = (call_end_ns, None, None, None, None)
-        end_ns, outputs, late_inputs, error, read = self.ends.get(run_id.int, unfinished)
+        unfinished: StepEnd = (call_end_ns, None, None, (None, None), None)
+        end_ns, outputs, late_inputs, (error, traceback), read = self.ends.get(
+            run_id.int, unfinished
+        )
         output, usage = read(outputs) if read else (outputs, TokenUsage())
         return Span(
             run_id=run_id,
@@ -277,6 +282,7 @@ class Recording:
             inputs=inputs if late_inputs is None else late_inputs,
             outputs=output,
             error=error,
+            traceback=traceback,
             start_ns=start_ns,
             end_ns=end_ns,
             first_token_ns=self.first_tokens.get(run_id.int),
@@ -292,6 +298,20 @@ def mlflow_token_usage(counts: Span | Outcome) -> dict[str, int]:
     if counts.cached_input_tokens is not None:
         usage["cache_read_input_tokens"] = counts.cached_input_tokens
     return usage
+
+
+def exception_attributes(span: Span) -> dict[str, str]:
+    """Return the attributes of the event of a failed call.
+
+    OpenTelemetry, "Semantic conventions for exceptions on spans":
+    https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/.
+    """
+    name, _, message = (span.error or "").partition(": ")
+    return {
+        "exception.type": name,
+        "exception.message": message,
+        "exception.stacktrace": span.traceback or "",
+    }
 
 
 def _model_name(kind: SpanKind, output: Any, event: Mapping[str, Any]) -> str | None:

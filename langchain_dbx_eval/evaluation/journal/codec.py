@@ -68,8 +68,8 @@ _FIELDS: dict[type[Any], str] = {
     Outcome: """response retrieved_context latency_seconds time_to_first_token_seconds input_tokens
         output_tokens error cached_input_tokens cost_usd""",
     CapturedRun: "spans metadata tags trace_id trace_span_id",
-    Span: """run_id parent_id kind name inputs outputs error start_ns end_ns first_token_ns
-        input_tokens output_tokens cached_input_tokens model cost_usd""",
+    Span: """run_id parent_id kind name inputs outputs error traceback start_ns end_ns
+        first_token_ns input_tokens output_tokens cached_input_tokens model cost_usd""",
     Assessment: "name column leaf value rationale error source extra_columns metadata usage",
     JudgeUsage: "calls cached input_tokens output_tokens cost_usd seconds cached_input_tokens",
     Skip: "name reason value_column",

@@ -5,7 +5,7 @@ migration to `_MIGRATIONS`; ``tests/evaluation/journal/files`` has a journal of 
 
 The row ``settings`` of the table ``manifest`` is optional: only the command line writes it.
 
-Version 5: the cost of a step; the versions of Python and of packages.
+Version 5: the cost of a step, the traceback of a call; the versions of Python and of packages.
 Version 4: the table ``usage``; cached tokens, the model of a step, the cost of a row, and the
 traces that retried rows replace.
 Version 3: records have `custom_expected`.
@@ -265,7 +265,7 @@ def _migrate_4_to_5(database: sqlite3.Connection) -> None:
     def convert(text: str) -> str:
         answer = json.loads(text)
         for span in (answer["run"] or {}).get("spans", ()):
-            span["cost_usd"] = None
+            span |= {"cost_usd": None, "traceback": None}
         return json.dumps(answer)
 
     database.create_function("answer_5", 1, convert)

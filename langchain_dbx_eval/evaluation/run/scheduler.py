@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
-from langchain_dbx_eval._internal.log import describe_error, get_logger
+from langchain_dbx_eval._internal.log import describe_error, format_traceback, get_logger
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
@@ -145,7 +144,7 @@ class RowScheduler:
                 if is_first and (fatal := model_failure(answer.exception)) is not None:
                     raise fatal
                 if answer.exception is not None and self.traceback is None:
-                    self.traceback = "".join(traceback.format_exception(answer.exception))
+                    self.traceback = format_traceback(answer.exception)
             await self._scoring.acquire()
         finally:
             self.limiter.release()

@@ -21,7 +21,12 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import record_key
-from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Span, mlflow_token_usage
+from langchain_dbx_eval.evaluation.capture.spans import (
+    CapturedRun,
+    Span,
+    exception_attributes,
+    mlflow_token_usage,
+)
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.tracking.store_access import call_for_each, is_transient
 from langchain_dbx_eval.scoring.answer_text import to_plain_json
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Span as MlflowSpan
     from mlflow.entities import Trace
     from mlflow.tracing.client import TracingClient
+    from opentelemetry.sdk.trace import Event
 
 __all__ = ["REQUEST_ID_TAG", "trace_id_of", "trace_of_row", "write_traces"]
 
@@ -300,10 +306,20 @@ def _spans(row: Row, trace_id: str) -> Iterator[MlflowSpan]:
                 status=Status(
                     StatusCode.OK if span.error is None else StatusCode.ERROR, span.error
                 ),
+                events=_exception_events(span),
                 start_time=span.start_ns,
                 end_time=span.end_ns,
             )
         )
+
+
+def _exception_events(span: Span) -> list[Event]:
+    """Return the exception of a step as OpenTelemetry's semantic conventions record it."""
+    from opentelemetry.sdk.trace import Event
+
+    if span.traceback is None:
+        return []
+    return [Event("exception", exception_attributes(span), timestamp=span.end_ns)]
 
 
 def _attributes(span: Span, trace_id: str) -> dict[str, Any]:

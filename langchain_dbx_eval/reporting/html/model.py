@@ -231,6 +231,7 @@ class RowDetail(TypedDict):
     answer: str | None
     error: str | None
     error_class: str | None
+    traceback: str | None
     expected: str | None
     expectations: dict[str, Any]
     chunks: list[ChunkDetail] | None

@@ -52,6 +52,7 @@ def describe_row(row: Row) -> RowDetail:
         answer=None if outcome.is_empty else answer_text(outcome.response),
         error=outcome.error,
         error_class=outcome.error_class,
+        traceback=None if row.run is None else row.run.root.traceback,
         expected=record.expected_response,
         expectations=to_plain_json(expectations),
         chunks=None if outcome.retrieved_context is None else list(_chunks(row, expected)),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 from langchain_core.runnables import Runnable
 
-from langchain_dbx_eval import EvalDataset, evaluate
+from langchain_dbx_eval import EvalDataset, EvaluationResult, evaluate
+from langchain_dbx_eval.reporting import write_report
 from tests.evaluation.questions import NAME, RECORDS
+from tests.reporting.report_file import read_rows
 
 
 @pytest.fixture
@@ -70,6 +74,27 @@ def test_a_failed_row_has_a_failed_trace(mlflow_store: str) -> None:
     assert trace.data.spans[0].attributes["error"] == "ValueError: no"
     # MLflow's UI would show the text "null" as the answer.
     assert not trace.info.response_preview
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_the_exception_of_a_failed_row_is_an_event_of_its_trace(
+    mlflow_store: str, tmp_path: Path, traced: bool
+) -> None:
+    def model(request: Any) -> str:
+        with mlflow.start_span("step") if traced else nullcontext():
+            raise ValueError("the index is empty")
+
+    result = evaluate(model, RECORDS[:1])
+    [trace] = mlflow.search_traces(run_id=result.run_id, return_type="list")
+    [event] = [event for event in trace.data.spans[0].events if event.name == "exception"]
+    assert event.attributes["exception.type"] == "ValueError"
+    assert event.attributes["exception.message"] == "the index is empty"
+    assert 'raise ValueError("the index is empty")' in event.attributes["exception.stacktrace"]
+    loaded = EvaluationResult.load(result.run_id)
+    assert event.attributes["exception.stacktrace"] == loaded.rows[0].run.root.traceback
+    page = write_report(loaded, tmp_path / "report.html")
+    [row] = read_rows(page)
+    assert row["traceback"] == event.attributes["exception.stacktrace"]
 
 
 def test_recorded_answers_have_a_trace(mlflow_store: str) -> None:

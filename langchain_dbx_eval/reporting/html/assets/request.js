@@ -82,6 +82,7 @@ function failure(row, r) {
   return h("section.card.failure", { "aria-label": "Error" },
     h("h2", null, badge("error", report.runs.length > 1 ? `Error in ${report.runs[r].label}` : "Error")),
     h("p", { dir: "auto" }, first), rest.length > 0 && textBlock(rest.join("\n"), "pre"),
+    row.traceback && h("details", null, h("summary", null, "Traceback"), textBlock(row.traceback, "pre")),
     row.spans.filter((s) => s.error && s.error !== row.error).map((s) => h("details", null, h("summary", null, s.name), textBlock(s.error, "pre"))));
 }
 
