@@ -61,6 +61,21 @@ def test_a_metric_has_its_interval_and_its_coverage() -> None:
     assert metric.name == f"{SCORE}/average"
 
 
+def test_an_interval_does_not_reach_beyond_what_a_metric_can_be() -> None:
+    rows = [
+        scored(value, str(seconds))._replace(outcome=Outcome(response="a", latency_seconds=seconds))
+        for value, seconds in ((0.1, 0.1), (0.9, 0.2), (1.0, 5.0))
+    ]
+    summary = summarize(rows)
+    unlimited = mean_interval([0.1, 0.9, 1.0])
+    assert unlimited is not None
+    assert (unlimited.low < 0, unlimited.high > 1) == (True, True)
+    assert summary["exact_match"].interval == (0.0, 1.0)
+    latency = summary["agent/latency_seconds/average"].interval
+    assert latency is not None
+    assert latency.low == 0.0
+
+
 def test_a_metric_is_read_by_its_alias_and_an_unknown_one_lists_the_known() -> None:
     summary = summarize([scored(1.0)])
     assert summary["exact_match/mean"] == summary[f"{SCORE}/average"]

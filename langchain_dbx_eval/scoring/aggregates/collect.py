@@ -330,10 +330,15 @@ class _Rows:
         missing: Sequence[int],
         total: int,
     ) -> MetricSummary | None:
-        from langchain_dbx_eval.scoring.statistics import estimate_mean, interval_of
+        from langchain_dbx_eval.scoring.statistics import Interval, estimate_mean, interval_of
 
         estimate = estimate_mean(sample.values, clusters[sample.rows])
-        value, interval, repeats = estimate.value, interval_of(estimate), None
+        interval = interval_of(estimate)
+        if interval is not None:
+            # Student's t may reach beyond what the metric can be.
+            least, most = _range_of(name)
+            interval = Interval(max(interval.low, least), min(interval.high, most))
+        value, repeats = estimate.value, None
         with_zeros: float | None = value * estimate.n / (estimate.n + len(missing))
         if name.startswith(OPERATIONAL):
             with_zeros = None
@@ -350,6 +355,13 @@ class _Rows:
         return MetricSummary(
             name, value, interval, covered, total, estimate.clusters, with_zeros, repeats
         )
+
+
+def _range_of(name: str) -> tuple[float, float]:
+    """Return the smallest and the largest possible value of a metric."""
+    if name.startswith(OPERATIONAL):
+        return 0.0, math.inf
+    return (0.0, 1.0) if "/ground_truth/" in name else (-math.inf, math.inf)
 
 
 def _instability(disagreements: list[float]) -> JudgeInstability:
