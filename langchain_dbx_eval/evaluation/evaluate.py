@@ -234,7 +234,6 @@ def evaluate(
         )
     dataset = _load(data)
     # An evaluation that is resumed has its answers.
-    check_data(dataset, has_model=model is not None or resume is not None)
     selected = select_scorers(
         scorers,
         extra_metrics=extra_metrics,
@@ -244,6 +243,7 @@ def evaluate(
         judge_repeats=options.judge_repeats,
         max_concurrency=max_concurrency,
     )
+    check_data(dataset, has_model=model is not None or resume is not None)
     limiter = AdaptiveLimiter(max_concurrency)
     destination = current_destination(run_name=run_name, experiment_name=experiment_name)
     resolved = None if model is None else resolve_model(model)
@@ -396,19 +396,18 @@ def _run(
     if done != total:
         msg = f"{done} of {total} rows are finished in {journal.path}, without an error."
         raise JournalError(msg)
-    _report_failures(journal, total, scheduler.traceback)
+    _report_failures(journal, total, scheduler.exception)
     after_rows()
     journal.update_manifest(complete=True)
     return writer.finish()
 
 
-def _report_failures(journal: Journal, total: int, traceback: str | None) -> None:
-    """Log the errors by their text, if all rows failed."""
+def _report_failures(journal: Journal, total: int, first: BaseException | None) -> None:
+    """Log the errors by their text, with the traceback of the first one, if all rows failed."""
     if not total or journal.count(FAILED) < total:
         return
     errors = Counter(row.outcome.error for row in journal.rows(FAILED))
     groups = [f"{n} x {error}" for error, n in errors.most_common(_MAX_ERRORS)]
     if len(errors) > _MAX_ERRORS:
         groups.append(f"and {len(errors) - _MAX_ERRORS} other errors")
-    first = f"\nThe first one:\n{traceback}" if traceback else ""
-    _logger.error("All %d rows failed:\n%s%s", total, "\n".join(groups), first)
+    _logger.error("All %d rows failed: %s", total, "; ".join(groups), exc_info=first)

@@ -38,6 +38,6 @@ def test_a_notebook_cell_evaluates_and_shows_the_result(
     evaluated, streamed = (list(cell["outputs"]) for cell in notebook["cells"])
 
     [shown] = [o["data"]["text/html"] for o in evaluated if o["output_type"] == "execute_result"]
-    assert "EvaluationResult(5 rows, 0 failed" in shown
+    assert "None of 5 rows failed" in shown
     assert "exact_match/average" in shown
     assert "".join(o.get("text", "") for o in streamed if o.get("name") == "stdout") == "2\n"

@@ -73,7 +73,7 @@ def assert_shown_everywhere(
     }
     for name, text in places.items():
         assert warning in text, name
-    assert places["repr"].startswith(f"EvaluationResult({warning}, run_id=")
+    assert places["repr"].startswith(f"EvaluationResult({warning}, ")
     del places["repr"]
     for name, text in places.items():
         for metric, value in metrics.items():

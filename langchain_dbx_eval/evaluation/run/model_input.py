@@ -162,12 +162,16 @@ def call_with(function: Callable[..., Any]) -> Callable[[Any], Any]:
     except (TypeError, ValueError):  # builtins have no signature
         return function
 
+    def fits(value: Mapping[str, Any]) -> bool:
+        try:
+            signature.bind(**value)
+        except TypeError:
+            return False
+        return True
+
     def call(value: Any) -> Any:
-        if isinstance(value, dict) and value:
-            try:
-                signature.bind(**value)
-            except TypeError:
-                return function(value)
+        # Not within `except`: the exceptions of the function would have a second traceback.
+        if isinstance(value, dict) and value and fits(value):
             return function(**value)
         return function(value)
 

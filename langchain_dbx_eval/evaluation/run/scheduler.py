@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
-from langchain_dbx_eval._internal.log import describe_error, format_traceback, get_logger
+from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.evaluation.journal.rows import Answer, ExpectedRow, RowKey
 from langchain_dbx_eval.evaluation.journal.store import Journal
@@ -49,7 +49,7 @@ class RowScheduler:
 
     Attributes:
         limiter: The limiter.
-        traceback: That of the first exception of the model; None if it raised none.
+        exception: The first exception of the model; None if it raised none.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RowScheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._stopping = False
-        self.traceback: str | None = None
+        self.exception: BaseException | None = None
 
     def stop(self) -> None:
         """Start no further row; those in flight are finished."""
@@ -143,8 +143,7 @@ class RowScheduler:
                 answer = await self._answer(row.record)
                 if is_first and (fatal := model_failure(answer.exception)) is not None:
                     raise fatal
-                if answer.exception is not None and self.traceback is None:
-                    self.traceback = format_traceback(answer.exception)
+                self.exception = self.exception or answer.exception
             await self._scoring.acquire()
         finally:
             self.limiter.release()

@@ -118,6 +118,8 @@ def tracking_error(tracking_uri: str, error: BaseException) -> TrackingError:
     # A server may repeat the header that they are sent in.
     remember_login(tracking_uri)
     reason = describe_error(error).replace(tracking_uri, redacted)
+    if password := urlsplit(tracking_uri).password:
+        reason = reason.replace(password, "***")  # also a short one
     msg = f"MLflow at {redacted} could not be written to: {reason}"
     is_unavailable = isinstance(error, requests.exceptions.RequestException | TimeoutError)
     retryable = is_unavailable or is_transient(error)

@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import ChatDatabricks, errors, evaluate
 from langchain_dbx_eval._internal import limiter
+from langchain_dbx_eval.evaluation.run import scheduler
 from tests.evaluation.waiting import wait_until_async
 from tests.polling import wait_until
 
@@ -109,6 +110,8 @@ class TestRateLimits:
     @pytest.mark.parametrize("retries", [0, 2], ids=["without retries", "with retries"])
     def test_every_row_is_answered(self, workspace, retries, monkeypatch):
         monkeypatch.setattr(limiter, "_MIN_PAUSE_S", 0.05)
+        # In use, the first row waits for one pause at most while it is alone.
+        monkeypatch.setattr(scheduler, "_ALONE_S", 0.05)
         workspace.add_endpoint("chat", lambda messages, temperature: "fine", kind="chat")
         workspace.fail("chat", status=429, times=9, retry_after=0)
         model = ChatDatabricks(model="chat", temperature=0.0, max_retries=retries)

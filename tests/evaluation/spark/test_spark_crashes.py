@@ -48,7 +48,6 @@ for name, value in {
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.warehouse.dir": f"{folder}/warehouse",
-    "spark.pyspark.python": sys.executable,
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
 }.items():
@@ -62,6 +61,7 @@ run(classic)
 def _environment(tmp_path: Path) -> dict[str, str]:
     return {
         **os.environ,
+        "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(Path(__file__).parents[3]),
         "TMPDIR": str(tmp_path),
         "DBX_EVAL_HOME": str(tmp_path / "home"),

@@ -154,7 +154,7 @@ def test_a_server_that_freezes_in_mid_run_does_not_hold_the_evaluation(server, m
         return answer(request)
 
     data = [{"request": f"question {n}"} for n in range(40)]
-    result = evaluate(chain, data, max_concurrency=1)
+    result = evaluate(chain, data, max_concurrency=1, experiment_name="frozen")
     # Without deadlines: 395 s.
     assert time.monotonic() - frozen_at[0] < 120
     assert 0 < result.pending_rows <= 40

@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_dbx_eval import ChatDatabricks, EvalRecord, evaluate
 from langchain_dbx_eval._internal import limiter
+from langchain_dbx_eval.evaluation.run import scheduler
 from langchain_dbx_eval.scoring import Outcome, RowScores, ScoringContext, built_in_judges, score
 from langchain_dbx_eval.testing import LocalWorkspace
 from tests.scoring.scripted_judge import ScriptedJudge, block, verdict
@@ -289,6 +290,8 @@ def test_every_row_has_a_verdict_after_responses_with_429(
     workspace: LocalWorkspace, mlflow_store: str, monkeypatch: pytest.MonkeyPatch, max_retries: int
 ) -> None:
     monkeypatch.setattr(limiter, "_MIN_PAUSE_S", 0.05)
+    # In use, the first row waits for one pause at most while it is alone.
+    monkeypatch.setattr(scheduler, "_ALONE_S", 0.05)
     workspace.add_endpoint("judge", lambda messages, **params: verdict("yes"), kind="chat")
     workspace.fail("judge", status=429, times=12, retry_after=0)
     judge = ChatDatabricks(model="judge", max_retries=max_retries)
