@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +36,8 @@ from langchain_dbx_eval.evaluation.run.timeouts import DEFAULT_SCORER_TIMEOUT, c
 from langchain_dbx_eval.evaluation.spark import SparkEvaluation, SparkOptions, evaluate_on_spark
 from langchain_dbx_eval.evaluation.tracking.runs import current_destination, stored_destination
 from langchain_dbx_eval.evaluation.tracking.writer import MlflowWriter
-from langchain_dbx_eval.scoring import DEFAULT_SCORERS, select_scorers
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Scorer, select_scorers
+from langchain_dbx_eval.scoring.judges.scorer import JudgeScorer
 
 __all__ = ["EvaluationOptions", "evaluate"]
 
@@ -276,6 +278,7 @@ def evaluate(
             limiter,
             is_exhausted=partial(budget.is_exhausted, journal),
             scorer_timeout=options.scorer_timeout,
+            first_row="alone" if _calls_a_service(model, selected) else "checked",
         )
         after_rows = partial(
             score_sessions,
@@ -400,6 +403,12 @@ def _run(
     after_rows()
     journal.update_manifest(complete=True)
     return writer.finish()
+
+
+def _calls_a_service(model: Any, scorers: Iterable[Scorer]) -> bool:
+    """Return whether a row costs a call of an endpoint, as far as is known: not of a function."""
+    has_judge = any(isinstance(scorer, JudgeScorer) for scorer in scorers)
+    return has_judge or not (model is None or inspect.isroutine(model))
 
 
 def _report_failures(journal: Journal, total: int, first: BaseException | None) -> None:

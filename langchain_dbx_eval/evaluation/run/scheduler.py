@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from langchain_dbx_eval._internal.deadline import Deadline
 from langchain_dbx_eval._internal.limiter import AdaptiveLimiter
@@ -18,12 +18,16 @@ from langchain_dbx_eval.evaluation.run.preflight import model_failure
 from langchain_dbx_eval.evaluation.run.progress import OnRow
 from langchain_dbx_eval.scoring import Outcome, Scorer
 
-__all__ = ["Invoke", "RowScheduler"]
+__all__ = ["FirstRow", "Invoke", "RowScheduler"]
 
 _logger = get_logger(__name__)
 
 Invoke: TypeAlias = Callable[[EvalRecord], Awaitable[Answer]]
 """Returns the answer to the request of a record."""
+
+FirstRow: TypeAlias = Literal["alone", "checked", "as others"]
+"""An error of the first row that all others would have ends the evaluation (``"alone"``,
+``"checked"``); the others start when it is finished, or after a second (``"alone"``)."""
 
 _PAGE = 100
 # A first row that takes longer does not delay the others.
@@ -45,7 +49,7 @@ class RowScheduler:
             answers do not pile up before slow judges.
         is_exhausted: Whether no further row may be started; called before each row.
         scorer_timeout: Seconds for each scorer of a row; None: no limit.
-        checks_first_row: Whether the first row runs alone, to find what would fail on all rows.
+        first_row: Whether what would fail on all rows is found at the first one.
 
     Attributes:
         limiter: The limiter.
@@ -61,7 +65,7 @@ class RowScheduler:
         is_exhausted: Callable[[], bool] = lambda: False,
         *,
         scorer_timeout: float | None = None,
-        checks_first_row: bool = True,
+        first_row: FirstRow = "alone",
     ) -> None:
         self._journal = journal
         self._invoke = invoke
@@ -69,7 +73,7 @@ class RowScheduler:
         self.limiter = limiter
         self._is_exhausted = is_exhausted
         self._scorer_timeout = scorer_timeout
-        self._checks_first_row = checks_first_row
+        self._first_row = first_row
         self._scoring = asyncio.Semaphore(limiter.limit)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
@@ -92,7 +96,7 @@ class RowScheduler:
             DatabricksError: The first row failed as all others would.
         """
         answered = self._journal.answered()
-        is_first = self._checks_first_row and not any(
+        is_first = self._first_row != "as others" and not any(
             is_scored for _, is_scored in answered.values()
         )
         try:
@@ -111,7 +115,8 @@ class RowScheduler:
                     task.add_done_callback(self._on_done)
                     if is_first and expected.error is None:
                         is_first = False
-                        await self._leave_alone(task)
+                        if self._first_row == "alone":
+                            await self._leave_alone(task)
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             for task in self._tasks:

@@ -148,7 +148,7 @@ def run_task(
             worker.limiter,
             scorer_timeout=spec.scorer_timeout,
             # Another task may be able to answer: each failure is that of its row.
-            checks_first_row=False,
+            first_row="as others",
         )
         expected = (
             ExpectedRow(key, codec.decode_record(row["record"]), row["error"])
