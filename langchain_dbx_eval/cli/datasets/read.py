@@ -124,7 +124,9 @@ def export(
     warehouse_id: WarehouseOption = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
 ) -> None:
-    """Write the records of a dataset to a file, which every command reads as SOURCE.
+    """Write the records of a dataset to a file.
+
+    Every command reads such a file as SOURCE.
 
     In CSV, a text that a spreadsheet would take for a formula begins with an apostrophe: export
     JSON lines or Parquet for an exact copy.

@@ -60,7 +60,9 @@ def merge(
     backend: BackendOption = None,
     warehouse_id: WarehouseOption = None,
 ) -> None:
-    """Add records to a dataset, or merge them into those with the same request.
+    """Add records to a dataset, or update those it has.
+
+    A record is merged into the one with the same request.
 
     Repeating the command is safe. Expectations are merged by name, and the new value wins.
 
