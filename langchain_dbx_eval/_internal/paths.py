@@ -11,6 +11,7 @@ __all__ = [
     "catalog_root",
     "create_private_file",
     "create_private_folder",
+    "expand_user",
     "home",
     "journals_root",
 ]
@@ -23,17 +24,23 @@ def home() -> Path:
         MissingDependencyError: The default needs platformdirs, which is not installed.
     """
     if path := os.environ.get("DBX_EVAL_HOME"):
-        return Path(path).expanduser()
+        return expand_user(path)
     require("platformdirs", extra="delta")
     from platformdirs import user_data_path
 
     return user_data_path("langchain-dbx-eval", appauthor=False)
 
 
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder for ``~``; ``~name`` of no user stays as it is."""
+    # `Path.expanduser` raises RuntimeError for such a name, which a file may have.
+    return Path(os.path.expanduser(path))
+
+
 def catalog_root() -> Path:
     """Return the folder of the local catalog: ``DBX_EVAL_CATALOG``, else ``catalog`` in `home`."""
     if path := os.environ.get("DBX_EVAL_CATALOG"):
-        return Path(path).expanduser()
+        return expand_user(path)
     return home() / "catalog"
 
 

@@ -9,7 +9,6 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -153,8 +152,10 @@ def _check_workspace() -> str:
 
 def _require_login() -> None:
     """Skip what needs a workspace if none is configured."""
+    from langchain_dbx_eval._internal.paths import expand_user
+
     has_variables = any(name.startswith("DATABRICKS_") for name in os.environ)
-    file = Path(os.environ.get("DATABRICKS_CONFIG_FILE", "~/.databrickscfg")).expanduser()
+    file = expand_user(os.environ.get("DATABRICKS_CONFIG_FILE", "~/.databrickscfg"))
     if not has_variables and not file.exists():
         raise _SkippedError(
             "no workspace is configured: set DATABRICKS_HOST and DATABRICKS_TOKEN, or run "

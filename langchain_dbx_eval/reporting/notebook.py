@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from langchain_dbx_eval._internal.notebook_html import badge, data, interval_bar, page, table
-from langchain_dbx_eval._internal.paths import home
+from langchain_dbx_eval._internal.paths import expand_user, home
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import EvaluationResult
 from langchain_dbx_eval.evaluation.journal.rows import Row
@@ -172,7 +172,7 @@ def show_comparison(comparison: Comparison, path: str | Path | None) -> Path:
 
 def _report_path(result: EvaluationResult, path: str | Path | None, suffix: str = "") -> Path:
     if path is not None:
-        return Path(path).expanduser()
+        return expand_user(path)
     return home() / "reports" / f"{result.evaluation_id}{suffix}.html"
 
 

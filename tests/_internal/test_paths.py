@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from langchain_dbx_eval import EvalDataset, EvaluationResult, evaluate
+from langchain_dbx_eval._internal.paths import expand_user
 from langchain_dbx_eval.evaluation import EvaluationOptions
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.reporting.report import write_report
@@ -59,3 +60,9 @@ def test_no_other_user_can_read_what_an_evaluation_stores(tmp_path: Path) -> Non
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700, folder
     assert isinstance(EvaluationResult.load(result.journal), EvaluationResult)
     assert Journal.find(result.evaluation_id).path == result.journal
+
+
+def test_a_tilde_before_no_user_is_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expand_user("~/a") == Path("/home/me/a")
+    assert expand_user("~no-such-user/a") == Path("~no-such-user/a")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.paths import expand_user
 from langchain_dbx_eval.errors import ConfigurationError, NotFoundError
 
 __all__ = ["RunConfig", "RunSettings", "load_model", "load_scorer", "read_file"]
@@ -131,7 +132,7 @@ class RunSettings(BaseModel):
 
     def path(self, text: str) -> str | Path:
         """Return a file of the run by its path, and any other text unchanged."""
-        file = self.folder / Path(text).expanduser()
+        file = self.folder / expand_user(text)
         return file if file.exists() else text
 
     def add_to_import_path(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.paths import expand_user
 from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.delta.reader import (
     DeltaSource,
@@ -92,7 +93,7 @@ class FileSource(OpenDataset):
         """
         if is_url(str(source)):
             raise ConfigurationError(f"{source} cannot be read. {URL_ADVICE}")
-        path = Path(source).expanduser().absolute()
+        path = expand_user(source).absolute()
         if path.is_dir():
             msg = f"{path} is a folder, and no Delta table. Pass the path of one of its files."
             raise ConfigurationError(msg)
@@ -133,7 +134,7 @@ class DeltaFolderSource(DeltaSource):
         if not isinstance(source, str | os.PathLike) or isinstance(source, bytes):
             return False
         try:
-            return is_delta_folder(Path(source).expanduser())
+            return is_delta_folder(expand_user(source))
         except (OSError, ValueError):
             return False
 
@@ -144,7 +145,7 @@ class DeltaFolderSource(DeltaSource):
         Raises:
             NotFoundError: The version does not exist.
         """
-        path = Path(source).expanduser().absolute()
+        path = expand_user(source).absolute()
         label = f"Delta folder {path}"
         return cls(open_delta(str(path), version=options.version, label=label), label)
 

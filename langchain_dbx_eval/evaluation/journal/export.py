@@ -9,7 +9,11 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from langchain_dbx_eval._internal.paths import create_private_file, create_private_folder
+from langchain_dbx_eval._internal.paths import (
+    create_private_file,
+    create_private_folder,
+    expand_user,
+)
 from langchain_dbx_eval.errors import AlreadyExistsError, JournalError
 from langchain_dbx_eval.evaluation.journal.store import Journal
 
@@ -35,7 +39,7 @@ def export_journal(reference: str | Path, path: str | Path) -> Path:
         JournalError: The journal cannot be read, or the copy cannot be written.
     """
     journal = Journal.find(reference)
-    target = Path(path).expanduser().absolute()
+    target = expand_user(path).absolute()
     if target.is_dir():
         target /= journal.path.name
     if target.exists():

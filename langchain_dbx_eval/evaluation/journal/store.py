@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from langchain_dbx_eval._internal.paths import create_private_folder, journals_root
+from langchain_dbx_eval._internal.paths import create_private_folder, expand_user, journals_root
 from langchain_dbx_eval.datasets import EvalRecord, record_key
 from langchain_dbx_eval.errors import JournalError, NotFoundError
 from langchain_dbx_eval.evaluation.capture.spans import ModelUsage
@@ -114,7 +114,7 @@ class Journal:
             NotFoundError: This machine has no such evaluation.
             JournalError: The file is not a journal, or one of another version.
         """
-        file = Path(reference).expanduser()
+        file = expand_user(reference)
         if file.is_file():
             return cls(file)
         for path in sorted(journals_root().glob("*.sqlite"), reverse=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_dbx_eval._internal.log import get_logger
+from langchain_dbx_eval._internal.paths import expand_user
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import BudgetExceededError, ConfigurationError, DatabricksError
 from langchain_dbx_eval.evaluation.capture.spans import ModelUsage
@@ -68,7 +69,7 @@ def read_prices(prices: Any) -> dict[str, Price]:
         ConfigurationError: The file cannot be read, or the table is not valid.
     """
     if isinstance(prices, str | Path):
-        prices = _read_file(Path(prices).expanduser())
+        prices = _read_file(expand_user(prices))
     if hasattr(prices, "to_dict") and hasattr(prices, "columns"):
         prices = prices.to_dict("records")
     if isinstance(prices, Sequence):

@@ -26,6 +26,7 @@ from pydantic import SecretBytes, SecretStr
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.paths import expand_user
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError
 from langchain_dbx_eval.evaluation.run.model_input import ToInput
 from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
@@ -98,7 +99,7 @@ def ship_model(model: Any) -> ShippedModel:
     """
     if isinstance(model, str | Path) and str(model).endswith(".py"):
         try:
-            return ShippedModel(Path(model).name, Path(model).expanduser().read_text("utf-8"))
+            return ShippedModel(Path(model).name, expand_user(model).read_text("utf-8"))
         except OSError as error:
             msg = f"model={str(model)!r} cannot be read: {error}."
             raise ConfigurationError(msg) from error
