@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -48,6 +49,14 @@ def _environment_without_databricks(
         os.environ["DBX_EVAL_HOME"] = str(tmp_path / "dbx-eval")
         monkeypatch.chdir(tmp_path)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _default_ctrl_c() -> Iterator[None]:
+    """Handle SIGINT as in a terminal: a background job ignores it, and so would evaluations."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture(autouse=True)
