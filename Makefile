@@ -67,7 +67,7 @@ faults: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 fuzz: $(VENV)/installed-dev
-	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 tests/fuzz tests/driver/test_fuzz.py $(ARGS)
+	@DBX_EVAL_FUZZ_EXAMPLES=10000 $(BIN)/pytest -n 2 --timeout 3600 -m hypothesis $(or $(ARGS),tests)
 
 fuzz-atheris: $(VENV)/installed-dev $(VENV)/installed-fuzz
 	@$(BIN)/python -m tests.fuzz.coverage_guided events -max_total_time=600 $(ARGS)

@@ -17,6 +17,7 @@ from unittest import mock
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from langchain_dbx_eval.client import sync_transport
 from langchain_dbx_eval.testing import LocalWorkspace
@@ -25,6 +26,20 @@ from tests.polling import wait_until
 # The usual limit of open files, on every machine: leaked connections then fail here too.
 _, _HARD_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, _HARD_LIMIT), _HARD_LIMIT))
+
+# Random inputs are the same in each run, so that a run fails only by its commit. `make fuzz` draws
+# new ones. No time limits: on a loaded machine, one example may take longer than the usual 200 ms.
+_EXAMPLES = os.environ.get("DBX_EVAL_FUZZ_EXAMPLES")
+settings.register_profile(
+    "tests",
+    max_examples=int(_EXAMPLES or 100),
+    derandomize=not _EXAMPLES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+settings.load_profile("tests")
 
 # pyspark 4.2, which MLflow imports to infer a signature, takes a main module without a file and a
 # spec for a doctest of its own, and exits: such as that of a worker of pytest-xdist.

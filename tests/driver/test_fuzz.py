@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_dbx_eval.driver import CallableEngine, DriverServer, RequestError
@@ -22,7 +22,7 @@ from tests.driver.http.bodies import ERROR_KEYS, Everything
 from tests.polling import wait_until
 
 EXAMPLES = int(os.environ.get("DBX_EVAL_FUZZ_EXAMPLES", "40"))
-FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=EXAMPLES)
 FORMATS = {
     **RequestExecutor(Everything(), Limits()).formats,
     "function": RequestExecutor(CallableEngine(lambda prompt: prompt), Limits()).formats["/"],

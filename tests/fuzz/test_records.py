@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_dbx_eval import EvalDataset, EvalRecord
@@ -19,11 +19,7 @@ from langchain_dbx_eval.datasets.schema.row_codec import decode, encode
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError, SchemaError
 
-FUZZ = settings(
-    max_examples=int(os.environ.get("DBX_EVAL_FUZZ_EXAMPLES", "50")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+FUZZ = settings(max_examples=int(os.environ.get("DBX_EVAL_FUZZ_EXAMPLES", "50")))
 _WORDS = """request inputs response outputs request_id expected_response expected_facts guidelines
     expected_retrieved_context retrieved_context expectations custom_expected trace metadata tags
     dataset_record_id source question doc_uri content messages role

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_dbx_eval._internal.sse import EventDecoder
@@ -29,11 +29,7 @@ from langchain_dbx_eval.wire.tasks import (
     text_codec,
 )
 
-FUZZ = settings(
-    max_examples=int(os.environ.get("DBX_EVAL_FUZZ_EXAMPLES", "50")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+FUZZ = settings(max_examples=int(os.environ.get("DBX_EVAL_FUZZ_EXAMPLES", "50")))
 _WORDS = """choices message delta content text role tool_calls function name arguments id index
     usage prompt_tokens total_tokens finish_reason data embedding error error_code messages output
     type predictions item model logprobs refusal annotations summary status custom_outputs response

@@ -72,10 +72,15 @@ def to_openai_parts(content: str | Sequence[str | Mapping[str, Any]]) -> str | l
 
 def text_or_parts(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     """Return parts, or their text if there is only one text, or nothing."""
-    if len(parts) <= 1 and all(part.keys() == {"type", "text"} for part in parts):
+    if len(parts) <= 1 and all(_is_only_text(part) for part in parts):
         # Some endpoints accept only a string, and no endpoint accepts an empty list.
         return "".join(part["text"] for part in parts)
     return parts
+
+
+def _is_only_text(part: dict[str, Any]) -> bool:
+    # A part of an unknown type may have a 'text' too, which is not the same without its type.
+    return part["type"] in ("text", "input_text") and part.keys() == {"type", "text"}
 
 
 def from_openai_parts(content: Any) -> str | list[str | dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from langchain_dbx_eval import EvalDataset, errors
 from langchain_dbx_eval.datasets.databricks.credential_vending import storage_options
@@ -207,7 +207,7 @@ def test_deltalake_sends_the_storage_options_to_azure(options, header) -> None:
     assert header in request
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2)
 @given(given_records=FULL_TABLE)
 def test_storage_restores_records_unchanged(workspace, storage, given_records) -> None:
     rows = list(merge_by_key(encode_all(given_records)).values())

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from langchain_dbx_eval import EvalDataset, EvalRecord, errors
 from langchain_dbx_eval.datasets.databricks.row_upload import ParameterUploader
@@ -168,7 +168,7 @@ def test_spark_reads_metrics_and_parses_the_statements_that_write_them(spark) ->
     assert sizes == {"scores": 1, "latest": 1, "failures": 1, "operations": 0}
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2)
 @given(given_records=FULL_TABLE)
 def test_spark_restores_records_unchanged(spark, given_records) -> None:
     """Upload records as for a MERGE and read them as a table's; this session has no Delta."""

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from langchain_dbx_eval import EvalDataset, EvalRecord, errors
@@ -25,22 +25,20 @@ from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.testing import LocalWorkspace
 from tests.datasets.record_strategies import MANY, records
 
-FEW_EXAMPLES = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FEW_EXAMPLES = settings(max_examples=15)
 
 
 def by_id(records: Any) -> dict[str, EvalRecord]:
     return {encode(record)["dataset_record_id"]: record for record in records}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(records())
 def test_a_row_of_a_table_restores_its_record(record: EvalRecord) -> None:
     assert EvalRecord.from_row(decode(encode(record))) == record
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(records())
 def test_a_row_of_an_mlflow_dataset_restores_its_record(record: EvalRecord) -> None:
     row = json.loads(json.dumps(to_mlflow(record)))
@@ -52,7 +50,7 @@ def test_a_row_of_an_mlflow_dataset_restores_its_record(record: EvalRecord) -> N
     assert back == record
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(records())
 def test_a_row_of_a_managed_dataset_restores_its_record_or_is_rejected(
     record: EvalRecord,
@@ -137,7 +135,7 @@ def test_a_nested_nan_is_rejected_and_not_read_as_absent() -> None:
         EvalDataset.create("main.default.q", [{"request": {"x": [math.nan]}}])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=20))
 def test_a_parsed_name_is_restored_from_its_text(text: str) -> None:
     try:

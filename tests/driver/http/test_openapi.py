@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
@@ -51,7 +51,7 @@ schema = schemathesis.openapi.from_wsgi("/openapi.json", create_app(Everything()
 
 
 @schema.parametrize()
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 def test_no_request_derived_from_the_description_is_a_5xx(case: Any) -> None:
     case.call_and_validate(
         checks=[not_a_server_error, status_code_conformance, response_schema_conformance]
@@ -137,7 +137,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("path", BODIES)
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(data=st.data())
 def test_the_parser_accepts_each_body_that_the_description_accepts(
     path: str, data: st.DataObject

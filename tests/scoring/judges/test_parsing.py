@@ -164,7 +164,7 @@ def judged(answer: str) -> Assessment:
     return score(row, built_in_judges(judge, ["safety"])).assessments[0]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(malformed_answers())
 def test_of_a_thousand_malformed_answers_none_becomes_a_rating(answer: str) -> None:
     assessment = judged(answer)
@@ -173,14 +173,14 @@ def test_of_a_thousand_malformed_answers_none_becomes_a_rating(answer: str) -> N
     assert assessment.error.startswith("No verdict could be parsed")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60))
 def test_every_answer_is_either_a_rating_or_an_error(answer: str) -> None:
     assessment = judged(answer)
     assert (assessment.value is None) == (assessment.error is not None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_JUNK, st.sampled_from(["yes", "no"]), st.text())
 def test_a_rating_in_the_final_block_is_parsed(junk: str, rating: str, rationale: str) -> None:
     parsed = parse_text(f"{junk}\n{block(verdict(rating, rationale))}", YesNo(), NONCE)
@@ -188,7 +188,7 @@ def test_a_rating_in_the_final_block_is_parsed(junk: str, rating: str, rationale
     assert parsed.value == rating
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_JUNK.filter(str.strip), st.sampled_from(["yes", "no"]), st.booleans())
 def test_a_rating_within_prose_is_never_parsed(junk: str, rating: str, is_before: bool) -> None:
     text = f"{verdict(rating)}\n{junk}" if is_before else f"{junk}\n{verdict(rating)}"

@@ -59,7 +59,7 @@ def value_of(scorer: Scorer, row: ScoringContext) -> float:
     st.lists(st.sampled_from(DOCUMENTS), min_size=1, unique=True),
     st.lists(st.sampled_from(DOCUMENTS), min_size=1, unique=True),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_recall_and_ndcg_equal_those_of_scikit_learn(
     expected: list[str], retrieved: list[str]
 ) -> None:

@@ -253,6 +253,14 @@ def test_reasoning_is_decoded_as_standard_blocks_and_sent_back_with_its_signatur
     assert sent[-1] == ANSWER[-1]
 
 
+def test_a_part_of_an_unknown_type_is_not_taken_for_text():
+    part = {"type": "citation", "text": "Lakehouse"}
+    assert to_openai_parts([part]) == [part]
+    assert to_openai_parts([{"type": "message", "text": None}]) == [
+        {"type": "message", "text": None}
+    ]
+
+
 def test_encrypted_reasoning_is_sent_back_unchanged():
     part = {"type": "reasoning", "summary": [{"type": "summary_encrypted_text", "data": "eHg="}]}
     (block, _) = blocks = from_openai_parts([part, {"type": "text", "text": "Hi", "citation": 1}])
