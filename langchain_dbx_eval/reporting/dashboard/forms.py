@@ -50,6 +50,7 @@ _DETAILS = tuple(name for name in _POINT_COLUMNS if name != "value")
 _REJECTED = re.compile(r"[ ,;{}()=`\x00-\x1f\x7f]")
 _MAX_NAME = 255
 _INTEGERS = frozenset({"bigint", "long", "int64"})
+_NUMBERS = _INTEGERS | {"double", "float64"}
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,14 @@ def choose_form(columns: Mapping[str, str] | None, form: Form | None, table: str
         msg = f"Nothing was written: {table} is an evaluation dataset. Name another table."
         raise SchemaError(msg)
     found: Form = "long" if {"metric", "value"} <= columns.keys() else "wide"
+    if found == "long" and (
+        not {"run_name", "run_id"} <= columns.keys() or columns["value"].lower() not in _NUMBERS
+    ):
+        msg = (
+            f"{table} has columns 'metric' and 'value', but is not a table of metrics, which has "
+            "'run_name', 'run_id' and numbers as 'value'. Name another table."
+        )
+        raise SchemaError(msg)
     if form is not None and form != found:
         msg = (
             f"{table} has the {found} form, so form={form!r} cannot be appended to it. Leave "
@@ -210,7 +219,7 @@ def _decode_long(rows: Iterable[Row]) -> list[RunMetrics]:
         replace(
             _describe(of_run[0]),
             metrics={
-                str(row["metric"]): _point({name: row.get(name) for name in names})
+                str(row["metric"]): MetricPoint(**{name: row.get(name) for name in names})
                 for row in of_run
             },
         )
@@ -222,13 +231,9 @@ def _decode_wide(rows: Iterable[Row]) -> list[RunMetrics]:
     return [replace(_describe(row), metrics=_points(row)) for row in rows]
 
 
-def _point(values: dict[str, Any]) -> MetricPoint:
-    return MetricPoint(**values)
-
-
 def _describe(row: Row) -> RunMetrics:
     values: dict[str, Any] = {name: row.get(name) for name in _RUN_COLUMNS}
-    values["run_name"] = values["run_name"] or ""
+    values["run_name"] = str(values["run_name"] or "")
     return RunMetrics(**values)
 
 
