@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal, TypeAlias
 
@@ -214,17 +214,15 @@ def _decode_long(rows: Iterable[Row]) -> list[RunMetrics]:
     grouped: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row["run_id"], row["run_name"]].append(row)
-    names = [item.name for item in fields(MetricPoint)]
     return [
-        replace(
-            _describe(of_run[0]),
-            metrics={
-                str(row["metric"]): MetricPoint(**{name: row.get(name) for name in names})
-                for row in of_run
-            },
-        )
+        replace(_describe(of_run[0]), metrics={str(row["metric"]): _point(row) for row in of_run})
         for of_run in grouped.values()
     ]
+
+
+def _point(row: Row) -> MetricPoint:
+    kind = row.get("kind") or metric_kind(str(row["metric"]))
+    return MetricPoint(kind, **{name: row.get(name) for name in _POINT_COLUMNS})
 
 
 def _decode_wide(rows: Iterable[Row]) -> list[RunMetrics]:
