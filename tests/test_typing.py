@@ -41,7 +41,7 @@ CACHE = Path(__file__).parents[1] / ".mypy_cache" / "user-script"
 MYPY_SETTINGS = """\
 [mypy]
 strict = True
-[mypy-aiohttp.*,databricks.*,langsmith.*,mlflow.*,numpy.*,pandas.*,requests.*]
+[mypy-databricks.*,langsmith.*,mlflow.*,numpy.*,pandas.*,pyspark.*,requests.*,torch.*,transformers.*]
 follow_imports = skip
 """
 COMMANDS = {
