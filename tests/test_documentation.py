@@ -115,6 +115,40 @@ def _runs_a_loop(block: str) -> bool:
     return "asyncio.run(" in block
 
 
+REQUIRES = {
+    **dict.fromkeys(
+        ("evaluate", "EvaluationCallbackHandler", "compare", "mlflow", "pandas"), "eval"
+    ),
+    **dict.fromkeys(("langchain_dbx_eval.evaluation", "langchain_dbx_eval.reporting"), "eval"),
+    **dict.fromkeys(("langchain_dbx_eval.driver", "flask"), "driver"),
+    "langchain_dbx_eval.testing": "testing",
+    "EvalDataset": "delta",
+}
+CONTAINED = {
+    "all": {"driver", "delta", "eval", "testing"},
+    "eval": {"delta"},
+    "sail": {"eval", "delta"},
+    "testing": {"driver", "delta"},
+}
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+def test_a_page_names_the_extras_of_what_it_imports(page: Path) -> None:
+    imported: set[str] = set()
+    for block in blocks(page, "python"):
+        flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        for node in ast.walk(compile(block, "block", "exec", flags)):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported |= {str(node.module), *(name.name for name in node.names)}
+    named = set(re.findall(r"`([a-z]+)`|[\[,]([a-z]+)(?=[\],])", page.read_text(encoding="utf-8")))
+    extras = {name for pair in named for name in pair}
+    extras |= {part for name in extras for part in CONTAINED.get(name, ())}
+    required = {REQUIRES[name] for name in imported & REQUIRES.keys()}
+    assert required - extras == set()
+
+
 def test_each_korean_page_has_the_code_of_its_english_page() -> None:
     """`make korean` copies it."""
     for korean, english in korean_pages():
