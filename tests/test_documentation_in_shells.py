@@ -1,7 +1,8 @@
 """The code of a page runs as a script, in a Jupyter kernel and at the Python prompt, twice each.
 
-`make test` runs a few pages, `make docs-blocks` all of them: each twice in its own process, in the
-same folder and with the same data as the pages before it, as for a user who reads all of them.
+`make test` runs two pages, `make docs-blocks` all of them and the notebooks of the examples: each
+twice in its own process, in the same folder and with the same data as the pages before it, as for a
+user who reads all of them.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ def run_prompt(page: Path, folder: Path, environment: dict[str, str]) -> None:
 
 
 def run_notebook(page: Path, folder: Path, environment: dict[str, str]) -> None:
-    cells = [nbformat.v4.new_code_cell(block) for block in blocks_of_notebook(page)]
-    notebook = nbformat.v4.new_notebook(cells=cells)
+    if page.suffix == ".ipynb":
+        notebook = nbformat.read(page, as_version=4)
+    else:
+        cells = [nbformat.v4.new_code_cell(block) for block in blocks_of_notebook(page)]
+        notebook = nbformat.v4.new_notebook(cells=cells)
     client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3")
     client.execute(cwd=str(folder), env=environment)
 
@@ -63,12 +67,13 @@ def _run(
 
 
 SHELLS = {"script": run_script, "notebook": run_notebook, "prompt": run_prompt}
+NOTEBOOKS = sorted((ROOT / "examples/notebooks").glob("*.ipynb"))
 # The other pages are run as scripts in tests/test_documentation.py.
 SAMPLE = {("notebook", "docs/chat.md"), ("prompt", "docs/how-to/foundation-model.md")}
 RUNS = [
     pytest.param(run, page, marks=pytest.mark.xdist_group(shell), id=f"{shell}-{name}")
     for shell, run in SHELLS.items()
-    for page in PAGES_WITH_CODE
+    for page in [*PAGES_WITH_CODE, *(NOTEBOOKS if shell == "notebook" else ())]
     if ALL_PAGES or (shell, page.relative_to(ROOT).as_posix()) in SAMPLE
     for name in [page.relative_to(ROOT).with_suffix("").as_posix().removeprefix("docs/")]
 ]
