@@ -231,12 +231,13 @@ def _leased(spec: TaskSpec) -> Iterator[tuple[_Worker, Sequence[Scorer]]]:
     digest = hashlib.sha256(pickle.dumps((spec.model, spec.input_fn, spec.scorers))).hexdigest()
     # A forked process has no event loop, to which clients of its parent may be bound.
     key = f"{digest}{spec.evaluation_id}", os.getpid()
+    create_private_folder(scratch_folder(spec.evaluation_id))
     with _worker_locks[key]:
         if key not in _workers:
             _workers[key] = _Worker(
                 model=None if spec.model is None else spec.model.resolve(),
                 input_fn=None if spec.input_fn is None else pickle.loads(spec.input_fn),  # noqa: S301 - from the driver of the job
-                limiter=PacedLimiter(0),
+                limiter=PacedLimiter(0, scratch_folder(spec.evaluation_id) / "pace"),
             )
         worker = _workers[key]
         worker.limiter.resize(spec.concurrency)
@@ -257,7 +258,6 @@ def _leased(spec: TaskSpec) -> Iterator[tuple[_Worker, Sequence[Scorer]]]:
 def _scratch(spec: TaskSpec, step: int, rows: Mapping[RowKey, Any]) -> Iterator[Journal]:
     """Open the journal of these rows; it stays until a task of another step runs."""
     folder = scratch_folder(spec.evaluation_id)
-    create_private_folder(folder)
     keys = [[row[name] for name in KEY] for _, row in sorted(rows.items())]
     identity = {**spec.identity, "version": None, "retry": spec.retry_failures}
     text = json.dumps([keys, identity])
