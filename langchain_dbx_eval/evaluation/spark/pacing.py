@@ -137,7 +137,7 @@ class _Pace:
             self.rate, self.measured = max(1.0, _FIRST * self._answered_rate(now)), 0.0
             self.refused = self.grown = now
         self._grow(now)
-        # A process wakes up late, at random: the next turn is counted from the time when it was due.
+        # A process wakes up late: the next turn is counted from when this one was due.
         self.next_start = max(self.next_start, now - _LATE_S) + 1 / self.rate
         return 0.0
 
