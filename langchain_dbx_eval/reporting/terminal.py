@@ -32,11 +32,14 @@ from langchain_dbx_eval.reporting.overview import (
 )
 from langchain_dbx_eval.scoring.aggregates import MetricSummary
 from langchain_dbx_eval.scoring.aggregates.repeats import number_text
+from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from langchain_dbx_eval.reporting.html.model import RatingDetail
 
 __all__ = ["print_comparison", "print_result"]
 
@@ -239,6 +242,8 @@ def _row_table(row: Row, width: int) -> Table:
         lines["Answer"] = detail["answer"] or "(empty)"
     facts = detail["expectations"].get("expected_facts")
     lines["Expected"] = detail["expected"] or (", ".join(map(str, facts)) if facts else "(none)")
+    if scores := [_score(one) for one in detail["ratings"] if _is_score(one)]:
+        lines["Scores"] = ", ".join(scores)
     if detail["cause_rationale"]:
         lines["Because"] = detail["cause_rationale"]
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -251,6 +256,18 @@ def _row_table(row: Row, width: int) -> Table:
         cut = f"{short[: longest - 1]}…" if len(short) > longest else short
         table.add_row(f"  {name}", Text(cut))
     return table
+
+
+def _is_score(rating: RatingDetail) -> bool:
+    # The overall assessment is the verdict in the title of the row.
+    return rating["value"] is not None and not rating["column"].startswith(OVERALL_ASSESSMENT)
+
+
+def _score(rating: RatingDetail) -> str:
+    value = rating["value"]
+    if isinstance(value, bool | str) or value is None:
+        return f"{rating['name']} {value}"
+    return f"{rating['name']} {number_text(value)}"
 
 
 def _print_flips(
