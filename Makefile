@@ -12,7 +12,7 @@ ARGS :=
 help:
 	@echo "make demo           run an end-to-end demonstration (ARGS='--variant better' compares)"
 	@echo "make docs           build the documentation site in site/"
-	@echo "make docs-blocks    run the code of all pages in scripts, Jupyter and the prompt (30 minutes)"
+	@echo "make docs-blocks    run the code of all pages in scripts, Jupyter and the prompt (an hour)"
 	@echo "make docs-serve     show it at http://127.0.0.1:8000, and rebuild it after each change"
 	@echo "make examples       run all examples on an emulated workspace (ARGS=--workspace: a real one)"
 	@echo "make notebooks      write the notebooks of the examples"
