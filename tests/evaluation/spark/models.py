@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from mlflow.genai.scorers import scorer as mlflow_scorer
 
-from langchain_dbx_eval import scorer
+from langchain_dbx_eval import EvalRecord, scorer
 from langchain_dbx_eval._internal.retry import parse_retry_after
 from langchain_dbx_eval.errors import RateLimitError
 
@@ -30,6 +30,18 @@ def _answer(question: str) -> str:
 
 
 chain = RunnableLambda(_answer, name="chain")
+
+
+def _other_answer(question: str) -> str:
+    number = int(question.split()[-1])
+    return _answer(question if number % 5 else f"question {3 * number + 1}")
+
+
+other = RunnableLambda(_other_answer, name="other")
+
+
+def topic_of(record: EvalRecord) -> Any:
+    return record.metadata.get("topic")
 
 
 def make_chain() -> Runnable[str, str]:
