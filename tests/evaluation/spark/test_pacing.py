@@ -114,3 +114,14 @@ def test_an_endpoint_without_a_limit_is_not_slowed_down() -> None:
             await asyncio.sleep(0.1)
 
     assert _run(4, 100, 8, Unlimited(None, 0.1)) == pytest.approx(1.3, abs=0.1)
+
+
+def test_a_limiter_keeps_its_limit_from_one_task_to_the_next() -> None:
+    limiter = PacedLimiter(0)
+    for _ in range(3):
+        limiter.resize(2)
+        assert limiter.limit == 2
+        limiter.resize(2)
+        assert limiter.limit == 4
+        limiter.resize(-2)
+        limiter.resize(-2)
