@@ -122,7 +122,7 @@ class Comparison:
                 non-inferior. Default: the ``margin`` of the comparison.
 
         Returns:
-            The report: its ``verdict`` is "pass", "fail", "inconclusive" or "could not run".
+            The report: its ``verdict`` is "pass", "regression", "inconclusive" or "could not run".
 
         Raises:
             ConfigurationError: A condition is invalid, or there is neither a condition nor a

@@ -33,7 +33,7 @@ from langchain_dbx_eval.evaluation.spark.result import SparkEvaluationResult
 from langchain_dbx_eval.evaluation.spark.session import spark_session
 from langchain_dbx_eval.evaluation.spark.shipping import (
     ShippedModel,
-    dump,
+    encode,
     load_scorers,
     ship_model,
     ship_scorers,
@@ -113,7 +113,7 @@ def evaluate_on_spark(evaluation: SparkEvaluation, options: SparkOptions) -> Spa
     # Before Spark starts: what cannot be shipped, or not be loaded, is an error at once.
     shipped = None if evaluation.model is None else ship_model(evaluation.model)
     arguments = ship_scorers(evaluation.scorers)
-    input_fn = evaluation.input_fn and dump("input_fn", evaluation.input_fn)
+    input_fn = evaluation.input_fn and encode("input_fn", evaluation.input_fn)
     scorers = select_scorers(**load_scorers(arguments))
     _check_scorers(scorers)
     if shipped is not None:

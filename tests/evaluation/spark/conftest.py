@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -19,13 +22,39 @@ from tests.sail_sessions import stop_sail
 
 @pytest.fixture(scope="module")
 def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """A session on Sail; without it, an evaluation would start the same one."""
+    """A session on Sail; without it, an evaluation would start the same one.
+
+    With DBX_EVAL_SPARK_MASTER (``local[2]``), one of classic Spark, which is then the active one.
+    """
+    if master := os.environ.get("DBX_EVAL_SPARK_MASTER"):
+        yield from _classic(master, tmp_path_factory.mktemp("classic"))
+        return
     pytest.importorskip("pysail", reason="the extra sail is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DBX_EVAL_HOME", str(tmp_path_factory.mktemp("sail")))
         session = spark_sessions.spark_session()
     yield session
     stop_sail()
+
+
+def _classic(master: str, folder: Path) -> Iterator[object]:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master(master)
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(folder),
+        "spark.pyspark.python": sys.executable,
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+    }
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
 
 
 class CountingEndpoint:

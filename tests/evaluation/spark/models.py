@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -12,8 +13,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
+from mlflow.genai.scorers import scorer as mlflow_scorer
 
 from langchain_dbx_eval import scorer
+from langchain_dbx_eval._internal.retry import parse_retry_after
+from langchain_dbx_eval.errors import RateLimitError
 
 
 def _answer(question: str) -> str:
@@ -51,6 +55,11 @@ def is_even(response: str) -> bool:
     return response[-2:-1] in "02468"
 
 
+@mlflow_scorer
+def by_mlflow(outputs: str) -> bool:
+    return bool(outputs)
+
+
 class Judge(BaseChatModel):
     """Rates an answer by its digit, and fails for some."""
 
@@ -84,3 +93,19 @@ def _post(question: str) -> str:
 
 
 remote = RunnableLambda(_post, name="remote")
+
+
+def _ask(question: str) -> str:
+    """Send a question ``<url> <n>`` to its URL; a 429 has the error of this package's clients."""
+    url, number = question.split()
+    try:
+        with urllib.request.urlopen(f"{url}{number}", timeout=60) as response:
+            return response.read().decode()
+    except urllib.error.HTTPError as error:
+        if error.code != 429:
+            raise
+        wait = parse_retry_after(error.headers["Retry-After"])
+        raise RateLimitError("too many requests", status_code=429, retry_after=wait) from error
+
+
+limited = RunnableLambda(_ask, name="limited")
