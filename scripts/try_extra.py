@@ -2,8 +2,8 @@
 
     python scripts/try_extra.py eval
 
-`make package` calls it for each extra. It needs no other package, and runs in an empty folder that is
-also the home.
+`make package` calls it for each extra, in an empty folder that is also the home. It needs no other
+package.
 """
 
 from __future__ import annotations

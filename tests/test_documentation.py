@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.main import get_command
 
 from langchain_dbx_eval import errors
 from langchain_dbx_eval.cli.app import app
 from scripts.copy_code_blocks import BLOCK
 from scripts.copy_code_blocks import pages as korean_pages
+from scripts.try_extra import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "langchain_dbx_eval"
@@ -289,3 +291,55 @@ def test_contributing_lists_every_folder_of_the_package() -> None:
     package = ROOT / "langchain_dbx_eval"
     folders = [path.parent.relative_to(ROOT) for path in package.glob("**/__init__.py")]
     assert [str(f) for f in folders if f"`{f}/`" not in text] == []
+
+
+def test_each_folder_of_the_package_lists_its_modules_of_which_there_are_few() -> None:
+    for init in PACKAGE.glob("**/__init__.py"):
+        listed = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+        modules = {path.stem for path in init.parent.glob("*.py")}
+        modules -= {"__init__", "__main__", "_version"}
+        assert len(modules) <= 13, init.parent
+        unlisted = [name for name in modules if not re.search(rf"\b{name}\b", listed)]
+        assert unlisted == [], init.parent
+
+
+def test_contributing_and_the_help_name_every_target_of_make() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert targets - set(re.findall(r"`?make ([a-z-]+)", contributing)) == {"help"}
+    assert targets - set(re.findall(r"@echo \"make ([a-z-]+)", makefile)) == {"help"}
+    phony = makefile.replace("\\\n", " ").split(".PHONY:")[1].splitlines()[0].split()
+    assert set(phony) == targets
+
+
+def test_the_commands_of_the_workflows_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    files = [*(ROOT / ".github/workflows").glob("*.yml"), *(ROOT / "examples/workflows").glob("*")]
+    assert len(files) == 4
+    for file in files:
+        workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
+        assert workflow["permissions"] == {"contents": "read"}, file
+        for name, job in workflow["jobs"].items():
+            assert job["timeout-minutes"] if name != "publish" else True
+            for python in job.get("strategy", {}).get("matrix", {}).get("python", []):
+                assert f'"Programming Language :: Python :: {python}"' in project
+            text = "\n".join(step.get("run", "") for step in job["steps"])
+            for target in re.findall(r"make ([a-z-]+)", text):
+                assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+            for path in re.findall(r"(?:scripts|examples)/[\w./]+", text):
+                assert (ROOT / path).is_file(), path
+            for extras in re.findall(r"\.\[([\w,]+)\]", text):
+                assert all(f"\n{extra} = [" in project for extra in extras.split(",")), extras
+
+
+def test_make_package_uses_every_extra() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    section = project.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    extras = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
+    for_developers = {"dev", "test", "fuzz"}
+    assert set(EXTRAS) == extras - for_developers | {"core"}
+    script = (ROOT / "scripts/try_package").read_text(encoding="utf-8")
+    [listed] = re.findall(r"\|\| set -- ([a-z \n\\]+?)\nfor ", script)
+    assert set(listed.replace("\\", " ").split()) == set(EXTRAS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from langchain_dbx_eval.reporting.html.model import RatingDetail
 
-__all__ = ["print_comparison", "print_result"]
+__all__ = ["comparison_text", "print_comparison", "print_result"]
 
 _MAX_FLIPS = 8
 _MAX_CAUSES = 5
@@ -138,6 +139,15 @@ def print_comparison(comparison: Comparison, console: Console, *, flips: int = _
         _print(console, Text())
         _print_columns(console, ["Score, row by row", "Higher", "Lower", "Equal"], rows)
         _print_flips(console, one.flips, flips, short)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return what `print_comparison` prints, without colors, for lines of 100 characters."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    print_comparison(comparison, Console(file=text, width=100, color_system=None))
+    return text.getvalue().rstrip()
 
 
 def _print(console: Console, text: Text) -> None:

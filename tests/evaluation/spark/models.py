@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from mlflow.genai.scorers import scorer as mlflow_scorer
 
-from langchain_dbx_eval import scorer
+from langchain_dbx_eval import EvalRecord, scorer
 from langchain_dbx_eval._internal.retry import parse_retry_after
 from langchain_dbx_eval.errors import RateLimitError
 
@@ -28,6 +28,18 @@ def _answer(question: str) -> str:
 
 
 chain = RunnableLambda(_answer, name="chain")
+
+
+def _other_answer(question: str) -> str:
+    number = int(question.split()[-1])
+    return _answer(question if number % 5 else f"question {3 * number + 1}")
+
+
+other = RunnableLambda(_other_answer, name="other")
+
+
+def topic_of(record: EvalRecord) -> Any:
+    return record.metadata.get("topic")
 
 
 def make_chain() -> Runnable[str, str]:
@@ -95,7 +107,7 @@ def _post(question: str) -> str:
 remote = RunnableLambda(_post, name="remote")
 
 
-def _ask(question: str) -> str:
+def _get(question: str) -> str:
     """Send a question ``<url> <n>`` to its URL; a 429 has the error of this package's clients."""
     url, number = question.split()
     try:
@@ -108,4 +120,4 @@ def _ask(question: str) -> str:
         raise RateLimitError("too many requests", status_code=429, retry_after=wait) from error
 
 
-limited = RunnableLambda(_ask, name="limited")
+limited = RunnableLambda(_get, name="limited")

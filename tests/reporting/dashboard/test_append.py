@@ -324,9 +324,7 @@ def test_a_table_that_only_looks_like_one_of_metrics_is_an_error(row: dict[str, 
 
     deltalake.write_deltalake(catalog_root() / "main/metrics/runs", pd.DataFrame([row]))
     for call in (history, partial(append_metrics_to_table, "new", {"quality": 0.5})):
-        with pytest.raises(
-            errors.SchemaError, match=r"main\.metrics\.runs .*not a table"
-        ):
+        with pytest.raises(errors.SchemaError, match=r"main\.metrics\.runs .*not a table"):
             call(TABLE)
 
 
