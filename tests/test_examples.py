@@ -11,7 +11,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from tests.evaluation.spark.conftest import stop_sail
+from tests.sail_sessions import stop_sail
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 

@@ -13,7 +13,7 @@ from langchain_dbx_eval import EvalDataset, errors
 from langchain_dbx_eval.datasets.databricks.spark import SparkEngine
 from langchain_dbx_eval.evaluation.spark import session as spark_sessions
 from tests.datasets.record_strategies import FULL_TABLE
-from tests.evaluation.spark.conftest import stop_sail
+from tests.sail_sessions import stop_sail
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("sail")]
 

@@ -17,15 +17,7 @@ from pathlib import Path
 import pytest
 
 from langchain_dbx_eval.evaluation.spark import session as spark_sessions
-
-
-def stop_sail() -> None:
-    """Stop the server that evaluations of this process share."""
-    for process, session in spark_sessions._sail:
-        session.stop()
-        process.kill()
-        process.wait()
-    spark_sessions._sail.clear()
+from tests.sail_sessions import stop_sail
 
 
 @pytest.fixture(scope="module")
