@@ -16,9 +16,9 @@ if not ON_WORKSPACE:
     from langchain_dbx_eval.testing import LocalWorkspace
 
     def answer(messages: list[dict[str, str]], **params: object) -> str:
-        """Replace a model, and a judge that accepts every answer."""
+        """Emulate a model, and a judge that accepts every answer."""
         if "verdict" in str(messages) or "rating" in str(messages):
-            return '{"rationale": "A function, not a model.", "rating": "yes"}'
+            return '{"rationale": "An emulated judge.", "rating": "yes"}'
         return "Within 30 days."
 
     workspace = LocalWorkspace().start()

@@ -190,8 +190,8 @@ def test_a_folder_that_is_deleted_does_not_stop_the_calls(tmp_path: Path) -> Non
     assert endpoint.answered == 200
 
 
-def test_a_limiter_keeps_its_limit_from_one_task_to_the_next() -> None:
-    limiter = PacedLimiter(0)
+def test_a_limiter_keeps_its_limit_from_one_task_to_the_next(tmp_path: Path) -> None:
+    limiter = PacedLimiter(0, tmp_path / "pace")
     for _ in range(3):
         limiter.resize(2)
         assert limiter.limit == 2
