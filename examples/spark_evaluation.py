@@ -28,8 +28,11 @@ if not ON_WORKSPACE:
 # Tasks run on other machines, so the chain is a file: its text is sent to them.
 
 # %%
+import tempfile
 from pathlib import Path
 
+folder = Path(tempfile.mkdtemp())
+chain_file = folder / "chain.py"
 CHAIN = f"""
 import mlflow
 from langchain_core.prompts import ChatPromptTemplate
@@ -39,7 +42,7 @@ messages = [("system", "Answer in one word."), ("human", "{{question}}")]
 prompt = ChatPromptTemplate.from_messages(messages)
 mlflow.models.set_model(prompt | ChatDatabricks(model="{ENDPOINT}", temperature=0, max_tokens=20))
 """
-Path("spark_chain.py").write_text(CHAIN, encoding="utf-8")
+chain_file.write_text(CHAIN, encoding="utf-8")
 
 # %% [markdown]
 # ## Evaluate
@@ -47,8 +50,6 @@ Path("spark_chain.py").write_text(CHAIN, encoding="utf-8")
 # `questions` may also be a Spark frame, or the name of a table.
 
 # %%
-import tempfile
-
 import mlflow
 from langchain_dbx_eval import evaluate
 from langchain_dbx_eval.evaluation import SparkOptions
@@ -58,14 +59,14 @@ if ON_WORKSPACE:
     mlflow.set_experiment(os.environ.get("EXAMPLE_EXPERIMENT", "/Shared/langchain-dbx-eval"))
     results = os.environ.get("EXAMPLE_RESULTS", "main.default.example_results")
 else:
-    results = f"{tempfile.mkdtemp()}/results"
+    results = str(folder / "results")
 
 questions = [
     {"request": {"question": "What is the capital of France?"}, "expected_response": "Paris"},
     {"request": {"question": "What is the capital of Korea?"}, "expected_response": "Seoul"},
 ]
 result = evaluate(
-    "spark_chain.py",
+    str(chain_file),
     questions,
     evaluator_config={"databricks-agent": {"metrics": []}},
     engine=SparkOptions(results=results, tasks=2),
