@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 # Arguments of `langchain-dbx-eval demo`, pytest or a benchmark: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo docs docs-serve examples notebooks korean test test-lowest check package faults fuzz fuzz-atheris audit format \
+.PHONY: help demo docs docs-blocks docs-serve examples notebooks korean test test-lowest check package \
+	faults fuzz fuzz-atheris audit format \
 	bench-clients bench-driver bench-data bench-eval bench-spark bench-statistics clean
 
 help:
 	@echo "make demo           run an end-to-end demonstration (ARGS='--variant better' compares)"
 	@echo "make docs           build the documentation site in site/"
+	@echo "make docs-blocks    run the code of all pages in scripts, Jupyter and the prompt (an hour)"
 	@echo "make docs-serve     show it at http://127.0.0.1:8000, and rebuild it after each change"
 	@echo "make examples       run all examples on an emulated workspace (ARGS=--workspace: a real one)"
 	@echo "make notebooks      write the notebooks of the examples"
@@ -40,6 +42,10 @@ demo: $(VENV)/installed-demo
 docs: $(VENV)/installed-dev
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html"
+
+# Twice as a script, twice in Jupyter and twice at the Python prompt.
+docs-blocks: $(VENV)/installed-dev
+	@DBX_EVAL_ALL_PAGES=1 $(BIN)/pytest -n 3 --dist loadgroup -vv tests/test_documentation_in_shells.py $(ARGS)
 
 docs-serve: $(VENV)/installed-dev
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs serve

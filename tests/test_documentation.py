@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import codeop
 import contextlib
+import inspect
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -42,6 +44,22 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
+def is_for_notebooks(block: str) -> bool:
+    """Whether it awaits outside of a function, which only a notebook accepts."""
+    code = compile(block, "block", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return bool(code.co_flags & inspect.CO_COROUTINE)
+
+
+def blocks_of_script(page: Path) -> list[str]:
+    """Return the Python blocks for scripts and the Python prompt."""
+    return [block for block in blocks(page, "python") if not is_for_notebooks(block)]
+
+
+def blocks_of_notebook(page: Path) -> list[str]:
+    """Return the Python blocks for notebooks, whose event loop is running."""
+    return [block for block in blocks(page, "python") if not _runs_a_loop(block)]
+
+
 PAGES_WITH_CODE = [page for page in PAGES if page not in KOREAN and blocks(page, "python")]
 COMMANDS = [
     line
@@ -66,14 +84,14 @@ COMMANDS = [
 def test_the_code_of_a_page_runs_from_top_to_bottom_twice(page: Path) -> None:
     for _ in range(2):  # with the same files, as for a user who reads the page again
         namespace: dict[str, object] = {"__name__": "__main__"}
-        for number, block in enumerate(blocks(page, "python"), start=1):
+        for number, block in enumerate(blocks_of_script(page), start=1):
             exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
 def test_the_code_of_a_page_can_be_pasted_into_the_python_prompt(page: Path) -> None:
     """The prompt ends a function at its first blank line, and needs one after it."""
-    for number, block in enumerate(blocks(page, "python"), start=1):
+    for number, block in enumerate(blocks_of_script(page), start=1):
         statement: list[str] = []
         for line in [*block.splitlines(), ""]:
             statement.append(line)
@@ -87,6 +105,52 @@ def test_the_code_of_a_page_can_be_pasted_into_the_python_prompt(page: Path) -> 
         assert "\n".join(statement).strip() == "", f"{page.name}, block {number} is not complete"
 
 
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+def test_a_page_that_uses_asyncio_run_has_the_same_for_notebooks(page: Path) -> None:
+    code = blocks(page, "python")
+    followed = [after for block, after in itertools.pairwise(code) if _runs_a_loop(block)]
+    assert len(followed) == sum(map(_runs_a_loop, code)), "the last block has none after it"
+    assert all(map(is_for_notebooks, followed))
+
+
+def _runs_a_loop(block: str) -> bool:
+    return "asyncio.run(" in block
+
+
+REQUIRES = {
+    **dict.fromkeys(
+        ("evaluate", "EvaluationCallbackHandler", "compare", "mlflow", "pandas"), "eval"
+    ),
+    **dict.fromkeys(("langchain_dbx_eval.evaluation", "langchain_dbx_eval.reporting"), "eval"),
+    **dict.fromkeys(("langchain_dbx_eval.driver", "flask"), "driver"),
+    "langchain_dbx_eval.testing": "testing",
+    "EvalDataset": "delta",
+}
+CONTAINED = {
+    "all": {"driver", "delta", "eval", "testing"},
+    "eval": {"delta"},
+    "sail": {"eval", "delta"},
+    "testing": {"driver", "delta"},
+}
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+def test_a_page_names_the_extras_of_what_it_imports(page: Path) -> None:
+    imported: set[str] = set()
+    for block in blocks(page, "python"):
+        flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        for node in ast.walk(compile(block, "block", "exec", flags)):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported |= {str(node.module), *(name.name for name in node.names)}
+    named = set(re.findall(r"`([a-z]+)`|[\[,]([a-z]+)(?=[\],])", page.read_text(encoding="utf-8")))
+    extras = {name for pair in named for name in pair}
+    extras |= {part for name in extras for part in CONTAINED.get(name, ())}
+    required = {REQUIRES[name] for name in imported & REQUIRES.keys()}
+    assert required - extras == set()
+
+
 def test_each_korean_page_has_the_code_of_its_english_page() -> None:
     """`make korean` copies it."""
     for korean, english in korean_pages():
@@ -96,9 +160,11 @@ def test_each_korean_page_has_the_code_of_its_english_page() -> None:
 
 def test_tutorials_and_how_to_pages_have_a_korean_page_and_a_switch() -> None:
     translated = [page for _, page in korean_pages()]
-    for folder in ("tutorials", "how-to"):
-        pages = sorted((ROOT / "docs" / folder).glob("*.md"))
-        assert [page for page in pages if page not in translated] == []
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    guides = navigation.partition("- Tutorials:")[2].partition("- On a real workspace:")[0]
+    pages = [ROOT / "docs" / name for name in re.findall(r"[\w/-]+\.md", guides)]
+    assert len(pages) > 15
+    assert [page.name for page in pages if page not in translated] == []
     for korean, english in korean_pages():
         for page, other, language in ((korean, english, "English"), (english, korean, "한국어")):
             head = page.read_text(encoding="utf-8").splitlines()[2]
@@ -180,7 +246,9 @@ NOT_READ |= {"MLFLOW_EXPERIMENT"}  # a type of trace locations
 
 def test_every_environment_variable_is_on_its_page() -> None:
     text = (ROOT / "docs/reference/environment.md").read_text(encoding="utf-8")
-    name = re.compile(r"(?:DATABRICKS|DBX_EVAL|MLFLOW|AWS|GITHUB|REQUESTS|CURL)_[A-Z_]+")
+    name = re.compile(
+        r"(?:DATABRICKS|DBX_EVAL|MLFLOW|AWS|GITHUB|REQUESTS|CURL|WAYLAND)_[A-Z_]+|DISPLAY|BROWSER"
+    )
     used = {literal for literal in string_literals() if name.fullmatch(literal)} - NOT_READ
     assert len(used) > 15
     assert [variable for variable in sorted(used) if f"`{variable}`" not in text] == []

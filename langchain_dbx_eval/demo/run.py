@@ -47,7 +47,7 @@ __all__ = ["DATASET", "build_chain", "run_demo"]
 
 DATASET = "main.default.demo_questions"
 _EXPERIMENT = "langchain-dbx-eval demo"
-_JUDGE = "stand-in-judge"
+_JUDGE = "deterministic-judge"
 _MAX_CONCURRENCY = 4
 
 Variant = Literal["baseline", "better"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from langchain_dbx_eval.reporting.gate import CheckReport
 
-__all__ = ["EvaluationResult", "Rows", "frame_of"]
+__all__ = ["EvaluationResult", "Rows", "compute_on_rows", "frame_of", "summarize_rows"]
 
 _FIRST_COLUMNS = ("request_id", "repetition", "request", "response", "expected_response")
 _PAGE = 200
@@ -72,7 +72,10 @@ class EvaluationResult:
     Attributes:
         rows: Its rows in the order of the dataset: a sequence that reads each row when it is
             accessed.
+        computes_remotely: Whether its rows are on other machines.
     """
+
+    computes_remotely = False
 
     def __init__(self, journal: Journal, dataset: EvalDataset | None = None) -> None:
         self._journal = journal
@@ -188,8 +191,19 @@ class EvaluationResult:
         Raises:
             ConfigurationError: An argument is invalid, or no record has the column `cluster`.
         """
-        rows = (RowResult(row.outcome, row.scores, row.record) for row in self.rows)
-        return summarize(rows, cluster=cluster, failures=failures)
+        summary: Summary = compute_on_rows(
+            partial(summarize_rows, failures=failures), self, cluster=cluster
+        )
+        return summary
+
+    def compute(
+        self,
+        function: Callable[..., Any],
+        results: Sequence[EvaluationResult],
+        keys: Mapping[str, Any],
+    ) -> Any:
+        """Call a function of this package where the rows are; see `compute_on_rows`."""
+        return function(*(result.rows for result in results), **keys)
 
     def check(
         self,
@@ -299,6 +313,29 @@ class EvaluationResult:
         from langchain_dbx_eval.reporting.notebook import result_html
 
         return result_html(self)
+
+
+def compute_on_rows(
+    function: Callable[..., Any], *results: EvaluationResult, **keys: RecordKey | None
+) -> Any:
+    """Call a function with the rows of results; if some are on a cluster, in a task there.
+
+    Args:
+        function: A function of this package, or a partial of one with plain arguments. Its
+            parameters are the rows of each result, which can be iterated several times, and `keys`.
+        *results: The results.
+        **keys: Columns of the records, or functions of a record.
+    """
+    place = next((result for result in results if result.computes_remotely), results[0])
+    return place.compute(function, results, keys)
+
+
+def summarize_rows(
+    rows: Iterable[Row], *, cluster: RecordKey | None = None, failures: Failures = "exclude"
+) -> Summary:
+    """Summarize rows; see `EvaluationResult.summarize`."""
+    results = (RowResult(row.outcome, row.scores, row.record) for row in rows)
+    return summarize(results, cluster=cluster, failures=failures)
 
 
 def frame_of(rows: Iterable[Row]) -> pd.DataFrame:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation import EvaluationResult
+from langchain_dbx_eval.evaluation.journal.rows import Row
+from langchain_dbx_eval.evaluation.result import compute_on_rows
 from langchain_dbx_eval.reporting.differences import (
     OPERATIONAL,
     Flip,
@@ -137,7 +140,7 @@ class Comparison:
                 non-inferior. Default: the ``margin`` of the comparison.
 
         Returns:
-            The report: its ``verdict`` is "pass", "fail", "inconclusive" or "could not run".
+            The report: its ``verdict`` is "pass", "regression", "inconclusive" or "could not run".
 
         Raises:
             ConfigurationError: A condition is invalid, or there is neither a condition nor a
@@ -191,17 +194,13 @@ def compare(
             column.
         MissingDependencyError: The extra ``eval`` is not installed.
     """
-    after = read_rows(result.rows, cluster, by)
-    comparisons = []
-    for other in (baseline, *more):
-        paired = pair_rows(read_rows(other.rows), after)
-        if not paired.pairs:
-            msg = (
-                "The two results have no request_id in common. Compare evaluations of the same "
-                "dataset, or set request_id in your records."
-            )
-            raise ConfigurationError(msg)
-        comparisons.append(_compare(paired, result, other, test, has_slices=by is not None))
+    compared = compute_on_rows(
+        partial(_compare_rows, test=test), result, baseline, *more, cluster=cluster, by=by
+    )
+    comparisons = [
+        _with_unpaired(comparison, result, other)
+        for comparison, other in zip(compared, (baseline, *more), strict=True)
+    ]
     if primary is not None:
         metrics = comparisons[0].metrics
         name = metrics[_resolve(primary, metrics, argument="primary")].name
@@ -224,25 +223,33 @@ def compare(
     return replace(first, others=tuple(others))
 
 
-def _compare(
-    paired: PairedRows,
-    result: EvaluationResult,
-    baseline: EvaluationResult,
+def _compare_rows(
+    rows: Iterable[Row],
+    *baselines: Iterable[Row],
+    cluster: RecordKey | None,
+    by: RecordKey | None,
     test: PairedTest,
-    *,
-    has_slices: bool,
-) -> Comparison:
-    differences = dict(metric_differences(paired.pairs, test))
-    for name in {*result.metrics, *baseline.metrics}:
-        known = differences.get(name, MetricDifference(name, None, None))
-        if known.paired is None:
-            values = {"baseline": baseline.metrics.get(name), "candidate": result.metrics.get(name)}
-            differences[name] = replace(known, **values)
-    metrics = tuple(difference for _, difference in sorted(differences.items()))
+) -> list[Comparison]:
+    """Return the comparisons of rows with those of each baseline, by their pairs alone."""
+    after = read_rows(rows, cluster, by)
+    found = []
+    for baseline in baselines:
+        paired = pair_rows(read_rows(baseline), after)
+        if not paired.pairs:
+            msg = (
+                "The two results have no request_id in common. Compare evaluations of the same "
+                "dataset, or set request_id in your records."
+            )
+            raise ConfigurationError(msg)
+        found.append(_compare(paired, test, has_slices=by is not None))
+    return found
+
+
+def _compare(paired: PairedRows, test: PairedTest, *, has_slices: bool) -> Comparison:
     slices = slice_differences(paired.pairs, test) if has_slices else ()
     return Comparison(
-        metrics=metrics,
-        rows=tuple(row_changes(metrics)),
+        metrics=tuple(difference for _, difference in metric_differences(paired.pairs, test)),
+        rows=(),
         paired=len(paired.pairs),
         clusters=len({after.cluster for _, after in paired.pairs}),
         only_baseline=tuple(paired.only_baseline),
@@ -251,9 +258,22 @@ def _compare(
         latency=tuple(latency_differences(paired.pairs)),
         flips=tuple(flips(paired.pairs)),
         slices=tuple(slices),
-        result=result,
-        baseline=baseline,
     )
+
+
+def _with_unpaired(
+    comparison: Comparison, result: EvaluationResult, baseline: EvaluationResult
+) -> Comparison:
+    """Return a comparison with the metrics of the whole evaluations that have no pairs."""
+    differences = {difference.name: difference for difference in comparison.metrics}
+    for name in {*result.metrics, *baseline.metrics}:
+        known = differences.get(name, MetricDifference(name, None, None))
+        if known.paired is None:
+            values = {"baseline": baseline.metrics.get(name), "candidate": result.metrics.get(name)}
+            differences[name] = replace(known, **values)
+    metrics = tuple(difference for _, difference in sorted(differences.items()))
+    rows = tuple(row_changes(metrics))
+    return replace(comparison, metrics=metrics, rows=rows, result=result, baseline=baseline)
 
 
 def _resolve(name: str, metrics: Sequence[MetricDifference], *, argument: str | None = None) -> int:

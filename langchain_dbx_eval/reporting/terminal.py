@@ -14,9 +14,8 @@ from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.reporting.comparison import Comparison, Flip, MetricDifference
 from langchain_dbx_eval.reporting.html.rows import describe_row
 from langchain_dbx_eval.reporting.metric_names import (
-    displayed_metrics,
+    displayed_differences,
     displayed_summaries,
-    is_displayed_difference,
     short_names,
 )
 from langchain_dbx_eval.reporting.overview import (
@@ -118,19 +117,16 @@ def print_comparison(comparison: Comparison, console: Console, *, flips: int = _
 
     for number, one in enumerate((comparison, *comparison.others), 1):
         _print(console, Text(comparison_title(one, number), "bold"))
-        metrics = {metric.name: metric for metric in one.metrics}
-        names = [
-            name for name in displayed_metrics(metrics) if is_displayed_difference(metrics[name])
-        ]
-        short = short_names(metrics)
-        better, worse = significant_differences(metrics[name] for name in names)
+        displayed = displayed_differences(one.metrics)
+        short = short_names([metric.name for metric in one.metrics])
+        better, worse = significant_differences(displayed.values())
         style = "red" if worse else "green" if better else ""
         _print(console, Text(f"Significantly worse: {worse}, better: {better}", style))
         _print(console, Text())
         _print_columns(
             console,
             DIFFERENCE_TITLES,
-            [_difference_cells(metrics[name]) for name in names],
+            [_difference_cells(metric) for metric in displayed.values()],
             short,
         )
         if better or worse:

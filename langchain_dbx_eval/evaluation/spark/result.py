@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval.datasets import EvalDataset
+from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.evaluation.journal.store import Journal
 from langchain_dbx_eval.evaluation.result import EvaluationResult, frame_of
-from langchain_dbx_eval.evaluation.spark.aggregation import decode_result, summarize_frame
-from langchain_dbx_eval.scoring.aggregates import Failures, RecordKey, Summary
+from langchain_dbx_eval.evaluation.spark.aggregation import (
+    RowFrame,
+    compute_in_task,
+    decode_result,
+    frame_of_journal,
+)
+from langchain_dbx_eval.scoring.aggregates import Summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,27 +123,49 @@ class SparkEvaluationResult(EvaluationResult):
         results_table: The name or path of the results table.
     """
 
+    computes_remotely = True
+
     def __init__(
-        self, journal: Journal, dataset: EvalDataset, summary: Summary, frame: Any, location: str
+        self,
+        journal: Journal,
+        dataset: EvalDataset,
+        summary: Summary,
+        rows: RowFrame,
+        location: str,
     ) -> None:
         super().__init__(journal, dataset)
-        self._frame = frame
-        self._columns = tuple(journal.manifest.scorers)
+        self._frame = rows
         self.__dict__["summary"] = summary
         self._sample = SampledResult(journal, dataset, summary)
         self.results_table = location
-        self.rows = ResultsTable(frame, self._columns, location, summary.rows.total)
+        self.rows = ResultsTable(rows.frame, rows.columns, location, summary.rows.total)
 
     @property
     def sample(self) -> EvaluationResult:
         """The rows that are on this machine: the sample of ``trace_sample``, and failed rows."""
         return self._sample
 
-    def summarize(
-        self, *, cluster: RecordKey | None = None, failures: Failures = "exclude"
-    ) -> Summary:
-        """See `EvaluationResult.summarize`; it is computed on the cluster."""
-        return summarize_frame(self._frame, self._columns, cluster=cluster, failures=failures)
+    def compute(
+        self,
+        function: Callable[..., Any],
+        results: Sequence[EvaluationResult],
+        keys: Mapping[str, Any],
+    ) -> Any:
+        """See `EvaluationResult.compute`: it is called in one task of the cluster."""
+        session = self._frame.frame.sparkSession
+        frames = [
+            result._frame
+            if isinstance(result, SparkEvaluationResult)
+            else frame_of_journal(result._journal, session)
+            for result in results
+        ]
+        if any(frame.frame.sparkSession is not session for frame in frames):
+            msg = (
+                "The evaluations are of two Spark sessions, so no task can read both. Evaluate "
+                "again in one session: rows that are in a results table are not invoked again."
+            )
+            raise ConfigurationError(msg)
+        return compute_in_task(function, frames, keys)
 
     @cached_property
     def tables(self) -> dict[str, Any]:

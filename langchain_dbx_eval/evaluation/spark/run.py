@@ -25,15 +25,20 @@ from langchain_dbx_eval.evaluation.journal import codec, schema
 from langchain_dbx_eval.evaluation.journal.fingerprint import fingerprint
 from langchain_dbx_eval.evaluation.journal.manifest import EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.store import Journal
+from langchain_dbx_eval.evaluation.result import summarize_rows
 from langchain_dbx_eval.evaluation.run.budget import read_prices
-from langchain_dbx_eval.evaluation.spark.aggregation import decode_result, summarize_frame
+from langchain_dbx_eval.evaluation.spark.aggregation import (
+    RowFrame,
+    compute_in_task,
+    decode_result,
+)
 from langchain_dbx_eval.evaluation.spark.options import SparkOptions
 from langchain_dbx_eval.evaluation.spark.records import SparkDataset, open_records
 from langchain_dbx_eval.evaluation.spark.result import SparkEvaluationResult
 from langchain_dbx_eval.evaluation.spark.session import spark_session
 from langchain_dbx_eval.evaluation.spark.shipping import (
     ShippedModel,
-    dump,
+    encode,
     load_scorers,
     ship_model,
     ship_scorers,
@@ -43,6 +48,7 @@ from langchain_dbx_eval.evaluation.spark.storage import (
     RESULT_SCHEMA,
     RowStore,
     default_format,
+    describe_failure,
 )
 from langchain_dbx_eval.evaluation.spark.task import TaskSpec, run_task, scratch_folder
 from langchain_dbx_eval.evaluation.tracking.runs import MlflowRun, current_destination
@@ -113,7 +119,7 @@ def evaluate_on_spark(evaluation: SparkEvaluation, options: SparkOptions) -> Spa
     # Before Spark starts: what cannot be shipped, or not be loaded, is an error at once.
     shipped = None if evaluation.model is None else ship_model(evaluation.model)
     arguments = ship_scorers(evaluation.scorers)
-    input_fn = evaluation.input_fn and dump("input_fn", evaluation.input_fn)
+    input_fn = evaluation.input_fn and encode("input_fn", evaluation.input_fn)
     scorers = select_scorers(**load_scorers(arguments))
     _check_scorers(scorers)
     if shipped is not None:
@@ -183,10 +189,11 @@ def evaluate_on_spark(evaluation: SparkEvaluation, options: SparkOptions) -> Spa
     if changed:
         keys = _repeated(data.records, evaluation.repeat).select(*KEY)
         frame = frame.join(keys, KEY, "left_semi")
-    summary = summarize_frame(frame, tuple(manifest.scorers), cluster=None, failures="exclude")
+    rows = RowFrame(frame, tuple(manifest.scorers))
+    summary = compute_in_task(summarize_rows, [rows], {})
     _save_sample(journal, frame, options)
     journal.update_manifest(complete=True)
-    result = SparkEvaluationResult(journal, data.dataset, summary, frame, location)
+    result = SparkEvaluationResult(journal, data.dataset, summary, rows, location)
     tracker.finish(result, data, count, digest)
     return result
 
@@ -297,8 +304,9 @@ def _run_steps(store: RowStore, missing: Any, spec: TaskSpec, tasks: int) -> Non
             store.append(rows.mapInArrow(_task(spec, step), _ddl()))
         except Exception as error:  # of Spark, its connection, or a task
             msg = (
-                f"Step {position} of {len(steps)} failed: {_reason(error)}. Finished steps are in "
-                f"{store.location}: the same call with this results table runs what is missing."
+                f"Step {position} of {len(steps)} failed: {describe_failure(error)}. Finished "
+                f"steps are in {store.location}: the same call with this results table runs what "
+                "is missing."
             )
             raise DatabricksError(msg) from error
         seconds = time.monotonic() - started
@@ -318,13 +326,6 @@ def _task(
 
 def _ddl() -> str:
     return ", ".join(f"{name} {type_}" for name, type_ in RESULT_SCHEMA.items())
-
-
-def _reason(error: Exception) -> str:
-    """Return the line of a job's error that says what a task raised."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    raised = [line for line in lines if ": " in line and line.split(":")[0].endswith("Error")]
-    return (raised or lines or [type(error).__name__])[-1 if raised else 0].rstrip(".")
 
 
 def _delete_scratch(missing: Any, spec: TaskSpec, tasks: int) -> None:

@@ -1,28 +1,26 @@
 """What the tasks need, in a form that another machine can load, and that contains no secret.
 
-A chain cannot be pickled: clients hold locks and credentials. So the model is named, and each
-process of a task loads it once. Scorers are configuration: they are pickled, with their functions
-by name, and refused if a model or a secret is among their fields.
+A chain holds locks and credentials: the model is named, and each process of a task loads it once.
+Functions and classes are named too. Scorers are configuration: the name of their class and its
+arguments, as JSON, in which no model and no secret can be. Nothing of the user is pickled.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-import io
+import json
 import os
-import pickle
 import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
-from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables import Runnable
-from pydantic import SecretBytes, SecretStr
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.import_string import load_object
@@ -30,21 +28,28 @@ from langchain_dbx_eval._internal.paths import expand_user
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError
 from langchain_dbx_eval.evaluation.run.model_input import ToInput
 from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
+from langchain_dbx_eval.scoring import PromptJudge
+from langchain_dbx_eval.scoring.mlflow.scorers import MlflowScorer
 
-__all__ = ["ShippedModel", "dump", "load_scorers", "ship_model", "ship_scorers"]
+__all__ = ["ShippedModel", "decode", "encode", "load_scorers", "ship_model", "ship_scorers"]
 
 _IMPORT_STRING = re.compile(r"[\w.]+:[A-Za-z_][\w.]*")
 _URI = ("endpoints:/", "models:/", "runs:/")
+_MLFLOW_SCORER = "mlflow.genai.scorers.base.Scorer"
+_MLFLOW_JUDGES = ("builtin_scorer_pydantic", "instructions_judge_pydantic")
 _WAYS = (
     "Pass what each machine of the cluster can load by itself: an import string "
     "('my_package.chains:chain', or a function without parameters that returns the chain), the "
     "path of a models-from-code file ('chain.py', which calls mlflow.models.set_model), a logged "
     "model ('models:/main.default.my_chain/1', 'runs:/…') or an endpoint ('endpoints:/my-chat')."
 )
+_FUNCTION_WAYS = (
+    "Define it in a module (not a notebook) that each machine of the cluster can import, and pass "
+    "it from there"
+)
 _SCORER_WAYS = (
-    "Define it in a module that each machine of the cluster can import, and pass it or its import "
-    "string: scorers=['my_package.scorers:is_polite']. A judge model is named: "
-    "judge='endpoints:/my-chat'."
+    f"{_FUNCTION_WAYS}, or its import string: scorers=['my_package.scorers:is_polite']. A judge "
+    "model is named: judge='endpoints:/my-chat'."
 )
 
 
@@ -115,8 +120,8 @@ def ship_model(model: Any) -> ShippedModel:
     raise ConfigurationError(msg)
 
 
-def ship_scorers(arguments: Mapping[str, Any]) -> bytes:
-    """Return the arguments of `select_scorers` as bytes.
+def ship_scorers(arguments: Mapping[str, Any]) -> str:
+    """Return the arguments of `select_scorers` as text.
 
     Args:
         arguments: The arguments.
@@ -136,12 +141,12 @@ def ship_scorers(arguments: Mapping[str, Any]) -> bytes:
     for name in ("scorers", "extra_metrics"):
         if isinstance(shipped[name], Iterable) and not isinstance(shipped[name], str):
             shipped[name] = tuple(shipped[name])
-    return dump("scorers", shipped)
+    return json.dumps({name: encode(name, value) for name, value in shipped.items()})
 
 
-def load_scorers(shipped: bytes) -> dict[str, Any]:
+def load_scorers(shipped: str) -> dict[str, Any]:
     """Return the arguments of `select_scorers` that were shipped; import strings are imported."""
-    arguments: dict[str, Any] = pickle.loads(shipped)  # noqa: S301 - written by `ship_scorers`
+    arguments = {name: decode(text) for name, text in json.loads(shipped).items()}
     for name in ("scorers", "extra_metrics"):
         if isinstance(arguments[name], tuple):
             arguments[name] = tuple(map(_imported, arguments[name]))
@@ -149,8 +154,8 @@ def load_scorers(shipped: bytes) -> dict[str, Any]:
     return arguments
 
 
-def dump(name: str, value: Any) -> bytes:
-    """Pickle an argument, functions and classes by their names.
+def encode(name: str, value: Any) -> str:
+    """Encode an argument as JSON: functions and classes by name, objects by class and arguments.
 
     Args:
         name: The argument, for the error.
@@ -160,32 +165,109 @@ def dump(name: str, value: Any) -> bytes:
         ConfigurationError: It contains a lambda or another object without a name that other
             processes can import, or a model or a secret.
     """
-    buffer = io.BytesIO()
     try:
-        _Pickler(buffer, protocol=5).dump(value)
-    except Exception as error:  # of pickle, or of the object's own methods
-        msg = f"{name}= cannot be sent to the tasks of engine='spark': {error}. {_SCORER_WAYS}"
+        return json.dumps(_encode(value))
+    except _NotShippableError as error:
+        ways = _SCORER_WAYS if name in ("scorers", "extra_metrics") else f"{_FUNCTION_WAYS}."
+        msg = f"{name}= cannot be sent to the tasks of engine='spark': {error}. {ways}"
         raise ConfigurationError(msg) from error
-    return buffer.getvalue()
 
 
-class _Pickler(pickle.Pickler):
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, SecretStr | SecretBytes | BaseLanguageModel):
-            msg = f"it contains a {type(value).__name__}, which may hold a secret"
-            raise pickle.PicklingError(msg)
-        if isinstance(value, FunctionType | type):
-            if _import_string_of(value) is None:
-                msg = f"{value.__module__}.{value.__qualname__} has no name that can be imported"
-                raise pickle.PicklingError(msg)
-            return NotImplemented
-        if isinstance(value, ModuleType):
-            return NotImplemented
-        # The module has the decorated function under the name of the function itself.
-        function = vars(value).get("function") if hasattr(value, "__dict__") else None
+def decode(text: str) -> Any:
+    """Return the argument that `encode` encoded.
+
+    Raises:
+        ConfigurationError: A name cannot be imported.
+    """
+    return _decode(json.loads(text))
+
+
+class _NotShippableError(Exception):
+    """A value has no name and no arguments by which another process can create it."""
+
+
+def _encode(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if type(value) in (list, tuple):
+        return {type(value).__name__: [_encode(item) for item in value]}
+    if isinstance(value, Mapping):
+        return {"dict": [[_encode(key), _encode(item)] for key, item in value.items()]}
+    if isinstance(value, Path):
+        return str(value)
+    if (reference := _import_string_of(value) or _decorated_name(value)) is not None:
+        return {"import": reference}
+    if isinstance(value, FunctionType | type):
+        name = f"{value.__module__}.{value.__qualname__}"
+        raise _NotShippableError(f"{name} has no name that can be imported")
+    return _encode_object(value)
+
+
+def _encode_object(value: Any) -> dict[str, Any]:
+    """Encode an object of a class whose arguments are its fields, or a judge of MLflow."""
+    name = type(value).__name__
+    if isinstance(value, MlflowScorer):
+        return {"mlflow": _encode_mlflow(value.scorer)}
+    if any(f"{base.__module__}.{base.__name__}" == _MLFLOW_SCORER for base in type(value).__mro__):
+        return {"mlflow": _encode_mlflow(value)}
+    if not dataclasses.is_dataclass(value):
+        raise _NotShippableError(f"it contains a {name}, which may hold a secret")
+    reference = _import_string_of(type(value))
+    if reference is None:
+        raise _NotShippableError(f"the class {name} has no name that can be imported")
+    fields = _arguments(value)
+    return {"new": reference, "with": {field: _encode(item) for field, item in fields.items()}}
+
+
+def _encode_mlflow(scorer: Any) -> dict[str, Any]:
+    """Encode a judge as MLflow registers it: its class or instructions, and the name of a model."""
+    # MLflow 3.17 writes the headers of some judges, and drops those of others.
+    for field in ("extra_headers", "base_url"):
+        if getattr(scorer, field, None) or getattr(scorer, f"_{field}", None):
+            msg = f"the scorer {scorer.name!r} has {field}, which may hold a secret"
+            raise _NotShippableError(msg)
+    dumped: dict[str, Any] = scorer.model_dump()
+    if not any(dumped.get(f"{kind}_data") for kind in _MLFLOW_JUDGES):
+        raise _NotShippableError(f"the scorer {scorer.name!r} has no name that can be imported")
+    return dumped
+
+
+def _arguments(value: Any) -> dict[str, Any]:
+    fields = [field for field in dataclasses.fields(value) if field.init]
+    arguments = {field.name: getattr(value, field.name) for field in fields}
+    if isinstance(value, PromptJudge) and isinstance(value.model, str | None):
+        # Resolved from the name of the model, on each machine.
+        del arguments["backend"]
+    return arguments
+
+
+def _decode(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    [kind, *_] = value
+    content = value[kind]
+    if kind == "import":
+        return load_object(content)
+    if kind == "new":
+        fields = {name: _decode(item) for name, item in value["with"].items()}
+        return load_object(content)(**fields)
+    if kind == "mlflow":
+        from mlflow.genai.scorers import Scorer
+
+        return Scorer.model_validate(content)
+    if kind == "dict":
+        return {_decode(key): _decode(item) for key, item in content}
+    items = [_decode(item) for item in content]
+    return tuple(items) if kind == "tuple" else items
+
+
+def _decorated_name(value: Any) -> str | None:
+    """Return the import string of a decorated function: its module has it under that name."""
+    for name in ("function", "_original_func"):
+        function = getattr(value, name, None)
         if isinstance(function, FunctionType) and _found(function) is value:
-            return load_object, (f"{function.__module__}:{function.__qualname__}",)
-        return NotImplemented
+            return f"{function.__module__}:{function.__qualname__}"
+    return None
 
 
 def _import_string_of(value: Any) -> str | None:

@@ -10,7 +10,7 @@ import os
 from functools import cached_property
 from typing import Any
 
-__all__ = ["KEY", "RESULT_SCHEMA", "RowStore", "default_format"]
+__all__ = ["KEY", "RESULT_SCHEMA", "RowStore", "default_format", "describe_failure"]
 
 KEY = ["record_key", "occurrence", "repetition"]
 """The digest of the record, which of the records with this digest it is, and the repetition."""
@@ -52,6 +52,13 @@ def default_format(session: Any) -> str:
     default = session.conf.get("spark.sql.sources.default", "parquet")
     is_delta = is_databricks or default == "delta" or _is_databricks_connect(session)
     return "delta" if is_delta else "parquet"
+
+
+def describe_failure(error: Exception) -> str:
+    """Return the line of a job's error that says what a task raised."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raised = [line for line in lines if ": " in line and line.split(":")[0].endswith("Error")]
+    return (raised or lines or [type(error).__name__])[-1 if raised else 0].rstrip(".")
 
 
 class RowStore:

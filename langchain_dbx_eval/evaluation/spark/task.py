@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import os
-import pickle
 import sys
 import tempfile
 import threading
@@ -39,7 +38,7 @@ from langchain_dbx_eval.evaluation.run.invoker import ModelInvoker, recorded_ans
 from langchain_dbx_eval.evaluation.run.model_input import ToInput
 from langchain_dbx_eval.evaluation.run.scheduler import Invoke, RowScheduler
 from langchain_dbx_eval.evaluation.spark.pacing import PacedLimiter
-from langchain_dbx_eval.evaluation.spark.shipping import ShippedModel, load_scorers
+from langchain_dbx_eval.evaluation.spark.shipping import ShippedModel, decode, load_scorers
 from langchain_dbx_eval.evaluation.spark.storage import KEY, RESULT_SCHEMA
 from langchain_dbx_eval.scoring import Assessment, RowScores, Scorer, select_scorers
 from langchain_dbx_eval.scoring.answer_text import answer_text, request_text
@@ -61,7 +60,7 @@ class TaskSpec:
     Attributes:
         evaluation_id: The evaluation.
         model: The model; None: the rows contain the answers.
-        input_fn: The pickled `input_fn`; None without one.
+        input_fn: The `input_fn`, see `shipping.encode`; None without one.
         scorers: The arguments of `select_scorers`, see `ship_scorers`.
         fingerprints: The fingerprint of each scorer by its column.
         identity: The columns ``version``, ``model``, ``scorers`` and ``dataset`` of the results.
@@ -75,8 +74,8 @@ class TaskSpec:
 
     evaluation_id: str
     model: ShippedModel | None
-    input_fn: bytes | None
-    scorers: bytes
+    input_fn: str | None
+    scorers: str
     fingerprints: Mapping[str, str]
     identity: Mapping[str, Any]
     concurrency: int
@@ -228,15 +227,17 @@ def _batch(rows: Iterable[dict[str, Any]]) -> pyarrow.RecordBatch:
 @contextlib.contextmanager
 def _leased(spec: TaskSpec) -> Iterator[tuple[_Worker, Sequence[Scorer]]]:
     """Return what the process has loaded, and scorers for one task."""
-    digest = hashlib.sha256(pickle.dumps((spec.model, spec.input_fn, spec.scorers))).hexdigest()
+    parts = (spec.model and (spec.model.reference, spec.model.code), spec.input_fn, spec.scorers)
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     # A forked process has no event loop, to which clients of its parent may be bound.
     key = f"{digest}{spec.evaluation_id}", os.getpid()
+    create_private_folder(scratch_folder(spec.evaluation_id))
     with _worker_locks[key]:
         if key not in _workers:
             _workers[key] = _Worker(
                 model=None if spec.model is None else spec.model.resolve(),
-                input_fn=None if spec.input_fn is None else pickle.loads(spec.input_fn),  # noqa: S301 - from the driver of the job
-                limiter=PacedLimiter(0),
+                input_fn=None if spec.input_fn is None else decode(spec.input_fn),
+                limiter=PacedLimiter(0, scratch_folder(spec.evaluation_id) / "pace"),
             )
         worker = _workers[key]
         worker.limiter.resize(spec.concurrency)
@@ -257,7 +258,6 @@ def _leased(spec: TaskSpec) -> Iterator[tuple[_Worker, Sequence[Scorer]]]:
 def _scratch(spec: TaskSpec, step: int, rows: Mapping[RowKey, Any]) -> Iterator[Journal]:
     """Open the journal of these rows; it stays until a task of another step runs."""
     folder = scratch_folder(spec.evaluation_id)
-    create_private_folder(folder)
     keys = [[row[name] for name in KEY] for _, row in sorted(rows.items())]
     identity = {**spec.identity, "version": None, "retry": spec.retry_failures}
     text = json.dumps([keys, identity])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from langchain_dbx_eval.evaluation.journal.rows import Row, RowKey
+from langchain_dbx_eval.evaluation.result import compute_on_rows
 from langchain_dbx_eval.reporting.differences import OPERATIONAL
 from langchain_dbx_eval.reporting.gate.conditions import Condition, parse_conditions
 from langchain_dbx_eval.reporting.gate.measure import Measurements, MetricUnavailableError
 from langchain_dbx_eval.reporting.gate.report import CheckReport, FailingRecord
 from langchain_dbx_eval.reporting.gate.verdicts import CheckedCondition, Verdict, decide
-from langchain_dbx_eval.scoring.aggregates import Failures, RecordKey
+from langchain_dbx_eval.scoring.aggregates import Failures, RecordKey, Summary
 from langchain_dbx_eval.scoring.answer_text import answer_text, request_text
 from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
@@ -44,17 +47,42 @@ def check_result(
     """
     parsed = parse_conditions(conditions)
     summary = result.summarize(cluster=cluster, failures=failures)
-    numbers = Measurements(result.rows, summary, cluster=cluster, comparison=comparison)
-    checked = [_check(condition, numbers, _obstacle(result)) for condition in parsed]
+    # The results of a comparison are not needed where the rows are.
+    compared = comparison and replace(comparison, result=None, baseline=None, others=())
+    checked, records = compute_on_rows(
+        partial(
+            _check_rows,
+            conditions=parsed,
+            summary=summary,
+            comparison=compared,
+            obstacle=_obstacle(result),
+        ),
+        result,
+        cluster=cluster,
+    )
     return CheckReport(
         name=result.dataset_name or "evaluation",
-        conditions=tuple(checked),
-        records=tuple(_failing_records(result.rows, checked, comparison)),
+        conditions=checked,
+        records=records,
         rows=summary.rows.total,
         failures=summary.failures,
         warning=summary.warning,
         run_id=result.run_id or result.evaluation_id,
     )
+
+
+def _check_rows(
+    rows: Iterable[Row],
+    *,
+    cluster: RecordKey | None,
+    conditions: Iterable[Condition],
+    summary: Summary,
+    comparison: Comparison | None,
+    obstacle: str | None,
+) -> tuple[tuple[CheckedCondition, ...], tuple[FailingRecord, ...]]:
+    numbers = Measurements(rows, summary, cluster=cluster, comparison=comparison)
+    checked = tuple(_check(condition, numbers, obstacle) for condition in conditions)
+    return checked, tuple(_failing_records(rows, checked, comparison))
 
 
 def non_inferiority_condition(metric: str, margin: float) -> Condition:
@@ -91,7 +119,7 @@ def _check(condition: Condition, numbers: Measurements, obstacle: str | None) ->
 
 
 def _failing_records(
-    rows: Sequence[Row], checked: Iterable[CheckedCondition], comparison: Comparison | None
+    rows: Iterable[Row], checked: Iterable[CheckedCondition], comparison: Comparison | None
 ) -> Iterator[FailingRecord]:
     """Yield the rows that failed, whose overall assessment is "no", or whose score is too low.
 

@@ -50,7 +50,7 @@ class Measurements:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Iterable[Row],
         summary: Summary,
         *,
         cluster: RecordKey | None = None,

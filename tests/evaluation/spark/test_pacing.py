@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
+import struct
 from collections import deque
+from pathlib import Path
 
 import pytest
 
@@ -33,27 +35,55 @@ class _SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 class _Endpoint:
-    """Accepts 20 requests in any second, and refuses the others."""
+    """Accepts 20 requests per second, by one of the rules that endpoints have."""
 
-    def __init__(self, retry_after: float | None, latency: float) -> None:
-        self.accepted: deque[float] = deque()
+    def __init__(
+        self, latency: float, rule: str = "any second", retry_after: float | None = None
+    ) -> None:
+        self.answered = 0
         self.refused = 0
+        self._rule = rule
         self._retry_after = retry_after
         self._latency = latency
+        self._counted: deque[float] = deque()
+        self._second = -1
+        self._tokens, self._filled = 20.0, 0.0
 
     async def request(self) -> RateLimitError | None:
-        now = asyncio.get_running_loop().time()
-        if sum(moment > now - 1.0 for moment in list(self.accepted)[-20:]) >= 20:
+        if not self._accepts(asyncio.get_running_loop().time()):
             self.refused += 1
             await asyncio.sleep(0.005)
             return RateLimitError("429", status_code=429, retry_after=self._retry_after)
-        self.accepted.append(now)
-        await asyncio.sleep(self._latency)
+        self.answered += 1
+        await asyncio.sleep(self._latency * (1 + 0.3 * random.expovariate(1)))
         return None
 
+    @property
+    def share_refused(self) -> float:
+        return self.refused / (self.answered + self.refused)
 
-async def _task(endpoint: _Endpoint, rows: int, concurrency: int) -> None:
-    limiter = PacedLimiter(concurrency)
+    def _accepts(self, now: float) -> bool:
+        if self._rule == "bucket":
+            self._tokens = min(20.0, self._tokens + 20 * (now - self._filled))
+            self._filled = now
+            is_accepted = self._tokens >= 1
+            self._tokens -= is_accepted
+            return is_accepted
+        if self._rule == "each second":
+            if int(now + 0.4) != self._second:
+                self._second = int(now + 0.4)
+                self._counted.clear()
+        else:
+            while self._counted and self._counted[0] <= now - 1.0:
+                self._counted.popleft()
+        is_accepted = len(self._counted) < 20
+        if is_accepted or self._rule == "any second, refused ones count":
+            self._counted.append(now)
+        return is_accepted
+
+
+async def _task(endpoint: _Endpoint, rows: int, concurrency: int, shared: Path | None) -> None:
+    limiter = PacedLimiter(concurrency, shared)
 
     async def row() -> None:
         while True:
@@ -73,11 +103,16 @@ async def _task(endpoint: _Endpoint, rows: int, concurrency: int) -> None:
     await asyncio.gather(*running)
 
 
-def _run(tasks: int, rows: int, concurrency: int, endpoint: _Endpoint) -> float:
+def _run(
+    tasks: int, rows: int, concurrency: int, endpoint: _Endpoint, shared: Path | None = None
+) -> float:
+    """Return the seconds that `rows` rows take in each of some processes."""
+    random.seed(0)
     loop = _SimulatedLoop()
 
     async def run() -> float:
-        await asyncio.gather(*(_task(endpoint, rows, concurrency) for _ in range(tasks)))
+        one = (_task(endpoint, rows, concurrency, shared) for _ in range(tasks))
+        await asyncio.gather(*one)
         return loop.time()
 
     try:
@@ -86,31 +121,81 @@ def _run(tasks: int, rows: int, concurrency: int, endpoint: _Endpoint) -> float:
         loop.close()
 
 
+_RULES = ["any second", "any second, refused ones count", "each second", "bucket"]
+
+
 @pytest.mark.parametrize("retry_after", [None, 1.0])
 @pytest.mark.parametrize("latency", [0.05, 0.5])
-def test_a_process_with_four_tasks_uses_the_rate_that_an_endpoint_allows(
-    retry_after, latency
-) -> None:
-    random.seed(0)
-    endpoint = _Endpoint(retry_after, latency)
+def test_a_process_uses_the_rate_that_an_endpoint_allows(retry_after, latency) -> None:
+    endpoint = _Endpoint(latency, retry_after=retry_after)
     seconds = _run(1, 2000, 32, endpoint)
-    assert len(endpoint.accepted) == 2000
     assert 2000 / seconds >= 0.85 * 20
-    assert endpoint.refused / (2000 + endpoint.refused) < 0.05
+    assert endpoint.share_refused < 0.05
 
 
-@pytest.mark.parametrize("latency", [0.05, 0.5])
-def test_four_processes_share_the_rate_without_a_message_between_them(latency) -> None:
-    random.seed(0)
-    endpoint = _Endpoint(None, latency)
+@pytest.mark.parametrize("rule", _RULES)
+def test_four_processes_of_a_machine_share_the_rate_in_a_file(rule, tmp_path: Path) -> None:
+    endpoint = _Endpoint(0.2, rule)
+    seconds = _run(4, 500, 8, endpoint, tmp_path / "pace")
+    assert 2000 / seconds >= 0.85 * 20
+    assert endpoint.share_refused < 0.05
+
+
+@pytest.mark.parametrize("rule", _RULES)
+def test_four_machines_share_the_rate_without_a_message_between_them(rule) -> None:
+    endpoint = _Endpoint(0.2, rule)
     seconds = _run(4, 500, 8, endpoint)
-    assert 2000 / seconds >= 0.75 * 20
-    assert endpoint.refused / (2000 + endpoint.refused) < 0.06
+    is_strict = rule == "any second, refused ones count"
+    assert 2000 / seconds >= (0.8 if is_strict else 0.85) * 20
+    assert endpoint.share_refused < (0.07 if rule in _RULES[1::2] else 0.05)
 
 
-def test_an_endpoint_without_a_limit_is_not_slowed_down() -> None:
+def test_a_process_that_ends_leaves_its_share_to_the_others(tmp_path: Path) -> None:
+    endpoint = _Endpoint(0.2)
+
+    async def run() -> float:
+        rows = (100, 100, 100, 1700)
+        await asyncio.gather(*(_task(endpoint, n, 8, tmp_path / "pace") for n in rows))
+        return asyncio.get_running_loop().time()
+
+    loop = _SimulatedLoop()
+    try:
+        assert 2000 / loop.run_until_complete(run()) >= 0.85 * 20
+    finally:
+        loop.close()
+
+
+def test_an_endpoint_without_a_limit_is_not_slowed_down(tmp_path: Path) -> None:
     class Unlimited(_Endpoint):
         async def request(self) -> None:
             await asyncio.sleep(0.1)
 
-    assert _run(4, 100, 8, Unlimited(None, 0.1)) == pytest.approx(1.3, abs=0.1)
+    assert _run(4, 100, 8, Unlimited(0.1), tmp_path / "pace") == pytest.approx(1.3, abs=0.1)
+
+
+def test_a_file_of_an_earlier_start_of_the_machine_or_with_other_content_is_not_used(
+    tmp_path: Path,
+) -> None:
+    shared = tmp_path / "pace"
+    shared.write_bytes(b"x")
+    assert _run(1, 100, 8, _Endpoint(0.1), shared) < 10
+    written = struct.Struct("d").iter_unpack(shared.read_bytes())
+    shared.write_bytes(b"".join(struct.pack("d", value + 1e6) for (value,) in written))
+    assert _run(1, 100, 8, _Endpoint(0.1), shared) < 10
+
+
+def test_a_folder_that_is_deleted_does_not_stop_the_calls(tmp_path: Path) -> None:
+    endpoint = _Endpoint(0.1)
+    assert _run(1, 200, 8, endpoint, tmp_path / "deleted" / "pace") < 20
+    assert endpoint.answered == 200
+
+
+def test_a_limiter_keeps_its_limit_from_one_task_to_the_next() -> None:
+    limiter = PacedLimiter(0)
+    for _ in range(3):
+        limiter.resize(2)
+        assert limiter.limit == 2
+        limiter.resize(2)
+        assert limiter.limit == 4
+        limiter.resize(-2)
+        limiter.resize(-2)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import pickletools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 from langchain_core.runnables import RunnableLambda
+from mlflow.genai.judges import make_judge
+from mlflow.genai.scorers import Correctness
+from pydantic import SecretStr
 
 from langchain_dbx_eval import ChatDatabricks, PromptJudge, errors, evaluate, scorer
 from langchain_dbx_eval.evaluation import EvaluationOptions, SparkOptions
-from langchain_dbx_eval.evaluation.spark.shipping import load_scorers, ship_model, ship_scorers
-from langchain_dbx_eval.scoring import DEFAULT_SCORERS
+from langchain_dbx_eval.evaluation.journal.fingerprint import fingerprint
+from langchain_dbx_eval.evaluation.spark import run
+from langchain_dbx_eval.evaluation.spark.shipping import (
+    encode,
+    load_scorers,
+    ship_model,
+    ship_scorers,
+)
+from langchain_dbx_eval.evaluation.spark.task import TaskSpec
+from langchain_dbx_eval.scoring import DEFAULT_SCORERS, Numeric
 from tests.evaluation.spark import models
 
 _MODULE = "tests.evaluation.spark.models"
@@ -51,6 +66,72 @@ def test_scorers_are_shipped_with_their_functions_by_name() -> None:
     assert loaded["scorers"][-1] is models.is_even
     assert loaded["judge"] is models.judge
     assert loaded["scorers"][1:-1] == DEFAULT_SCORERS
+
+
+def test_scorers_are_shipped_with_their_arguments_as_json() -> None:
+    own = PromptJudge("tone", "Is {response} polite?", scale=Numeric(1, 5), model="endpoints:/m")
+    judge = make_judge("ok", "Is {{ outputs }} fine?", model="endpoints:/m")
+    given = [own, Correctness(model="endpoints:/m"), judge, models.by_mlflow]
+    text = ship_scorers({**_ARGUMENTS, "scorers": given, "judge": "endpoints:/m"})
+    assert json.loads(text)
+    loaded = load_scorers(text)["scorers"]
+    assert (loaded[0].instructions, loaded[0].scale) == (own.instructions, own.scale)
+    assert (loaded[1].name, loaded[1].model) == ("correctness", "endpoints:/m")
+    assert (loaded[2].name, loaded[2].instructions) == ("ok", judge.instructions)
+    assert loaded[3] is models.by_mlflow
+    # The fingerprints, by which a second run knows the scorers, are the same.
+    for before, after in zip(given, loaded, strict=True):
+        assert fingerprint(before) == fingerprint(after)
+
+
+def test_the_function_of_a_task_is_plain_data_and_functions_of_this_package() -> None:
+    spec = TaskSpec(
+        evaluation_id="e",
+        model=ship_model(f"{_MODULE}:chain"),
+        input_fn=encode("input_fn", models.answer),
+        scorers=ship_scorers({**_ARGUMENTS, "scorers": [models.length]}),
+        fingerprints={"metric/length": "1"},
+        identity={"version": 1},
+        concurrency=4,
+        timeout=None,
+        scorer_timeout=None,
+        prices=None,
+        retry_failures=False,
+        sys_path=(),
+    )
+    pickled = cloudpickle.dumps(run._task(spec, 0))
+    texts = [text for _, text, _ in pickletools.genops(pickled) if isinstance(text, str)]
+    modules = {text.split()[0] for text in texts if text.startswith(("tests.", "mlflow"))}
+    # Of the user there are names only, in the texts of the model and the scorers.
+    assert not {text for text in modules if ":" not in text}
+    assert any(text.startswith("langchain_dbx_eval.evaluation.spark") for text in texts)
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A scorer whose class is in a notebook (``__main__``), or has a secret."""
+
+    key: Any
+    name: str = "own"
+    column: str = "metric/own"
+
+
+def test_an_object_with_a_secret_or_without_plain_arguments_is_refused() -> None:
+    for value in (SecretStr("x"), ChatDatabricks(model="m"), RunnableLambda(str), object()):
+        with pytest.raises(errors.ConfigurationError, match=r"scorers= cannot be sent.*may hold"):
+            encode("scorers", [Notebook(value)])
+    with_headers = make_judge("ok", "{{ outputs }}?", model="openai:/m", extra_headers={"a": "b"})
+    with pytest.raises(errors.ConfigurationError, match="extra_headers, which may hold a secret"):
+        encode("scorers", [with_headers])
+
+
+def test_a_function_or_class_of_a_notebook_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(Notebook, "__module__", "__main__")
+    monkeypatch.setattr(models.answer, "__module__", "__main__")
+    with pytest.raises(errors.ConfigurationError, match=r"class Notebook has no name.*import str"):
+        encode("scorers", [Notebook("x")])
+    with pytest.raises(errors.ConfigurationError, match=r"input_fn= cannot.*not a notebook"):
+        encode("input_fn", models.answer)
 
 
 @pytest.mark.parametrize(
