@@ -34,7 +34,8 @@ help:
 	@echo "make bench-statistics  simulate the coverage of the intervals (2 minutes)"
 	@echo "make clean          delete all files that make created"
 
-# Its data, which would be in the home folder, is in demo-data: `make clean` deletes it.
+# The data of `demo` and `examples`, which would be in the home folder, is in demo-data: `clean` deletes
+# it.
 demo: $(VENV)/installed-demo
 	@DBX_EVAL_HOME=$(CURDIR)/demo-data $(BIN)/langchain-dbx-eval demo $(ARGS)
 
@@ -50,8 +51,11 @@ docs-serve: $(VENV)/installed-dev
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs serve
 
 examples: $(VENV)/installed-dev
+	@mkdir -p demo-data/examples
 	@for example in examples/*.py; do \
-		echo "== $$example"; $(BIN)/python $$example $(ARGS) || exit 1; done
+		echo "== $$example"; \
+		(cd demo-data/examples && DBX_EVAL_HOME=$(CURDIR)/demo-data \
+		$(CURDIR)/$(BIN)/python $(CURDIR)/$$example $(ARGS)) || exit 1; done
 
 notebooks: $(VENV)/installed-dev
 	@for example in examples/*.py; do \

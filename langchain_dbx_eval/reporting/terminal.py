@@ -262,8 +262,10 @@ def _row_table(row: Row, width: int) -> Table:
     longest = _MAX_LINES * max(width - 16, 20)
     for name, text in lines.items():
         # The first characters only: a text may have megabytes.
-        short = _line(text[: 4 * longest])
-        cut = f"{short[: longest - 1]}…" if len(short) > longest else short
+        # What an error is about follows the address that failed.
+        limit = 2 * longest if name == "Error" else longest
+        short = _line(text[: 4 * limit])
+        cut = f"{short[: limit - 1]}…" if len(short) > limit else short
         table.add_row(f"  {name}", Text(cut))
     return table
 
