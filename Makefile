@@ -5,18 +5,22 @@ BIN := $(VENV)/bin
 # Arguments of `langchain-dbx-eval demo`, pytest or a benchmark: make demo ARGS="--variant better"
 ARGS :=
 
-.PHONY: help demo docs docs-serve examples notebooks korean test check faults fuzz fuzz-atheris audit format \
+.PHONY: help demo docs docs-blocks docs-serve examples notebooks korean test test-lowest check package \
+	faults fuzz fuzz-atheris audit format \
 	bench-clients bench-driver bench-data bench-eval bench-spark bench-statistics clean
 
 help:
 	@echo "make demo           run an end-to-end demonstration (ARGS='--variant better' compares)"
 	@echo "make docs           build the documentation site in site/"
+	@echo "make docs-blocks    run the code of all pages in scripts, Jupyter and the prompt (an hour)"
 	@echo "make docs-serve     show it at http://127.0.0.1:8000, and rebuild it after each change"
 	@echo "make examples       run all examples on an emulated workspace (ARGS=--workspace: a real one)"
 	@echo "make notebooks      write the notebooks of the examples"
 	@echo "make korean         copy the code of the English pages to the Korean ones"
 	@echo "make test           run the tests (ARGS=tests/wire runs some of them)"
+	@echo "make test-lowest    run a part of them with the lowest dependencies (PYTHON=3.13)"
 	@echo "make check          check format, lint, types and architecture, and run the tests"
+	@echo "make package        build wheel and sdist, and use each extra alone (ARGS=eval: one; 10 minutes)"
 	@echo "make faults         run the clients against each fault of a server (4 minutes)"
 	@echo "make fuzz           run decoders and parsers with random input, 10,000 examples each"
 	@echo "make fuzz-atheris   run the parsers of streams and records with atheris, 10 minutes each"
@@ -30,12 +34,17 @@ help:
 	@echo "make bench-statistics  simulate the coverage of the intervals (2 minutes)"
 	@echo "make clean          delete all files that make created"
 
+# Its data, which would be in the home folder, is in demo-data: `make clean` deletes it.
 demo: $(VENV)/installed-demo
-	@$(BIN)/langchain-dbx-eval demo $(ARGS)
+	@DBX_EVAL_HOME=$(CURDIR)/demo-data $(BIN)/langchain-dbx-eval demo $(ARGS)
 
 docs: $(VENV)/installed-dev
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html"
+
+# Twice as a script, twice in Jupyter and twice at the Python prompt.
+docs-blocks: $(VENV)/installed-dev
+	@DBX_EVAL_ALL_PAGES=1 $(BIN)/pytest -n 3 --dist loadgroup -vv tests/test_documentation_in_shells.py $(ARGS)
 
 docs-serve: $(VENV)/installed-dev
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs serve
@@ -55,12 +64,26 @@ korean: $(VENV)/installed-dev
 test: $(VENV)/installed-dev
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
+# Tests of the other packages that `dev` contains need newer dependencies, and are left out.
+PYTHON := 3.10
+test-lowest: $(VENV)/installed-dev
+	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-lowest
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+		--editable '.[all,test]'
+	@.venv-lowest/bin/pytest -n 2 --dist loadgroup $(or $(ARGS),$(addprefix tests/,wire client _internal \
+		datasets/delta datasets/schema scoring/judges scoring/statistics evaluation/journal \
+		evaluation/test_evaluate.py reporting/gate driver/protocol driver/runtime \
+		test_llms.py test_embeddings.py test_package.py))
+
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -n 2 --dist loadgroup
+
+package: $(VENV)/installed-dev
+	@scripts/try_package $(BIN)/uv $(ARGS)
 
 # ARGS=drip runs the faults of that name or kind, ARGS="drip -v" shows their errors.
 faults: $(VENV)/installed-dev
@@ -103,7 +126,7 @@ bench-statistics: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks.interval_coverage $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-bench dist site .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-lowest demo-data dist site .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/installed-%: pyproject.toml scripts/install
 	@scripts/install $(VENV) $*

@@ -15,7 +15,7 @@ if not ON_WORKSPACE:
     from langchain_dbx_eval.testing import LocalWorkspace
 
     def add(messages: list[dict[str, str]], **params: object) -> str:
-        """Stand in for a model."""
+        """Replace a model."""
         number = int(messages[-1]["content"].split()[0])
         return str(2 * number) if number % 40 else "I don't know"
 

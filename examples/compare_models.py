@@ -15,9 +15,9 @@ if not ON_WORKSPACE:
     from langchain_dbx_eval.testing import LocalWorkspace
 
     def answer(messages: list[dict[str, str]], **params: object) -> str:
-        """Stand in for a model: repeat the context. For a judge: accept every answer."""
+        """Replace a model: repeat the context. For a judge: accept every answer."""
         if "verdict" in str(messages) or "rating" in str(messages):
-            return '{"rationale": "A stand-in for a judge.", "rating": "yes"}'
+            return '{"rationale": "A deterministic judge.", "rating": "yes"}'
         return messages[0]["content"].removeprefix("Answer from this context: ")
 
     workspace = LocalWorkspace().start()

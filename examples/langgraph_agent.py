@@ -14,7 +14,7 @@ if not ON_WORKSPACE:
     from langchain_dbx_eval.testing import LocalWorkspace
 
     def call_tool(messages: list[dict[str, str]], **params: object) -> str | dict[str, object]:
-        """Stand in for a model: call the tool once, then answer with its result."""
+        """Replace a model: call the tool once, then answer with its result."""
         if messages[-1]["role"] == "tool":
             return f"It is {messages[-1]['content']}."
         call = {"name": "weather", "arguments": '{"city": "Seoul"}'}

@@ -2,7 +2,7 @@
 # # Evaluate a RAG chain
 #
 # A retriever, a prompt and a model, evaluated with judges and retrieval metrics, and a report.
-# On the emulator the model and the judge are functions that stand in for models.
+# On the emulator the model and the judge are deterministic functions.
 
 # %%
 import os
@@ -15,9 +15,9 @@ if not ON_WORKSPACE:
     from langchain_dbx_eval.testing import LocalWorkspace
 
     def answer(messages: list[dict[str, str]], **params: object) -> str:
-        """Stand in for a model: repeat the context. For a judge: accept every answer."""
+        """Replace a model: repeat the context. For a judge: accept every answer."""
         if "verdict" in str(messages) or "rating" in str(messages):
-            return '{"rationale": "A stand-in for a judge.", "rating": "yes"}'
+            return '{"rationale": "A deterministic judge.", "rating": "yes"}'
         return messages[0]["content"].removeprefix("Answer from this context: ")
 
     workspace = LocalWorkspace().start()

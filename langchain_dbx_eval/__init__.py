@@ -6,6 +6,7 @@ neither MLflow, pandas, Flask nor Delta.
 Modules:
     llms, chat_models, embeddings: the three LangChain components.
     errors: the tree of typed errors.
+    _redaction: removal of secrets from the text of errors and logs.
     client: HTTP access to serving endpoints and driver-proxy apps.
     wire: JSON to LangChain objects and back.
     driver: the reference driver server.

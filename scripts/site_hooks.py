@@ -68,6 +68,13 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     return "".join(part if part.startswith("```") else _LINK.sub(link, part) for part in parts)
 
 
+def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001 - as above
+    """Set the language of the Korean pages, for screen readers and browsers."""
+    if page.file.src_uri.startswith("ko/"):
+        return output.replace('<html lang="en"', '<html lang="ko"', 1)
+    return output
+
+
 def _pages_of(nav: Any) -> list[str]:
     if isinstance(nav, str):
         return [nav]

@@ -5,17 +5,28 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
 import pytest
 
+from tests.evaluation.spark.conftest import stop_sail
+
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+
+
+@pytest.fixture
+def _own_sail() -> Iterator[None]:
+    """Stop the server of another test: its tasks have the environment of that time."""
+    stop_sail()
+    yield
+    stop_sail()
 
 
 @pytest.mark.timeout(600)  # includes the wait for port 7777
 @pytest.mark.xdist_group("port 7777")
-@pytest.mark.usefixtures("mlflow_store", "documented_port")
+@pytest.mark.usefixtures("mlflow_store", "documented_port", "_own_sail")
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(example)])

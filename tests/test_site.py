@@ -70,6 +70,12 @@ def test_every_page_is_on_the_site_and_in_its_navigation(site: Path) -> None:
         assert f'href="{path or "."}"' in home, name
 
 
+def test_korean_pages_have_their_language(site: Path) -> None:
+    for page, language in (("ko/report", "ko"), ("report", "en")):
+        text = (site / page / "index.html").read_text(encoding="utf-8")
+        assert f'<html lang="{language}"' in text
+
+
 def test_the_site_loads_nothing_from_other_servers(site: Path) -> None:
     home = (site / "tutorials/laptop/index.html").read_text(encoding="utf-8")
     assert "fonts.googleapis.com" not in home

@@ -90,6 +90,11 @@ PHRASES = {
     "who judges": "judge models",
     "who scores": "scorers",
     "see it all at work": "run an end-to-end demonstration",
+    "stand in for": "replace",
+    "stands in for": "replaces",
+    "a stand-in": "a deterministic judge, an emulated model",
+    "cannot be told from": "looks like",
+    "is no path": "is not a path",
 }
 
 # `cancelled` is the spelling of Python's own API.

@@ -5,6 +5,10 @@ Modules:
     retry: the one retry policy.
     deadline: a deadline for several calls together.
     limiter: an adaptive limit of concurrent calls.
+    daemon_threads: threads that do not delay the end of the process.
+    sse: server-sent events.
+    log: loggers, and texts without control characters.
+    notebook_html: HTML of notebook cells.
     import_string: ``"package.module:name"``.
     json_text: a fast JSON parser.
     extras: optional dependencies.

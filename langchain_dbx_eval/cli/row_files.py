@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.log import escape_control
 from langchain_dbx_eval._internal.paths import create_private_file
 from langchain_dbx_eval.cli.output import plain
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
@@ -24,6 +25,7 @@ Rows = Callable[[], Iterable[Mapping[str, Any]]]
 # OWASP, "CSV Injection": a cell that begins so is a formula in a spreadsheet; the wide forms are
 # those of Japanese and Chinese input.
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001
+_INT64 = range(-(2**63), 2**63)
 _COLUMN_TYPES = {frozenset({bool}): "bool_", frozenset({int}): "int64", frozenset({str}): "string"}
 _NUMBERS = (frozenset({float}), frozenset({int, float}))
 _PAGE = 1_000
@@ -124,15 +126,9 @@ def _write_csv(rows: Rows, file: IO[str]) -> int:
         count += 1
         cells = [csv_text(row.get(name)) for name in names]
         if file.isatty():
-            cells = [_escape(cell) for cell in cells]
+            cells = [escape_control(cell) if isinstance(cell, str) else cell for cell in cells]
         writer.writerow(cells)
     return count
-
-
-def _escape(cell: Any) -> Any:
-    from langchain_dbx_eval._internal.log import escape_control
-
-    return escape_control(cell) if isinstance(cell, str) else cell
 
 
 def _columns(rows: Rows) -> dict[str, set[type]]:
@@ -142,7 +138,9 @@ def _columns(rows: Rows) -> dict[str, set[type]]:
         for name, value in row.items():
             types = columns.setdefault(name, set())
             if value is not None:
-                types.add(type(value))
+                # A larger integer is stored as text, as a value of no common type is.
+                is_large = isinstance(value, int) and value not in _INT64
+                types.add(object if is_large else type(value))
     return columns
 
 
@@ -176,11 +174,12 @@ def _column_type(types: set[type]) -> str:
 
 
 def _parquet_value(value: Any, column_type: str) -> Any:
-    if value is None or column_type in ("bool_", "int64", "string"):
+    if value is None or column_type in ("bool_", "int64"):
         return value
     if column_type == "float64":
         return float(value)
-    return value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+    return text.encode(errors="replace").decode()  # Parquet has no lone surrogates
 
 
 _WRITERS: dict[str, Callable[[Rows, IO[str]], int]] = {"jsonl": _write_jsonl, "csv": _write_csv}

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 
-__all__ = ["PROMPT", "UNKNOWN", "answer"]
+__all__ = ["MAX_PROMPT", "PROMPT", "UNKNOWN", "answer", "words"]
 
 PROMPT = """\
 Answer the question with one sentence of the context. If none answers it, say that you don't know.
@@ -23,6 +23,7 @@ Question: {question}
 Answer:"""
 
 UNKNOWN = "I don't know."
+MAX_PROMPT = 2_700
 
 # The context is matched greedily, because a page may contain the word "Question:".
 _FILLED_PROMPT = re.compile(
@@ -57,23 +58,31 @@ def answer(prompt: str) -> str:
         The sentence of the context with the highest sum of the inverse document frequencies (BM25)
         of the words that it shares with the question, the first of equals; `UNKNOWN` if no
         sentence shares a word, or the prompt has another format.
+
+    Raises:
+        RequestError: The prompt has more than `MAX_PROMPT` characters, the context of this model.
     """
+    if len(prompt) > MAX_PROMPT:
+        from langchain_dbx_eval.driver import RequestError
+
+        msg = f"The prompt has {len(prompt)} characters, and this model reads at most {MAX_PROMPT}."
+        raise RequestError(400, "INVALID_PARAMETER_VALUE", msg)
     match = _FILLED_PROMPT.fullmatch(prompt)
     return UNKNOWN if match is None else _best_sentence(match["context"], match["question"])
 
 
 def _best_sentence(context: str, question: str) -> str:
     sentences = _sentences(context)
-    vocabularies = [_words(sentence) for sentence in sentences]
+    vocabularies = [words(sentence) for sentence in sentences]
     frequency = Counter(word for vocabulary in vocabularies for word in vocabulary)
-    question_words = _words(question)
+    question_words = words(question)
 
     def idf(word: str) -> float:
         # BM25's form of idf, which is above zero even for a word that is in every sentence.
         return math.log(1 + (len(sentences) - frequency[word] + 0.5) / (frequency[word] + 0.5))
 
     # Sorted, because the sum of floats depends on the order, and the order of a set on the process.
-    scores = [sum(map(idf, sorted(question_words & words))) for words in vocabularies]
+    scores = [sum(map(idf, sorted(question_words & found))) for found in vocabularies]
     best = max(scores, default=0.0)
     return sentences[scores.index(best)] if best > 0 else UNKNOWN
 
@@ -88,5 +97,6 @@ def _sentences(context: str) -> list[str]:
     ]
 
 
-def _words(text: str) -> set[str]:
+def words(text: str) -> set[str]:
+    """Return the words of a text in lower case, without those that have no subject."""
     return set(re.findall(r"\w+", text.lower())) - _FUNCTION_WORDS

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import secrets
 import shlex
 import socket
+import sysconfig
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.documents import Document
@@ -20,12 +24,14 @@ from langchain_core.runnables import Runnable, RunnablePassthrough
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.paths import home
+from langchain_dbx_eval.chat_models import ChatDatabricks
 from langchain_dbx_eval.datasets import EvalDataset
 from langchain_dbx_eval.demo.answerer import PROMPT, answer
 from langchain_dbx_eval.demo.corpus import load_questions
+from langchain_dbx_eval.demo.judge import judge
 from langchain_dbx_eval.demo.retriever import retriever_for
 from langchain_dbx_eval.driver import DriverServer
-from langchain_dbx_eval.errors import NotFoundError
+from langchain_dbx_eval.errors import InvalidRequestError
 from langchain_dbx_eval.evaluation import (
     EvaluationCallbackHandler,
     EvaluationResult,
@@ -41,6 +47,7 @@ __all__ = ["DATASET", "build_chain", "run_demo"]
 
 DATASET = "main.default.demo_questions"
 _EXPERIMENT = "langchain-dbx-eval demo"
+_JUDGE = "deterministic-judge"
 _MAX_CONCURRENCY = 4
 
 Variant = Literal["baseline", "better"]
@@ -67,27 +74,54 @@ def run_demo(variant: Variant = "baseline") -> EvaluationResult:
     console = Console()
     tracking_uri = _use_local_mlflow()
     dataset = _dataset()
-    console.print(f"Dataset {dataset}")
+    console.print(f"Dataset {dataset}", soft_wrap=True)
+    console.print(
+        f"The judge {_JUDGE!r} is no model but a deterministic function: an answer is correct if "
+        "it has 60 % of the words of the expected one."
+    )
     key = secrets.token_urlsafe()
     server = DriverServer(answer, host="127.0.0.1", port=_free_port(), api_key=key)
-    with LocalWorkspace(), server:
-        llm = Databricks(cluster_driver_port=server.port, driver_api_key=key)
-        baseline = _evaluate("baseline", dataset, llm, console)
-        result = baseline if variant == "baseline" else _evaluate(variant, dataset, llm, console)
+    with LocalWorkspace() as workspace:
+        workspace.add_endpoint(_JUDGE, judge, kind="chat")
+        # It prints its address, which is of no use after the demonstration.
+        with redirect_stdout(io.StringIO()):
+            server.start()
+        with server:
+            llm = Databricks(cluster_driver_port=server.port, driver_api_key=key)
+            baseline = _evaluate("baseline", dataset, llm, console)
+            result = baseline
+            if variant != "baseline":
+                result = _evaluate(variant, dataset, llm, console)
     print_result(result, console)
     comparison = None
     if result is not baseline:
         comparison = compare(result, baseline)
+        console.print()
         print_comparison(comparison, console)
     page = home() / "reports" / f"{result.run_id}.html"
     baselines = [] if result is baseline else [baseline]
     write_report(result, page, comparison=comparison, baselines=baselines, log_artifact=True)
-    ui = f"mlflow ui --backend-store-uri {shlex.quote(tracking_uri)}"
-    run = f"http://127.0.0.1:5000/#/experiments/{result.experiment_id}/runs/{result.run_id}"
-    for line in (f"Report: {page}", f"Open this run in MLflow: {ui}", f"  then open {run}"):
-        # Without wrapping and highlighting, so that paths and commands can be copied.
-        console.print(line, soft_wrap=True, highlight=False)
+    _print_next(result, page, tracking_uri, console)
     return result
+
+
+def _print_next(result: EvaluationResult, page: Path, tracking_uri: str, console: Console) -> None:
+    """Print what to look at next, with commands that work in any shell and folder."""
+    scripts = Path(sysconfig.get_path("scripts"))
+    this, mlflow = (shlex.quote(str(scripts / name)) for name in ("langchain-dbx-eval", "mlflow"))
+    journal, copy = shlex.quote(str(result.journal)), shlex.quote(str(page.with_stem("copy")))
+    experiment = f"http://127.0.0.1:5000/#/experiments/{result.experiment_id}"
+    lines = {
+        "Report": page.as_uri(),
+        "All rows": f"{this} show {journal} --worst 50",
+        "Report again": f"{this} report {journal} --output {copy}",
+        "MLflow": f"{mlflow} ui --backend-store-uri {shlex.quote(tracking_uri)}",
+        "  this evaluation there": f"{experiment}/evaluation-runs?selectedRunUuid={result.run_id}",
+    }
+    console.print()
+    for name, text in lines.items():
+        # Without wrapping and highlighting, so that paths and commands can be copied.
+        console.print(f"{name}: {text}", soft_wrap=True, highlight=False, markup=False)
 
 
 def build_chain(retriever: BaseRetriever, llm: BaseLLM) -> Runnable[str, Any]:
@@ -133,11 +167,8 @@ def _use_local_mlflow() -> str:
 
 
 def _dataset() -> EvalDataset:
-    try:
-        dataset = EvalDataset.load(DATASET)
-    except NotFoundError:
-        return EvalDataset.create(DATASET, load_questions())
-    return dataset.merge_records(load_questions())
+    # In the local catalog, also for a user who is logged in to a workspace.
+    return EvalDataset.get_or_create(DATASET, backend="local").merge_records(load_questions())
 
 
 def _evaluate(
@@ -146,8 +177,8 @@ def _evaluate(
     chain = build_chain(retriever_for(variant), llm)
     handler = EvaluationCallbackHandler(
         dataset,
-        # The demonstration needs no judge model.
-        evaluator_config={"databricks-agent": {"metrics": []}},
+        evaluator_config={"databricks-agent": {"metrics": ["correctness"]}},
+        judge=ChatDatabricks(model=_JUDGE, temperature=0),
         run_name=variant,
         experiment_name=_EXPERIMENT,
     )
@@ -155,6 +186,11 @@ def _evaluate(
         # One call per question: `batch` runs each step of the chain for all questions, so the
         # latency of each question would be that of all.
         with ThreadPoolExecutor(_MAX_CONCURRENCY) as pool:
-            invoke = partial(chain.invoke, config={"callbacks": [handler]})
-            list(pool.map(invoke, [record.request for record in dataset]))
+            list(pool.map(partial(_invoke, chain, handler), [row.request for row in dataset]))
         return handler.result()
+
+
+def _invoke(chain: Runnable[str, Any], handler: EvaluationCallbackHandler, question: Any) -> None:
+    # A failed call is a row of the evaluation: prompts of the baseline exceed the model's context.
+    with suppress(InvalidRequestError):
+        chain.invoke(question, config={"callbacks": [handler]})

@@ -171,8 +171,9 @@ def evaluate(
         SchemaError: No row of the data is a valid record.
         JournalError: The journal cannot be written, or cannot be resumed.
         AuthenticationError, PermissionDeniedError, NotFoundError, ConnectionFailedError: The first
-            row, which runs alone, met an error of the model or of a judge that all others would
-            meet too; also MissingDependencyError, for a package that a scorer cannot import.
+            row met an error of the model or of a judge that all others would meet too. It runs
+            alone for up to a second if the model or a scorer calls a service.
+        MissingDependencyError: A scorer cannot import a package.
         BudgetExceededError: `max_tokens` or `max_cost` was reached before all rows were finished;
             the message contains how to continue.
         KeyboardInterrupt: Ctrl-C was pressed; the message contains how to continue.
@@ -235,7 +236,6 @@ def evaluate(
             ),
         )
     dataset = _load(data)
-    # An evaluation that is resumed has its answers.
     selected = select_scorers(
         scorers,
         extra_metrics=extra_metrics,
@@ -245,6 +245,7 @@ def evaluate(
         judge_repeats=options.judge_repeats,
         max_concurrency=max_concurrency,
     )
+    # An evaluation that is resumed has its answers.
     check_data(dataset, has_model=model is not None or resume is not None)
     limiter = AdaptiveLimiter(max_concurrency)
     destination = current_destination(run_name=run_name, experiment_name=experiment_name)

@@ -107,6 +107,21 @@ class Comparison:
 
         return show_comparison(self, path)
 
+    def __str__(self) -> str:
+        """Return what `print_comparison` prints."""
+        from langchain_dbx_eval.reporting.terminal import comparison_text
+
+        return comparison_text(self)
+
+    def __repr__(self) -> str:
+        from langchain_dbx_eval.reporting.overview import significant_differences
+
+        better, worse = significant_differences(self.metrics)
+        return (
+            f"Comparison({self.paired} rows in common, metrics significantly worse: {worse}, "
+            f"better: {better}; print() shows all)"
+        )
+
     def _repr_html_(self) -> str:
         from langchain_dbx_eval.reporting.notebook import comparison_html
 
@@ -125,7 +140,7 @@ class Comparison:
                 non-inferior. Default: the ``margin`` of the comparison.
 
         Returns:
-            The report: its ``verdict`` is "pass", "fail", "inconclusive" or "could not run".
+            The report: its ``verdict`` is "pass", "regression", "inconclusive" or "could not run".
 
         Raises:
             ConfigurationError: A condition is invalid, or there is neither a condition nor a

@@ -12,8 +12,9 @@ from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
 __all__ = [
     "column_order",
+    "displayed_differences",
     "displayed_metrics",
-    "is_displayed_difference",
+    "displayed_summaries",
     "metric_kind",
     "short_names",
 ]
@@ -58,9 +59,17 @@ def column_order(name: str) -> tuple[int, str]:
     return (4 if name.startswith(OPERATIONAL) else rank), name
 
 
-def is_displayed_difference(metric: MetricDifference) -> bool:
-    """Whether a comparison shows a metric: a count of rows or errors only if it differs."""
-    return metric_kind(metric.name) != "count" or bool(metric.difference)
+def displayed_differences(metrics: Iterable[MetricDifference]) -> dict[str, MetricDifference]:
+    """Return the metrics that a comparison shows, by name, in its order.
+
+    A count of rows or errors is shown only if it differs.
+    """
+    by_name = {metric.name: metric for metric in metrics}
+    return {
+        name: by_name[name]
+        for name in displayed_metrics(by_name)
+        if metric_kind(name) != "count" or by_name[name].difference
+    }
 
 
 def short_names(names: Collection[str]) -> dict[str, str]:

@@ -19,9 +19,8 @@ from langchain_dbx_eval.reporting.comparison import Comparison, Flip, MetricDiff
 from langchain_dbx_eval.reporting.html.model import RatingDetail, RowDetail
 from langchain_dbx_eval.reporting.html.rows import describe_row
 from langchain_dbx_eval.reporting.metric_names import (
-    displayed_metrics,
+    displayed_differences,
     displayed_summaries,
-    is_displayed_difference,
     metric_kind,
     short_names,
 )
@@ -89,19 +88,18 @@ def comparison_html(comparison: Comparison) -> str:
     """Return the differences between evaluations; green and red are significant ones."""
     parts: list[str] = []
     for number, one in enumerate((comparison, *comparison.others), 1):
-        metrics = {metric.name: metric for metric in one.metrics}
-        names = [n for n in displayed_metrics(metrics) if is_displayed_difference(metrics[n])]
-        better, worse = significant_differences(metrics[name] for name in names)
+        displayed = displayed_differences(one.metrics)
+        better, worse = significant_differences(displayed.values())
         parts += [
             f'<p class="title">{html.escape(comparison_title(one, number))}</p>',
             f"<p>Significantly {badge(f'worse {worse}', 'bad' if worse else 'none')} "
             f"{badge(f'better {better}', 'good' if better else 'none')}</p>",
             table(
                 DIFFERENCE_TITLES,
-                [_difference_line(metrics[name]) for name in names],
+                [_difference_line(metric) for metric in displayed.values()],
                 ("name", *["num"] * (len(DIFFERENCE_TITLES) - 1)),
             ),
-            _flips(one, short_names(metrics)),
+            _flips(one, short_names([metric.name for metric in one.metrics])),
         ]
     hint = "<code>comparison.show()</code> opens the report with the rows side by side."
     return page(*parts, f'<p class="quiet">{hint}</p>')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,9 +14,8 @@ from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.reporting.comparison import Comparison, Flip, MetricDifference
 from langchain_dbx_eval.reporting.html.rows import describe_row
 from langchain_dbx_eval.reporting.metric_names import (
-    displayed_metrics,
+    displayed_differences,
     displayed_summaries,
-    is_displayed_difference,
     short_names,
 )
 from langchain_dbx_eval.reporting.overview import (
@@ -33,13 +33,16 @@ from langchain_dbx_eval.reporting.overview import (
 )
 from langchain_dbx_eval.scoring.aggregates import MetricSummary
 from langchain_dbx_eval.scoring.aggregates.repeats import number_text
+from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["print_comparison", "print_result"]
+    from langchain_dbx_eval.reporting.html.model import RatingDetail
+
+__all__ = ["comparison_text", "print_comparison", "print_result"]
 
 _MAX_FLIPS = 8
 _MAX_CAUSES = 5
@@ -114,19 +117,16 @@ def print_comparison(comparison: Comparison, console: Console, *, flips: int = _
 
     for number, one in enumerate((comparison, *comparison.others), 1):
         _print(console, Text(comparison_title(one, number), "bold"))
-        metrics = {metric.name: metric for metric in one.metrics}
-        names = [
-            name for name in displayed_metrics(metrics) if is_displayed_difference(metrics[name])
-        ]
-        short = short_names(metrics)
-        better, worse = significant_differences(metrics[name] for name in names)
+        displayed = displayed_differences(one.metrics)
+        short = short_names([metric.name for metric in one.metrics])
+        better, worse = significant_differences(displayed.values())
         style = "red" if worse else "green" if better else ""
         _print(console, Text(f"Significantly worse: {worse}, better: {better}", style))
         _print(console, Text())
         _print_columns(
             console,
             DIFFERENCE_TITLES,
-            [_difference_cells(metrics[name]) for name in names],
+            [_difference_cells(metric) for metric in displayed.values()],
             short,
         )
         if better or worse:
@@ -139,6 +139,15 @@ def print_comparison(comparison: Comparison, console: Console, *, flips: int = _
         _print(console, Text())
         _print_columns(console, ["Score, row by row", "Higher", "Lower", "Equal"], rows)
         _print_flips(console, one.flips, flips, short)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return what `print_comparison` prints, without colors, for lines of 100 characters."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    print_comparison(comparison, Console(file=text, width=100, color_system=None))
+    return text.getvalue().rstrip()
 
 
 def _print(console: Console, text: Text) -> None:
@@ -243,6 +252,8 @@ def _row_table(row: Row, width: int) -> Table:
         lines["Answer"] = detail["answer"] or "(empty)"
     facts = detail["expectations"].get("expected_facts")
     lines["Expected"] = detail["expected"] or (", ".join(map(str, facts)) if facts else "(none)")
+    if scores := [_score(one) for one in detail["ratings"] if _is_score(one)]:
+        lines["Scores"] = ", ".join(scores)
     if detail["cause_rationale"]:
         lines["Because"] = detail["cause_rationale"]
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -255,6 +266,18 @@ def _row_table(row: Row, width: int) -> Table:
         cut = f"{short[: longest - 1]}…" if len(short) > longest else short
         table.add_row(f"  {name}", Text(cut))
     return table
+
+
+def _is_score(rating: RatingDetail) -> bool:
+    # The overall assessment is the verdict in the title of the row.
+    return rating["value"] is not None and not rating["column"].startswith(OVERALL_ASSESSMENT)
+
+
+def _score(rating: RatingDetail) -> str:
+    value = rating["value"]
+    if isinstance(value, bool | str) or value is None:
+        return f"{rating['name']} {value}"
+    return f"{rating['name']} {number_text(value)}"
 
 
 def _print_flips(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -75,13 +76,18 @@ def test_serve_answers_with_the_function(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)  # includes the wait for port 7777
 @pytest.mark.xdist_group("port 7777")
 @pytest.mark.usefixtures("documented_port")
-def test_the_demo_prints_scores_between_0_and_1_and_the_better_variant_raises_recall() -> None:
+def test_the_demo_prints_scores_between_0_and_1_and_the_better_variant_raises_recall(
+    tmp_path: Path,
+) -> None:
+    # A user who is logged in: the demonstration writes to no workspace.
+    login = {"DATABRICKS_HOST": "http://127.0.0.1:9", "DATABRICKS_TOKEN": "dapi", "COLUMNS": "200"}
+    login["DATABRICKS_WAREHOUSE_ID"] = "warehouse"
     done = subprocess.run(
         [*COMMAND, "demo", "--variant", "better"],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "COLUMNS": "160"},
+        env={**os.environ, **login},
     )
     assert done.returncode == 0, done.stderr
     averages = re.findall(r"(recall|token_f1|exact_match)/average\W+([\d.]+)", done.stdout)
@@ -90,7 +96,20 @@ def test_the_demo_prints_scores_between_0_and_1_and_the_better_variant_raises_re
     [recall] = re.findall(r"document_recall/average\W+[\d.]+\W+[\d.]+\W+([+-][\d.]+)", done.stdout)
     assert float(recall) > 0
     assert "The 3 worst rows" in done.stdout
-    [page] = re.findall(r"Report: (.+)", done.stdout)
-    assert Path(page).is_file()
-    assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
+    assert "is no model but a deterministic function" in done.stdout
+    assert "None of 48 rows failed, " in done.stdout
+    assert re.search(r"Scores +document_recall 0.00, .*correctness no *\n", done.stdout)
+    assert "Serving on" not in done.stdout
     assert "Traceback" not in done.stderr
+    [page] = re.findall(r"^Report: file://(.+)", done.stdout, re.MULTILINE)
+    assert Path(page).is_file()
+    [mlflow, store] = re.findall(r"^MLflow: (\S+) ui .*(sqlite:\S+)", done.stdout, re.MULTILINE)[0]
+    assert Path(mlflow).is_file()
+    assert Path(store.removeprefix("sqlite:///")).is_file()
+    # In another shell: without this home, and in another folder.
+    [command] = re.findall(r"^All rows: (.+)", done.stdout, re.MULTILINE)
+    elsewhere = {**os.environ, "DBX_EVAL_HOME": str(tmp_path / "other")}
+    shown = subprocess.run(
+        shlex.split(command), capture_output=True, text=True, check=True, env=elsewhere, cwd="/"
+    )
+    assert len(re.findall(r"^✕", shown.stdout, re.MULTILINE)) == 23

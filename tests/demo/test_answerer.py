@@ -8,6 +8,7 @@ import pytest
 from langchain_core.prompts import PromptTemplate
 
 from langchain_dbx_eval.demo.answerer import PROMPT, UNKNOWN, answer
+from langchain_dbx_eval.driver import RequestError
 
 CONTEXT = """\
 # Delta Lake
@@ -96,3 +97,11 @@ def test_the_model_is_importable_without_langchain() -> None:
         "sys.exit(any(name.startswith('langchain_core') for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_prompt_longer_than_the_context_is_rejected() -> None:
+    with pytest.raises(
+        RequestError, match="2701 characters, and this model reads at most 2700"
+    ) as raised:
+        answer("x" * 2_701)
+    assert raised.value.status == 400

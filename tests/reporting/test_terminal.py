@@ -28,6 +28,8 @@ def printed(print_fn: object, *arguments: object, width: int = 100, color: bool 
 def test_an_evaluation_and_a_comparison_fit_the_width() -> None:
     baseline, result = evaluate_support(0.55, "prompt-v1"), evaluate_support(0.8, "prompt-v2")
     comparison = compare(result, baseline)
+    assert str(comparison) == printed(print_comparison, comparison).rstrip()
+    assert repr(comparison).startswith("Comparison(36 rows in common, metrics significantly")
     for width in WIDTHS:
         text = printed(print_result, result, width=width)
         lines = [line.rstrip() for line in text.splitlines()]

@@ -7,4 +7,5 @@ Modules:
     auth: where the API key comes from.
     openapi: ``/openapi.json``, derived from the routes and the request models.
     waitress: the WSGI server, with a graceful shutdown.
+    connections: its connections: deadlines, and what all of them together may occupy.
 """

@@ -2,6 +2,7 @@
 
 Modules:
     model_resolver: from the argument `model` (also a URI) to a Runnable and the form of its input.
+    model_input: the input of each kind of model, for the request of a record.
     invoker: `ModelInvoker`, which invokes the model for one row and captures the call.
     scheduler: `RowScheduler`, which runs many rows concurrently.
     budget: `Budget`, the limit of tokens or cost, and the table of prices.

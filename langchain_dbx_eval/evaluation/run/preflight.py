@@ -1,7 +1,7 @@
 """Checks that end an evaluation before it has cost anything: of the data, and of its first row.
 
-The first row is invoked and scored alone, which takes no further call. An error that all other rows
-would meet too, such as a wrong token, ends the evaluation; an error of the user's code does not.
+An error of the first row that all other rows would meet too, such as a wrong token, ends the
+evaluation; an error of the user's code does not.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _NO_SERVER = re.compile(
     r"ConnectionFailedError: .*(refused|Connect call failed|getaddrinfo|resolv|not known)",
     re.IGNORECASE | re.DOTALL,
 )
-_ADVICE = "evaluate() stopped at the first row, since all others would fail in the same way"
+_ADVICE = "evaluate() stopped after the first row, since all others would fail in the same way"
 
 
 def check_data(dataset: EvalDataset, *, has_model: bool) -> None:

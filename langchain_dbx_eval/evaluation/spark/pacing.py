@@ -120,7 +120,7 @@ class _Pace:
         if self.refused_in_a_row > 1:
             # Endpoints that count refused calls too accept none until there is a gap.
             skipped = min(_MAX_SKIPPED, 2 ** (self.refused_in_a_row - 1))
-            self.postpone(now + random.uniform(0.5, 1.5) * skipped / self.rate)  # noqa: S311
+            self.postpone(now + random.uniform(0.5, 1.5) * skipped / self.rate)  # noqa: S311 - jitter
 
     def postpone(self, start: float) -> None:
         """Start no call before a moment."""
@@ -248,7 +248,7 @@ class PacedLimiter(AdaptiveLimiter):
             # The row itself takes the next turn. Only a longer wait holds back the others too, with
             # a random part: machines that were refused together must not return together.
             if requested > _SHORTEST_WAIT_S:
-                wait = requested - _SHORTEST_WAIT_S + random.random() / pace.rate  # noqa: S311
+                wait = requested - _SHORTEST_WAIT_S + random.random() / pace.rate  # noqa: S311 - jitter
                 pace.postpone(now + wait)
         return not self.exhausted
 

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal, TypeAlias
 
@@ -50,6 +50,7 @@ _DETAILS = tuple(name for name in _POINT_COLUMNS if name != "value")
 _REJECTED = re.compile(r"[ ,;{}()=`\x00-\x1f\x7f]")
 _MAX_NAME = 255
 _INTEGERS = frozenset({"bigint", "long", "int64"})
+_NUMBERS = _INTEGERS | {"double", "float64"}
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,14 @@ def choose_form(columns: Mapping[str, str] | None, form: Form | None, table: str
         msg = f"Nothing was written: {table} is an evaluation dataset. Name another table."
         raise SchemaError(msg)
     found: Form = "long" if {"metric", "value"} <= columns.keys() else "wide"
+    if found == "long" and (
+        not {"run_name", "run_id"} <= columns.keys() or columns["value"].lower() not in _NUMBERS
+    ):
+        msg = (
+            f"{table} has columns 'metric' and 'value', but is not a table of metrics, which has "
+            "'run_name', 'run_id' and numbers as 'value'. Name another table."
+        )
+        raise SchemaError(msg)
     if form is not None and form != found:
         msg = (
             f"{table} has the {found} form, so form={form!r} cannot be appended to it. Leave "
@@ -205,30 +214,24 @@ def _decode_long(rows: Iterable[Row]) -> list[RunMetrics]:
     grouped: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row["run_id"], row["run_name"]].append(row)
-    names = [item.name for item in fields(MetricPoint)]
     return [
-        replace(
-            _describe(of_run[0]),
-            metrics={
-                str(row["metric"]): _point({name: row.get(name) for name in names})
-                for row in of_run
-            },
-        )
+        replace(_describe(of_run[0]), metrics={str(row["metric"]): _point(row) for row in of_run})
         for of_run in grouped.values()
     ]
+
+
+def _point(row: Row) -> MetricPoint:
+    kind = row.get("kind") or metric_kind(str(row["metric"]))
+    return MetricPoint(kind, **{name: row.get(name) for name in _POINT_COLUMNS})
 
 
 def _decode_wide(rows: Iterable[Row]) -> list[RunMetrics]:
     return [replace(_describe(row), metrics=_points(row)) for row in rows]
 
 
-def _point(values: dict[str, Any]) -> MetricPoint:
-    return MetricPoint(**values)
-
-
 def _describe(row: Row) -> RunMetrics:
     values: dict[str, Any] = {name: row.get(name) for name in _RUN_COLUMNS}
-    values["run_name"] = values["run_name"] or ""
+    values["run_name"] = str(values["run_name"] or "")
     return RunMetrics(**values)
 
 

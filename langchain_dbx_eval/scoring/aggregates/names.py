@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["OPERATIONAL", "Metrics"]
@@ -53,8 +54,14 @@ class Metrics(dict[str, float]):
             return name if super().__contains__(name) else None
         if kind != "mean":
             return None
-        pattern = rf"(.+/)?{re.escape(stem)}(/(value|rating|score|precision))?/(average|percentage)"
-        return next((name for name in self if re.fullmatch(pattern, name)), None)
+        return next(self._averages(stem), None)
+
+    def _averages(self, stem: str) -> Iterator[str]:
+        """Yield the averages and shares of a scorer, by its name without a family."""
+        pattern = re.compile(
+            rf"(.+/)?{re.escape(stem)}(/(value|rating|score|precision))?/(average|percentage)"
+        )
+        return (name for name in self if pattern.fullmatch(name))
 
     def candidates(self, name: str) -> list[str]:
         """Return the canonical names of the metrics that a name can mean.
@@ -70,9 +77,8 @@ class Metrics(dict[str, float]):
             return [self.canonical_name(name)]
         # The first one of each column: `…/rating/percentage` and `…/rating/average` are the same.
         found: dict[str, str] = {}
-        for metric in self:
-            if f"{name}/mean" in Metrics({metric: self[metric]}):
-                found.setdefault(metric.rpartition("/")[0], metric)
+        for metric in self._averages(name):
+            found.setdefault(metric.rpartition("/")[0], metric)
         return list(found.values())
 
     def get(self, name: str, default: Any = None) -> Any:

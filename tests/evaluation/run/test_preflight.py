@@ -55,7 +55,7 @@ def test_a_model_that_no_row_can_reach_ends_the_evaluation(
     calls = []
     workspace.add_endpoint("chat", lambda messages: calls.append(1) or "a", kind="chat")
     workspace.fail("chat", status=status, times=1)
-    with pytest.raises(error, match=r"(?s)'chat'.*stopped at the first row") as stopped:
+    with pytest.raises(error, match=r"(?s)'chat'.*stopped after the first row") as stopped:
         evaluate(ChatDatabricks(model="chat"), DATA)
     assert isinstance(stopped.value, errors.DatabricksError)
     assert calls == []

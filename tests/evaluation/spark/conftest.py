@@ -17,6 +17,15 @@ import pytest
 from langchain_dbx_eval.evaluation.spark import session as spark_sessions
 
 
+def stop_sail() -> None:
+    """Stop the server that evaluations of this process share."""
+    for process, session in spark_sessions._sail:
+        session.stop()
+        process.kill()
+        process.wait()
+    spark_sessions._sail.clear()
+
+
 @pytest.fixture(scope="module")
 def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """A session on Sail; without it, an evaluation would start the same one.
@@ -31,11 +40,7 @@ def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         patch.setenv("DBX_EVAL_HOME", str(tmp_path_factory.mktemp("sail")))
         session = spark_sessions.spark_session()
     yield session
-    for process, session in spark_sessions._sail:
-        session.stop()
-        process.kill()
-        process.wait()
-    spark_sessions._sail.clear()
+    stop_sail()
 
 
 def _classic(master: str, folder: Path) -> Iterator[object]:

@@ -111,7 +111,7 @@ def _post(question: str) -> str:
 remote = RunnableLambda(_post, name="remote")
 
 
-def _ask(question: str) -> str:
+def _get(question: str) -> str:
     """Send a question ``<url> <n>`` to its URL; a 429 has the error of this package's clients."""
     url, number = question.split()
     try:
@@ -124,4 +124,4 @@ def _ask(question: str) -> str:
         raise RateLimitError("too many requests", status_code=429, retry_after=wait) from error
 
 
-limited = RunnableLambda(_ask, name="limited")
+limited = RunnableLambda(_get, name="limited")

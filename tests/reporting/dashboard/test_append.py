@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,22 @@ def test_a_column_that_would_change_the_values_is_an_error() -> None:
     with pytest.raises(errors.SchemaError, match="'label'"):
         append_metrics_to_table("text", {"label": 0.5}, TABLE)
     assert [run.values for run in history(TABLE)] == [{"quality": 1}, {"quality": 2}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"metric": "quality", "value": 0.5},
+        {"metric": "quality", "value": "high", "run_name": "r", "run_id": "1"},
+    ],
+)
+def test_a_table_that_only_looks_like_one_of_metrics_is_an_error(row: dict[str, Any]) -> None:
+    import deltalake
+
+    deltalake.write_deltalake(catalog_root() / "main/metrics/runs", pd.DataFrame([row]))
+    for call in (history, partial(append_metrics_to_table, "new", {"quality": 0.5})):
+        with pytest.raises(errors.SchemaError, match=r"main\.metrics\.runs .*not a table"):
+            call(TABLE)
 
 
 def test_invalid_arguments_are_named() -> None:
