@@ -11,7 +11,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from tests.evaluation.spark.conftest import stop_sail
+from tests.sail_sessions import stop_sail
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
@@ -31,6 +31,8 @@ def _own_sail() -> Iterator[None]:
 def test_an_example_runs(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(example)])
     before = dict(os.environ)
+    # Sail has the environment of its start: that of another page or example.
+    stop_sail()
     runpy.run_path(str(example), run_name="__main__")
     left = {name for name in os.environ if name.startswith("DATABRICKS_")} - set(before)
     assert left == set(), "the emulated workspace was not stopped"

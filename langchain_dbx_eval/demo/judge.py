@@ -29,7 +29,7 @@ def judge(messages: list[dict[str, str]], **params: object) -> str:  # noqa: ARG
     found = len(response & expected)
     rating = "yes" if found >= _NEEDED * len(expected) else "no"
     rationale = (
-        f"A function, not a model: {found} of {len(expected)} words of the expected response are in "
+        f"A function, no model: {found} of {len(expected)} words of the expected response are in "
         f"the response; {_NEEDED:.0%} are needed."
     )
     return json.dumps({"rationale": rationale, "rating": rating})

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_dbx_eval.datasets.base import LoadOptions
-from langchain_dbx_eval.datasets.databricks.row_upload import ParameterUploader
+from langchain_dbx_eval.datasets.databricks.row_upload import UploadedRows
 from langchain_dbx_eval.datasets.databricks.sql_table import ERROR_BY_SQL_STATE, SqlTable
 from langchain_dbx_eval.datasets.record import EvalRecord
+from langchain_dbx_eval.datasets.schema.row_codec import Row
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError, NotFoundError
 
-__all__ = ["SparkEngine", "SparkTable", "active_session"]
+__all__ = ["SparkEngine", "SparkTable", "ViewUploader", "active_session"]
+
+# Texts of Sail (0.7.2), whose errors have neither a SQLSTATE nor a condition.
+_SAIL_ERRORS = {
+    "TABLE_OR_VIEW_NOT_FOUND": ("42P01", "TABLE_OR_VIEW_NOT_FOUND"),
+    "Table already exists": ("42P07", "TABLE_OR_VIEW_ALREADY_EXISTS"),
+    "found HISTORY": ("42601", "PARSE_SYNTAX_ERROR"),
+}
 
 
 class SparkTable(SqlTable):
@@ -90,9 +100,34 @@ class SparkEngine:
         with _spark_errors(self.label):
             self._session.sql(sql, args=parameters).collect()
 
-    def uploader(self, _: int) -> ParameterUploader:
+    def uploader(self, _: int) -> ViewUploader:
         """See `SqlEngine`."""
-        return ParameterUploader()
+        return ViewUploader(self._session)
+
+
+@dataclass(frozen=True)
+class ViewUploader:
+    """Pass rows as a temporary view: Sail (0.7.2) has no parameters in a MERGE.
+
+    Attributes:
+        session: The Spark session.
+        batch_bytes: See `RowUploader`; less than a message of Spark Connect may have.
+    """
+
+    session: Any
+    batch_bytes: int = 4 << 20
+
+    @contextlib.contextmanager
+    def upload(self, rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[UploadedRows]:
+        """See `RowUploader`."""
+        view = f"langchain_dbx_eval_{uuid.uuid4().hex}"
+        values = [tuple(row.get(name) for name in columns) for row in rows]
+        schema = ", ".join(f"`{name}` {type_}" for name, type_ in columns.items())
+        self.session.createDataFrame(values, schema).createTempView(view)
+        try:
+            yield UploadedRows(f"SELECT * FROM {view}")  # noqa: S608 - no user input
+        finally:
+            self.session.catalog.dropTempView(view)
 
 
 def active_session() -> Any | None:
@@ -112,6 +147,10 @@ def _spark_errors(label: str) -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
-        cls = ERROR_BY_SQL_STATE.get(error.getSqlState() or "", DatabricksError)
+        state, condition = error.getSqlState(), error.getCondition()
+        if condition is None:
+            found = (value for text, value in _SAIL_ERRORS.items() if text in str(error))
+            state, condition = next(found, (None, None))
+        cls = ERROR_BY_SQL_STATE.get(state or "", DatabricksError)
         msg = f"{label}: {str(error).splitlines()[0]}"
-        raise cls(msg, error_code=error.getCondition()) from error
+        raise cls(msg, error_code=condition) from error

@@ -181,8 +181,7 @@ class SqlTable(UnityCatalogTable):
             with uploader.upload([{KEY: id_} for id_ in batch], {KEY: "STRING"}) as keys:
                 found = sum(1 for _ in self._select(keys, KEY))
                 if found:
-                    sql = f"DELETE FROM {self._name.sql} WHERE {KEY} IN ({keys.sql})"  # noqa: S608 - quoted names, values are parameters
-                    self._engine.execute(sql, **keys.parameters)
+                    self._engine.execute(_delete_sql(self._name, keys), **keys.parameters)
             deleted += found
         return type(self)(self._name, self._engine), deleted
 
@@ -266,6 +265,14 @@ class SqlTable(UnityCatalogTable):
                 break
             columns[row["col_name"]] = row["data_type"]
         return columns
+
+
+def _delete_sql(name: TableName, keys: UploadedRows) -> str:
+    # A MERGE, because a DELETE of Sail (0.7.2) has no subqueries.
+    return (
+        f"MERGE INTO {name.sql} AS target USING ({keys.sql}) AS source "
+        f"ON target.`{KEY}` = source.`{KEY}` WHEN MATCHED THEN DELETE"
+    )
 
 
 def _merge_sql(name: TableName, source: UploadedRows) -> str:

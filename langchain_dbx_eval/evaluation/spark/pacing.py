@@ -198,7 +198,7 @@ class PacedLimiter(AdaptiveLimiter):
     def resize(self, change: int) -> None:
         """Change the largest number of concurrent calls, when a task starts or ends."""
         self._max += change
-        self._limit = max(1.0, self._limit + change)
+        self._limit = max(1.0, min(float(self._max), self._limit + change))
 
     async def acquire(self) -> None:
         """Wait for a slot, and for the turn of the call at the present rate."""

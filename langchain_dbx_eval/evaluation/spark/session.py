@@ -29,7 +29,7 @@ def spark_session(session: Any = None) -> Any:
     """
     if session is None:
         session = active_session()
-    if session is None:
+    if session is None or _has_ended(session):
         return _sail_session()
     if not (hasattr(session, "createDataFrame") and hasattr(session, "catalog")):
         msg = f"SparkOptions(session=…) must be a SparkSession, got {session!r:.100}."
@@ -37,11 +37,23 @@ def spark_session(session: Any = None) -> Any:
     return session
 
 
+def _has_ended(session: Any) -> bool:
+    """Whether a session is the one on Sail, and it was stopped or its process has ended."""
+    return any(
+        session is sail and (sail.is_stopped or process.poll() is not None)
+        for process, sail in _sail
+    )
+
+
 def _sail_session() -> Any:
     with _lock:
-        if _sail and _sail[0][0].poll() is None:
+        if _sail and not _has_ended(_sail[0][1]):
             return _sail[0][1]
-        _sail.clear()
+        while _sail:
+            process, session = _sail.pop()
+            # It would stay the active session of this thread.
+            session.stop()
+            process.kill()
         if importlib.util.find_spec("pysail") is None:
             msg = (
                 "engine='spark' needs a Spark session: run it in a notebook or job on Databricks, "
@@ -78,7 +90,24 @@ def _sail_session() -> Any:
         from pyspark.sql.connect.session import SparkSession
 
         session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
+        _end_retries_with(process, session)
+        # CREATE TABLE of Sail (0.7.2) rejects its default, a relative path.
+        session.conf.set("spark.sql.warehouse.dir", str(folder.resolve()))
         # Tables on Sail are Delta tables: see `storage.default_format`.
         session.conf.set("spark.sql.sources.default", "delta")
         _sail.append((process, session))
         return session
+
+
+def _end_retries_with(process: subprocess.Popen[str], session: Any) -> None:
+    """Let the calls of a session fail when its process has ended; the default is 15 retries.
+
+    These take more than 8 minutes (pyspark 4.2.1), and no other process gets the address.
+    """
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    class Policy(DefaultPolicy):
+        def can_retry(self, e: BaseException) -> bool:
+            return process.poll() is None and super().can_retry(e)
+
+    session.client.set_retry_policies([Policy()])

@@ -181,6 +181,17 @@ def test_a_server_that_does_not_run_is_avoided(start_upstream: Callable[[], Any]
     assert engine.health() is None
 
 
+def test_a_server_that_works_again_receives_requests_again(two: tuple[Any, Any]) -> None:
+    recovering, other = two
+    recovering.status = 503
+    engine = engine_of(recovering, other)
+    assert complete(engine) == "right"
+    assert (engine.servers[0].state, recovering.received) == ("failing", 1)
+    recovering.status = 200
+    wait_until(lambda: complete(engine) == "right" and recovering.received > 1)
+    assert engine.servers[0].state == "ready"
+
+
 def test_a_failed_generation_is_not_repeated(two: tuple[Any, Any]) -> None:
     for server in two:
         server.status = 500

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,15 +17,7 @@ from pathlib import Path
 import pytest
 
 from langchain_dbx_eval.evaluation.spark import session as spark_sessions
-
-
-def stop_sail() -> None:
-    """Stop the server that evaluations of this process share."""
-    for process, session in spark_sessions._sail:
-        session.stop()
-        process.kill()
-        process.wait()
-    spark_sessions._sail.clear()
+from tests.sail_sessions import stop_sail
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +59,41 @@ def _classic(master: str, folder: Path) -> Iterator[object]:
 
 
 class CountingEndpoint:
-    """Answers ``POST /<n>`` with a text, and counts the requests by number."""
+    """Answers ``POST /<n>`` with a text, and counts the requests by number.
+
+    Attributes:
+        counts: Requests by number.
+        held: Requests without an answer by the id of the process that sent them.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        counts, lock = self.counts, threading.Lock()
+        self.held: defaultdict[int, set[str]] = defaultdict(set)
+        self._limit = math.inf
+        self._released = threading.Event()
+        self._lock = threading.Lock()
+        endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                with lock:
-                    counts[self.path[1:]] += 1
+                pid = int(self.rfile.read(int(self.headers["Content-Length"])))
+                number = self.path[1:]
+                with endpoint._lock:
+                    endpoint.counts[number] += 1
+                    is_held = len(endpoint.counts) > endpoint._limit
+                    if is_held:
+                        endpoint.held[pid].add(number)
+                    released = endpoint._released
+                if is_held:
+                    released.wait()
                 time.sleep(0.02)
-                body = json.dumps(f"answer {self.path[1:]}.").encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                body = json.dumps(f"answer {number}.").encode()
+                # The process that sent it may have been killed.
+                with contextlib.suppress(OSError):
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -95,7 +107,16 @@ class CountingEndpoint:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    def hold_after(self, count: float) -> None:
+        """Answer what is held; requests after this number of distinct ones are held from now on."""
+        with self._lock:
+            self._released.set()
+            self._released = threading.Event()
+            self._limit = count
+            self.held.clear()
+
     def close(self) -> None:
+        self.hold_after(math.inf)
         self._server.shutdown()
         self._server.server_close()
 

@@ -188,3 +188,14 @@ def test_a_folder_that_is_deleted_does_not_stop_the_calls(tmp_path: Path) -> Non
     endpoint = _Endpoint(0.1)
     assert _run(1, 200, 8, endpoint, tmp_path / "deleted" / "pace") < 20
     assert endpoint.answered == 200
+
+
+def test_a_limiter_keeps_its_limit_from_one_task_to_the_next() -> None:
+    limiter = PacedLimiter(0)
+    for _ in range(3):
+        limiter.resize(2)
+        assert limiter.limit == 2
+        limiter.resize(2)
+        assert limiter.limit == 4
+        limiter.resize(-2)
+        limiter.resize(-2)

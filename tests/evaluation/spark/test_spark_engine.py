@@ -137,7 +137,7 @@ def _comparable(comparison: Any) -> Any:
 
 
 def test_a_second_run_does_only_what_is_missing(sail, endpoint, tmp_path: Path) -> None:
-    data = [{"request": f"{endpoint.url} {tmp_path} {n}"} for n in range(40)]
+    data = [{"request": f"{endpoint.url} {n}"} for n in range(40)]
     engine = SparkOptions(results=str(tmp_path / "results"), step_rows=15)
     options: dict[str, Any] = {"evaluator_config": _NO_JUDGES, "engine": engine}
     first = evaluate(f"{_MODULE}:remote", data[:], scorers=[models.length], **options)
