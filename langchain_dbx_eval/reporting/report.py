@@ -62,7 +62,8 @@ def write_report(
         comparison = compare(result, *baselines)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = render_report(result.sample, baselines=baselines, comparison=comparison, redact=redact)
+    sampled = [baseline.sample for baseline in baselines]
+    parts = render_report(result.sample, baselines=sampled, comparison=comparison, redact=redact)
     # The rows are read while the file is written: an error must not leave half a page.
     unfinished = path.with_name(f"{path.name}.new")
     try:

@@ -14,7 +14,9 @@ from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name
 from langchain_dbx_eval.datasets.schema.validation import parse_rows
 from langchain_dbx_eval.datasets.sources.frames import FrameSource
+from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.journal.codec import encode_record
+from langchain_dbx_eval.evaluation.spark.storage import describe_failure
 
 if TYPE_CHECKING:
     import pyarrow
@@ -43,9 +45,17 @@ class SparkDataset:
     dataset: EvalDataset
 
     def measure(self) -> tuple[int, str]:
-        """Return the number of rows, and a digest that does not depend on their order."""
+        """Return the number of rows, and a digest that does not depend on their order.
+
+        Raises:
+            ConfigurationError: The rows cannot be read.
+        """
         part = "sum(pmod(xxhash64(record_key), 2147483647)) AS part"
-        [row] = self.records.selectExpr("count(*) AS n", part).collect()
+        try:
+            [row] = self.records.selectExpr("count(*) AS n", part).collect()
+        except Exception as error:  # of Spark, its connection, or what the frame is computed from
+            msg = f"The dataset cannot be read by the tasks of Spark: {describe_failure(error)}."
+            raise ConfigurationError(msg) from error
         text = f"{row['n']}:{row['part'] or 0}"
         return int(row["n"]), hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -73,7 +83,9 @@ def open_records(data: Any, session: Any) -> SparkDataset:
     pyarrow = require("pyarrow", extra="spark")
     rows = [_row(row, number) for number, row in enumerate(dataset.iter_rows())]
     table = pyarrow.Table.from_pylist(rows, schema=_arrow_schema())
-    return SparkDataset(_with_occurrence(session.createDataFrame(table)), dataset)
+    # Spark (4.2) infers no schema of an empty table.
+    frame = session.createDataFrame(table) if rows else session.createDataFrame([], _SCHEMA)
+    return SparkDataset(_with_occurrence(frame), dataset)
 
 
 class _NamedFrame(FrameSource):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 import secrets
 import sys
 import time
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval._internal.extras import require
 from langchain_dbx_eval._internal.log import describe_error, get_logger
-from langchain_dbx_eval._internal.paths import create_private_folder, home
+from langchain_dbx_eval._internal.paths import create_private_folder, expand_user, home
 from langchain_dbx_eval.errors import (
     ConfigurationError,
     DatabricksError,
@@ -172,6 +174,8 @@ def evaluate_on_spark(evaluation: SparkEvaluation, options: SparkOptions) -> Spa
         retry_failures=evaluation.retry_failures,
         sys_path=tuple(path for path in sys.path if path),
     )
+    if not exists:
+        store.create()
     changed = exists and _check_unchanged(store, spec, allow_changes=evaluation.allow_changes)
     step_rows = options.step_rows or _ROWS_PER_STEP * evaluation.max_concurrency
     missing = _missing(data, store if exists else None, spec, evaluation.repeat, step_rows, count)
@@ -180,7 +184,8 @@ def evaluate_on_spark(evaluation: SparkEvaluation, options: SparkOptions) -> Spa
     tracker.open()
     _logger.warning("The results of evaluation %s are in %s.", evaluation_id, location)
     try:
-        _run_steps(store, store.write_missing(missing), spec, tasks)
+        with _tagged(session, evaluation_id):
+            _run_steps(store, store.write_missing(missing), spec, tasks)
     except KeyboardInterrupt:
         advice = f"Continue with the same call and SparkOptions(results={location!r})."
         raise KeyboardInterrupt(f"Finished steps are saved. {advice}") from None
@@ -216,7 +221,7 @@ def _check_scorers(scorers: Sequence[Scorer]) -> None:
 def _location(resume: str | Path | None, options: SparkOptions) -> tuple[str, str]:
     """Return the id of the evaluation and the location of its results table."""
     folder = home() / "spark"
-    location = options.results
+    location = _absolute(options.results)
     if resume == "last":
         found = sorted(folder.glob("*/results"), reverse=True)
         if not found:
@@ -225,7 +230,7 @@ def _location(resume: str | Path | None, options: SparkOptions) -> tuple[str, st
         location = str(found[0])
     elif resume is not None:
         own = folder / str(resume) / "results"
-        location = str(own) if own.exists() else str(resume)
+        location = str(own) if own.exists() else _absolute(str(resume))
     if location is None:
         name = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         create_private_folder(folder / name)
@@ -235,6 +240,13 @@ def _location(resume: str | Path | None, options: SparkOptions) -> tuple[str, st
         return Path(location).parent.name, location
     # The same table is the same evaluation, on any machine.
     return f"spark-{hashlib.sha256(location.encode()).hexdigest()[:16]}", location
+
+
+def _absolute(location: str | None) -> str | None:
+    """Return the path of a folder as each process of this machine understands it."""
+    if location is None or not re.search(r"[/\\]", location) or re.match(r"\w+:", location):
+        return location
+    return str(expand_user(location).absolute())
 
 
 def _check_unchanged(store: RowStore, spec: TaskSpec, *, allow_changes: bool) -> bool:
@@ -313,6 +325,21 @@ def _run_steps(store: RowStore, missing: Any, spec: TaskSpec, tasks: int) -> Non
         _logger.info("Step %d of %d is committed after %.1f s.", position, len(steps), seconds)
     if steps:
         _delete_scratch(missing, spec, tasks)
+
+
+@contextlib.contextmanager
+def _tagged(session: Any, tag: str) -> Iterator[None]:
+    """Stop the tasks of the block if it is interrupted, else they would invoke the model on."""
+    session.addTag(tag)
+    try:
+        yield
+    except KeyboardInterrupt:
+        # The driver must end with this exception, whatever the cluster answers.
+        with contextlib.suppress(Exception):
+            session.interruptTag(tag)
+        raise
+    finally:
+        session.removeTag(tag)
 
 
 def _task(

@@ -10,6 +10,8 @@ import os
 from functools import cached_property
 from typing import Any
 
+from langchain_dbx_eval.errors import ConfigurationError
+
 __all__ = ["KEY", "RESULT_SCHEMA", "RowStore", "default_format", "describe_failure"]
 
 KEY = ["record_key", "occurrence", "repetition"]
@@ -94,28 +96,58 @@ class RowStore:
         return self.read().selectExpr("*", newest).where("rank = 1").drop("rank")
 
     def exists(self) -> bool:
-        """Whether the table exists and contains a commit."""
-        from pyspark.errors import PySparkException
+        """Whether the table exists and contains a commit.
 
-        if not self.is_path:
-            return bool(self.session.catalog.tableExists(self.location))
+        Raises:
+            ConfigurationError: The name is invalid, or it is a table with other columns.
+        """
         try:
-            # Sail (0.7.2) reads a folder that does not exist as a table without columns.
-            return "record_key" in self.read().columns
-        except PySparkException:
-            return False
+            if not self.is_path and not self.session.catalog.tableExists(self.location):
+                return False
+            columns = self.read().columns
+        except Exception as error:  # of Spark or its connection
+            if self.is_path:
+                return False
+            raise self._unusable(error) from error
+        # Sail (0.7.2) reads a folder that does not exist as a table without columns.
+        if columns and (missing := [name for name in RESULT_SCHEMA if name not in columns]):
+            msg = (
+                f"SparkOptions(results={self.location!r}) is a table with other columns: it lacks "
+                f"{', '.join(missing[:3])} … Choose another name or path."
+            )
+            raise ConfigurationError(msg)
+        return bool(columns)
+
+    def create(self) -> None:
+        """Create an empty table, before a model is invoked whose answers could not be stored.
+
+        Raises:
+            ConfigurationError: It cannot be written.
+        """
+        ddl = ", ".join(f"{name} {type_}" for name, type_ in RESULT_SCHEMA.items())
+        try:
+            self.append(self.session.createDataFrame([], ddl))
+        except Exception as error:  # of Spark or its connection
+            raise self._unusable(error) from error
 
     def append(self, frame: Any) -> None:
         """Append rows in one commit."""
         self._save(frame.write.format(self.format).mode("append"), self.location)
 
     def write_missing(self, frame: Any) -> Any:
-        """Replace the table of missing rows, and return it."""
+        """Replace the table of missing rows, and return it.
+
+        Raises:
+            ConfigurationError: It cannot be written, or the rows cannot be read.
+        """
         name = f"{self.location.rstrip('/')}_missing"
         writer = frame.write.format(self.format).mode("overwrite").partitionBy("step")
         if self.format == "delta":
             writer = writer.option("overwriteSchema", "true")
-        self._save(writer, name)
+        try:
+            self._save(writer, name)
+        except Exception as error:  # of Spark or its connection
+            raise self._unusable(error) from error
         if self.is_path:
             return self.session.read.format(self.format).load(name)
         return self.session.table(name)
@@ -124,6 +156,13 @@ class RowStore:
         """Delete the table of missing rows, if it has a name."""
         if not self.is_path:
             self.session.sql(f"DROP TABLE IF EXISTS {self.location}_missing").collect()
+
+    def _unusable(self, error: Exception) -> ConfigurationError:
+        return ConfigurationError(
+            f"SparkOptions(results={self.location!r}, format={self.format!r}) cannot be used: "
+            f"{describe_failure(error)}. Pass the name of a table that you may write to, or the "
+            "path of a folder that all machines of the cluster can write to."
+        )
 
     def _save(self, writer: Any, location: str) -> None:
         if self.is_path:
