@@ -108,7 +108,7 @@ def documented_port() -> Iterator[int]:
 
     The lock is shared with the tests of other checkouts.
     """
-    with FileLock(Path(tempfile.gettempdir()) / "dbx-eval-tests-7777.lock", timeout=300):
+    with FileLock(Path(tempfile.gettempdir()) / "dbx-eval-tests-7777.lock", timeout=550):
         wait_until(lambda: _is_free(7777))
         yield 7777
 
