@@ -5,5 +5,5 @@ Modules:
     corpus: the handbook (``corpus/*.md``) and the questions (``questions.jsonl``).
     retriever: the baseline retriever and an improved one.
     answerer: the answering model behind the driver server.
-    judge: the function that stands in for a judge model.
+    judge: the function that replaces a judge model.
 """

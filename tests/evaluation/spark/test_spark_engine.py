@@ -119,8 +119,8 @@ def test_comparisons_and_checks_equal_those_of_the_local_engine() -> None:
     assert reports[0].conditions == reports[1].conditions
     assert reports[0].records == reports[1].records
     # Errors of the task, and what cannot be sent there.
-    with pytest.raises(errors.ConfigurationError, match="No record has the column 'colour'"):
-        compare(spark[1], spark[0], by="colour")
+    with pytest.raises(errors.ConfigurationError, match="No record has the column 'color'"):
+        compare(spark[1], spark[0], by="color")
     with pytest.raises(errors.ConfigurationError, match=r"cluster= cannot be sent to the tasks"):
         spark[1].summarize(cluster=lambda record: record.request)
 
