@@ -32,7 +32,7 @@ def test_the_report_of_the_demo_opens_with_its_metrics_and_all_requests(
 ) -> None:
     page.open(report("demo"))
     assert page.text("h1") == "Evaluation"
-    assert "None of 48 rows failed" in page.text(".headline")
+    assert "2 of 48 rows failed (RequestError 2)" in page.text(".headline")
     assert "document recall" in page.texts(".tile .label")
     assert all(re.match(r"0\.\d+ . ", text) for text in page.texts(".tile .detail"))
     assert matched(page) == "48"
