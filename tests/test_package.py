@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import langchain_dbx_eval
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.errors import MissingDependencyError
 
 HEAVY = ("mlflow", "pandas", "flask", "deltalake", "pyarrow", "databricks.sdk", "waitress")

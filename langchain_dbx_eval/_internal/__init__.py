@@ -9,9 +9,8 @@ Modules:
     sse: server-sent events.
     log: loggers, and texts without control characters.
     notebook_html: HTML of notebook cells.
-    import_string: ``"package.module:name"``.
+    imports: optional dependencies, and objects by ``"package.module:name"``.
     json_text: a fast JSON parser.
-    extras: optional dependencies.
     paths: the folders of this package's files.
     runtime: the cluster and machine that this process runs on.
 """

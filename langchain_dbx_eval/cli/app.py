@@ -94,7 +94,7 @@ def _read_environment(file: Path | None) -> None:
     path = file or Path(".env")
     if file is None and not path.is_file():
         return
-    from langchain_dbx_eval._internal.extras import require
+    from langchain_dbx_eval._internal.imports import require
     from langchain_dbx_eval.errors import NotFoundError
 
     if not path.is_file():

@@ -219,8 +219,9 @@ def _check_driver_proxy(port: int | None, cluster_id: str | None) -> str:
 
     from langchain_dbx_eval._internal.runtime import current_cluster_id
     from langchain_dbx_eval.client.credentials import resolve_credentials
+    from langchain_dbx_eval.client.error_responses import error_from_response
     from langchain_dbx_eval.client.targets import DriverProxyApp
-    from langchain_dbx_eval.errors import ConnectionFailedError, ServerError
+    from langchain_dbx_eval.errors import ConnectionFailedError
 
     if port is None:
         raise _SkippedError("pass --port PORT of a driver server, and --cluster-id ID")
@@ -245,13 +246,18 @@ def _check_driver_proxy(port: int | None, cluster_id: str | None) -> str:
     except requests.RequestException as error:
         raise ConnectionFailedError(f"{app} was not reached: {error}") from error
     if response.status_code != 200:
-        advice = app.advice(response.status_code)
-        raise ServerError(f"{app} answered {response.status_code}. {advice}")
+        raise error_from_response(
+            response.status_code,
+            response.content,
+            response.headers,
+            target=app,
+            host=credentials.host,
+        )
     return f"{app} answers"
 
 
 def _check_mlflow() -> str:
-    from langchain_dbx_eval._internal.extras import require
+    from langchain_dbx_eval._internal.imports import require
     from langchain_dbx_eval.evaluation.tracking.store_access import (
         probe,
         redact_uri,

@@ -60,7 +60,7 @@ def cell(value: Any) -> str:
 
 def console() -> Console:
     """Return the console of standard output."""
-    from langchain_dbx_eval._internal.extras import require
+    from langchain_dbx_eval._internal.imports import require
 
     require("rich", extra="eval")
     from rich.console import Console

@@ -66,7 +66,7 @@ def error_from_response(
     message = f"{target.title} at {host} answered {status}"
     message += f" {code}" if code and code != str(status) else ""
     message += f": {reason.rstrip('.')}." if reason else "."
-    if advice := target.advice(401 if error_class is AuthenticationError else status):
+    if advice := target.advice(401 if error_class is AuthenticationError else status, code):
         message += f" {advice}"
     return error_class(
         message,

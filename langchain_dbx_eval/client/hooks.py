@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.imports import load_object
 from langchain_dbx_eval.errors import ConfigurationError, TransformError
 
 __all__ = ["Hook", "apply_input_hook", "call_hook", "display_name", "hook_id"]

@@ -62,8 +62,8 @@ class Target(Protocol):
         """Return the URL to send to, given the host of the workspace."""
         ...
 
-    def advice(self, status: int) -> str:
-        """Return what to do about a response of this status; an empty string for none."""
+    def advice(self, status: int, code: str | None = None) -> str:
+        """Return what to do about a response of this status and Databricks error code, or ""."""
         ...
 
 
@@ -94,7 +94,7 @@ class ServingEndpoint(Target):
         return f"{host}/api/2.0/serving-endpoints/{quote(self.name, safe='')}"
 
     @override
-    def advice(self, status: int) -> str:
+    def advice(self, status: int, code: str | None = None) -> str:
         return {
             401: "Check DATABRICKS_TOKEN (or api_token=), and that it belongs to this workspace.",
             403: f"Ask for CAN QUERY on {self.name!r}.",
@@ -153,7 +153,7 @@ class Gateway(Target):
         return f"{self.own_host or host}/{_quote_path(f'{path}/{self.route}')}"
 
     @override
-    def advice(self, status: int) -> str:
+    def advice(self, status: int, code: str | None = None) -> str:
         return {
             401: "Check the token (api_token= or DATABRICKS_TOKEN), and that it is for this host.",
             403: f"Ask for permission to query {self.model!r} through this gateway.",
@@ -201,9 +201,11 @@ class DriverProxyApp(Target):
         return prefix + _quote_path(self.path)
 
     @override
-    def advice(self, status: int) -> str:
+    def advice(self, status: int, code: str | None = None) -> str:
+        # Any other 400 is the answer of the app.
+        if code == "INVALID_STATE":
+            return f"Start the cluster {self.cluster_id!r}, and the app on it."
         return {
-            400: f"If the cluster is off, start {self.cluster_id!r} and the app on it.",
             401: "Either the workspace rejected DATABRICKS_TOKEN, or the app rejected its key: "
             "pass driver_api_key= or set DBX_EVAL_DRIVER_API_KEY.",
             403: "You need CAN ATTACH TO on the cluster, a token with the scope 'clusters', and, "
@@ -245,7 +247,7 @@ class DriverNodeApp(Target):
         return f"http://127.0.0.1:{self.port}/{_quote_path(self.path)}"
 
     @override
-    def advice(self, status: int) -> str:
+    def advice(self, status: int, code: str | None = None) -> str:
         if status == 401:
             return "The app rejected its key: pass driver_api_key= or set DBX_EVAL_DRIVER_API_KEY."
         return ""

@@ -22,7 +22,7 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnablePassthrough
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.paths import home
 from langchain_dbx_eval.chat_models import ChatDatabricks
 from langchain_dbx_eval.datasets import EvalDataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.driver.engines.base import Embedder, Engine
 from langchain_dbx_eval.driver.engines.embedding import EmbeddingEngine
 from langchain_dbx_eval.driver.engines.function import CallableEngine

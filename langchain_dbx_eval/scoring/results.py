@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.imports import load_object
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.assessments import Assessment, JudgeUsage, ScorerOutput, Skip
 

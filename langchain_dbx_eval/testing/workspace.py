@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.driver.engines.base import Engine
 from langchain_dbx_eval.errors import AlreadyExistsError, ConfigurationError
 from langchain_dbx_eval.testing.faults import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.imports import load_object
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.wire.stream_reader import EventReader
 

@@ -56,5 +56,5 @@ def test_each_failed_check_has_advice(
     found = findings(capsys)
     failed = {name for name, (status, _) in found.items() if status == "failed"}
     assert failed == {"login", "endpoint", "warehouse", "driver proxy", "judge"}
-    assert "CAN ATTACH TO" in found["driver proxy"][1]
+    assert "rejected DATABRICKS_TOKEN" in found["driver proxy"][1]
     assert not any("dapi-of" in detail for _, detail in found.values())

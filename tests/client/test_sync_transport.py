@@ -16,7 +16,7 @@ from langchain_core import exceptions as core
 from pydantic import SecretStr
 
 from langchain_dbx_eval import ChatDatabricks, DatabricksEmbeddings, errors
-from langchain_dbx_eval.driver import DriverServer
+from langchain_dbx_eval.driver import DriverServer, RequestError
 from langchain_dbx_eval.llms import Databricks
 from langchain_dbx_eval.testing import LocalWorkspace
 
@@ -201,8 +201,21 @@ def test_the_error_for_a_missing_app_names_the_address_to_listen_on(
 
 def test_the_error_for_a_stopped_cluster_has_its_code(workspace: LocalWorkspace) -> None:
     workspace.stop_cluster(workspace.cluster_id)
-    with pytest.raises(errors.InvalidRequestError, match="INVALID_STATE"):
+    with pytest.raises(errors.InvalidRequestError, match=r"INVALID_STATE.*Start the cluster"):
         Databricks(cluster_driver_port=7777).invoke("hi")
+
+
+def test_the_error_for_a_request_that_the_app_refuses_has_no_advice_about_the_cluster(
+    workspace: LocalWorkspace,
+) -> None:
+    def refuse(prompt: str) -> str:
+        raise RequestError(400, "INVALID_PARAMETER_VALUE", f"{prompt!r} is too long.")
+
+    with DriverServer(refuse, host="127.0.0.1", port=0) as server:
+        with pytest.warns(UserWarning, match="3000-8000"):
+            llm = Databricks(cluster_driver_port=server.port)
+        with pytest.raises(errors.InvalidRequestError, match=r"'hi' is too long\.$"):
+            llm.invoke("hi")
 
 
 def test_an_app_receives_its_own_key(workspace: LocalWorkspace) -> None:

@@ -51,7 +51,7 @@ def execute(
         raise ConfigurationError("'baseline' needs conditions: 'check' in the file, or --check.")
     settings.add_to_import_path()
     if config.tracking_uri is not None:
-        from langchain_dbx_eval._internal.extras import require
+        from langchain_dbx_eval._internal.imports import require
 
         require("mlflow", extra="eval").set_tracking_uri(config.tracking_uri)
     options = EvaluationOptions(
@@ -71,7 +71,7 @@ def execute(
 
 def _arguments(config: RunConfig, settings: RunSettings) -> dict[str, Any]:
     """Return the arguments of `evaluate`."""
-    from langchain_dbx_eval._internal.import_string import load_object
+    from langchain_dbx_eval._internal.imports import load_object
     from langchain_dbx_eval.cli.runs.config import load_model, load_scorer
     from langchain_dbx_eval.scoring import DEFAULT_SCORERS
 

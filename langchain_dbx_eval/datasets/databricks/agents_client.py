@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
 from langchain_dbx_eval.errors import (
     AlreadyExistsError,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
 from langchain_dbx_eval.datasets.delta.staging import to_arrow

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.paths import catalog_root, create_private_folder
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets.base import LoadOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets.record import doc_uri_of, from_cell, parse_cell
 from langchain_dbx_eval.errors import SchemaError
 

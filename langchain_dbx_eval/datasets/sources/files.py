@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.paths import expand_user
 from langchain_dbx_eval.datasets.base import LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.delta.reader import (

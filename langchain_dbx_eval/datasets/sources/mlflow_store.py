@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions, OpenDataset
 from langchain_dbx_eval.datasets.record import EvalRecord, record_key
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_mlflow, to_mlflow

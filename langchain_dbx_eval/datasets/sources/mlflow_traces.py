@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets.sources.memory import MemorySource
 from langchain_dbx_eval.datasets.sources.mlflow_store import mlflow_errors
 from langchain_dbx_eval.errors import NotFoundError

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.driver.engines.base import EmbeddingResult
 from langchain_dbx_eval.driver.engines.load_errors import convert_load_errors
 from langchain_dbx_eval.driver.errors import invalid

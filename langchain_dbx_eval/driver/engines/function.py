@@ -12,7 +12,7 @@ from dataclasses import replace
 from inspect import Parameter
 from typing import Any
 
-from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.imports import load_object
 from langchain_dbx_eval.driver.engines.base import (
     Delta,
     FinishReason,

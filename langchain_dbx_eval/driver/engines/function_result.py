@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.driver.engines.base import Delta, Generation
 from langchain_dbx_eval.driver.errors import RequestError, invalid
 from langchain_dbx_eval.errors import InvalidResponseError, MissingDependencyError

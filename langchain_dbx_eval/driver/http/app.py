@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.driver.engines.base import Embedder, Engine
 from langchain_dbx_eval.driver.engines.function import CallableEngine
 from langchain_dbx_eval.driver.http.auth import ApiKey, resolve_key

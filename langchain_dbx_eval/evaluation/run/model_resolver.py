@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.chat_models import ChatDatabricks
 from langchain_dbx_eval.client import flow
 from langchain_dbx_eval.errors import ConfigurationError, NotFoundError, PermissionDeniedError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord, InvalidRow
 from langchain_dbx_eval.datasets.schema.mlflow_codec import from_table
 from langchain_dbx_eval.datasets.schema.table_name import TableName, looks_like_table_name

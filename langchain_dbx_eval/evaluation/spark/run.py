@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval._internal.paths import create_private_folder, expand_user, home
 from langchain_dbx_eval.errors import (

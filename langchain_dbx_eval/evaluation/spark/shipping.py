@@ -22,8 +22,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from langchain_dbx_eval._internal.extras import require
-from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.imports import load_object, require
 from langchain_dbx_eval._internal.paths import expand_user
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError
 from langchain_dbx_eval.evaluation.run.model_input import ToInput

@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.evaluation.journal.manifest import Destination, EvaluationManifest
 from langchain_dbx_eval.evaluation.journal.rows import Row

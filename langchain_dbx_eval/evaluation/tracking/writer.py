@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._redaction import contains_secret, remember_login

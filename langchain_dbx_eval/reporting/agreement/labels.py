@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets import EvalRecord, InvalidRow
 from langchain_dbx_eval.datasets.base import LoadOptions
 from langchain_dbx_eval.datasets.record import parse_json

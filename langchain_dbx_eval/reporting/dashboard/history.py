@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from html import escape
 from typing import TYPE_CHECKING, Any, overload
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets.base import LoadOptions
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import ConfigurationError, NotFoundError

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.paths import catalog_root
 from langchain_dbx_eval.datasets.base import LoadOptions
 from langchain_dbx_eval.datasets.databricks.spark import SparkEngine

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.imports import load_object
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError

@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_dbx_eval._internal.deadline import DeadlineError, run_task
 from langchain_dbx_eval._internal.event_loop import call_in_thread
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.scoring.assessments import JudgeUsage
 from langchain_dbx_eval.scoring.judges.protocol import (
     JudgeRequest,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput
 from langchain_dbx_eval.scoring.context import ScoringContext
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from langchain_core.embeddings import Embeddings
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.scoring.assessments import Assessment, ScorerOutput
 from langchain_dbx_eval.scoring.context import ScoringContext
 

@@ -13,7 +13,7 @@ from langchain_core.messages import BaseMessage
 
 from langchain_dbx_eval._internal.daemon_threads import submit
 from langchain_dbx_eval._internal.event_loop import call_in_thread
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.scoring.answer_text import to_plain_json

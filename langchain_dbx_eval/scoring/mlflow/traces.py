@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.datasets.record import doc_uri_of
 from langchain_dbx_eval.errors import SchemaError

@@ -16,7 +16,7 @@ Modules:
 
 from __future__ import annotations
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 
 require("scipy", extra="eval")
 

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_dbx_eval._internal.extras import require
+from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.driver.engines.base import Delta, Generation, GenerationRequest, collect
 from langchain_dbx_eval.driver.engines.load_errors import convert_load_errors

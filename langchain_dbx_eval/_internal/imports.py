@@ -1,14 +1,40 @@
-"""Import strings: ``"package.module:name"``."""
+"""Imports by name: optional dependencies, and objects that an import string names."""
 
 from __future__ import annotations
 
 import importlib
 from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
-from langchain_dbx_eval.errors import ConfigurationError
+from langchain_dbx_eval.errors import ConfigurationError, MissingDependencyError
 
-__all__ = ["load_object"]
+__all__ = ["load_object", "require"]
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import an optional dependency.
+
+    Args:
+        module: The module to import, such as ``"deltalake"``.
+        extra: The extra of this package that installs it, such as ``"delta"``.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingDependencyError: The module is not installed; the message has the command to run.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        msg = (
+            f"This needs {module.split('.')[0]!r}, which is not installed. "
+            f"Run: pip install 'langchain-dbx-eval[{extra}]'"
+        )
+        raise MissingDependencyError(msg) from error
 
 
 def load_object(reference: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from langchain_dbx_eval import errors
-from langchain_dbx_eval._internal.import_string import load_object
+from langchain_dbx_eval._internal.imports import load_object
 
 
 def test_an_import_string_resolves_to_the_object() -> None:
