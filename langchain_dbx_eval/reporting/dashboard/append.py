@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from langchain_dbx_eval._internal.log import get_logger
+from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval.datasets.base import LoadOptions
 from langchain_dbx_eval.datasets.schema.table_name import TableName
 from langchain_dbx_eval.errors import AlreadyExistsError, DatabricksError
@@ -26,7 +27,8 @@ from langchain_dbx_eval.reporting.dashboard.tables import MetricsTable, open_tab
 __all__ = ["AppendedMetrics", "append_metrics_to_table"]
 
 _logger = get_logger(__name__)
-# Each round reads what the table has and writes what it lacks; other writers cause another round.
+# Each round reads what the table has and writes what it lacks. A conflict with another writer, and
+# a writer of other metrics for the same run, cause another round.
 _MAX_ROUNDS = 20
 
 
@@ -121,29 +123,37 @@ def _write(
     table: MetricsTable, run: RunMetrics, form: Form | None, name: str
 ) -> tuple[EncodedRun, Form, bool]:
     """Write until the table has the run, so that a conflict or a lost response loses nothing."""
-    conflict: Exception | None = None
     appended_at = datetime.now(timezone.utc)
     written = False
-    for _ in range(_MAX_ROUNDS):
+
+    def write_unless_stored() -> tuple[EncodedRun, Form] | None:
         existing = table.columns()
         chosen = choose_form(existing, form, name)
         stored = _stored_runs(table, run, existing)
         moment = run.timestamp or (stored[0].timestamp if stored else None) or appended_at
         encoded = encode_run(replace(run, timestamp=moment), chosen, existing)
         if existing is not None and any(_is_same(old, run, encoded, existing) for old in stored):
-            return encoded, chosen, written
+            return encoded, chosen
         if stored and run.run_id is None:
             raise _ambiguous(run, stored[0], name)
+        table.write(encoded, key_of(run), existing)
+        return None
+
+    policy = RetryPolicy(
+        _MAX_ROUNDS, is_retryable=table.is_conflict, initial_wait=0.1, max_wait=5.0
+    )
+    msg = f"Other writers kept changing {name}. Append the metrics again."
+    for _ in range(_MAX_ROUNDS):
         try:
-            table.write(encoded, key_of(run), existing)
+            stored = policy.run(write_unless_stored)
         except Exception as error:
             if not table.is_conflict(error):
                 raise
-            conflict = error
-        else:
-            written = True
-    msg = f"Other writers kept changing {name}. Append the metrics again."
-    raise DatabricksError(msg, retryable=True) from conflict
+            raise DatabricksError(msg, retryable=True) from error
+        if stored is not None:
+            return *stored, written
+        written = True
+    raise DatabricksError(msg, retryable=True)
 
 
 def _stored_runs(

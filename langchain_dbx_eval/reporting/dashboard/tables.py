@@ -72,7 +72,7 @@ class MetricsTable(Protocol):
         """
         ...
 
-    def is_conflict(self, error: Exception) -> bool:
+    def is_conflict(self, error: BaseException) -> bool:
         """Return whether a write failed because of another writer, and may be repeated."""
         ...
 
@@ -134,7 +134,7 @@ class LocalMetricsTable:
             **replaced,
         )
 
-    def is_conflict(self, error: Exception) -> bool:
+    def is_conflict(self, error: BaseException) -> bool:
         """See `MetricsTable`; without effect of the lock, on some network drives."""
         conflict = require("deltalake", extra="delta").exceptions.CommitFailedError
         return isinstance(error, conflict)
@@ -196,7 +196,7 @@ class SqlMetricsTable:
             used = {n: value for n, value in key.items() if f":{n}" in sql}
             self._engine.execute(sql, **source.parameters, **used)
 
-    def is_conflict(self, error: Exception) -> bool:
+    def is_conflict(self, error: BaseException) -> bool:
         """See `MetricsTable`; ConcurrentAppendException, DELTA_CONCURRENT_APPEND and others."""
         is_ours = isinstance(error, DatabricksError)
         return is_ours and ("Concurrent" in str(error) or "CONCURRENT" in str(error))

@@ -214,6 +214,9 @@ def test_a_write_to_a_warehouse_may_be_repeated(form: str) -> None:
             found = {one.run_name: one.values for one in store.history()}
             assert found == {"first": {"a": 0.5, "b": 1.0}, "second": {"a": 0.25}}
             assert len(store.history()) == 2
+            workspace.inject_fault("wh", conflict)
+            assert store.append("third", {"a": 0.75, "b": 0.5}, run_id="3").written
+            assert len(store.history()) == 3
 
 
 def test_names_that_are_no_columns_are_mapped_with_a_warning(
