@@ -24,6 +24,7 @@ from langchain_core.runnables import Runnable
 
 from langchain_dbx_eval._internal.imports import load_object, require
 from langchain_dbx_eval._internal.paths import expand_user
+from langchain_dbx_eval._redaction import redact
 from langchain_dbx_eval.errors import ConfigurationError, DatabricksError
 from langchain_dbx_eval.evaluation.run.model_input import ToInput
 from langchain_dbx_eval.evaluation.run.model_resolver import resolve_model
@@ -33,6 +34,7 @@ from langchain_dbx_eval.scoring.mlflow.scorers import MlflowScorer
 __all__ = ["ShippedModel", "decode", "encode", "load_scorers", "ship_model", "ship_scorers"]
 
 _IMPORT_STRING = re.compile(r"[\w.]+:[A-Za-z_][\w.]*")
+_SECRET_PARAMETER = re.compile("key|header|auth|secret|password|base", re.IGNORECASE)
 _URI = ("endpoints:/", "models:/", "runs:/")
 _MLFLOW_SCORER = "mlflow.genai.scorers.base.Scorer"
 _MLFLOW_JUDGES = ("builtin_scorer_pydantic", "instructions_judge_pydantic")
@@ -165,7 +167,10 @@ def encode(name: str, value: Any) -> str:
             processes can import, or a model or a secret.
     """
     try:
-        return json.dumps(_encode(value))
+        text = json.dumps(_encode(value))
+        if redact(text) != text:
+            raise _NotShippableError("it contains a secret")
+        return text
     except _NotShippableError as error:
         ways = _SCORER_WAYS if name in ("scorers", "extra_metrics") else f"{_FUNCTION_WAYS}."
         msg = f"{name}= cannot be sent to the tasks of engine='spark': {error}. {ways}"
@@ -225,6 +230,11 @@ def _encode_mlflow(scorer: Any) -> dict[str, Any]:
         if getattr(scorer, field, None) or getattr(scorer, f"_{field}", None):
             msg = f"the scorer {scorer.name!r} has {field}, which may hold a secret"
             raise _NotShippableError(msg)
+    # Of the request; LiteLLM accepts a key and headers there.
+    parameters = getattr(scorer, "inference_params", None) or {}
+    if found := next(filter(_SECRET_PARAMETER.search, map(str, parameters)), None):
+        msg = f"inference_params of the scorer {scorer.name!r} has {found}, which may hold a secret"
+        raise _NotShippableError(msg)
     dumped: dict[str, Any] = scorer.model_dump()
     if not any(dumped.get(f"{kind}_data") for kind in _MLFLOW_JUDGES):
         raise _NotShippableError(f"the scorer {scorer.name!r} has no name that can be imported")

@@ -123,6 +123,19 @@ def test_an_object_with_a_secret_or_without_plain_arguments_is_refused() -> None
     with_headers = make_judge("ok", "{{ outputs }}?", model="openai:/m", extra_headers={"a": "b"})
     with pytest.raises(errors.ConfigurationError, match="extra_headers, which may hold a secret"):
         encode("scorers", [with_headers])
+    for parameters in ({"api_key": "x"}, {"extra_headers": {"a": "b"}}, {"api_base": "http://x"}):
+        judge = make_judge("ok", "{{ outputs }}?", model="openai:/m", inference_params=parameters)
+        with pytest.raises(errors.ConfigurationError, match="inference_params of the scorer 'ok'"):
+            encode("scorers", [judge])
+    plain = make_judge("ok", "{{ outputs }}?", inference_params={"temperature": 0, "max_tokens": 9})
+    assert '"temperature": 0' in encode("scorers", [plain])
+
+
+def test_a_known_secret_in_an_argument_is_refused(monkeypatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "sk-1234567890")
+    with pytest.raises(errors.ConfigurationError, match="it contains a secret") as caught:
+        encode("guidelines", {"style": ["Never say sk-1234567890."]})
+    assert "sk-123" not in str(caught.value)
 
 
 def test_a_function_or_class_of_a_notebook_is_refused(monkeypatch) -> None:
