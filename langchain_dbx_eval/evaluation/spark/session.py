@@ -16,6 +16,7 @@ from langchain_dbx_eval.errors import ConfigurationError, MissingDependencyError
 
 __all__ = ["spark_session"]
 
+_START_TIMEOUT_S = 120
 _lock = threading.Lock()
 _sail: list[tuple[subprocess.Popen[str], Any]] = []
 
@@ -80,10 +81,16 @@ def _sail_session() -> Any:
             # Ctrl-C in a terminal is for the driver, which ends the server with its input.
             start_new_session=True,
         )
+        deadline = threading.Timer(_START_TIMEOUT_S, process.kill)
+        deadline.start()
         port = process.stdout.readline().strip() if process.stdout else ""
+        deadline.cancel()
         if not port.isdigit():
             process.kill()
-            msg = f"Sail did not start: the exit status of its process is {process.wait()}."
+            msg = (
+                f"Sail did not start: its process ended with status {process.wait()}, or was ended "
+                f"because it was not ready after {_START_TIMEOUT_S} s."
+            )
             raise ConfigurationError(msg)
         # Before the session registers its own end, which runs first and needs the server.
         atexit.register(process.kill)
