@@ -65,8 +65,9 @@ notebooks: $(VENV)/installed-dev
 korean: $(VENV)/installed-dev
 	@$(BIN)/python scripts/copy_code_blocks.py
 
+# Three workers, also with two cores: many tests wait for a server or a deadline.
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
 
 # Tests of the other packages that `dev` contains need newer dependencies, and are left out.
 PYTHON := 3.10
@@ -74,7 +75,7 @@ test-lowest: $(VENV)/installed-dev
 	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-lowest
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
 		--editable '.[all,test]'
-	@.venv-lowest/bin/pytest -n 2 --dist loadgroup $(or $(ARGS),$(addprefix tests/,wire client _internal \
+	@.venv-lowest/bin/pytest -n 3 --dist loadgroup $(or $(ARGS),$(addprefix tests/,wire client _internal \
 		datasets/delta datasets/schema scoring/judges scoring/statistics evaluation/journal \
 		evaluation/test_evaluate.py reporting/gate driver/protocol driver/runtime \
 		test_llms.py test_embeddings.py test_package.py))
@@ -84,7 +85,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 3 --dist loadgroup
 
 package: $(VENV)/installed-dev
 	@scripts/try_package $(BIN)/uv $(ARGS)
