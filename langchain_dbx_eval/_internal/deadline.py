@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["Deadline", "DeadlineError", "run_task"]
+__all__ = ["TIMEOUT_ERRORS", "Deadline", "DeadlineError", "run_task"]
+
+TIMEOUT_ERRORS = (TimeoutError, asyncio.TimeoutError, concurrent.futures.TimeoutError)
+"""The timeouts of the standard library, which are one class since Python 3.11."""
 
 _Result = TypeVar("_Result")
 _CANCEL_TIMEOUT_S = 1.0

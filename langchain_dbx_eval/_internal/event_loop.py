@@ -14,11 +14,11 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import cache
 from typing import Any, TypeVar
 
 from langchain_dbx_eval._internal import daemon_threads
+from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS
 from langchain_dbx_eval.errors import ConfigurationError
 
 __all__ = [
@@ -86,7 +86,7 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         while True:
             try:
                 return future.result(_SIGNAL_POLL_S)
-            except FutureTimeoutError:
+            except TIMEOUT_ERRORS:
                 if future.done():  # also if the coroutine raised this error
                     return future.result()
     except BaseException:
@@ -180,5 +180,5 @@ def _close(loop: asyncio.AbstractEventLoop, pid: int) -> None:
         return
     # As `asyncio.run` does: HTTP sessions are closed with the loop, and warn otherwise.
     closed = asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop)
-    with contextlib.suppress(TimeoutError, FutureTimeoutError):
+    with contextlib.suppress(*TIMEOUT_ERRORS):
         closed.result(timeout=_CLOSE_TIMEOUT_S)

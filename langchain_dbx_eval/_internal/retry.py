@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import DatabricksError
 
@@ -59,7 +60,9 @@ def is_transient(error: BaseException) -> bool:
     """
     if isinstance(error, DatabricksError):
         return error.retryable
-    if getattr(error, "is_retryable", False) or isinstance(error, TimeoutError | ConnectionError):
+    if isinstance(error, (*TIMEOUT_ERRORS, ConnectionError)):
+        return True
+    if getattr(error, "is_retryable", False):
         return True
     return status_of(error) in RETRYABLE_STATUS
 

@@ -23,6 +23,7 @@ from typing_extensions import override
 from yarl import URL
 
 from langchain_dbx_eval._internal.daemon_threads import submit
+from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS
 from langchain_dbx_eval.client.request import (
     CHUNK_TIMEOUT,
     CONNECT_TIMEOUT_S,
@@ -42,8 +43,6 @@ else:
 
 __all__ = ["AsyncStream", "send"]
 
-# Before Python 3.11, asyncio had a TimeoutError of its own.
-_TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
 # aiohttp reports some invalid responses as a ValueError or a plain http exception.
 _FAILURES = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError)
 
@@ -53,7 +52,7 @@ async def send(attempt: Attempt) -> Response:
     request = attempt.request
     proxies, ca_bundle = environment_of(request.host)
     proxy, proxy_headers = _proxy(proxies.get(urlsplit(request.host).scheme))
-    with connection_errors(request, _TIMEOUTS, _FAILURES):
+    with connection_errors(request, TIMEOUT_ERRORS, _FAILURES):
         async with _timeout(attempt.deadline.remaining):
             raw = await (await _session()).request(
                 request.method,
@@ -91,7 +90,7 @@ class AsyncStream:
 
     async def read(self, timeout: float) -> bytes:
         """Return the bytes that have arrived; see `SyncStream.read`."""
-        with connection_errors(self._request, _TIMEOUTS, _FAILURES, CHUNK_TIMEOUT):
+        with connection_errors(self._request, TIMEOUT_ERRORS, _FAILURES, CHUNK_TIMEOUT):
             async with _timeout(timeout):
                 piece = await self._raw.content.readany()
         self._body.count(piece)

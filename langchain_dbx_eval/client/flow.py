@@ -17,14 +17,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from langchain_dbx_eval._internal.daemon_threads import run_all
-from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS, Deadline
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import is_notebook
 from langchain_dbx_eval.client import sync_transport
@@ -255,7 +254,7 @@ def _perform(step: Any, started: float) -> Any:
         return blocking.call.call()
     try:
         return blocking.call.start().result(Deadline(blocking.timeout, started).remaining)
-    except (TimeoutError, FutureTimeoutError) as error:
+    except TIMEOUT_ERRORS as error:
         raise _login_timeout(blocking) from error
 
 
@@ -277,7 +276,7 @@ async def _perform_async(step: Any, started: float) -> Any:
     login = asyncio.shield(asyncio.wrap_future(blocking.call.start()))
     try:
         return await asyncio.wait_for(login, Deadline(blocking.timeout, started).remaining)
-    except (TimeoutError, asyncio.TimeoutError) as error:
+    except TIMEOUT_ERRORS as error:
         raise _login_timeout(blocking) from error
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from langchain_dbx_eval._internal import json_text
 from langchain_dbx_eval._internal.daemon_threads import SharedCall
-from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS, Deadline
 from langchain_dbx_eval._internal.runtime import is_loopback
 from langchain_dbx_eval._redaction import contains_secret
 from langchain_dbx_eval._version import __version__
@@ -311,7 +311,7 @@ def connection_errors(
     except (*timeouts, *failures) as error:
         cause = None if contains_secret(error) else error
         # urllib3 reports a timeout while it sends as an aborted connection.
-        if isinstance(error, timeouts) or isinstance(_innermost(error), TimeoutError):
+        if isinstance(error, timeouts) or isinstance(_innermost(error), TIMEOUT_ERRORS):
             msg = (
                 f"No answer came in time from {request.target} at {request.host}. Raise {setting}."
             )

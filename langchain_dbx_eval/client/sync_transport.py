@@ -26,7 +26,7 @@ from typing_extensions import override
 from urllib3.connection import HTTPConnection
 
 from langchain_dbx_eval._internal.daemon_threads import submit
-from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS, Deadline
 from langchain_dbx_eval._internal.runtime import is_loopback
 from langchain_dbx_eval.client.request import (
     CHUNK_TIMEOUT,
@@ -48,7 +48,7 @@ __all__ = ["SyncStream", "send"]
 _CHUNK_BYTES = 65536
 # The pool is exhausted until the deadline: all its connections are open streams or slow calls.
 _POOL_TIMEOUT = urllib3.exceptions.EmptyPoolError
-_TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, _POOL_TIMEOUT, TimeoutError)
+_TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, _POOL_TIMEOUT, *TIMEOUT_ERRORS)
 _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_dbx_eval.reporting.pairing import FAILED, RowId, ScoredRow
-from langchain_dbx_eval.scoring.aggregates import OPERATIONAL
+from langchain_dbx_eval.scoring.aggregates import AMOUNTS, OPERATIONAL
 
 if TYPE_CHECKING:
     from langchain_dbx_eval.scoring.statistics import Interval, PairedDifference, PairedTest
@@ -219,6 +219,7 @@ def metric_differences(
             [after.values[name] for _, after in both],
             [after.cluster for _, after in both],
             test=test,
+            are_amounts=name.startswith(AMOUNTS),
         )
         yield (
             name,

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage
 
 from langchain_dbx_eval import EvaluationResult, compare, errors, evaluate
 from langchain_dbx_eval.scoring import scorer
@@ -63,6 +65,16 @@ def test_each_metric_has_a_difference_with_an_interval_and_a_test() -> None:
     assert not match.is_significant
     assert match.minimum_detectable_effect > 0.3
     assert match.required_pairs(0.1) > 100
+
+
+def test_answers_of_one_token_are_amounts_in_summary_comparison_and_gate() -> None:
+    tokens = "agent/total_output_token_count/average"
+    usage = {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}
+    answer = AIMessage("right", usage_metadata=usage)
+    result = evaluate(FakeMessagesListChatModel(responses=[answer]), records(6))
+    assert result.summary[tokens].interval == (1.0, 1.0)
+    assert compare(result, result)[tokens].interval == (0.0, 0.0)
+    assert result.check(f"{tokens} <= 1 @ upper").passed
 
 
 def test_the_primary_metric_is_not_adjusted() -> None:

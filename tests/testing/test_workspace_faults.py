@@ -148,7 +148,8 @@ def test_a_cut_stream_logs_nothing(workspace, session, caplog):
     with pytest.raises(requests.RequestException):
         session.query("chat", STREAM)
 
-    assert caplog.text == ""
+    # A loaded machine may be slow to take the request from waitress's queue.
+    assert [r.message for r in caplog.records if r.name != "waitress.queue"] == []
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from typing import Any
 
 import requests
 
+from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS
 from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
 from langchain_dbx_eval.errors import (
@@ -107,7 +107,7 @@ def call_agents(
         threading.Thread(target=context.run, args=(run,), daemon=True).start()
         with _agents_errors(target):
             outcome.result(timeout)
-    except FutureTimeoutError as error:
+    except TIMEOUT_ERRORS as error:
         msg = (
             f"Databricks did not answer the request for {target} within {timeout:g} s. The request "
             "may still be executed: before you create again, check whether it exists. Merging "

@@ -13,7 +13,7 @@ from langchain_dbx_eval.evaluation.journal.rows import Row
 from langchain_dbx_eval.reporting.gate.conditions import Condition
 from langchain_dbx_eval.reporting.gate.verdicts import Measurement
 from langchain_dbx_eval.reporting.pairing import FAILED, JUDGE_COST, ScoredRow, read_rows
-from langchain_dbx_eval.scoring.aggregates import Metrics, RecordKey, Summary
+from langchain_dbx_eval.scoring.aggregates import AMOUNTS, Metrics, RecordKey, Summary
 from langchain_dbx_eval.scoring.contract import OVERALL_ASSESSMENT
 
 if TYPE_CHECKING:
@@ -146,7 +146,11 @@ class Measurements:
         from langchain_dbx_eval.scoring.statistics import estimate_mean, interval_of
 
         rows = [row for row in self._scored if name in row.values]
-        estimate = estimate_mean([r.values[name] for r in rows], [r.cluster for r in rows])
+        estimate = estimate_mean(
+            [row.values[name] for row in rows],
+            [row.cluster for row in rows],
+            are_amounts=name.startswith(AMOUNTS),
+        )
         interval = interval_of(estimate)
         return Measurement(name, estimate.value, interval, len(rows), self.summary.rows.total)
 

@@ -15,7 +15,7 @@ from langchain_dbx_eval.scoring.aggregates.collect import (
     record_value,
     summarize,
 )
-from langchain_dbx_eval.scoring.aggregates.names import OPERATIONAL, Metrics
+from langchain_dbx_eval.scoring.aggregates.names import AMOUNTS, OPERATIONAL, Metrics
 from langchain_dbx_eval.scoring.aggregates.repeats import PassEstimate, RepeatSummary
 from langchain_dbx_eval.scoring.aggregates.summary import (
     MetricSummary,
@@ -25,6 +25,7 @@ from langchain_dbx_eval.scoring.aggregates.summary import (
 )
 
 __all__ = [
+    "AMOUNTS",
     "OPERATIONAL",
     "Failures",
     "MetricSummary",

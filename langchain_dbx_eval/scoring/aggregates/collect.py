@@ -16,7 +16,7 @@ from langchain_dbx_eval._internal.imports import load_object
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.datasets import EvalRecord
 from langchain_dbx_eval.errors import ConfigurationError
-from langchain_dbx_eval.scoring.aggregates.names import OPERATIONAL, Metrics
+from langchain_dbx_eval.scoring.aggregates.names import AMOUNTS, OPERATIONAL, Metrics
 from langchain_dbx_eval.scoring.aggregates.repeats import summarize_repeats
 from langchain_dbx_eval.scoring.aggregates.summary import (
     MetricSummary,
@@ -332,7 +332,9 @@ class _Rows:
     ) -> MetricSummary | None:
         from langchain_dbx_eval.scoring.statistics import Interval, estimate_mean, interval_of
 
-        estimate = estimate_mean(sample.values, clusters[sample.rows])
+        estimate = estimate_mean(
+            sample.values, clusters[sample.rows], are_amounts=name.startswith(AMOUNTS)
+        )
         interval = interval_of(estimate)
         if interval is not None:
             # Student's t may reach beyond what the metric can be.

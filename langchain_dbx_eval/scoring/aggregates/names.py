@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["OPERATIONAL", "Metrics"]
+__all__ = ["AMOUNTS", "OPERATIONAL", "Metrics"]
 
 OPERATIONAL = ("agent/", "judge/", "rows/")
 """Prefixes of metrics that are not scores: latency, tokens, cost, failures. Lower is better."""
+
+AMOUNTS = ("agent/", "judge/cost_usd/")
+"""Prefixes of metrics that are amounts: a row with 1 token is no share of 100 %."""
 
 
 class Metrics(dict[str, float]):

@@ -40,7 +40,7 @@ class MeanEstimate:
         degrees_of_freedom: Those of Student's t: one less than the number of clusters, and fewer
             for clusters of unequal sizes.
         skewness: Skewness of the clusters' contributions to the mean.
-        is_share: Whether each value is 0 or 1.
+        is_share: Whether each value is 0 or 1, and no amount.
     """
 
     value: float
@@ -57,7 +57,9 @@ class MeanEstimate:
         return self.clusters < self.n
 
 
-def estimate_mean(values: ArrayLike, clusters: Clusters | None = None) -> MeanEstimate:
+def estimate_mean(
+    values: ArrayLike, clusters: Clusters | None = None, *, are_amounts: bool = False
+) -> MeanEstimate:
     """Estimate the mean of a population of clusters.
 
     With clusters of unequal sizes, Student's t has ``(Σ n_c)² / Σ n_c² - 1`` degrees of freedom
@@ -69,6 +71,8 @@ def estimate_mean(values: ArrayLike, clusters: Clusters | None = None) -> MeanEs
     Args:
         values: At least one number.
         clusters: The cluster of each value; default: the values are independent.
+        are_amounts: Whether they are amounts, such as numbers of tokens, of which 0 and 1 are no
+            shares.
 
     Raises:
         ConfigurationError: There is no value, or not one cluster per value.
@@ -88,7 +92,7 @@ def estimate_mean(values: ArrayLike, clusters: Clusters | None = None) -> MeanEs
         clusters=count,
         degrees_of_freedom=n * n / float((sizes**2).sum()) - 1,
         skewness=float(np.mean((contributions / spread) ** 3)) if spread > 0 else 0.0,
-        is_share=bool(np.isin(array, (0.0, 1.0)).all()),
+        is_share=not are_amounts and bool(np.isin(array, (0.0, 1.0)).all()),
     )
 
 

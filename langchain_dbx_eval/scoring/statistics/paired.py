@@ -121,6 +121,7 @@ def compare_pairs(
     clusters: Clusters | None = None,
     *,
     test: PairedTest = "auto",
+    are_amounts: bool = False,
 ) -> PairedDifference:
     """Compare paired values, with a 95 % interval.
 
@@ -141,6 +142,8 @@ def compare_pairs(
         after: The values after, in the same order.
         clusters: The cluster of each pair; default: the pairs are independent.
         test: The test; default: by the values, as above.
+        are_amounts: Whether the values are amounts, such as numbers of tokens, of which 0 and 1 are
+            no shares.
 
     Raises:
         ConfigurationError: There is no pair, or the numbers of values differ.
@@ -152,9 +155,13 @@ def compare_pairs(
     differences = new - old
     # Differences of equal decimals, such as 0.3 - 0.1 and 0.2 - 0.0, differ in their last digit.
     differences[np.abs(differences) < 1e-12] = 0.0
-    estimate = estimate_mean(differences, clusters)
+    estimate = estimate_mean(differences, clusters, are_amounts=are_amounts)
     higher, lower = int((differences > 0).sum()), int((differences < 0).sum())
-    interval, p_value, name = _inference(old, new, estimate, differences, clusters, test)
+    are_shares = not are_amounts and bool(np.isin((old, new), (0.0, 1.0)).all())
+    if test == "auto" and are_shares:
+        interval, p_value, name = _share_inference(estimate, differences)
+    else:
+        interval, p_value, name = _inference(estimate, differences, clusters, test)
     return PairedDifference(
         before=float(old.mean()),
         after=float(new.mean()),
@@ -263,22 +270,25 @@ def quantile_differences(
     ]
 
 
+def _share_inference(
+    estimate: MeanEstimate, differences: Floats
+) -> tuple[Interval | None, float | None, str]:
+    """Return the interval, the p-value, and the name of the test, of pairs of 0 and 1."""
+    interval = _share_difference_interval(estimate, differences)
+    if estimate.is_clustered:
+        return interval, _t_test(estimate, is_corrected=False), "paired t, clustered"
+    higher, lower = int((differences > 0).sum()), int((differences < 0).sum())
+    return interval, mcnemar(higher, lower), "exact McNemar"
+
+
 def _inference(
-    old: Floats,
-    new: Floats,
     estimate: MeanEstimate,
     differences: Floats,
     clusters: Clusters | None,
     test: PairedTest,
 ) -> tuple[Interval | None, float | None, str]:
-    """Return the interval, the p-value, and the name of the test."""
+    """Return the interval, the p-value, and the name of the test, of other pairs."""
     suffix = ", clustered" if estimate.is_clustered else ""
-    if test == "auto" and np.isin((old, new), (0.0, 1.0)).all():
-        interval = _share_difference_interval(estimate, differences)
-        if estimate.is_clustered:
-            return interval, _t_test(estimate, is_corrected=False), "paired t" + suffix
-        higher, lower = int((differences > 0).sum()), int((differences < 0).sum())
-        return interval, mcnemar(higher, lower), "exact McNemar"
     if test == "bootstrap":
         interval = bootstrap_interval(differences, clusters)
         return interval, _bootstrap_test(differences, clusters), "bootstrap" + suffix

@@ -91,6 +91,15 @@ def test_stars_that_rise_by_one_are_no_shares() -> None:
     assert found.interval.low < 0
 
 
+def test_amounts_of_0_and_1_are_no_shares() -> None:
+    """An answer of one token in each row does not say how many rows have a token."""
+    found = compare_pairs([1] * 8, [1] * 8, are_amounts=True)
+    assert (found.interval, found.p_value) == (Interval(0, 0), 1.0)
+    assert found.test == "paired t"
+    found = compare_pairs([0] * 6 + [1] * 6, [0] * 5 + [1] * 7, are_amounts=True)
+    assert found.test == "paired t, corrected for skewness"
+
+
 def test_the_wilcoxon_test_is_scipys() -> None:
     found = compare_pairs(BEFORE, AFTER, test="wilcoxon")
     assert found.p_value == pytest.approx(stats.wilcoxon(AFTER - BEFORE).pvalue, **EXACT)

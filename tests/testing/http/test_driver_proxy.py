@@ -150,7 +150,8 @@ def test_a_stream_arrives_as_the_app_sends_it(session, base, app):
 def test_an_app_that_closes_the_connection_early_fails_the_clients_request(session, base, caplog):
     with pytest.raises(requests.RequestException):
         session.post(f"{base}/short")
-    assert caplog.text == ""
+    # A loaded machine may be slow to take the request from waitress's queue.
+    assert [r.message for r in caplog.records if r.name != "waitress.queue"] == []
 
 
 def test_a_port_where_nothing_listens_is_502_in_html(session, free_port):
