@@ -12,7 +12,7 @@ OPERATIONAL = ("agent/", "judge/", "rows/")
 """Prefixes of metrics that are not scores: latency, tokens, cost, failures. Lower is better."""
 
 AMOUNTS = ("agent/", "judge/cost_usd/")
-"""Prefixes of metrics that are amounts: a row with 1 token is no share of 100 %."""
+"""Prefixes of metrics that are amounts: 1 token per row does not mean 100 %."""
 
 
 class Metrics(dict[str, float]):
