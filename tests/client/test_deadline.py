@@ -117,7 +117,8 @@ def test_the_wait_for_a_connection_ends_with_the_timeout(
         return Pieces(pieces())
 
     with LoopbackServer(open_streams) as server:
-        chat = ChatDatabricks(model="m", **server.login, timeout=0.3, max_retries=0)
+        # Long enough to open the streams on a loaded machine.
+        chat = ChatDatabricks(model="m", **server.login, timeout=2.0, max_retries=0)
         streams = [chat.stream("hi") for _ in range(2)]
         for stream in streams:
             next(stream)
@@ -150,13 +151,13 @@ def test_the_timeout_does_not_cut_the_wait_for_a_chunk(call: str) -> None:
         def pieces() -> Iterator[bytes]:
             first, *others = events(chat_chunk("a"), chat_chunk("b", end="stop"))
             yield first
-            time.sleep(1.0)
+            time.sleep(2.0)
             yield from others
 
         return Pieces(pieces())
 
     with LoopbackServer(slow) as server:
-        chat = ChatDatabricks(model="m", **server.login, timeout=0.5, stream_chunk_timeout=60)
+        chat = ChatDatabricks(model="m", **server.login, timeout=1.5, stream_chunk_timeout=60)
         assert "".join(chunk.text for chunk in call_model(chat, call)) == "ab"
 
 

@@ -18,6 +18,7 @@ from langchain_dbx_eval import ChatDatabricks
 from tests.client import many_calls
 from tests.client.test_async_transport import chat_at, ok
 from tests.loopback import LoopbackServer, chat_answer, chat_chunk, events
+from tests.polling import wait_until
 
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -54,7 +55,8 @@ def test_the_connections_of_a_loop_end_with_it(run: object) -> None:
         for _ in range(30):
             run(chat)  # type: ignore[operator]
         gc.collect()
-        assert sockets() <= before + 4  # connections that the server is about to close
+        # The server, which is in this process, closes its ends a little later.
+        wait_until(lambda: sockets() <= before)
 
 
 def test_a_loop_that_is_gone_leaves_no_session() -> None:
