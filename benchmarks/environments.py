@@ -35,6 +35,9 @@ def python_of_environment(name: str, *packages: str, inputs: str = "") -> str:
         _uv("venv", "--quiet", "--clear", "--python", ">=3.10", str(venv))
         _uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *packages)
         stamp.write_text(content, encoding="utf-8")
+    # As that of the other packages, also if Python writes none here (PYTHONDONTWRITEBYTECODE).
+    package = ROOT / "langchain_dbx_eval"
+    subprocess.run([str(python), "-m", "compileall", "-q", str(package)], check=True)
     return str(python)
 
 
