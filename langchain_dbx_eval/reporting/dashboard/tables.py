@@ -184,6 +184,9 @@ class SqlMetricsTable:
             columns = _definitions(run.columns)
             sql = f"CREATE TABLE IF NOT EXISTS {self._name.sql} ({columns}) COMMENT '{_COMMENT}'"
             self._engine.execute(sql)
+            if (self.columns() or {}).keys() != run.columns.keys():
+                msg = f"Concurrent writers created {self._name} with other columns."
+                raise DatabricksError(msg, retryable=True)
         missing = {n: t for n, t in run.columns.items() if n not in (existing or run.columns)}
         if missing:
             self._add_columns(missing)

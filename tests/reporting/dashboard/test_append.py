@@ -219,6 +219,32 @@ def test_a_write_to_a_warehouse_may_be_repeated(form: str) -> None:
             assert len(store.history()) == 3
 
 
+@pytest.mark.parametrize("form", ["long", "wide"])
+def test_a_table_that_another_writer_created_meanwhile_gets_the_missing_columns(form: str) -> None:
+    with LocalWorkspace() as workspace:
+        workspace.add_warehouse("wh")
+        store = Store(form, {"warehouse_id": "wh"})
+        table = open_table(TableName.parse(TABLE), LoadOptions(**store.options))
+        run = RunMetrics(
+            run_name="second", run_id=None, metrics={"of y": MetricPoint("score", 0.25)}
+        )
+        assert table.columns() is None
+        store.append("first", {"of x": 0.5})
+        # Of a table that did not exist when its columns were read.
+        encoded = encode_run(run, form, None)
+        if form == "wide":
+            with pytest.raises(errors.DatabricksError, match="created") as caught:
+                table.write(encoded, key_of(run), None)
+            assert table.is_conflict(caught.value)
+            columns = table.columns()
+            encoded = encode_run(run, form, columns)
+            table.write(encoded, key_of(run), columns)
+        else:
+            table.write(encoded, key_of(run), None)
+        assert sorted(names_of(store.history())) == ["first", "second"]
+        assert [len(one.metrics) for one in store.history()] == [1, 1]
+
+
 def test_names_that_are_no_columns_are_mapped_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

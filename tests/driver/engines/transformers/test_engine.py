@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import subprocess
 import sys
@@ -213,11 +214,22 @@ def test_the_end_token_ends_the_completion(model: Any, tokenizer: Any) -> None:
     assert (answer.text, answer.finish_reason, answer.completion_tokens) == ("", "stop", 1)
 
 
-def test_a_stream_has_the_text_and_the_token_counts(engine: Any) -> None:
+def test_a_stream_has_the_text_and_the_token_counts(engine: Any, model: Any) -> None:
+    """The eighth step does not start before the first text was read."""
     request = request_for("Hello there", temperature=0)
-    deltas = list(engine.stream(request))
     whole = engine.generate(request)
-    assert len(deltas) > 4
+    steps, received = itertools.count(1), threading.Event()
+
+    def wait_for_the_reader(*_: Any) -> None:
+        assert next(steps) < 8 or received.wait(60)
+
+    with model.register_forward_pre_hook(wait_for_the_reader):
+        stream = engine.stream(request)
+        deltas = [next(stream)]
+        received.set()
+        deltas += stream
+    assert next(steps) > 8
+    assert deltas[0].finish_reason is None
     assert "".join(delta.text for delta in deltas) == whole.text
     assert deltas[-1].completion_tokens == whole.completion_tokens
     assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["length"]
