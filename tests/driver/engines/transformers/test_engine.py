@@ -258,20 +258,30 @@ def long_request(engine: Any) -> GenerationRequest:
     return candidates[lengths.index(500)]
 
 
-def test_a_short_request_does_not_wait_for_a_long_one(continuous: Any) -> None:
+def test_a_short_request_does_not_wait_for_a_long_one(continuous: Any, model: Any) -> None:
+    """Step 400 of 500 does not start before the short request was answered."""
     request = long_request(continuous)
-    started = threading.Event()
+    started, answered = threading.Event(), threading.Event()
+    steps = itertools.count(1)
+
+    def wait_for_the_answer(*_: Any) -> None:
+        assert next(steps) < 400 or answered.wait(60)
 
     def long() -> None:
         for _ in continuous.stream(request):
             started.set()
 
-    thread = threading.Thread(target=long)
-    thread.start()
-    started.wait(30)
-    continuous.generate(request_for("Short", max_tokens=4))
-    assert thread.is_alive()
-    thread.join()
+    with model.register_forward_pre_hook(wait_for_the_answer):
+        thread = threading.Thread(target=long)
+        thread.start()
+        assert started.wait(30)
+        answer = continuous.generate(request_for("Short", max_tokens=4))
+        is_running = thread.is_alive()
+        answered.set()
+        thread.join()
+    assert is_running
+    assert answer.completion_tokens == 4
+    assert next(steps) > 400
 
 
 def test_a_short_request_is_scheduled_with_few_of_many_long_ones(
