@@ -9,17 +9,22 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-__all__ = ["SharedCall", "run_all", "submit"]
+__all__ = ["SIGNAL_POLL_S", "SharedCall", "result_of", "run_all", "submit", "wait_for"]
 
 _Result = TypeVar("_Result")
 _IDLE_S = 30.0
+SIGNAL_POLL_S = 0.2
+"""The longest time for which the main thread may wait for a lock. A signal that arrives just before
+such a wait, or at another thread, does not end it: its handler runs when the main thread runs next.
+"""
 
 _Task = tuple["Future[Any]", Context, Callable[[], Any]]
 _idle: deque[SimpleQueue[_Task]] = deque()
@@ -38,6 +43,30 @@ def submit(function: Callable[[], _Result]) -> Future[_Result]:
         threading.Thread(target=_work, args=(tasks,), name=name, daemon=True).start()
     tasks.put((future, copy_context(), function))
     return future
+
+
+def wait_for(futures: Collection[Future[Any]], timeout: float | None = None) -> None:
+    """Wait until futures are done; Ctrl-C ends the wait, see `SIGNAL_POLL_S`.
+
+    Args:
+        futures: The futures.
+        timeout: The largest number of seconds; None: no limit.
+    """
+    end = float("inf") if timeout is None else time.monotonic() + timeout
+    waiting = {future for future in futures if not future.done()}
+    while waiting and (remaining := end - time.monotonic()) > 0:
+        waiting = wait(waiting, min(SIGNAL_POLL_S, remaining)).not_done
+
+
+def result_of(future: Future[_Result], timeout: float | None = None) -> _Result:
+    """Wait for a future as `wait_for` does, and return its result.
+
+    Raises:
+        concurrent.futures.TimeoutError: It is not done in time.
+        BaseException: What its function raised.
+    """
+    wait_for([future], timeout)
+    return future.result(0)
 
 
 def run_all(functions: Sequence[Callable[[], _Result]], limit: int) -> list[_Result]:
@@ -76,9 +105,9 @@ def run_all(functions: Sequence[Callable[[], _Result]], limit: int) -> list[_Res
     workers = [submit(work) for _ in range(min(limit, len(functions)))]
     try:
         for worker in workers:
-            worker.result()
+            result_of(worker)
     except Exception:
-        wait(workers)
+        wait_for(workers)
         raise
     finally:
         waiting.clear()

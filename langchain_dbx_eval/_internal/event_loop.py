@@ -32,9 +32,6 @@ __all__ = [
 
 _Result = TypeVar("_Result")
 _CLOSE_TIMEOUT_S = 5.0
-# The system may deliver a signal to another thread than the waiting main thread. Its handler then
-# runs when the main thread runs next.
-_SIGNAL_POLL_S = 0.2
 _LOOP_THREAD = "dbx-eval-loop"
 _start_lock = threading.Lock()
 _worker = threading.local()
@@ -83,12 +80,7 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         raise
     future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
     try:
-        while True:
-            try:
-                return future.result(_SIGNAL_POLL_S)
-            except TIMEOUT_ERRORS:
-                if future.done():  # also if the coroutine raised this error
-                    return future.result()
+        return daemon_threads.result_of(future)
     except BaseException:
         future.cancel()
         raise

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from langchain_dbx_eval._internal.daemon_threads import run_all
+from langchain_dbx_eval._internal.daemon_threads import result_of, run_all
 from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS, Deadline
 from langchain_dbx_eval._internal.retry import RetryPolicy
 from langchain_dbx_eval._internal.runtime import is_notebook
@@ -253,7 +253,7 @@ def _perform(step: Any, started: float) -> Any:
         # thread of the cell.
         return blocking.call.call()
     try:
-        return blocking.call.start().result(Deadline(blocking.timeout, started).remaining)
+        return result_of(blocking.call.start(), Deadline(blocking.timeout, started).remaining)
     except TIMEOUT_ERRORS as error:
         raise _login_timeout(blocking) from error
 

@@ -25,7 +25,7 @@ from requests.structures import CaseInsensitiveDict
 from typing_extensions import override
 from urllib3.connection import HTTPConnection
 
-from langchain_dbx_eval._internal.daemon_threads import submit
+from langchain_dbx_eval._internal.daemon_threads import result_of, submit
 from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS, Deadline
 from langchain_dbx_eval._internal.runtime import is_loopback
 from langchain_dbx_eval.client.request import (
@@ -181,7 +181,7 @@ class _TimedConnection(HTTPConnection):
             # Neither a name server nor a host with many addresses heeds a timeout.
             connecting = submit(super()._new_conn)
             try:
-                connected = connecting.result(self.clock.remaining())
+                connected = result_of(connecting, self.clock.remaining())
             except BaseException:
                 connecting.add_done_callback(_close_late)
                 raise

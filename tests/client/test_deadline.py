@@ -185,6 +185,8 @@ import signal, sys, threading, time
 from langchain_dbx_eval import {component}
 # A process that a background job starts inherits that Ctrl-C is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {masked})
 component = {component}({arguments}, timeout=60, max_retries=0)
 print("ready", flush=True)
 try:
@@ -194,6 +196,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.parametrize("masked", ["[]", "[signal.SIGINT]"])
 @pytest.mark.parametrize(
     ("component", "arguments", "call"),
     [
@@ -207,12 +210,13 @@ except KeyboardInterrupt:
     ],
 )
 def test_ctrl_c_ends_concurrent_calls_and_the_process_at_once(
-    component: str, arguments: str, call: str
+    component: str, arguments: str, call: str, masked: str
 ) -> None:
+    """Also if another thread receives the signal, or the main thread before it waits for a lock."""
     read = threading.Event()
     with LoopbackServer(lambda _: read.wait(60)) as server:
         environment = {**os.environ, "DATABRICKS_HOST": server.url, "DATABRICKS_TOKEN": TOKEN}
-        program = PROGRAM.format(component=component, arguments=arguments, call=call)
+        program = PROGRAM.format(component=component, arguments=arguments, call=call, masked=masked)
         process = subprocess.Popen(
             [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
         )

@@ -18,6 +18,7 @@ from typing import Any
 
 import requests
 
+from langchain_dbx_eval._internal.daemon_threads import result_of
 from langchain_dbx_eval._internal.deadline import TIMEOUT_ERRORS
 from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets.databricks.unity_catalog import sdk_errors
@@ -106,7 +107,7 @@ def call_agents(
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(run,), daemon=True).start()
         with _agents_errors(target):
-            outcome.result(timeout)
+            result_of(outcome, timeout)
     except TIMEOUT_ERRORS as error:
         msg = (
             f"Databricks did not answer the request for {target} within {timeout:g} s. The request "

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from langchain_dbx_eval._internal import event_loop
+from langchain_dbx_eval._internal.daemon_threads import SIGNAL_POLL_S
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import ConfigurationError
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, Recording
@@ -83,7 +84,8 @@ class ScoringQueue:
             self._drop()
             return
         if not has_slot and not event_loop.is_own_thread():
-            has_slot = self._slots.acquire()
+            while not (has_slot := self._slots.acquire(timeout=SIGNAL_POLL_S)):
+                pass
         self._calls.append((call, has_slot))
         with self._counters:
             must_schedule, self._is_scheduled = not self._is_scheduled, True

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack
 
 from langchain_dbx_eval._internal import event_loop
+from langchain_dbx_eval._internal.daemon_threads import wait_for
 from langchain_dbx_eval.datasets import EvalDataset, EvalRecord
 from langchain_dbx_eval.errors import JournalError
 from langchain_dbx_eval.evaluation.capture.spans import CapturedRun, DocUri
@@ -113,7 +114,7 @@ class EvaluationSession:
             JournalError: A row could not be saved.
         """
         scoring = set(self._scoring)
-        wait(scoring)
+        wait_for(scoring)
         for scored in scoring:
             scored.result()
         journal = self._open_journal()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from langchain_dbx_eval._internal.daemon_threads import SIGNAL_POLL_S
 from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval._internal.log import describe_error, get_logger
 from langchain_dbx_eval._internal.retry import RetryPolicy
@@ -98,7 +99,8 @@ class MlflowWriter:
         finally:
             self._stopping.set()
         # Not after an exception: an interrupted evaluation does not wait for a slow server.
-        thread.join()
+        while thread.is_alive():
+            thread.join(SIGNAL_POLL_S)
 
     def wait_for_run(self) -> None:
         """Wait until the run exists in MLflow and its id is logged, at most ten seconds.

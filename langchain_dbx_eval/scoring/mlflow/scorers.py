@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage
 
-from langchain_dbx_eval._internal.daemon_threads import submit
+from langchain_dbx_eval._internal.daemon_threads import submit, wait_for
 from langchain_dbx_eval._internal.event_loop import call_in_thread
 from langchain_dbx_eval._internal.imports import require
 from langchain_dbx_eval.datasets import EvalRecord
@@ -107,7 +106,7 @@ class MlflowScorer:
                 return [failure(self, error)]
 
         scoring = submit(run)
-        wait([scoring], timeout)
+        wait_for([scoring], timeout)
         output = scoring.result() if scoring.done() else [late(self, timeout)]
         return [
             replace(item, metadata={**item.metadata, SESSION: session})
