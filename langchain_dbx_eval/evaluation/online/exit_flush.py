@@ -10,11 +10,12 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from langchain_dbx_eval._internal.daemon_threads import wait_for
 from langchain_dbx_eval._internal.event_loop import start_in_thread
 from langchain_dbx_eval._internal.log import get_logger
 from langchain_dbx_eval.errors import JournalError
@@ -87,10 +88,10 @@ class ExitFlush:
         started = time.monotonic()
         queues = [queue for queue in list(self.queues) if len(queue)]
         # In threads: the `match_fn` of a user may hang.
-        wait([start_in_thread(queue.save_all) for queue in queues], _SAVE_TIMEOUT_S)
+        wait_for([start_in_thread(queue.save_all) for queue in queues], _SAVE_TIMEOUT_S)
         for session in list(self.sessions):
             remaining = session.exit_timeout - (time.monotonic() - started)
-            wait(session.unscored(), max(0.0, remaining))
+            wait_for(session.unscored(), max(0.0, remaining))
 
 
 def _report(evaluation_id: str, path: Path) -> None:

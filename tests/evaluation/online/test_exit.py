@@ -116,7 +116,11 @@ def test_scorers_that_do_not_end_do_not_hold_the_exit_and_their_rows_are_synced(
     assert result.pending_rows == 0
     names = traces_by_request(result)
     for request, found in names.items():
-        assert ("is_even" in found) == ("overall_assessment" in found) == (request not in unscored)
+        is_odd, is_scored = int(request.split()[-1]) % 2, request not in unscored
+        assert ("overall_assessment" in found) == is_scored
+        # Of a row that was being scored, some scores are saved.
+        assert "is_even" in found or not is_scored
+        assert not ("is_even" in found and is_odd)
     run = mlflow.get_run(result.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["rows/unscored"] == len(unscored)
