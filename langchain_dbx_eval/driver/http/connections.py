@@ -14,6 +14,7 @@ import io
 import json
 import math
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -89,8 +90,23 @@ class LimitedServer(TcpWSGIServer):
         self.has_key = has_key
         # What was read since the last exact sum is added to it: an upper bound, at no cost.
         self._body_bytes = 0
+        self._trigger_lock = threading.Lock()
+        self._trigger_closed = False
         sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(app, {}, True, listener, sockinfo=sockinfo, bind_socket=False, **options)
+
+    def pull_trigger(self) -> None:
+        """Wake the event loop, unless it has ended."""
+        # waitress would write to the number of the descriptor, which may be another file by then.
+        with self._trigger_lock:
+            if not self._trigger_closed:
+                super().pull_trigger()
+
+    def close_trigger(self) -> None:
+        """Free what wakes the event loop, after its end."""
+        with self._trigger_lock:
+            self._trigger_closed = True
+            self.trigger.close()
 
     def readable(self) -> bool:
         """Return whether to accept a connection; make room for it if all are in use."""

@@ -91,9 +91,12 @@ class WaitressLoop:
             _log.warning("Requests that ran longer than %.0f s were aborted", grace)
         self._run_in_loop(self._close_connections)
         self._server.task_dispatcher.shutdown(timeout=max(linger, deadline.remaining))
-        # Closed last: a thread that finishes a response wakes the loop through the trigger.
-        self._run_in_loop(self._server.trigger.close)
+        # The loop ends without the trigger, which is closed after it: what the loop executes may be
+        # over before pull_trigger() has written its byte, to a descriptor that must still be open.
+        self._run_in_loop(self._server.trigger.del_channel)
         self._thread.join(_LOOP_END_S)
+        if not self._thread.is_alive():
+            self._server.close_trigger()
 
     def _run_in_loop(self, action: Callable[[], None]) -> None:
         # The thread that polls the sockets also closes them: a file descriptor that another thread
