@@ -195,6 +195,7 @@ def test_show_in_a_notebook_displays_the_report(
     file = tmp_path / "notebook.html"
     file.write_text(f"<!doctype html><title>Notebook</title>{content}", encoding="utf-8")
     page.driver.get(file.as_uri())
+    page.wait("return document.querySelector('iframe')")
     address = page.driver.current_url
     page.driver.switch_to.frame(0)
     page.wait("return document.documentElement.dataset.ready")
