@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from langchain_dbx_eval._internal.daemon_threads import SIGNAL_POLL_S
 from langchain_dbx_eval._internal.runtime import current_cluster_id, is_loopback
 from langchain_dbx_eval.driver.engines.base import Embedder, Engine
 from langchain_dbx_eval.driver.http.app import create_app, executor_of, key_of
@@ -34,7 +35,6 @@ ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - Databricks' proxy connects to the nod
 _LOOPBACK_FOR = {"": "127.0.0.1", ALL_INTERFACES: "127.0.0.1", "::": "::1"}
 _BACKLOG = 1024  # waitress's default
 _SPARE_THREADS = 8
-_SIGNAL_POLL_S = 0.2
 # The app answers a body above its limit with a 413 in the server's format. waitress closes the
 # connection above its own limit, which a sending client sees as a reset: so that limit is higher.
 _HARD_LIMIT_FACTOR = 4
@@ -187,7 +187,7 @@ class DriverServer:
             self.start()
             with tuned_for_serving():
                 while self._loop is not None and not received:
-                    time.sleep(_SIGNAL_POLL_S)
+                    time.sleep(SIGNAL_POLL_S)
         second = len(received) > 1
         try:
             if second:

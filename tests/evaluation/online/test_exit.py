@@ -139,3 +139,55 @@ def test_calls_that_were_answered_before_kill_9_are_synced_without_their_scores(
     for _ in range(2):
         assert main(["sync", str(the_path())]) == 0
     assert len(traces_by_request(EvaluationResult.load(the_path()))) == CALLS
+
+
+INTERRUPTED = """
+import asyncio, os, signal, sys, threading, time
+from langchain_core.runnables import RunnableLambda
+from langchain_dbx_eval import EvaluationCallbackHandler
+from langchain_dbx_eval.evaluation import CallbackOptions
+from langchain_dbx_eval.scoring import scorer
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main_thread = threading.get_ident()
+
+def send_when_the_result_is_waited_for():
+    names = set()
+    while "finish" not in names:
+        time.sleep(0.05)
+        frame, names = sys._current_frames()[main_thread], set()
+        while frame:
+            names.add(frame.f_code.co_name)
+            frame = frame.f_back
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=send_when_the_result_is_waited_for, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+
+@scorer
+async def hangs(request):
+    await asyncio.sleep(600)
+
+options = CallbackOptions(exit_timeout=0.5)
+handler = EvaluationCallbackHandler(scorers=[hangs], options=options)
+RunnableLambda(str.upper).invoke("question", {"callbacks": [handler]})
+try:
+    handler.result()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_that_another_thread_receives_ends_the_wait_for_the_result() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    assert output == "interrupted\n"

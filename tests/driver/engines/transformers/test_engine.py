@@ -32,6 +32,7 @@ from langchain_dbx_eval.driver.engines.transformers.sampling import (
     sample_rows,
 )
 from langchain_dbx_eval.driver.engines.transformers.sequence import TokenSequence
+from langchain_dbx_eval.driver.runtime import request_context
 from langchain_dbx_eval.driver.runtime.request_context import DeadlineExceededError
 from langchain_dbx_eval.driver.runtime.stop_strings import truncate_at_stop
 from langchain_dbx_eval.errors import ConfigurationError, DriverServerError
@@ -214,22 +215,26 @@ def test_the_end_token_ends_the_completion(model: Any, tokenizer: Any) -> None:
     assert (answer.text, answer.finish_reason, answer.completion_tokens) == ("", "stop", 1)
 
 
-def test_a_stream_has_the_text_and_the_token_counts(engine: Any, model: Any) -> None:
-    """The eighth step does not start before the first text was read."""
+def test_a_stream_has_the_text_and_the_token_counts(
+    engine: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each third step waits until one more part of the text was read."""
+    # Only a notification wakes the reader.
+    monkeypatch.setattr(request_context, "POLL_S", 600.0)
     request = request_for("Hello there", temperature=0)
+    request.context.keep_alive = 600.0
     whole = engine.generate(request)
-    steps, received = itertools.count(1), threading.Event()
+    steps, parts = itertools.count(1), threading.Semaphore(0)
 
     def wait_for_the_reader(*_: Any) -> None:
-        assert next(steps) < 8 or received.wait(60)
+        assert next(steps) % 3 or parts.acquire(timeout=30)
 
+    deltas = []
     with model.register_forward_pre_hook(wait_for_the_reader):
-        stream = engine.stream(request)
-        deltas = [next(stream)]
-        received.set()
-        deltas += stream
-    assert next(steps) > 8
-    assert deltas[0].finish_reason is None
+        for delta in engine.stream(request):
+            deltas.append(delta)
+            parts.release()
+    assert len(deltas) > 4
     assert "".join(delta.text for delta in deltas) == whole.text
     assert deltas[-1].completion_tokens == whole.completion_tokens
     assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["length"]
