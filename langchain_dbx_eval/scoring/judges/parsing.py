@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from langchain_dbx_eval.scoring.judges.prompt import verdict_tags
@@ -25,6 +26,7 @@ _REASONING = re.compile(r"\s*<(think|thinking|reasoning)>", re.IGNORECASE)
 _FENCE = "```"
 # A longer object is no verdict: it bounds the time and the memory of the JSON parser.
 _MAX_CHARS = 50_000
+_PARSE_RETRIES = 10
 
 
 class ParsedVerdict(NamedTuple):
@@ -123,7 +125,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _python_dict(text: str) -> dict[Any, Any] | None:
     """Parse a Python dict, as written by models that quote with ``'``."""
     try:
-        tree = ast.parse(text, mode="eval").body
+        tree = _python_expression(text)
         if not isinstance(tree, ast.Dict):
             return None
         keys = [ast.literal_eval(key) for key in tree.keys if key is not None]
@@ -131,6 +133,15 @@ def _python_dict(text: str) -> dict[Any, Any] | None:
         return _unique_keys(list(zip(keys, values, strict=True)))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
+
+
+def _python_expression(text: str) -> ast.expr:
+    # Before 3.11.8, Python 3.11 raises SystemError if threads parse at the same moment: CPython's
+    # issue 106905. Another attempt succeeds.
+    for _ in range(_PARSE_RETRIES):
+        with suppress(SystemError):
+            return ast.parse(text, mode="eval").body
+    return ast.parse(text, mode="eval").body
 
 
 def _rationale(lowered: dict[str, Any]) -> str | None:

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -23,7 +27,7 @@ from langchain_dbx_eval.scoring import (
     built_in_judges,
     score,
 )
-from langchain_dbx_eval.scoring.judges.parsing import parse_object, parse_text
+from langchain_dbx_eval.scoring.judges.parsing import ParsedVerdict, parse_object, parse_text
 from tests.scoring.scripted_judge import ScriptedJudge, verdict
 
 NONCE = "0f1e2d3c4b5a"
@@ -193,3 +197,27 @@ def test_a_rating_in_the_final_block_is_parsed(junk: str, rating: str, rationale
 def test_a_rating_within_prose_is_never_parsed(junk: str, rating: str, is_before: bool) -> None:
     text = f"{verdict(rating)}\n{junk}" if is_before else f"{junk}\n{verdict(rating)}"
     assert parse_text(text, YesNo(), NONCE) is None
+
+
+@pytest.fixture
+def threads_alternate_while_objects_are_created() -> Iterator[None]:
+    """The garbage collection, which creating objects starts, gives way to other threads."""
+
+    def give_way(*_: Any) -> None:
+        time.sleep(0)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(7)
+    gc.callbacks.append(give_way)
+    yield
+    gc.callbacks.remove(give_way)
+    gc.set_threshold(*threshold)
+
+
+@pytest.mark.usefixtures("threads_alternate_while_objects_are_created")
+def test_python_dicts_are_parsed_by_threads_at_the_same_time() -> None:
+    """Python 3.11.7 and earlier fail to parse Python in threads at once: CPython's issue 106905."""
+    texts = [f"{{'rating': 'yes', 'rationale': '{number}'}}" for number in range(4000)]
+    with ThreadPoolExecutor(8) as pool:
+        parsed = list(pool.map(lambda text: parse_text(text, YesNo(), NONCE), texts))
+    assert parsed == [ParsedVerdict("yes", str(number)) for number in range(4000)]
