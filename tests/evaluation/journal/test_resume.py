@@ -227,7 +227,7 @@ class TestResume:
 
     def test_the_calls_of_a_callback_cannot_be_resumed(self):
         handler = EvaluationCallbackHandler(RECORDS)
-        chain = RunnableLambda(str.upper)
+        chain = RunnableLambda(lambda text: text.upper())
         chain.batch(["question 0", "question 0", "other"], config={"callbacks": [handler]})
         captured = handler.result()
 

@@ -36,7 +36,7 @@ class Gate:
         return []
 
 
-ECHO: Runnable[str, str] = RunnableLambda(str.upper)
+ECHO: Runnable[str, str] = RunnableLambda(lambda text: text.upper())
 
 
 def test_calls_beyond_the_limit_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:

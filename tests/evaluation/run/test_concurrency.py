@@ -204,7 +204,7 @@ class TestFailures:
 
     def test_an_error_of_input_fn_fails_its_row(self):
         result = evaluate(
-            RunnableLambda(str.upper),
+            RunnableLambda(lambda text: text.upper()),
             [{"request": {"q": "a"}}, {"request": {"other": "b"}}],
             input_fn=lambda request: request["q"],
         )

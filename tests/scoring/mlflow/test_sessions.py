@@ -46,7 +46,9 @@ def test_a_session_is_scored_once_with_its_rows_in_order(mlflow_store: str) -> N
 
 def test_the_assessment_and_the_session_are_in_mlflow(mlflow_store: str) -> None:
     result = evaluate(
-        RunnableLambda(str.upper), [{**r, "response": None} for r in ROWS], scorers=[turns()]
+        RunnableLambda(lambda text: text.upper()),
+        [{**r, "response": None} for r in ROWS],
+        scorers=[turns()],
     )
     traces = [mlflow.get_trace(trace_id) for trace_id in result.trace_ids]
     assert [trace.info.trace_metadata[SESSION] for trace in traces] == ["s0", "s1", "s0", "s1"]
@@ -65,7 +67,7 @@ def test_a_row_without_a_session_is_skipped_and_counted(mlflow_store: str) -> No
 
 def test_each_repetition_is_a_session_of_its_own(mlflow_store: str) -> None:
     rows = [{key: row[key] for key in ("request", "session_id")} for row in ROWS]
-    result = evaluate(RunnableLambda(str.upper), rows, scorers=[turns()], repeat=2)
+    result = evaluate(RunnableLambda(lambda text: text.upper()), rows, scorers=[turns()], repeat=2)
     assert [value for _, value, _ in values(result)] == [2, 2, 2, 2]
 
 
