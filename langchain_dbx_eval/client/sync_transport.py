@@ -185,7 +185,11 @@ class _TimedConnection(HTTPConnection):
             except BaseException:
                 connecting.add_done_callback(_close_late)
                 raise
-        connected.settimeout(self.clock.remaining())  # of the TLS handshake
+        try:
+            connected.settimeout(self.clock.remaining())  # of the TLS handshake
+        except TimeoutError:
+            connected.close()  # the pool closes only what is returned here
+            raise
         return connected
 
     def _tunnel(self) -> None:

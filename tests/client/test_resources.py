@@ -6,15 +6,20 @@ import asyncio
 import gc
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import urllib3
 
 from langchain_dbx_eval import ChatDatabricks
+from langchain_dbx_eval.errors import RequestTimeoutError
 from tests.client import many_calls
 from tests.client.test_async_transport import chat_at, ok
 from tests.loopback import LoopbackServer, chat_answer, chat_chunk, events
@@ -57,6 +62,29 @@ def test_the_connections_of_a_loop_end_with_it(run: object) -> None:
         gc.collect()
         # The server, which is in this process, closes its ends a little later.
         wait_until(lambda: sockets() <= before)
+
+
+def test_a_connection_that_is_made_at_the_deadline_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = urllib3.util.connection.create_connection
+
+    def connect_late(*args: Any, **options: Any) -> socket.socket:
+        connected = connect(*args, **options)
+        time.sleep(0.3)  # longer than the call may take
+        return connected
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", connect_late)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        chat = ChatDatabricks(model="m", host=host, api_token="t", timeout=0.2, max_retries=0)
+        # The error, which has the frames of the call, is still in use.
+        with pytest.raises(RequestTimeoutError) as _error:
+            chat.invoke("hi")
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.settimeout(20)
+            assert accepted.recv(1) == b""
 
 
 def test_a_loop_that_is_gone_leaves_no_session() -> None:
