@@ -46,26 +46,25 @@ def _signal_log():
 
 
 class Chain:
-    """Answers, counts, and may send this process a signal at one of the requests."""
+    """Answers, counts, and may send this process a signal at one of the requests.
+
+    The main thread handles the signal when it runs next. The requests after that one are not
+    answered before, so that a signal cannot come too late.
+    """
 
     def __init__(self, at: str | None = None, number: int = signal.SIGINT, times: int = 1):
         self.at, self.number, self.times = at, number, times
-        self.has_signaled = False
         self.invoked: Counter[str] = Counter()
+        signal_handled.clear()
 
     def __call__(self, request):
         text = request["messages"][-1]["content"]
         self.invoked[text] += 1
         if text == self.at:
-            self.at = None
-            signal_handled.clear()
-            self.has_signaled = True
             for _ in range(self.times):
                 os.kill(os.getpid(), self.number)
                 signal_handled.wait(60)
-        elif self.has_signaled:
-            # The main thread handles the signal when it runs next. Until then another worker must
-            # not finish all rows.
+        elif self.at is not None and text > self.at:
             signal_handled.wait(60)
         return text.replace("question", "answer")
 
