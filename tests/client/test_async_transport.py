@@ -203,11 +203,11 @@ def test_a_stalled_stream_raises_with_the_text_so_far(call: str) -> None:
 
     def stalled() -> Iterator[bytes]:
         yield events(chat_chunk("so far"), done=False)[0]
-        stop.wait(5)
+        stop.wait(60)
 
     with LoopbackServer(lambda _: Pieces(stalled())) as server:
         with pytest.raises(errors.StreamInterruptedError) as raised:
-            call_model(chat_at(server, stream_chunk_timeout=0.2), call)
+            call_model(chat_at(server, stream_chunk_timeout=1.5), call)
         stop.set()
     assert raised.value.partial_text == "so far"
 

@@ -173,7 +173,7 @@ def test_comments_do_not_extend_the_wait_for_a_chunk(call: str) -> None:
         return Pieces(pieces())
 
     with LoopbackServer(comments) as server:
-        chat = ChatDatabricks(model="m", **server.login, stream_chunk_timeout=0.3)
+        chat = ChatDatabricks(model="m", **server.login, stream_chunk_timeout=1.5)
         with pytest.raises(errors.StreamInterruptedError) as raised:
             call_model(chat, call)
     assert "stream_chunk_timeout" in str(raised.value)

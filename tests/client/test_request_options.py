@@ -20,6 +20,7 @@ from tests.loopback import (
     chat_chunk,
     events,
 )
+from tests.polling import wait_until
 
 OPTIONS = {
     "extra_body": {"guardrails": {"pii": True}},
@@ -115,9 +116,10 @@ def test_the_timeout_of_a_call_replaces_that_of_the_constructor(call: str) -> No
     with LoopbackServer(answer_late) as server:
         chat = ChatDatabricks(model="m", max_retries=0, **server.login)
         with pytest.raises(errors.RequestTimeoutError):
-            call_model(chat, call, timeout=0.1)
+            call_model(chat, call, timeout=0.5)
+        wait_until(lambda: server.bodies)
         assert "timeout" not in server.bodies[0]
-        patient = ChatDatabricks(model="m", timeout=0.1, max_retries=0, **server.login)
+        patient = ChatDatabricks(model="m", timeout=0.5, max_retries=0, **server.login)
         call_model(patient, call, timeout=30)
 
 

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ import pytest
 import urllib3
 
 from langchain_dbx_eval import ChatDatabricks
+from langchain_dbx_eval._internal.deadline import Deadline
+from langchain_dbx_eval.client import sync_transport
 from langchain_dbx_eval.errors import RequestTimeoutError
 from tests.client import many_calls
 from tests.client.test_async_transport import chat_at, ok
@@ -71,13 +72,13 @@ def test_a_connection_that_is_made_at_the_deadline_is_closed(
 
     def connect_late(*args: Any, **options: Any) -> socket.socket:
         connected = connect(*args, **options)
-        time.sleep(0.3)  # longer than the call may take
+        sync_transport._calls.clock.deadline = Deadline(0)
         return connected
 
     monkeypatch.setattr(urllib3.util.connection, "create_connection", connect_late)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        chat = ChatDatabricks(model="m", host=host, api_token="t", timeout=0.2, max_retries=0)
+        chat = ChatDatabricks(model="m", host=host, api_token="t", max_retries=0)
         # The error, which has the frames of the call, is still in use.
         with pytest.raises(RequestTimeoutError) as _error:
             chat.invoke("hi")

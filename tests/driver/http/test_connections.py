@@ -140,7 +140,7 @@ def test_a_connection_without_a_request_is_closed_at_its_deadline(
 
 
 def test_a_connection_is_kept_open_between_two_requests(serve: Serve) -> None:
-    server = serve(header_timeout=0.2, body_timeout=0.2)
+    server = serve(header_timeout=1.0, body_timeout=1.0)
     client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     client.request("GET", "/health")
     client.getresponse().read()
@@ -157,7 +157,7 @@ def test_a_slow_function_is_not_cut_by_the_deadlines_of_requests(serve: Serve) -
         threading.Event().wait(2.5)
         return prompt
 
-    assert post_prompt(serve(slow, header_timeout=0.2, body_timeout=0.2)) == "hi"
+    assert post_prompt(serve(slow, header_timeout=1.0, body_timeout=1.0)) == "hi"
 
 
 @pytest.mark.usefixtures("_many_files")

@@ -96,7 +96,7 @@ def test_ten_times_too_many_requests_are_answered_with_429_or_200(limited: Any) 
 
 def test_a_completion_after_the_deadline_is_a_504(limited: Any) -> None:
     gate = Gate()
-    server = limited(gate, request_timeout=0.2)
+    server = limited(gate, request_timeout=1.0)
     response = post_prompt(server)
     gate.released.set()
     assert response.status_code == 504
@@ -198,7 +198,7 @@ def test_health_is_answered_while_all_slots_are_in_use(limited: Any) -> None:
 
 def test_health_fails_while_calls_of_ended_requests_occupy_all_slots(limited: Any) -> None:
     gate = Gate()
-    server = limited(gate, max_in_flight=2, request_timeout=0.2)
+    server = limited(gate, max_in_flight=2, request_timeout=1.0)
     with ThreadPoolExecutor(2) as pool:
         statuses = list(pool.map(lambda _: post_prompt(server).status_code, range(2)))
     assert statuses == [504, 504]

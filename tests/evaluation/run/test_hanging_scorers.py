@@ -25,7 +25,7 @@ from tests.scoring.scripted_judge import ScriptedJudge, verdict
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("mlflow_store")]
 
-OPTIONS = EvaluationOptions(scorer_timeout=1.0)
+OPTIONS = EvaluationOptions(scorer_timeout=3.0)
 DATA = [{"request": str(number), "response": text} for number, text in enumerate(["hang", "ok"])]
 
 
@@ -86,7 +86,7 @@ def check_errors(result: EvaluationResult) -> None:
     hanging, fine = ({a.name: a for a in row.assessments} for row in result.rows)
     assert result.pending_rows == 0
     for name in ("in_a_thread", "asynchronous", "stubborn", "of_mlflow", "blocking"):
-        expected = f"TimeoutError: the scorer '{name}' has no result after 1 s (scorer_timeout=)"
+        expected = f"TimeoutError: the scorer '{name}' has no result after 3 s (scorer_timeout=)"
         assert (hanging[name].error, hanging[name].value) == (expected, None)
         assert (fine[name].error, fine[name].value) == (None, 1.0)
     assert hanging["next"].value == 1.0
@@ -100,7 +100,7 @@ def test_a_scorer_that_hangs_does_not_hang_the_callback(released: threading.Even
     from langchain_core.runnables import RunnableLambda
 
     handler = EvaluationCallbackHandler(
-        scorers=hanging_scorers(released), options=CallbackOptions(scorer_timeout=1.0)
+        scorers=hanging_scorers(released), options=CallbackOptions(scorer_timeout=3.0)
     )
     chain = RunnableLambda(lambda request: DATA[int(request)]["response"])
     for row in DATA:
@@ -132,7 +132,7 @@ def test_a_judge_that_hangs_is_an_error_and_frees_its_slot() -> None:
         for name in ("tone", "own"):
             [found] = [a for a in row.assessments if a.name == name]
             if row.record.response == "hang":
-                text = f"TimeoutError: the judge '{name}' has no verdict after 1 s"
+                text = f"TimeoutError: the judge '{name}' has no verdict after 3 s"
                 assert found.error == f"{text} (scorer_timeout=)"
             else:
                 assert found.value == "yes"
