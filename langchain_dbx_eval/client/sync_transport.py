@@ -316,7 +316,12 @@ def _timed(pool: Any) -> Any:
 
     def take_in_time(timeout: float | None = None) -> Any:  # noqa: ARG001 - requests has none
         clock: _Clock = _calls.clock
-        connection = take(clock.remaining())
+        try:
+            remaining = clock.remaining()
+        except TimeoutError as error:
+            # After any other error, urllib3 (2.8) returns a connection, although it took none.
+            raise _POOL_TIMEOUT(pool, str(error)) from error
+        connection = take(remaining)
         connection.clock = clock
         return connection
 

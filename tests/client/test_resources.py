@@ -88,6 +88,31 @@ def test_a_connection_that_is_made_at_the_deadline_is_closed(
             assert accepted.recv(1) == b""
 
 
+def test_a_call_whose_deadline_passes_before_it_has_a_connection_leaves_the_pool_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sync_transport, "POOL_SIZE", 2)
+    find_pool = sync_transport._HostAdapter.get_connection_with_tls_context
+    pools = []
+
+    def find_late(*args: Any, **options: Any) -> Any:
+        sync_transport._calls.clock.deadline = Deadline(0)
+        pools.append(find_pool(*args, **options))
+        return pools[0]
+
+    with LoopbackServer(ok) as server:
+        chat = chat_at(server, max_retries=0)
+        chat.invoke("hi")
+        with monkeypatch.context() as late:
+            late.setattr(sync_transport._HostAdapter, "get_connection_with_tls_context", find_late)
+            for _ in range(3):
+                with pytest.raises(RequestTimeoutError):
+                    chat.invoke("hi")
+        assert pools[0].pool.qsize() == 2
+        chat.invoke("hi")
+        assert len(set(server.connections)) == 1
+
+
 def test_a_loop_that_is_gone_leaves_no_session() -> None:
     import aiohttp
 
