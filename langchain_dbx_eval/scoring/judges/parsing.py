@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import threading
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ _FENCE = "```"
 # A longer object is no verdict: it bounds the time and the memory of the JSON parser.
 _MAX_CHARS = 50_000
 _PARSE_RETRIES = 10
+_parsing = threading.Lock()
 
 
 class ParsedVerdict(NamedTuple):
@@ -137,11 +139,12 @@ def _python_dict(text: str) -> dict[Any, Any] | None:
 
 def _python_expression(text: str) -> ast.expr:
     # Before 3.11.8, Python 3.11 raises SystemError if threads parse at the same moment: CPython's
-    # issue 106905. Another attempt succeeds.
-    for _ in range(_PARSE_RETRIES):
-        with suppress(SystemError):
-            return ast.parse(text, mode="eval").body
-    return ast.parse(text, mode="eval").body
+    # issue 106905. The lock is for the judges, the repetition for other libraries that parse.
+    with _parsing:
+        for _ in range(_PARSE_RETRIES):
+            with suppress(SystemError):
+                return ast.parse(text, mode="eval").body
+        return ast.parse(text, mode="eval").body
 
 
 def _rationale(lowered: dict[str, Any]) -> str | None:

@@ -216,7 +216,7 @@ def threads_alternate_while_objects_are_created() -> Iterator[None]:
 
 @pytest.mark.usefixtures("threads_alternate_while_objects_are_created")
 def test_python_dicts_are_parsed_by_threads_at_the_same_time() -> None:
-    """Python 3.11.7 and earlier fail to parse Python in threads at once: CPython's issue 106905."""
+    """Python 3.11 before 3.11.8 fails to parse code in threads at once (CPython, issue 106905)."""
     texts = [f"{{'rating': 'yes', 'rationale': '{number}'}}" for number in range(4000)]
     with ThreadPoolExecutor(8) as pool:
         parsed = list(pool.map(lambda text: parse_text(text, YesNo(), NONCE), texts))
