@@ -147,7 +147,7 @@ def _check_workspace() -> str:
     from langchain_dbx_eval.client.credentials import resolve_credentials
 
     _require_login()
-    return f"{resolve_credentials().host}"
+    return f"{resolve_credentials(timeout=_SECONDS).host}"
 
 
 def _require_login() -> None:
@@ -229,7 +229,7 @@ def _check_driver_proxy(port: int | None, cluster_id: str | None) -> str:
     if cluster_id is None:
         raise _SkippedError("pass --cluster-id ID: this is no cluster of Databricks")
     _require_login()
-    credentials = resolve_credentials()
+    credentials = resolve_credentials(timeout=_SECONDS)
     app = DriverProxyApp(cluster_id, port, "health")
     headers = credentials.headers()
     if key := os.environ.get("DBX_EVAL_DRIVER_API_KEY"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
@@ -332,7 +333,7 @@ class DatabricksConnection(BaseModel):
             "hooks": [hook and hook_id(hook) for hook in hooks],
         }
 
-    def _resolve_credentials(self) -> Credentials:
+    def _resolve_credentials(self, timeout: float) -> Credentials:
         target = self._called
         gateway_host = target.own_host if isinstance(target, Gateway) else None
         token = self.api_token.get_secret_value() if self.api_token else None
@@ -341,6 +342,7 @@ class DatabricksConnection(BaseModel):
             api_token=token,
             profile=self._profile,
             workspace_client=self.workspace_client,
+            timeout=timeout,
         )
         if gateway_host and gateway_host != credentials.host and token is None:
             msg = (
@@ -355,7 +357,9 @@ class DatabricksConnection(BaseModel):
         if self._credentials is None and self.host != LOCAL:
             # This may read files, send requests or run a command.
             if self._resolving is None:
-                self._resolving = SharedCall(self._resolve_credentials)
+                # Calls with a shorter timeout wait for the same login, which outlasts them.
+                longest = max(self.timeout, timeout or 0)
+                self._resolving = SharedCall(partial(self._resolve_credentials, longest))
             try:
                 self._credentials = yield Blocking(self._resolving, timeout or self.timeout)
             except DatabricksError as error:

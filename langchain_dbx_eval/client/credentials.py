@@ -7,6 +7,7 @@ expired tokens.
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -37,6 +38,9 @@ __all__ = [
     "profile_from_uri",
     "resolve_credentials",
 ]
+
+# Seconds for which databricks-sdk retries its requests by default.
+_SDK_RETRIES_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def resolve_credentials(
     profile: str | None = None,
     workspace_client: Any = None,
     environment: Mapping[str, str] = os.environ,
+    timeout: float = _SDK_RETRIES_S,
 ) -> Credentials:
     """Find the credentials to use.
 
@@ -163,6 +168,7 @@ def resolve_credentials(
         profile: A profile of ``~/.databrickscfg``.
         workspace_client: A `databricks.sdk.WorkspaceClient`.
         environment: Contains ``DATABRICKS_HOST`` and ``DATABRICKS_TOKEN``.
+        timeout: Seconds after which databricks-sdk no longer retries the requests of its login.
 
     Returns:
         The credentials. No request has been made with them yet.
@@ -185,7 +191,13 @@ def resolve_credentials(
 
     host = normalize_host(host) if host else None
     try:
-        config = Config(host=host, token=api_token, profile=profile)
+        config = Config(
+            host=host,
+            token=api_token,
+            profile=profile,
+            # At least 1: the SDK replaces 0 by its default.
+            retry_timeout_seconds=math.ceil(min(timeout, _SDK_RETRIES_S)),
+        )
     except ValueError as error:
         raise _login_error(error) from (None if contains_secret(error) else error)
     return SdkCredentials(normalize_host(config.host or ""), config)

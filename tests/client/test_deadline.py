@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from traceback import walk_stack
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from langchain_dbx_eval import ChatDatabricks, DatabricksEmbeddings, errors
 from langchain_dbx_eval.client import sync_transport
 from tests.loopback import CALLS, TOKEN, LoopbackServer, Pieces, call_model, chat_chunk, events
+from tests.polling import wait_until
 
 # An unlimited wait ends each of these tests by pytest's timeout.
 _MARGIN_S = 20.0
@@ -72,12 +74,23 @@ def test_calls_that_wait_for_a_login_share_one_attempt(hanging: HangingConfig) -
 
 @pytest.mark.parametrize("call", ["invoke", "ainvoke"])
 def test_the_login_at_a_host_that_cannot_be_resolved_ends_with_the_timeout(call: str) -> None:
-    # Without a token, databricks-sdk looks for the login on the host, and retries for 5 minutes.
+    # Without a token, databricks-sdk looks for the login on the host, by default for 5 minutes.
     chat = ChatDatabricks(model="m", host="nowhere.invalid", timeout=0.5)
     started = time.monotonic()
     with pytest.raises((errors.RequestTimeoutError, errors.AuthenticationError)):
         call_model(chat, call)
     assert time.monotonic() - started < _MARGIN_S
+    # The thread that logs in is not left behind with requests of its own.
+    wait_until(lambda: not sdk_retries())
+
+
+def sdk_retries() -> list[int]:
+    """The threads in which databricks-sdk sends requests or waits to send one again."""
+    return [
+        thread
+        for thread, frame in sys._current_frames().items()
+        if any("databricks/sdk" in called.f_code.co_filename for called, _ in walk_stack(frame))
+    ]
 
 
 def test_the_process_exits_while_a_login_hangs() -> None:

@@ -101,7 +101,7 @@ def test_a_key_in_extra_headers_is_not_in_an_error_that_repeats_it(call: str) ->
 
 def test_the_partial_text_of_a_stream_is_redacted() -> None:
     chat = ChatDatabricks(model="m", host="w.example", api_token=f"{SECRET}-stream")
-    chat._resolve_credentials()
+    chat._resolve_credentials(timeout=1.0)
     error = errors.StreamInterruptedError("cut", partial_text=f"a {SECRET}-stream b")
     assert error.partial_text == "a [redacted] b"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from langchain_dbx_eval.datasets.base import DatasetInfo, LoadOptions, OpenDataset
@@ -41,10 +42,17 @@ def workspace_client(options: LoadOptions) -> WorkspaceClient:
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.core import Config
 
+    seconds = min(_MAX_SDK_TIMEOUT, options.timeout)
+    # At least 1: the SDK replaces 0 by its defaults, 60 and 300 seconds.
+    limits: dict[str, Any] = {
+        "http_timeout_seconds": max(1, seconds),
+        "retry_timeout_seconds": ceil(seconds),
+    }
     try:
         client = options.workspace_client
-        # Not `copy()`, which shares its settings with the original (databricks-sdk 0.156).
-        config = Config() if client is None else client.config.deep_copy()
+        # The constructor sends requests too. Not `copy()`, which shares its settings with the
+        # original (databricks-sdk 0.156).
+        config = Config(**limits) if client is None else client.config.deep_copy()
         if not config.host:
             raise ValueError("no host")
     except ValueError as error:
@@ -53,9 +61,8 @@ def workspace_client(options: LoadOptions) -> WorkspaceClient:
             f"`databricks auth login`, or pass workspace_client=. The SDK's error: {error}"
         )
         raise AuthenticationError(msg) from error
-    # At least 1: the SDK replaces 0 by its defaults, 60 and 300 seconds.
-    config.http_timeout_seconds = max(1, min(_MAX_SDK_TIMEOUT, options.timeout))
-    config.retry_timeout_seconds = max(1, int(min(_MAX_SDK_TIMEOUT, options.timeout)))
+    for name, limit in limits.items():
+        setattr(config, name, limit)
     return WorkspaceClient(config=config)
 
 

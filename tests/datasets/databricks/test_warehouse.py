@@ -277,6 +277,16 @@ def test_a_workspace_that_stays_unavailable_raises_within_the_deadline(
         EvalDataset.load(NAME, timeout=2)
 
 
+def test_a_host_that_cannot_be_resolved_raises_within_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABRICKS_HOST", "https://nowhere.invalid")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "t")
+    # By default, the SDK retries for 300 s when it is configured, and once more for the request.
+    with pytest.raises(errors.DatabricksError, match="in time"):
+        EvalDataset.load(NAME, timeout=1)
+
+
 @pytest.mark.parametrize("fault", [ExpiredLink(), LostChunk()])
 def test_an_expired_link_is_requested_again(workspace: LocalWorkspace, fault) -> None:
     workspace.add_table(NAME, [{"request": f"q{n}"} for n in range(7)])
