@@ -68,23 +68,20 @@ class ContinuousLoop:
 
     def start(self) -> None:
         """Start the thread. Has no effect if it runs; restarts a failed one."""
-        self._running_manager()
+        with self._lock:
+            self._running_manager()
 
     def submit(self, sequence: TokenSequence) -> None:
-        """Queue a sequence; the generating thread passes its tokens to `TokenSequence.feed`."""
-        manager = self._running_manager()
-        if not self._running:
-            self._busy_since = time.monotonic()
-        self._running[sequence.id] = sequence
-        accepted = manager.add_request(
-            sequence.prompt,
-            request_id=sequence.id,
-            max_new_tokens=sequence.max_new_tokens,
-            streaming=True,
-            eos_token_id=_NO_END_TOKEN,
-        )
-        if accepted is None:  # the manager is stopping, and only logs the rejection
-            self._running.pop(sequence.id, None)
+        """Queue a sequence; the generating thread passes its tokens to `TokenSequence.feed`.
+
+        If the thread has failed and is about to end, wait for its end and start a new one.
+        """
+        with self._lock:
+            accepted = self._add(self._running_manager(), sequence)
+            if not accepted:
+                self._manager.join(time.perf_counter(), _STOP_TIMEOUT_S)
+                accepted = self._add(self._running_manager(), sequence)
+        if not accepted:
             sequence.abort()
 
     def drop(self, sequence: TokenSequence) -> None:
@@ -106,19 +103,38 @@ class ContinuousLoop:
         """Return why the loop does not work. Restarts a failed thread."""
         if self._stopped:
             return "The model's worker does not run."
-        self._running_manager()
+        self.start()
         idle = time.monotonic() - max(self._sampling.last_step, self._busy_since)
         if self._running and idle > _STUCK_S:
             return f"The model's worker has not started a step for {idle:.0f} s."
         return None
 
     def _running_manager(self) -> Any:
-        with self._lock:
-            if self._manager is None or not self._manager.is_running():
-                self._manager = self._new_manager()
-                self._manager.start()
-                self._stopped = False
-            return self._manager
+        """Return the manager, a new one if its thread has ended. The caller holds the lock."""
+        if self._manager is None or not self._manager.is_running():
+            # A sequence that was queued after the thread failed the queued ones would wait forever.
+            self._fail_all()
+            self._manager = self._new_manager()
+            self._manager.start()
+            self._stopped = False
+        return self._manager
+
+    def _add(self, manager: Any, sequence: TokenSequence) -> bool:
+        """Queue a sequence, and return False if the thread is ending. The caller holds the lock."""
+        if not self._running:
+            self._busy_since = time.monotonic()
+        self._running[sequence.id] = sequence
+        accepted = manager.add_request(
+            sequence.prompt,
+            request_id=sequence.id,
+            max_new_tokens=sequence.max_new_tokens,
+            streaming=True,
+            eos_token_id=_NO_END_TOKEN,
+        )
+        if accepted is None:  # the manager only logs the rejection
+            self._running.pop(sequence.id, None)
+            return False
+        return True
 
     def _new_manager(self) -> Any:
         config = ContinuousBatchingConfig(

@@ -22,6 +22,10 @@ pytest.importorskip("torch", reason="torch is not installed: see scripts/install
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 import torch
+from transformers.generation.continuous_batching.continuous_api import (
+    BackgroundThreadStatus,
+    ContinuousBatchingManager,
+)
 
 from langchain_dbx_eval.driver import DriverServer, GenerationRequest, RequestContext, RequestError
 from langchain_dbx_eval.driver.engines.transformers import continuous as continuous_loop
@@ -509,6 +513,65 @@ def test_health_starts_the_loop_and_restarts_a_failed_one(
         with pytest.raises(DriverServerError):
             engine.generate(request_for("Hello"))
     assert engine.health() is None
+    assert engine.generate(request_for("Hello")).text
+    engine.close()
+
+
+def test_a_request_waits_for_the_end_of_a_failed_loop(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = BackgroundThreadStatus.mark_as_stopped
+
+    def end_late(status: Any) -> None:
+        time.sleep(1)
+        end(status)
+
+    monkeypatch.setattr(BackgroundThreadStatus, "mark_as_stopped", end_late)
+    engine = TransformersEngine(model, tokenizer, batching="continuous")
+    engine.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "forward", lambda *_args, **_kwargs: 1 / 0)
+        with pytest.raises(DriverServerError):
+            engine.generate(request_for("Hello"))
+    assert engine.generate(request_for("Hello")).text
+    engine.close()
+
+
+def test_a_request_that_a_failed_loop_accepted_fails_at_its_restart(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop fails between the check whether it accepts requests, and the queue."""
+    end, add_request = BackgroundThreadStatus.mark_as_stopped, ContinuousBatchingManager.add_request
+    ended, queued = threading.Event(), threading.Event()
+
+    def end_late(status: Any) -> None:
+        ended.wait(30)
+        end(status)
+
+    def add_and_report(*args: Any, **kwargs: Any) -> Any:
+        request_id = add_request(*args, **kwargs)
+        queued.set()
+        return request_id
+
+    engine = TransformersEngine(model, tokenizer, batching="continuous")
+    engine.start()
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(BackgroundThreadStatus, "mark_as_stopped", end_late)
+        patch.setattr(BackgroundThreadStatus, "can_accept_new_requests", lambda _status: None)
+        with monkeypatch.context() as forward_patch:
+            forward_patch.setattr(model, "forward", lambda *_args, **_kwargs: 1 / 0)
+            with pytest.raises(DriverServerError):
+                engine.generate(request_for("Hello"))
+        patch.setattr(ContinuousBatchingManager, "add_request", add_and_report)
+        lost = pool.submit(engine.generate, request_for("Hello"))
+        assert queued.wait(30)
+        ended.set()
+        limit = time.monotonic() + 30
+        while not lost.done() and time.monotonic() < limit:
+            assert engine.health() is None
+            time.sleep(0.01)
+        with pytest.raises(DriverServerError, match="worker stopped"):
+            lost.result(timeout=0)
     assert engine.generate(request_for("Hello")).text
     engine.close()
 
