@@ -77,10 +77,10 @@ class ContinuousLoop:
         If the thread has failed and is about to end, wait for its end and start a new one.
         """
         with self._lock:
-            accepted = self._add(self._running_manager(), sequence)
+            accepted = self._add(sequence)
             if not accepted:
                 self._manager.join(time.perf_counter(), _STOP_TIMEOUT_S)
-                accepted = self._add(self._running_manager(), sequence)
+                accepted = self._add(sequence)
         if not accepted:
             sequence.abort()
 
@@ -119,8 +119,9 @@ class ContinuousLoop:
             self._stopped = False
         return self._manager
 
-    def _add(self, manager: Any, sequence: TokenSequence) -> bool:
+    def _add(self, sequence: TokenSequence) -> bool:
         """Queue a sequence, and return False if the thread is ending. The caller holds the lock."""
+        manager = self._running_manager()
         if not self._running:
             self._busy_since = time.monotonic()
         self._running[sequence.id] = sequence
@@ -133,8 +134,7 @@ class ContinuousLoop:
         )
         if accepted is None:  # the manager only logs the rejection
             self._running.pop(sequence.id, None)
-            return False
-        return True
+        return accepted is not None
 
     def _new_manager(self) -> Any:
         config = ContinuousBatchingConfig(
@@ -186,9 +186,11 @@ class ContinuousLoop:
             manager.cancel_request(request_id)
 
     def _fail_all(self) -> None:
-        while self._running:
-            _, sequence = self._running.popitem()
-            sequence.abort()
+        for sequence_id in list(self._running):
+            # The generating thread and those of the requests remove sequences at the same time.
+            sequence = self._running.pop(sequence_id, None)
+            if sequence is not None:
+                sequence.abort()
 
 
 class _Router(OutputRouter):
